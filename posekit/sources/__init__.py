@@ -64,12 +64,16 @@ class PersonSample:
                 continue
             value = np.array(value)
             if value.shape != shape:
-                raise DataError(where, f"{name} has shape {value.shape}, expected {shape}", "mend or remove the annotation")
+                raise DataError(
+                    where, f"{name} has shape {value.shape}, expected {shape}", "mend or remove the annotation"
+                )
             if not np.all(np.isfinite(value.astype(np.float64))):
                 raise DataError(where, f"{name} holds NaN or infinity", "mend or remove the annotation")
             object.__setattr__(self, name, value.astype(dtype))
         if self.keypoints_visible.max() > 2:
-            raise DataError(where, f"visibility flags {sorted(set(self.keypoints_visible.tolist()))}, expected 0, 1 or 2")
+            raise DataError(
+                where, f"visibility flags {sorted(set(self.keypoints_visible.tolist()))}, expected 0, 1 or 2"
+            )
         if self.bbox is not None and not np.all(self.bbox[2:] > 0):
             raise DataError(where, f"empty box {self.bbox.tolist()}", "mend or remove the annotation")
         if not (np.isfinite(self.area) and self.area >= 0):

@@ -1,0 +1,244 @@
+"""The command line: `python -m posekit {doctor,train,evaluate,predict,experiment}` (book: setup, chapters 06 and 07)."""
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from posekit.errors import DataError
+
+
+def _positive(kind):
+    def parse(text: str):
+        value = kind(text)
+        if not value > 0:
+            raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
+        return value
+
+    parse.__name__ = kind.__name__
+    return parse
+
+
+def _box(text: str) -> list[float]:
+    try:
+        box = [float(part) for part in text.split(",")]
+    except ValueError:
+        box = []
+    if len(box) != 4 or not (box[2] > 0 and box[3] > 0) or not all(abs(v) < 1e6 for v in box):
+        raise argparse.ArgumentTypeError(f"expected X,Y,W,H in pixels with W, H above 0, got {text!r}")
+    return box
+
+
+def parser() -> argparse.ArgumentParser:
+    """The argument parser of `python -m posekit`."""
+    top = argparse.ArgumentParser(prog="python -m posekit", description="Human pose estimation, as taught in the book.")
+    sub = top.add_subparsers(dest="command", required=True)
+
+    sub.add_parser("doctor", help="does this machine have all that the book needs?")
+
+    p = sub.add_parser("train", help="train DeepPose stage one on records")
+    p.add_argument("--records", nargs="+", required=True, type=Path, metavar="DIR", help="record folders to train on")
+    p.add_argument("--val", required=True, type=Path, metavar="DIR", help="record folder to score on")
+    p.add_argument("--backbone", required=True)
+    p.add_argument("--width", type=_positive(int), help="channels of the first stage")
+    p.add_argument("--input-size", type=_positive(int), default=224)
+    length = p.add_mutually_exclusive_group(required=True)
+    length.add_argument("--epochs", type=_positive(int), help="passes over the data; repeatable with --seed")
+    length.add_argument("--minutes", type=_positive(float), help="wall-clock time; not repeatable")
+    p.add_argument("--batch-size", type=_positive(int))
+    p.add_argument("--learning-rate", type=_positive(float))
+    p.add_argument("--init", metavar="RUN|NAME", help="start from this model's weights instead of random ones")
+    p.add_argument("--seed", type=int)
+    p.add_argument("--out", required=True, type=Path, metavar="RUN", help="folder to write")
+
+    p = sub.add_parser("evaluate", help="score a model on records")
+    p.add_argument("--model", required=True, metavar="RUN|NAME")
+    p.add_argument("--records", required=True, type=Path, metavar="DIR")
+    p.add_argument("--flip", action=argparse.BooleanOptionalAction, default=True, help="average with the mirrored crop")
+    p.add_argument("--json", action="store_true", help="print one JSON object")
+
+    p = sub.add_parser("predict", help="the pose in photos")
+    p.add_argument("--model", required=True, metavar="RUN|NAME")
+    p.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    p.add_argument("--box", type=_box, metavar="X,Y,W,H", help="around the person, in pixels; default: the full photo")
+    p.add_argument("--json", action="store_true", help="print a JSON list, one object an image")
+    p.add_argument("--draw", type=Path, metavar="DIR", help="write the pictures with the pose drawn on them")
+
+    p = sub.add_parser("experiment", help="run a recorded experiment of the book")
+    p.add_argument("name", help="its name; `list` prints them all")
+    p.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: book/runs/NAME)")
+    return top
+
+
+def doctor(args) -> int:
+    """Print what this machine has; 1 when something that the book needs is missing."""
+    import importlib.metadata as metadata
+    import platform
+    import shutil
+
+    problems = []
+    print(
+        f"python      {platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    )
+    if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+        problems.append("Python 3.11 to 3.13 is needed: install one of them and make the environment anew")
+    for package in ("tensorflow", "keras", "numpy", "matplotlib", "pycocotools", "scipy", "jupyter-book", "nbval"):
+        try:
+            print(f"{package:11s} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            print(f"{package:11s} missing")
+            problems.append(f"{package} is missing: run `make setup`, or pip install -r requirements.txt")
+    try:
+        import cv2
+
+        print(f"opencv      {cv2.__version__}")
+    except ImportError as error:
+        problems.append(f"OpenCV does not load ({error}): install opencv-python-headless, and only that")
+    from posekit import predict, training
+
+    print(f"backend     {training.keras.backend.backend()}, bfloat16 {'yes' if training.bfloat16_pays() else 'no'}")
+    print(f"models      {', '.join(predict.names()) or 'none in the package'}")
+    if not predict.names():
+        problems.append("the package holds no model: install it again")
+    free = shutil.disk_usage(Path.cwd()).free / 2**30
+    print(f"disk        {free:.0f} GiB free here")
+    if free < 2:
+        problems.append("less than 2 GiB of disk are free: the embedded data and the book need about that much")
+    data = os.environ.get("POSEKIT_DATA")
+    print(f"POSEKIT_DATA {data or 'not set (optional: real photos for your own runs)'}")
+    if data and not Path(data).is_dir():
+        problems.append(f"POSEKIT_DATA points to {data}, which is no folder: correct or unset it")
+    for problem in problems:
+        print(f"problem: {problem}")
+    print("all is well" if not problems else f"{len(problems)} problem(s)")
+    return 1 if problems else 0
+
+
+def train(args) -> int:
+    """Train and print the validation score."""
+    from posekit import training
+
+    given = {
+        "width": args.width,
+        "batch_size": args.batch_size,
+        "learning_rate": args.learning_rate,
+        "seed": args.seed,
+        "epochs": args.epochs,
+        "minutes": args.minutes,
+    }
+    recipe = training.Recipe(
+        backbone=args.backbone, input_size=args.input_size, **{k: v for k, v in given.items() if v is not None}
+    )
+    record = training.train(args.records, args.val, recipe, args.out, start_from=args.init)
+    print(f"{args.out}: {record['images']} pictures in {record['seconds']:.0f} s")
+    _print_scores(record["val"])
+    return 0
+
+
+def evaluate(args) -> int:
+    """Score a model and print a table or JSON."""
+    from posekit import predict
+
+    scores = predict.evaluate(predict.load(args.model), args.records, flip=args.flip)
+    print(json.dumps(_finite(scores))) if args.json else _print_scores(scores)
+    return 0
+
+
+def _print_scores(scores: dict) -> None:
+    print(f"{scores['n']} people, box: {scores['box']}, flip test: {'yes' if scores['flip'] else 'no'}")
+    print(f"{'':22s}{'model':>8s}{'mean pose':>11s}")
+    rows = [
+        ("PCK@0.2 (torso)", "pck@0.2"),
+        ("visibility accuracy", "visibility_accuracy"),
+        ("collapse ratio", "collapse_ratio"),
+    ]
+    for limb in scores["pcp"]:
+        print(f"{'strict PCP ' + limb:22s}{scores['pcp'][limb]:8.3f}{scores['mean_pose']['pcp'][limb]:11.3f}")
+    for label, key in rows:
+        print(f"{label:22s}{scores[key]:8.3f}{scores['mean_pose'][key]:11.3f}")
+
+
+def _finite(value):
+    """JSON has no NaN: what could not be scored becomes null."""
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    return None if isinstance(value, float) and value != value else value
+
+
+def predict(args) -> int:
+    """Poses of photos, as text, JSON or pictures."""
+    from posekit import predict as room
+    from posekit.images import encode_jpeg, read_image
+
+    images = [(path, read_image(path)) for path in args.images]
+    for path, image in images:
+        height, width = image.shape[:2]
+        if args.box and not (
+            args.box[0] < width and args.box[1] < height and args.box[0] + args.box[2] > 0 < args.box[1] + args.box[3]
+        ):
+            raise DataError(
+                path, f"the box {args.box} lies outside the photo ({width}x{height})", "give X,Y,W,H in its pixels"
+            )
+    predictor, results = room.load(args.model), []
+    if args.draw:
+        try:
+            args.draw.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(args.draw, f"cannot write there: {error.strerror}", "choose another --draw") from None
+    for path, image in images:
+        pose = predictor.predict(image, args.box, flip=True)
+        results.append(
+            {
+                "image": str(path),
+                "box": [round(float(v), 2) for v in pose.bbox],
+                "keypoints": [[round(float(v), 2) for v in xy] for xy in pose.keypoints],
+                "visibility": [round(float(v), 4) for v in pose.visibility],
+                "score": [round(float(v), 4) for v in pose.score],
+            }
+        )
+        if args.draw:
+            from posekit import viz
+
+            target = args.draw / f"{path.stem}.pose.jpg"
+            target.write_bytes(encode_jpeg(viz.draw_on_image(image, pose.keypoints, pose.visibility > 0.5)))
+    if args.json:
+        print(json.dumps(results))
+    else:
+        from posekit.skeleton import COCO17
+
+        for result in results:
+            print(result["image"])
+            for joint, (x, y), score in zip(COCO17.joints, result["keypoints"], result["score"], strict=True):
+                print(f"  {joint:15s} {x:8.1f} {y:8.1f}   {score:.2f}")
+    return 0
+
+
+def experiment(args) -> int:
+    """Run a recorded experiment, or list them."""
+    from posekit import experiments
+
+    if args.name == "list":
+        for name, entry in sorted(experiments.EXPERIMENTS.items()):
+            print(f"{name:20s} {entry.about}")
+        return 0
+    begin = time.monotonic()
+    folder = experiments.run(args.name, args.out)
+    print(f"{folder} written after {time.monotonic() - begin:.0f} s")
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point. Returns the exit code: 0, 1 for `doctor` with problems, 2 for bad input, 130 for Ctrl-C."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    args = parser().parse_args(argv)
+    commands = {"doctor": doctor, "train": train, "evaluate": evaluate, "predict": predict, "experiment": experiment}
+    try:
+        return commands[args.command](args)
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130

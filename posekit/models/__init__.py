@@ -1,0 +1,69 @@
+"""DeepPose = backbone + head: a picture goes in, 17 joints and their visibility come out (chapters 04 to 06)."""
+
+import keras
+from keras import layers
+
+from posekit.errors import DataError
+from posekit.models import resnet
+
+BACKBONES = {"resnet18v2": resnet.resnet18v2}
+DEFAULT_WIDTH = 32
+
+
+def deeppose_head(features, num_joints: int = 17, *, hidden: int = 512) -> dict:
+    """The regression head: all positions of the feature map, one hidden layer, two outputs.
+
+    The feature map is flattened, not averaged, as in DeepPose (2014): averaging would throw away *where* a feature was
+    seen, which is what is asked for.
+
+    Args:
+        features: (B, h, w, C).
+        num_joints: K.
+        hidden: units of the hidden layer.
+
+    Returns:
+        `keypoints` (B, K, 2), normalised crop coordinates, unbounded (-0.5 ... 0.5 is the crop), float32;
+        `visibility` (B, K), the probability that the joint lies inside the crop, float32.
+    """
+    x = layers.Flatten(name="head_flatten")(features)
+    x = layers.Dense(hidden, activation="relu", kernel_initializer="he_normal", name="head_hidden")(x)
+    keypoints = layers.Dense(num_joints * 2, dtype="float32", name="head_keypoints")(x)
+    visibility = layers.Dense(num_joints, activation="sigmoid", dtype="float32", name="visibility")(x)
+    return {
+        "keypoints": layers.Reshape((num_joints, 2), dtype="float32", name="keypoints")(keypoints),
+        "visibility": visibility,
+    }
+
+
+def build(
+    backbone: str = "resnet18v2",
+    *,
+    width: int = DEFAULT_WIDTH,
+    input_size: int = 224,
+    num_joints: int = 17,
+    pool: int = 2,
+) -> keras.Model:
+    """DeepPose stage one: RGB crop -> joints and visibility.
+
+    Args:
+        backbone: a name in `BACKBONES`.
+        width: channels of the backbone's first stage.
+        input_size: side of the input picture in pixels.
+        num_joints: K.
+        pool: the picture is first averaged over pool x pool pixels: at 2 the backbone sees 112x112 and costs a quarter.
+
+    Returns:
+        A model from `image` (B, S, S, 3) float32 RGB in 0 ... 255 to
+        {"keypoints": (B, K, 2), "visibility": (B, K)}; see `deeppose_head`.
+
+    Raises:
+        DataError: for an unknown backbone.
+    """
+    if backbone not in BACKBONES:
+        raise DataError(f"backbone {backbone!r}", "unknown", f"choose one of {', '.join(sorted(BACKBONES))}")
+    image = keras.Input((input_size, input_size, 3), name="image")
+    x = layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(image)
+    if pool > 1:
+        x = layers.AveragePooling2D(pool, name="pool")(x)
+    features = BACKBONES[backbone](x, width)
+    return keras.Model(image, deeppose_head(features, num_joints), name=f"deeppose_{backbone}_w{width}")

@@ -1,0 +1,187 @@
+"""A trained model at work: load it by name, ask it for a pose, score it on records (chapters 07, 11, 12)."""
+
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from posekit import geometry, metrics, pipeline, records
+from posekit.errors import DataError
+from posekit.images import decode_image
+from posekit.skeleton import COCO17
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The pose of one person.
+
+    Args:
+        keypoints: (17, 2) float32 photo pixels; also for joints believed outside the crop.
+        visibility: (17,) probability that the joint lies inside the crop.
+        score: (17,) confidence 0 ... 1 in the joint. For now the visibility itself: calibration comes with the released model.
+        bbox: (4,) the box that was used (x, y, w, h), photo pixels.
+    """
+
+    keypoints: np.ndarray
+    visibility: np.ndarray
+    score: np.ndarray
+    bbox: np.ndarray
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A Keras model together with what its training recorded.
+
+    Args:
+        model: from RGB crops (B, S, S, 3) to {"keypoints", "visibility"}, see `posekit.models.build`.
+        record: the run's record.json; `record["mean_pose"]` is the training mean in normalised crop coordinates.
+    """
+
+    model: object
+    record: dict
+
+    @property
+    def input_size(self) -> int:
+        """Side of the network's input in pixels."""
+        return int(self.model.input_shape[1])
+
+    def predict_crops(self, images: np.ndarray, flip: bool = False) -> dict[str, np.ndarray]:
+        """Poses of crops that are already cut.
+
+        Args:
+            images: (N, S, S, 3) RGB, 0 ... 255.
+            flip: average with the prediction on the mirrored crop, mirrored back with left and right swapped.
+
+        Returns:
+            `keypoints` (N, 17, 2) normalised crop coordinates, `visibility` (N, 17).
+        """
+        images = np.asarray(images, np.float32)
+        out = {k: np.asarray(v, np.float32) for k, v in self.model.predict_on_batch(images).items()}
+        if flip:
+            mirrored = self.model.predict_on_batch(np.ascontiguousarray(images[:, :, ::-1]))
+            order = list(COCO17.flip_indices)
+            back = np.asarray(mirrored["keypoints"], np.float32)[:, order] * np.array([-1, 1], np.float32)
+            out["keypoints"] = (out["keypoints"] + back) / 2
+            out["visibility"] = (out["visibility"] + np.asarray(mirrored["visibility"], np.float32)[:, order]) / 2
+        return out
+
+    def predict(self, image: np.ndarray, bbox: np.ndarray | None = None, flip: bool = False) -> Prediction:
+        """The pose of one person in a photo.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            bbox: (x, y, w, h) around the person in photo pixels; None for the full photo.
+            flip: see `predict_crops`.
+
+        Returns:
+            The pose in photo pixels.
+
+        Raises:
+            ValueError: for an empty box.
+        """
+        height, width = image.shape[:2]
+        bbox = geometry.bbox_of_image(width, height) if bbox is None else np.asarray(bbox, np.float32)
+        size = self.input_size
+        affine = geometry.crop_affine(geometry.bbox_center(bbox), geometry.square_side(bbox), size)
+        out = self.predict_crops(geometry.warp(image, affine, (size, size))[None], flip)
+        crop = geometry.decode_keypoints(out["keypoints"][0], (size, size))
+        keypoints = geometry.apply_affine(geometry.invert(affine), crop).astype(np.float32)
+        return Prediction(keypoints, out["visibility"][0], out["visibility"][0], bbox)
+
+
+def load(name: str | Path) -> Predictor:
+    """A model of the package by name, or a training run by its folder.
+
+    Args:
+        name: a folder that `posekit train` wrote (model.keras, record.json), or a name from `names()`.
+
+    Raises:
+        DataError: when there is no such model; names the known ones.
+    """
+    import keras
+
+    folder = Path(name)
+    if not (folder / "record.json").is_file():
+        folder = Path(str(resources.files("posekit"))) / "weights" / str(name)
+    if not (folder / "record.json").is_file():
+        raise DataError(name, "no such model", f"give the folder of a training run, or one of: {', '.join(names())}")
+    try:
+        record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+        model = keras.saving.load_model(folder / "model.keras", compile=False)
+    except (OSError, ValueError) as error:
+        raise DataError(folder, f"the model cannot be read: {str(error).splitlines()[0]}", "train it again") from None
+    return Predictor(model, record)
+
+
+def names() -> list[str]:
+    """Names of the models in the package, sorted."""
+    weights = Path(str(resources.files("posekit"))) / "weights"
+    return sorted(path.parent.name for path in weights.glob("*/record.json"))
+
+
+def evaluate(predictor: Predictor, directory: str | Path, *, flip: bool = True, batch_size: int = 64) -> dict:
+    """Score a model on records, in the pixels of the original photos.
+
+    Args:
+        predictor: the model.
+        directory: a record folder.
+        flip: flip test, see `Predictor.predict_crops`.
+        batch_size: people at a time.
+
+    Returns:
+        `n`, `flip`, `box`; `pcp` {`upper_arm`, `lower_arm`, `upper_leg`, `lower_leg`, `mean`}; `pck@0.2` (torso);
+        `visibility_accuracy`; `collapse_ratio`; and `mean_pose`: the same metrics for always predicting the training mean.
+
+    Raises:
+        DataError: when the folder or a record in it is damaged.
+    """
+    manifest, truth = (
+        records.read_manifest(directory),
+        {k: [] for k in ("photo", "labelled", "crop", "inside", "seen", "map")},
+    )
+    predictions, batch, size = [], [], predictor.input_size
+    for person in records.read_records(directory):
+        image = decode_image(person.encoded, f"{directory}, person {person.person_id}")
+        crop, target, seen = pipeline.crop_person(
+            image,
+            person.keypoints,
+            person.keypoints_visible,
+            person.joint_known,
+            box_px=manifest["box_px"],
+            input_size=size,
+        )
+        stored_to_crop = geometry.crop_affine(np.full(2, (person.width - 1) / 2), manifest["box_px"], size)
+        crop_to_photo = geometry.compose(person.crop_to_image, geometry.invert(stored_to_crop))
+        truth["photo"].append(geometry.apply_affine(person.crop_to_image, person.keypoints))
+        truth["labelled"].append(person.keypoints_visible >= 1)
+        truth["crop"].append(target[:, :2])
+        truth["inside"].append(target[:, 2] > 0)
+        truth["seen"].append(seen)
+        truth["map"].append(crop_to_photo)
+        batch.append(crop)
+        if len(batch) == batch_size:
+            predictions.append(predictor.predict_crops(np.stack(batch), flip))
+            batch = []
+    if batch:
+        predictions.append(predictor.predict_crops(np.stack(batch), flip))
+    truth = {k: np.stack(v) for k, v in truth.items()}
+    predicted = {k: np.concatenate([p[k] for p in predictions]) for k in predictions[0]}
+    mean = {
+        "keypoints": np.broadcast_to(np.asarray(predictor.record["mean_pose"]), predicted["keypoints"].shape),
+        "visibility": np.broadcast_to(np.asarray(predictor.record["mean_visibility"]), predicted["visibility"].shape),
+    }
+    head = {"n": len(truth["photo"]), "flip": flip, "box": manifest["box"]}
+    return {**head, **_score(predicted, truth, size), "mean_pose": _score(mean, truth, size)}
+
+
+def _score(predicted: dict, truth: dict, size: int) -> dict:
+    photo = geometry.apply_affine(truth["map"], geometry.decode_keypoints(predicted["keypoints"], (size, size)))
+    seen = truth["seen"]
+    return {
+        "pcp": metrics.pcp(photo, truth["photo"], truth["labelled"]),
+        "pck@0.2": metrics.pck(photo, truth["photo"], truth["labelled"])["value"],
+        "visibility_accuracy": metrics.visibility_accuracy(predicted["visibility"], seen[..., 0], seen[..., 1]),
+        "collapse_ratio": metrics.collapse_ratio(predicted["keypoints"], truth["crop"], truth["inside"]),
+    }
