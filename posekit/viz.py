@@ -79,9 +79,7 @@ def png(fig, dpi: int = 160, limit: int = MAX_PNG_BYTES) -> bytes:
         picture = Image.open(raw).convert("RGB")
         for colours in (256, 128, 64):
             out = io.BytesIO()
-            method = Image.Quantize.MEDIANCUT if colours < 256 else Image.Quantize.FASTOCTREE
-            few = picture.getcolors(colours)
-            small = picture.quantize(colours, method=Image.Quantize.MEDIANCUT if few is None else method)
+            small = picture.quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
             small.save(out, format="PNG", optimize=True)
             if out.tell() <= limit:
                 return out.getvalue()
@@ -167,7 +165,7 @@ def draw_pose(
     keypoints: np.ndarray,
     visible: np.ndarray | None = None,
     skeleton: Skeleton = COCO17,
-    labels: bool = False,
+    labels: bool | Sequence[str] = False,
     *,
     colour: str | None = None,
     linestyle: str = "-",
@@ -182,7 +180,7 @@ def draw_pose(
         keypoints: (K, 2) in the axes' units.
         visible: (K,) flags as in COCO: 0 is left out, 1 (occluded) is hollow, 2 is solid; or bool; None draws all.
         skeleton: names, limbs and sides.
-        labels: write the joints' names beside them.
+        labels: write the joints' names beside them: all, none, or those that are listed.
         colour: one colour for the whole pose, e.g. to tell truth from prediction; None: by the person's side.
         linestyle: of the limbs.
         size: 1 is right for one person some 3 inches high.
@@ -227,9 +225,16 @@ def draw_pose(
             alpha=alpha,
             zorder=4,
         )
-        if labels:
+        if labels is True or (labels and name in labels):
             text = ax.annotate(
-                name, points[j], xytext=(6, 3), textcoords="offset points", fontsize=7.5, color="#111111", zorder=5
+                name,
+                points[j],
+                xytext=(6, 3),
+                textcoords="offset points",
+                annotation_clip=True,
+                fontsize=7.5,
+                color="#111111",
+                zorder=5,
             )
             text.set_path_effects([patheffects.withStroke(linewidth=2.2, foreground="white")])
     if label is not None:

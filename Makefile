@@ -1,0 +1,75 @@
+# The book's handles. `make help` lists them; CONTRIBUTING.md says what each is for.
+# Without make (Windows): the same in plain commands stands in README.md.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PY     := $(BIN)/python
+STAMP  := $(VENV)/.setup-done
+NBVAL  := --nbval --nbval-current-env --nbval-cell-timeout 600 --nbval-sanitize-with tests/nbval_sanitize.cfg \
+          -p no:cacheprovider --dist loadscope
+JOBS   ?= 2
+TESTS  ?= tests
+NB     ?=
+
+export TF_CPP_MIN_LOG_LEVEL := 3
+export PATH := $(abspath $(BIN)):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup data book html lab lint test test-slow refresh assignments bench clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## make .venv with the tested versions, and this package in it
+
+$(STAMP): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else \
+	  f"error: Python {v[0]}.{v[1]} found, 3.11 to 3.13 is needed (make setup PYTHON=python3.12)")'
+	@echo "==> environment in $(VENV) (2.5 GB, a few minutes the first time)"
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV) || { echo "error: venv failed; on Debian or Ubuntu: apt install python3-venv" >&2; exit 2; }
+	$(PY) -m pip install --disable-pip-version-check --prefer-binary -r requirements.txt
+	$(PY) -m pip install --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+data: $(STAMP)  ## make the embedded data set (MiniDome) in _data/
+	@echo "==> embedded data"
+	$(PY) -m posekit.minidome
+
+book: data  ## everything: data, chapters run and compared with their committed outputs, HTML
+	@echo "==> chapters: run from data to score, and compared with their committed outputs"
+	$(PY) -m pytest $(NBVAL) -n $(JOBS) -v chapters
+	@$(MAKE) --no-print-directory html
+
+html: $(STAMP)  ## build _build/html from the committed outputs; runs no notebook
+	@echo "==> HTML"
+	$(PY) book/tools/build.py
+
+lab: data  ## open the chapters in JupyterLab
+	$(BIN)/jupyter lab chapters
+
+lint: $(STAMP)  ## ruff: code and notebooks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+test: data  ## everything but slow and gpu tests: units, notebooks, book, browser
+	@echo "==> tests"
+	$(PY) -m pytest -n $(JOBS) --dist loadscope --durations 10 $(TESTS)
+	@echo "==> notebooks against their committed outputs"
+	$(PY) -m pytest $(NBVAL) -n $(JOBS) -q chapters
+
+test-slow: data  ## the slow tests, and those that need a GPU where there is one
+	$(PY) -m pytest -m "slow or gpu" $(TESTS)
+
+refresh: data  ## run notebooks in place and write them normalised: make refresh NB="chapters/01*.ipynb"
+	$(PY) book/tools/refresh.py $(NB)
+
+assignments: $(STAMP)  ## cut the students' copies of the exercises into _assignments/
+	$(PY) book/tools/assignments.py
+
+bench: data  ## the measured claims, each as JSON
+	@for script in benchmarks/*.py; do echo "==> $$script"; $(PY) $$script --json || exit 1; done
+
+clean:  ## remove what was built; keeps .venv and _data
+	rm -rf _build _assignments .pytest_cache .ruff_cache .hypothesis
+	find posekit tests data_scripts book benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
