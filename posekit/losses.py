@@ -22,7 +22,10 @@ def masked_mean(values, weight):
 
 
 def _split_keypoints(y_true, y_pred):
-    """(B, K, 3) and (B, K, 2) -> error (B, K, 2) in float32, weight (B, K). A masked target is replaced, not multiplied: NaN * 0 is NaN."""
+    """(B, K, 3) and (B, K, 2) -> error (B, K, 2) in float32, weight (B, K).
+
+    A masked target is replaced, not multiplied away: NaN * 0 is NaN.
+    """
     y_true, y_pred = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
     weight = y_true[..., 2]
     target = ops.where(weight[..., None] > 0, y_true[..., :2], y_pred)
@@ -44,7 +47,7 @@ def masked_l1(y_true, y_pred):
 
 
 def masked_l2(y_true, y_pred):
-    """Mean squared distance dx^2 + dy^2 over labelled joints: the loss of DeepPose (eq. 3). Shapes as in `masked_l1`."""
+    """Mean squared distance dx^2 + dy^2 over labelled joints: the loss of DeepPose (section 3.1). Shapes as in `masked_l1`."""
     error, weight = _split_keypoints(y_true, y_pred)
     return masked_mean(ops.sum(ops.square(error), axis=-1), weight)
 
@@ -60,6 +63,7 @@ def masked_bce(y_true, y_pred):
         A scalar, float32, in nats.
     """
     y_true, y_pred = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
-    target, weight = y_true[..., 0], y_true[..., 1]
+    weight = y_true[..., 1]
+    target = ops.where(weight > 0, y_true[..., 0], 0.0)
     p = ops.clip(y_pred, 1e-6, 1 - 1e-6)
     return masked_mean(-(target * ops.log(p) + (1 - target) * ops.log(1 - p)), weight)
