@@ -1,9 +1,12 @@
 """Where people come from: every data set becomes a stream of the same `PersonSample` (chapters 01, 02).
 
-One module a data set; each has `read(root, split) -> Iterator[PersonSample]`, streams, never holds photos in memory, and
-raises `DataError` naming the file, the record and the mend.
+One module a data set; each has a `read(...) -> Iterator[PersonSample]`, streams, never holds photos in memory, and raises
+`DataError` naming the file, the record and the mend. What a reader leaves out it counts by reason in `left_out`.
 """
 
+import json
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,3 +86,70 @@ class PersonSample:
     def labelled(self) -> np.ndarray:
         """(17,) bool: joints with valid coordinates (v >= 1)."""
         return self.keypoints_visible >= 1
+
+
+#: The data sets that `read` knows.
+DATASETS = ("minidome", "panoptic", "coco", "lsp", "lspet")
+
+
+def read(dataset: str, root: str | Path, split: str, left_out: Counter | None = None) -> Iterator[PersonSample]:
+    """The people of one split of any data set that posekit knows.
+
+    Args:
+        dataset: one of `DATASETS`. MiniDome is read from its COCO JSON, which knows exact visibility.
+        root: the data set's folder.
+        split: `"train"`, `"val"` or `"test"`. It picks the annotation file of COCO and the file numbers of LSP; elsewhere
+            `root` is one split and this only names it. `"train"` applies an `exclude.txt` beside the annotations.
+        left_out: gets the number of people left out, by reason.
+
+    Returns:
+        A stream of samples.
+
+    Raises:
+        DataError: when `root` is not such a data set, or something in it cannot be used.
+    """
+    from posekit.sources import coco, lsp, panoptic
+
+    if not Path(root).is_dir():
+        raise DataError(root, "no such folder", "check the path")
+    if dataset == "minidome":
+        return coco.read(*coco.find_minidome(root), dataset=dataset, split=split, left_out=left_out)
+    if dataset == "coco":
+        return coco.read(*coco.find(root, split), split=split, left_out=left_out)
+    if dataset == "panoptic":
+        return panoptic.read(root, split=split, left_out=left_out)
+    if dataset == "lsp":
+        return lsp.read(root, split, left_out=left_out)
+    if dataset == "lspet":
+        return lsp.read_lspet(root, split, left_out=left_out)
+    raise DataError(dataset, "unknown data set", f"choose one of {', '.join(DATASETS)}")
+
+
+def read_json(path: str | Path) -> object:
+    """The content of a JSON file. Raises `DataError` naming the file, and the line where it is broken."""
+    try:
+        return json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise DataError(path, f"cannot be read: {error.strerror or error}", "check the path") from None
+    except json.JSONDecodeError as error:
+        problem = f"broken JSON at line {error.lineno}, column {error.colno}: {error.msg}"
+        raise DataError(path, problem, "fetch or write it again") from None
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise DataError(path, f"not JSON: {error}", "fetch or write it again") from None
+
+
+def excluded_photos(annotations_dir: str | Path, split: str | None) -> frozenset[str]:
+    """File names of photos that must not be trained on: the lines of `exclude.txt` beside the annotations.
+
+    Args:
+        annotations_dir: folder of the annotation file.
+        split: the file counts for `"train"` only; any other split gets the empty set.
+    """
+    path = Path(annotations_dir) / "exclude.txt"
+    if split != "train" or not path.exists():
+        return frozenset()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(path, f"cannot be read: {error}", "one photo's file name a line") from None
+    return frozenset(Path(line.strip()).name for line in lines if line.strip() and not line.startswith("#"))
