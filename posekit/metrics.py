@@ -22,7 +22,8 @@ def _mean(hits: np.ndarray) -> float:
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(np.asarray(a, np.float64) - np.asarray(b, np.float64), axis=-1)
+    with np.errstate(invalid="ignore", over="ignore"):  # an unlabelled joint may hold anything, infinity too
+        return np.linalg.norm(np.asarray(a, np.float64) - np.asarray(b, np.float64), axis=-1)
 
 
 def pcp(pred: np.ndarray, true: np.ndarray, labelled: np.ndarray, threshold: float = 0.5) -> dict[str, float]:
@@ -39,7 +40,7 @@ def pcp(pred: np.ndarray, true: np.ndarray, labelled: np.ndarray, threshold: flo
         0 ... 1, NaN where no limb is labelled.
 
     Source:
-        Ferrari et al., CVPR 2008; strict reading as in Eichner et al., IJCV 2012, and DeepPose, section 4.1.
+        Ferrari et al., CVPR 2008; strict reading (both ends, not their mean) as in DeepPose, CVPR 2014, section 4.1.
     """
     labelled, error = np.asarray(labelled, bool), _distance(pred, true)
     result = {}
@@ -94,9 +95,9 @@ def pck(pred: np.ndarray, true: np.ndarray, labelled: np.ndarray, threshold: flo
 def collapse_ratio(pred: np.ndarray, true: np.ndarray, labelled: np.ndarray) -> float:
     """How much of the poses' variety the model reproduces: the mean-pose collapse shows as a value near 0.
 
-    Mean over joints (and x, y) of var(prediction) / var(truth), each over the people in whom the joint is labelled. Take
-    it in *normalised crop coordinates*: in photo pixels even a constant predictor varies, because people stand in
-    different places.
+    Mean over joints of var(prediction) / var(truth), each the variance of a point in the plane (that of x plus that of y)
+    over the people in whom the joint is labelled. Take it in *normalised crop coordinates*: in photo pixels even a
+    constant predictor varies, because people stand in different places.
 
     Args:
         pred: (N, 17, 2) normalised crop coordinates.
