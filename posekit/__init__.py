@@ -25,8 +25,10 @@ _ROOMS = (
     "predict",
     "profile",
     "records",
+    "schema",
     "skeleton",
     "sources",
+    "tfrecord",
     "training",
     "viz",
 )
