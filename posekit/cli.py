@@ -31,9 +31,15 @@ def _box(text: str) -> list[float]:
     return box
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        """One line instead of argparse's usage text: what is wrong, and where help is."""
+        self.exit(2, f"error: {message} (help: {self.prog} --help)\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The argument parser of `python -m posekit`."""
-    top = argparse.ArgumentParser(prog="python -m posekit", description="Human pose estimation, as taught in the book.")
+    top = _Parser(prog="python -m posekit", description="Human pose estimation, as taught in the book.")
     sub = top.add_subparsers(dest="command", required=True)
 
     sub.add_parser("doctor", help="does this machine have all that the book needs?")
@@ -62,7 +68,9 @@ def parser() -> argparse.ArgumentParser:
     p = sub.add_parser("predict", help="the pose in photos")
     p.add_argument("--model", required=True, metavar="RUN|NAME")
     p.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
-    p.add_argument("--box", type=_box, metavar="X,Y,W,H", help="around the person, in pixels; default: the full photo")
+    p.add_argument(
+        "--box", type=_box, metavar="X,Y,W,H", help="around the person, in pixels (--box=-5,… for X below 0)"
+    )
     p.add_argument("--json", action="store_true", help="print a JSON list, one object an image")
     p.add_argument("--draw", type=Path, metavar="DIR", help="write the pictures with the pose drawn on them")
 
@@ -70,6 +78,17 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("name", help="its name; `list` prints them all")
     p.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: book/runs/NAME)")
     return top
+
+
+def _quiet_backend() -> None:
+    """Load Keras and its backend without the lines that TensorFlow writes to standard error, which is for our own."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from posekit import profile
+
+    with profile.quiet_stderr():
+        import keras
+
+        keras.ops.convert_to_numpy(keras.ops.ones(1))
 
 
 def doctor(args) -> int:
@@ -96,6 +115,7 @@ def doctor(args) -> int:
         print(f"opencv      {cv2.__version__}")
     except ImportError as error:
         problems.append(f"OpenCV does not load ({error}): install opencv-python-headless, and only that")
+    _quiet_backend()
     from posekit import predict, training
 
     print(f"backend     {training.keras.backend.backend()}, bfloat16 {'yes' if training.bfloat16_pays() else 'no'}")
@@ -118,6 +138,7 @@ def doctor(args) -> int:
 
 def train(args) -> int:
     """Train and print the validation score."""
+    _quiet_backend()
     from posekit import training
 
     given = {
@@ -139,8 +160,10 @@ def train(args) -> int:
 
 def evaluate(args) -> int:
     """Score a model and print a table or JSON."""
-    from posekit import predict
+    from posekit import predict, records
 
+    records.read_manifest(args.records)
+    _quiet_backend()
     scores = predict.evaluate(predict.load(args.model), args.records, flip=args.flip)
     print(json.dumps(_finite(scores))) if args.json else _print_scores(scores)
     return 0
@@ -181,12 +204,13 @@ def predict(args) -> int:
             raise DataError(
                 path, f"the box {args.box} lies outside the photo ({width}x{height})", "give X,Y,W,H in its pixels"
             )
+    pictures = {}
+    for path in args.images if args.draw else ():
+        if (target := args.draw / f"{path.stem}.pose.jpg") in pictures:
+            raise DataError(target, "two photos would be drawn into it", "draw them in two runs, into two folders")
+        pictures[target] = None
+    _quiet_backend()
     predictor, results = room.load(args.model), []
-    if args.draw:
-        try:
-            args.draw.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataError(args.draw, f"cannot write there: {error.strerror}", "choose another --draw") from None
     for path, image in images:
         pose = predictor.predict(image, args.box, flip=True)
         results.append(
@@ -201,8 +225,10 @@ def predict(args) -> int:
         if args.draw:
             from posekit import viz
 
-            target = args.draw / f"{path.stem}.pose.jpg"
-            target.write_bytes(encode_jpeg(viz.draw_on_image(image, pose.keypoints, pose.visibility > 0.5)))
+            drawn = viz.draw_on_image(image, pose.keypoints, pose.visibility > 0.5)
+            pictures[args.draw / f"{path.stem}.pose.jpg"] = encode_jpeg(drawn)
+    if args.draw:
+        _write_pictures(args.draw, pictures)
     if args.json:
         print(json.dumps(results))
     else:
@@ -213,6 +239,21 @@ def predict(args) -> int:
             for joint, (x, y), score in zip(COCO17.joints, result["keypoints"], result["score"], strict=True):
                 print(f"  {joint:15s} {x:8.1f} {y:8.1f}   {score:.2f}")
     return 0
+
+
+def _write_pictures(folder: Path, pictures: dict[Path, bytes]) -> None:
+    """All of them, each put in place whole."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for target, data in pictures.items():
+            aside = target.with_name(f".{target.name}.partial")
+            try:
+                aside.write_bytes(data)
+                aside.replace(target)
+            finally:
+                aside.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(folder, f"cannot write there: {error.strerror}", "choose another --draw") from None
 
 
 def experiment(args) -> int:
@@ -231,7 +272,6 @@ def experiment(args) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point. Returns the exit code: 0, 1 for `doctor` with problems, 2 for bad input, 130 for Ctrl-C."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     args = parser().parse_args(argv)
     commands = {"doctor": doctor, "train": train, "evaluate": evaluate, "predict": predict, "experiment": experiment}
     try:

@@ -1,6 +1,7 @@
 """A trained model at work: load it by name, ask it for a pose, score it on records (chapters 07, 11, 12)."""
 
 import json
+import zipfile
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -109,9 +110,13 @@ def load(name: str | Path) -> Predictor:
         raise DataError(name, "no such model", f"give the folder of a training run, or one of: {', '.join(names())}")
     try:
         record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+        for key in ("mean_pose", "mean_visibility"):
+            if np.shape(record[key])[:1] != (len(COCO17),):
+                raise ValueError(f"{key} in record.json is not {len(COCO17)} joints")
         model = keras.saving.load_model(folder / "model.keras", compile=False)
-    except (OSError, ValueError) as error:
-        raise DataError(folder, f"the model cannot be read: {str(error).splitlines()[0]}", "train it again") from None
+    except (OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
+        problem = f"the model cannot be read: {type(error).__name__} {next(iter(str(error).splitlines()), '')}"
+        raise DataError(folder, problem, "train it again") from None
     return Predictor(model, record)
 
 
@@ -137,10 +142,8 @@ def evaluate(predictor: Predictor, directory: str | Path, *, flip: bool = True, 
     Raises:
         DataError: when the folder or a record in it is damaged.
     """
-    manifest, truth = (
-        records.read_manifest(directory),
-        {k: [] for k in ("photo", "labelled", "crop", "inside", "seen", "map")},
-    )
+    manifest = records.read_manifest(directory)
+    truth = {k: [] for k in ("photo", "labelled", "crop", "inside", "seen", "map")}
     predictions, batch, size = [], [], predictor.input_size
     for person in records.read_records(directory):
         image = decode_image(person.encoded, f"{directory}, person {person.person_id}")
@@ -166,6 +169,8 @@ def evaluate(predictor: Predictor, directory: str | Path, *, flip: bool = True, 
             batch = []
     if batch:
         predictions.append(predictor.predict_crops(np.stack(batch), flip))
+    if not predictions:
+        raise DataError(directory, "the records hold nobody to score", "build them again")
     truth = {k: np.stack(v) for k, v in truth.items()}
     predicted = {k: np.concatenate([p[k] for p in predictions]) for k in predictions[0]}
     mean = {
