@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from posekit.errors import DataError
-from posekit.geometry import Camera, project, to_camera
+from posekit.geometry import Camera, inside, project, to_camera
 from posekit.images import read_image
 from posekit.skeleton import COCO17, PANOPTIC19, convert, convert_flags
 from posekit.sources import PersonSample, excluded_photos, read_json
@@ -113,9 +113,8 @@ def in_view(points: np.ndarray, camera: Camera) -> np.ndarray:
     depth = xyz[..., 2]
     with np.errstate(divide="ignore", invalid="ignore"):
         radius = np.linalg.norm(xyz[..., :2] / depth[..., None], axis=-1)
-    pixels = project(points, camera)
-    within = np.all((pixels >= -0.5) & (pixels < np.asarray(camera.resolution) - 0.5), axis=-1)
-    return (depth > 1e-6) & (radius < lens_range(camera.distCoef)) & within
+    within_frame = inside(project(points, camera), camera.resolution)
+    return (depth > 1e-6) & (radius < lens_range(camera.distCoef)) & within_frame
 
 
 def lens_range(distCoef: np.ndarray) -> float:

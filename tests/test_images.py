@@ -1,0 +1,46 @@
+"""Pictures: RGB in memory, and clear errors for what is no picture."""
+
+import cv2
+import numpy as np
+import pytest
+
+from posekit.errors import DataError
+from posekit.images import decode_image, encode_jpeg, read_image
+
+
+def test_colours_stay_in_order(tmp_path):
+    red = np.zeros((20, 30, 3), np.uint8)
+    red[..., 0] = 200
+    before = red.copy()
+    decoded = decode_image(encode_jpeg(red), "red")
+    assert decoded.shape == (20, 30, 3) and np.abs(decoded.astype(int) - red).max() <= 3
+    assert np.array_equal(red, before)
+    cv2.imwrite(str(tmp_path / "red.png"), red[..., ::-1])
+    assert np.array_equal(read_image(tmp_path / "red.png"), red)
+
+
+def test_grey_becomes_three_channels(tmp_path):
+    cv2.imwrite(str(tmp_path / "grey.jpg"), np.full((8, 9), 77, np.uint8))
+    assert read_image(tmp_path / "grey.jpg").shape == (8, 9, 3)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda data: b"", "empty"),
+        (lambda data: data[: len(data) // 2], "truncated"),
+        (lambda data: data[:-2], "truncated"),
+        (lambda data: b"not a picture at all", "not a picture"),
+    ],
+)
+def test_damaged_pictures_are_named(tmp_path, damage, message):
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(damage(encode_jpeg(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))))
+    with pytest.raises(DataError, match=message) as error:
+        read_image(path)
+    assert "photo.jpg" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_missing_picture_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"gone\.jpg: cannot read the picture: No such file"):
+        read_image(tmp_path / "gone.jpg")
