@@ -109,7 +109,7 @@ class Figure:
             f'<img class="posekit-figure" alt="{html.escape(self.alt)}" width="{self.width}" height="{self.height}" '
             f'style="max-width: 100%; height: auto" src="data:image/png;base64,{encoded}">'
         )
-        return {"text/plain": self.alt, "text/html": tag, "image/png": self.data}
+        return {"text/plain": self.alt, "text/html": tag, "image/png": encoded}
 
 
 def show(fig, alt: str) -> None:
