@@ -42,7 +42,7 @@ def expected_parameters(width: int, side: int, units=(2, 2, 2, 2), hidden: int =
             total += channels * filters if (unit == 0 and stage > 0) else 0
             channels = filters
     flat = channels * side * side
-    head = (flat + 1) * hidden + (hidden + 1) * 2 * joints + (hidden + 1) * joints
+    head = (flat + norm) * hidden + (hidden + 1) * 2 * joints + (hidden + 1) * joints
     return total + norm * channels + head
 
 
@@ -86,7 +86,7 @@ def test_default_has_the_published_size_of_a_resnet18():
     image = keras.Input((224, 224, 3))
     backbone = keras.Model(image, resnet.resnet18v2(image, 64))
     assert backbone.output_shape == (None, 7, 7, 512)
-    by_hand = expected_parameters(64, 7) - ((7 * 7 * 512 + 1) * 512 + 513 * 34 + 513 * 17)
+    by_hand = expected_parameters(64, 7) - ((7 * 7 * 512 + 4) * 512 + 513 * 34 + 513 * 17)
     assert backbone.count_params() == by_hand
     assert 11.1e6 < by_hand < 11.3e6
 
@@ -219,7 +219,7 @@ def test_unit_is_the_formula(channels, filters, stride):
 def test_norm_has_a_short_memory():
     """Momentum 0.9 in every norm: Keras' 0.99 needs hundreds of steps to forget the random initial statistics."""
     norms = [layer for layer in models.build(width=4, input_size=64).layers if "_bn" in layer.name]
-    assert len(norms) == 17 and {layer.momentum for layer in norms} == {0.9}
+    assert len(norms) == 18 and {layer.momentum for layer in norms} == {0.9}
 
 
 # ---- padding ----------------------------------------------------------------------------------------------------------

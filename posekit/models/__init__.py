@@ -11,10 +11,11 @@ DEFAULT_WIDTH = 32
 
 
 def deeppose_head(features, num_joints: int = 17, *, hidden: int = 512) -> dict:
-    """The regression head: all positions of the feature map, one hidden layer, two outputs.
+    """The regression head: all positions of the feature map, one hidden layer with batch norm, two outputs.
 
     The feature map is flattened, not averaged, as in DeepPose (2014): averaging would throw away *where* a feature was
-    seen, which is what is asked for.
+    seen, which is what is asked for. The output layers start small (Gaussian, 0.01, as in AlexNet), so that training
+    starts from the centre of the crop and not from random poses.
 
     Args:
         features: (B, h, w, C).
@@ -25,10 +26,14 @@ def deeppose_head(features, num_joints: int = 17, *, hidden: int = 512) -> dict:
         `keypoints` (B, K, 2), normalised crop coordinates, unbounded (-0.5 ... 0.5 is the crop), float32;
         `visibility` (B, K), the probability that the joint lies inside the crop, float32.
     """
+    small = keras.initializers.RandomNormal(stddev=0.01)
     x = layers.Flatten(name="head_flatten")(features)
-    x = layers.Dense(hidden, activation="relu", kernel_initializer="he_normal", name="head_hidden")(x)
-    keypoints = layers.Dense(num_joints * 2, dtype="float32", name="head_keypoints")(x)
-    visibility = layers.Dense(num_joints, activation="sigmoid", dtype="float32", name="visibility")(x)
+    x = layers.Dense(hidden, use_bias=False, kernel_initializer="he_normal", name="head_hidden")(x)
+    x = resnet.norm_relu(x, name="head_hidden")
+    keypoints = layers.Dense(num_joints * 2, kernel_initializer=small, dtype="float32", name="head_keypoints")(x)
+    visibility = layers.Dense(
+        num_joints, activation="sigmoid", kernel_initializer=small, dtype="float32", name="visibility"
+    )(x)
     return {
         "keypoints": layers.Reshape((num_joints, 2), dtype="float32", name="keypoints")(keypoints),
         "visibility": visibility,
