@@ -33,7 +33,7 @@ def shake(model: keras.Model, seed: int = 1) -> None:
 
 
 def expected_parameters(width: int, side: int, units=(2, 2, 2, 2), hidden: int = 512, joints: int = 17) -> int:
-    """Counted by hand from the paper's figure: convolutions without bias, four numbers a channel and norm, dense layers."""
+    """Counted by hand from the paper's figure: no bias before a norm, four numbers a channel in a norm."""
     norm, total, channels = 4, 7 * 7 * 3 * width, width
     for stage, count in enumerate(units):
         filters = width * 2**stage
@@ -56,6 +56,13 @@ def test_outputs(small):
     assert out["keypoints"].dtype == out["visibility"].dtype == np.float32
     assert np.all((out["visibility"] > 0) & (out["visibility"] < 1))
     assert np.all(np.isfinite(out["keypoints"])) and out["keypoints"].std() > 0
+
+
+def test_training_starts_at_the_centre_of_the_crop():
+    """Small output weights behind a norm: the first answers of a training scatter little around the centre."""
+    keras.utils.set_random_seed(0)
+    out = np.asarray(models.build(width=4, input_size=64)(pictures(32), training=True)["keypoints"])
+    assert np.abs(out.mean()) < 0.05 and out.std() < 0.25
 
 
 def test_coordinates_are_unbounded(small):
