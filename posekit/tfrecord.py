@@ -133,7 +133,8 @@ def encode_example(features: Mapping[str, object]) -> bytes:
             or of floats (stored as float32). Arrays are flattened: an Example knows no shapes.
 
     Returns:
-        the same bytes as TensorFlow's own deterministic serialization.
+        the message; to TensorFlow equal to its own, and to the byte where no name is the beginning of another (protobuf's
+        Python library sorts such pairs the other way round).
 
     Raises:
         ValueError: for values that are none of these, and for integers beyond 64 bits.

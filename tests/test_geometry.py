@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_data import dots, look_at
+from tiny_data import dots, look_at, opencv_projection
 
 from posekit import geometry
 from posekit.skeleton import COCO17
@@ -216,18 +216,6 @@ def points_before(camera: geometry.Camera, rng: np.random.Generator, n: int = 50
     depth = rng.uniform(50, 600, (n, 1))
     seen = np.concatenate([rng.uniform(-reach, reach, (n, 2)) * depth, depth], axis=1)
     return (seen - camera.t) @ np.linalg.inv(camera.R).T
-
-
-def opencv_projection(points: np.ndarray, camera: geometry.Camera) -> np.ndarray:
-    rotation, _ = cv2.Rodrigues(np.ascontiguousarray(camera.R))
-    pixels, _ = cv2.projectPoints(
-        np.ascontiguousarray(points),
-        rotation,
-        np.ascontiguousarray(camera.t),
-        camera.K,
-        np.ascontiguousarray(camera.distCoef),
-    )
-    return pixels.reshape(-1, 2)
 
 
 @pytest.mark.parametrize("seed", range(20))

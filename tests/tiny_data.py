@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import scipy.io
 
+from posekit import geometry
 from posekit.images import encode_jpeg
 from posekit.skeleton import COCO17
 
@@ -141,3 +143,15 @@ def write_poses(root: Path, frame: int, joints: np.ndarray) -> Path:
     bodies = [{"id": i, "joints19": body.ravel().tolist()} for i, body in enumerate(joints)]
     path.write_text(json.dumps({"version": 0.7, "univTime": 0.0, "fpsType": "hd_29_97", "bodies": bodies}))
     return path
+
+
+def opencv_projection(points: np.ndarray, camera: geometry.Camera) -> np.ndarray:
+    rotation, _ = cv2.Rodrigues(np.ascontiguousarray(camera.R))
+    pixels, _ = cv2.projectPoints(
+        np.ascontiguousarray(points),
+        rotation,
+        np.ascontiguousarray(camera.t),
+        camera.K,
+        np.ascontiguousarray(camera.distCoef),
+    )
+    return pixels.reshape(-1, 2)

@@ -120,10 +120,10 @@ def in_view(points: np.ndarray, camera: Camera) -> np.ndarray:
 def lens_range(distCoef: np.ndarray) -> float:
     """The distance from the axis (on the plane z = 1) up to which a lens's radial distortion keeps growing; may be inf."""
     k1, k2, _, _, k3 = np.asarray(distCoef, np.float64)
-    # d/dr of r (1 + k1 r^2 + k2 r^4 + k3 r^6) as a polynomial in r^2; its smallest positive root is where it folds
-    roots = np.roots([7 * k3, 5 * k2, 3 * k1, 1])
-    folds = roots.real[(abs(roots.imag) < 1e-9) & (roots.real > 0)]
-    return float(np.sqrt(folds.min())) if len(folds) else np.inf
+    # d/dr of r (1 + k1 r^2 + k2 r^4 + k3 r^6) = 0, as a polynomial in 1 / r^2: its largest positive root is where it folds
+    roots = np.roots([1, 3 * k1, 5 * k2, 7 * k3])
+    folds = roots.real[(abs(roots.imag) < 1e-9) & (roots.real > 1e-9)]
+    return float(1 / np.sqrt(folds.max())) if len(folds) else np.inf
 
 
 def read(
