@@ -1,0 +1,326 @@
+"""Checks of the exercises of chapter 07, evaluation.
+
+A mistake is recognised by its fingerprint: the answer is compared with what each typical wrong formula would give.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from posekit import geometry, metrics
+from posekit.checks import CheckFailed, expect, expect_array, expect_written, passed
+from posekit.skeleton import COCO17
+
+K = len(COCO17)
+LEFT_SHOULDER, RIGHT_SHOULDER = COCO17.index("left_shoulder"), COCO17.index("right_shoulder")
+LEFT_HIP, RIGHT_HIP = COCO17.index("left_hip"), COCO17.index("right_hip")
+
+
+def _length(vectors: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(vectors, axis=-1)
+
+
+def _unchanged(names: str, given: tuple, before: list) -> None:
+    for name, now, then in zip(names.split(), given, before):
+        expect(
+            np.array_equal(now, then, equal_nan=True),
+            f"Your function changed the array `{name}` it was given. The next metric needs it as it was: work on a copy.",
+        )
+
+
+# ---- exercise 1: strict PCP for one limb --------------------------------------------------------------------------------
+
+
+def _limb_mistakes(pred: np.ndarray, true: np.ndarray, threshold: float) -> dict[str, bool]:
+    """What each typical wrong rule answers, by the hint it deserves."""
+    error, length, predicted = _length(pred - true), _length(true[1] - true[0]), _length(pred[1] - pred[0])
+    reach = threshold * length
+    return {
+        "One end of this limb is far outside its circle, but you found it, because the *mean* of the two distances is "
+        "small enough. That is relaxed PCP; strict PCP asks each end by itself.": error.mean() <= reach,
+        "You measure with the *predicted* limb's length. A model that draws long limbs would widen its own circles: "
+        "the unit is the length of the true limb.": bool(np.all(error <= threshold * predicted)),
+        "For you it is enough when *one* end lies within its circle. Strict PCP wants both.": error.min() <= reach,
+        "You look at the first end only. The second end of the limb must lie within its circle too.": error[0] <= reach,
+        "You look at the second end only. The first end of the limb must lie within its circle too.": error[1] <= reach,
+        "You add the two distances before you compare. Each end has a circle of its own: compare them one by one.": (
+            error.sum() <= reach
+        ),
+        "You compare x and y one at a time, which makes the circle a square. The distance is the length of the vector "
+        "between prediction and truth.": bool(np.all(np.abs(pred - true) <= reach)),
+        "Your circle has the whole limb's length as its radius: where is the threshold?": bool(np.all(error <= length)),
+        "Your circle ignores `threshold` and always takes a half.": bool(np.all(error <= 0.5 * length)),
+        "Your circle does not grow with the limb: its radius is `threshold` *times the true limb's length*.": bool(
+            np.all(error <= threshold)
+        ),
+        "You compare how long the two limbs are, not where their ends lie: a limb of the right length in the wrong place "
+        "would be found.": bool(abs(predicted - length) <= reach),
+    }
+
+
+def check_limb_found(limb_found: Callable) -> None:
+    """`limb_found(pred, true, threshold)`: is this limb found, by strict PCP?"""
+    expect_written(limb_found, "limb_found")
+    rng = np.random.default_rng(707)
+    cases = [
+        (true + rng.normal(0, 0.4, (2, 2)) * _length(true[1] - true[0]), true, threshold)
+        for true, threshold in zip(rng.uniform(0, 224, (500, 2, 2)), rng.choice([0.3, 0.5, 0.5, 0.8], 500))
+    ]
+    cases += [(rng.uniform(0, 3, (2, 2)), rng.uniform(0, 3, (2, 2)), 0.5) for _ in range(200)]
+    answers, truths, wrong = [], [], {}
+    for pred, true, threshold in cases:
+        given = pred.copy(), true.copy()
+        answer = limb_found(*given, threshold)
+        expect_written(answer, "limb_found(pred, true, threshold)")
+        expect(
+            np.ndim(answer) == 0 and answer in (0, 1),
+            f"`limb_found` should answer True or False, one answer for the limb; it returned {answer!r}.",
+        )
+        _unchanged("pred true", given, [pred, true])
+        answers.append(bool(answer))
+        truths.append(bool(np.all(_length(pred - true) <= threshold * _length(true[1] - true[0]))))
+        for hint, value in _limb_mistakes(pred, true, threshold).items():
+            wrong.setdefault(hint, []).append(bool(value))
+    if answers != truths:
+        expect(
+            [not a for a in answers] != truths, "You answer True where the limb is lost, and False where it is found."
+        )
+        for hint, values in wrong.items():
+            expect(answers != values, hint)
+        i = int(np.flatnonzero(np.array(answers) != truths)[0])
+        pred, true, threshold = cases[i]
+        raise CheckFailed(
+            f"At threshold {threshold} the limb from {true[0].round(1)} to {true[1].round(1)}, predicted from "
+            f"{pred[0].round(1)} to {pred[1].round(1)}, is {'found' if truths[i] else 'lost'}, but you say otherwise. "
+            "Draw it, with a circle around each true end."
+        )
+    edge = np.array([[0.0, 0], [0, 10]])
+    expect(
+        limb_found(edge + [[3, 4], [0, 5]], edge, 0.5),
+        "An end that lies exactly on its circle is found: 'at most half the length', so <= and not <.",
+    )
+    passed("strict PCP: both ends, within a share of the true limb's length")
+
+
+# ---- exercise 2: PCK ----------------------------------------------------------------------------------------------------
+
+
+def _crowd(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """People of different sizes with errors about as large as the threshold; some joints and torsos unlabelled."""
+    size = rng.uniform(20, 200, (n, 1, 1))
+    true = size * rng.normal(0, 0.5, (n, K, 2)) + rng.uniform(0, 500, (n, 1, 2))
+    pred = true + size * rng.normal(0, 0.15, (n, K, 2))
+    labelled = rng.random((n, K)) > 0.15
+    return pred, true, labelled
+
+
+def _pck(pred, true, labelled, threshold, *, ends=(LEFT_SHOULDER, RIGHT_HIP), unit=None, judged=None) -> float:
+    """PCK with a choice of normaliser and of the joints that count."""
+    torso = _length(true[:, ends[0]] - true[:, ends[1]]) if unit is None else unit
+    judged = labelled & (labelled[:, [LEFT_SHOULDER]] & labelled[:, [RIGHT_HIP]]) if judged is None else judged
+    return float((_length(pred - true) <= threshold * torso[:, None])[judged].mean())
+
+
+def _pck_mistakes(pred: np.ndarray, true: np.ndarray, labelled: np.ndarray, threshold: float) -> dict[str, float]:
+    crowd = pred, true, labelled, threshold
+    scored = labelled[:, LEFT_SHOULDER] & labelled[:, RIGHT_HIP]
+    torso = _length(true[:, LEFT_SHOULDER] - true[:, RIGHT_HIP])
+    hit = _length(pred - true) <= threshold * torso[:, None]
+    shares = [hit[n][labelled[n]].mean() for n in np.flatnonzero(scored)]
+    joints = [hit[scored & labelled[:, k], k].mean() for k in range(K)]
+    span = np.stack([np.ptp(t[on], axis=0).max() if on.any() else 0 for t, on in zip(true, labelled)])
+    everyone = np.broadcast_to(scored[:, None], labelled.shape)
+    diagonal = "The torso runs across the body, from the *left* shoulder to the *right* hip. "
+    return {
+        diagonal + "You took the right shoulder and the left hip.": _pck(*crowd, ends=(RIGHT_SHOULDER, LEFT_HIP)),
+        diagonal + "You stayed on the left side.": _pck(*crowd, ends=(LEFT_SHOULDER, LEFT_HIP)),
+        diagonal + "You stayed on the right side.": _pck(*crowd, ends=(RIGHT_SHOULDER, RIGHT_HIP)),
+        diagonal + "You took the two shoulders.": _pck(*crowd, ends=(LEFT_SHOULDER, RIGHT_SHOULDER)),
+        "You measure with the *predicted* torso: a model that draws large people would be judged more kindly. The unit "
+        "comes from the truth.": _pck(*crowd, unit=_length(pred[:, LEFT_SHOULDER] - pred[:, RIGHT_HIP])),
+        "You measure everybody with one torso, the mean over all people. Each person has a unit of their own, or those "
+        "near the camera are judged too hard.": _pck(*crowd, unit=np.full(len(true), torso[scored].mean())),
+        "You measure with the extent of the person's joints. That is another PCK (Yang and Ramanan's); here the unit is "
+        "the torso.": _pck(*crowd, unit=span),
+        "You do not divide by anything: your circle has `threshold` pixels for everybody.": _pck(
+            *crowd, unit=np.ones(len(true))
+        ),
+        "You count joints that are not labelled: what stands there is no truth.": _pck(*crowd, judged=everyone),
+        "You count every joint of everybody, labelled or not.": _pck(*crowd, judged=np.ones_like(labelled)),
+        "You score people whose torso is not labelled, with a unit made from numbers that mean nothing. Leave them out, "
+        "and count them.": _pck(*crowd, judged=labelled),
+        "Joints of people without a torso count as misses for you. They are left out: neither hit nor miss.": float(
+            (hit & scored[:, None])[labelled].mean()
+        ),
+        "You took each person's share first and then the mean over people. Then a joint of somebody with few labels weighs "
+        "more. Pool the joints of all people.": float(np.mean(shares)),
+        "You took each joint's share first and then the mean over joints. Pool them all: each labelled joint counts "
+        "once.": float(np.mean(joints)),
+        "Your score grows as the prediction gets worse: you count the misses.": 1 - _pck(*crowd),
+    }
+
+
+def check_pck(pck: Callable) -> None:
+    """`pck(pred, true, labelled, threshold)`: the share of joints found, and the people left out."""
+    expect_written(pck, "pck")
+    rng = np.random.default_rng(708)
+    for threshold in (0.2, 0.2, 0.1):
+        crowd = _crowd(rng, 60)
+        given = tuple(a.copy() for a in crowd)
+        answer = pck(*given, threshold)
+        expect_written(answer, "pck(pred, true, labelled, threshold)")
+        expect(
+            isinstance(answer, tuple | list) and len(answer) == 2,
+            "`pck` should return two things: the share of joints found, and how many people were left out.",
+        )
+        _unchanged("pred true labelled", given, list(crowd))
+        value, left_out = (float(expect_array(a, "the answer of `pck`", ())) for a in answer)
+        truth = metrics.pck(*crowd, threshold)
+        if abs(value - truth["value"]) > 1e-9:
+            for hint, wrong in _pck_mistakes(*crowd, threshold).items():
+                expect(abs(value - wrong) > 1e-9, hint)
+            expect(
+                abs(value - metrics.pck(*crowd, 0.2)["value"]) > 1e-9,
+                "Your score does not change with `threshold`: 0.2 is only its default.",
+            )
+            expect(0 <= value <= 1, f"A share lies between 0 and 1; yours is {value:.3f}.")
+            raise CheckFailed(
+                f"On 60 people the score at threshold {threshold} is {truth['value']:.4f}; yours is {value:.4f}. Check in "
+                "turn: the distance, the unit, which people count, which joints of them count."
+            )
+        expect(
+            left_out == truth["left_out"],
+            f"The score is right, but {truth['left_out']} people have no labelled torso and you left out {left_out:g}."
+            + (" You counted those who stayed." if left_out == truth["people"] else ""),
+        )
+    passed("PCK with the torso as its unit, and the people without one are counted")
+
+
+# ---- exercise 3: back to the photo -----------------------------------------------------------------------------------------
+
+
+def check_to_photo(to_photo: Callable) -> None:
+    """`to_photo(normalised, crop_to_image, crop_px, stored_px)`: normalised coordinates -> pixels of the photo."""
+    expect_written(to_photo, "to_photo")
+    rng = np.random.default_rng(709)
+    for crop_px, stored_px in ((224, 300), (224, 336), (448, 672), (224, 224), (100, 130)):
+        u = rng.uniform(-0.6, 0.6, (K, 2))
+        affine = geometry.invert(geometry.crop_affine(rng.uniform(100, 900, 2), rng.uniform(50, 700), stored_px, 0))
+        affine[:, :2] = affine[:, :2] @ [[1, 0.1], [-0.1, 1]]  # a little turned, so that a transposed matrix shows
+        given = u.copy(), affine.copy()
+        answer = to_photo(*given, crop_px, stored_px)
+        expect_written(answer, "to_photo(normalised, crop_to_image, crop_px, stored_px)")
+        answer = expect_array(answer, "the joints in the photo", (K, 2))
+        _unchanged("normalised crop_to_image", given, [u, affine])
+        crop, margin = (u + 0.5) * crop_px - 0.5, (stored_px - crop_px) / 2
+        linear, offset = affine[:, :2], affine[:, 2]
+        truth = (crop + margin) @ linear.T + offset
+        wrong = {
+            "You forgot the margin: the crop is the middle of the stored picture, so its pixel 0 is not the stored "
+            "picture's pixel 0.": crop @ linear.T + offset,
+            "The margin lies on both sides: half of the difference between the two sizes is on the left.": (
+                (crop + 2 * margin) @ linear.T + offset
+            ),
+            "You took the margin away instead of adding it: a joint at the crop's left edge lies further right in the "
+            "stored picture.": (crop - margin) @ linear.T + offset,
+            "You stretched the normalised coordinates over the stored picture. The network saw the crop: its edges are "
+            "-0.5 and 0.5.": ((u + 0.5) * stored_px - 0.5) @ linear.T + offset,
+            "Half a pixel is missing: -0.5 is the crop's left *edge*, and that is half a pixel left of the centre of "
+            "pixel 0.": (crop + 0.5 + margin) @ linear.T + offset,
+            "You started at the crop's corner, but (0, 0) in normalised coordinates is its centre.": (
+                u * crop_px - 0.5 + margin
+            )
+            @ linear.T
+            + offset,
+            "You used the 2x2 part of the map only: add its last column, the shift.": (crop + margin) @ linear.T,
+            "Your matrix is transposed: for points in rows it is `points @ A[:, :2].T`.": (
+                (crop + margin) @ linear + offset
+            ),
+            "You went through the map the wrong way: `crop_to_image` leads from the stored picture to the photo already.": (
+                geometry.apply_affine(geometry.invert(affine), crop + margin)
+            ),
+            "These are still pixels of the stored picture: the last step, to the photo, is missing.": crop + margin,
+            "These are still pixels of the crop: two steps are missing.": crop,
+            "You multiplied by the size of the crop minus 1: a crop of W pixels is W wide, from -0.5 to W - 0.5.": (
+                ((u + 0.5) * (crop_px - 1) + margin) @ linear.T + offset
+            ),
+        }
+        if np.abs(answer - truth).max() > 1e-3:
+            for hint, value in wrong.items():
+                expect(np.abs(answer - value).max() > 1e-3, hint)
+            raise CheckFailed(
+                f"Your joints are up to {np.abs(answer - truth).max():.1f} px beside where they belong. Go step by step: "
+                "normalised to crop pixels, crop to stored picture, stored picture to photo; try the point (0, 0) first."
+            )
+    passed("three steps back, exact to a thousandth of a pixel")
+
+
+# ---- exercise 4: spot the collapse -----------------------------------------------------------------------------------------
+
+
+def _groups(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """80 people in different places of large photos: photo joints of a mediocre model and the truth, labels, boxes."""
+    boxes = np.concatenate([rng.uniform(0, 1500, (80, 2)), rng.uniform(60, 400, (80, 2))], axis=1)
+    side = 1.25 * boxes[:, 2:].max(axis=1)[:, None, None]
+    center = (boxes[:, :2] + boxes[:, 2:] / 2 - 0.5)[:, None]
+    mean = rng.uniform(-0.4, 0.4, (K, 2))
+    change = rng.normal(0, 0.1, (80, K, 2))
+    labelled = rng.random((80, K)) > 0.2
+    true = np.where(labelled[..., None], center + side * (mean + change), 0)
+    return center + side * (mean + rng.uniform(0.3, 0.9) * change), true, labelled, boxes
+
+
+def _ratio(pred, true, labelled, *, spread=np.var, pool=False, everyone=False) -> float:
+    parts = []
+    for k in range(pred.shape[1]):
+        on = slice(None) if everyone else labelled[:, k]
+        parts.append((spread(pred[on, k], axis=0).sum(), spread(true[on, k], axis=0).sum()))
+    parts = np.array(parts)
+    return float(parts[:, 0].sum() / parts[:, 1].sum() if pool else (parts[:, 0] / parts[:, 1]).mean())
+
+
+def check_collapse(collapse: Callable) -> None:
+    """`collapse(pred, true, labelled, boxes)`: the collapse ratio of predictions that come in photo pixels."""
+    expect_written(collapse, "collapse")
+    rng = np.random.default_rng(710)
+    for _ in range(3):
+        crowd = _groups(rng)
+        given = tuple(a.copy() for a in crowd)
+        answer = collapse(*given)
+        expect_written(answer, "collapse(pred, true, labelled, boxes)")
+        answer = float(expect_array(answer, "the answer of `collapse`", ()))
+        _unchanged("pred true labelled boxes", given, list(crowd))
+        pred, true, labelled, boxes = crowd
+        center = (boxes[:, :2] + boxes[:, 2:] / 2)[:, None]
+        side = boxes[:, 2:].max(axis=1)[:, None, None]
+        crop = (pred - center) / side, (true - center) / side, labelled
+        truth = _ratio(*crop)
+        xy = np.mean([_ratio(crop[0][..., [i]], crop[1][..., [i]], labelled) for i in (0, 1)])
+        wide = boxes[:, None, 2:]
+        wrong = {
+            "You took the variance in photo pixels. People stand in different places and at different distances, so there "
+            "even a constant pose varies: bring the joints into their crop first.": _ratio(pred, true, labelled),
+            "You moved the joints into their boxes, but did not divide by the boxes' size: people near the camera count "
+            "more than those far away.": _ratio(pred - center, true - center, labelled),
+            "You divided x by the box's width and y by its height. The crop is square, its side in the box's *longer* "
+            "side: nothing is stretched.": _ratio((pred - center) / wide, (true - center) / wide, labelled),
+            "You divided the spreads (standard deviations), not the variances.": _ratio(*crop, spread=np.std),
+            "You took joints that are not labelled along: their coordinates are 0, and mean nothing.": _ratio(
+                *crop, everyone=True
+            ),
+            "You added up all joints before you divided. Then ankles and wrists, which vary most, decide alone: divide "
+            "joint by joint, then take the mean.": _ratio(*crop, pool=True),
+            "Your variance runs over the joints of one person: that says how large the person is. Does the *same* joint "
+            "vary from person to person?": _ratio(*(np.swapaxes(a, 0, 1) for a in crop)),
+            "You turned the ratio round: it is the prediction's variance divided by the truth's.": _ratio(
+                crop[1], crop[0], labelled
+            ),
+        }
+        if abs(answer - truth) > 1e-6 and abs(answer - xy) > 1e-6:
+            for hint, value in wrong.items():
+                expect(abs(answer - value) > 1e-6, hint)
+            raise CheckFailed(
+                f"Here the ratio is {truth:.4f}; yours is {answer:.4f}. The variance runs over *people*, joint by joint, "
+                "in the coordinates of each person's own crop."
+            )
+    passed("seen: in its crop, a constant pose has nowhere to hide")

@@ -1,0 +1,221 @@
+"""Typical wrong answers to the exercises of chapter 07, each with a piece of the hint that it must get."""
+
+import numpy as np
+
+from posekit.checks import ch07
+from posekit.skeleton import COCO17
+
+LEFT_SHOULDER, RIGHT_SHOULDER = COCO17.index("left_shoulder"), COCO17.index("right_shoulder")
+LEFT_HIP, RIGHT_HIP = COCO17.index("left_hip"), COCO17.index("right_hip")
+
+
+def length(vectors):
+    return np.linalg.norm(vectors, axis=-1)
+
+
+# ---- exercise 1 -------------------------------------------------------------------------------------------------------
+
+
+def limb(judge, unit=lambda pred, true: length(true[1] - true[0]), error=lambda pred, true: length(pred - true)):
+    """A rule from three parts: `judge(errors, reach)`, the unit, and the errors of the two ends."""
+    return lambda pred, true, threshold=0.5: bool(judge(error(pred, true), threshold * unit(pred, true)))
+
+
+def both(errors, reach):
+    return np.all(errors <= reach)
+
+
+def limb_in_place(pred, true, threshold=0.5):
+    pred -= true
+    return bool(np.all(length(pred) <= threshold * length(true[1] - true[0])))
+
+
+# ---- exercise 2 -------------------------------------------------------------------------------------------------------
+
+
+def pck(
+    pred,
+    true,
+    labelled,
+    threshold=0.2,
+    *,
+    ends=(LEFT_SHOULDER, RIGHT_HIP),
+    unit=None,
+    judged=None,
+    share=None,
+    of="true",
+):
+    """The right answer, with one handle for each mistake."""
+    source = true if of == "true" else pred
+    torso = length(source[:, ends[0]] - source[:, ends[1]])
+    scored = labelled[:, LEFT_SHOULDER] & labelled[:, RIGHT_HIP]
+    torso = torso if unit is None else unit(torso, true, labelled, scored)
+    hit = length(pred - true) <= threshold * torso[:, None]
+    counts = labelled & scored[:, None] if judged is None else judged(labelled, scored)
+    return hit[counts].mean() if share is None else share(hit, counts), int((~scored).sum())
+
+
+def pck_with(**mistake):
+    return lambda pred, true, labelled, threshold=0.2: pck(pred, true, labelled, threshold, **mistake)
+
+
+def extent(torso, true, labelled, scored):
+    return np.array([np.ptp(t[on], axis=0).max() if on.any() else 0 for t, on in zip(true, labelled)])
+
+
+def misses_for_people_without_a_torso(pred, true, labelled, threshold=0.2):
+    scored = labelled[:, LEFT_SHOULDER] & labelled[:, RIGHT_HIP]
+    torso = np.where(scored, length(true[:, LEFT_SHOULDER] - true[:, RIGHT_HIP]), 0)
+    return (length(pred - true) <= threshold * torso[:, None])[labelled].mean(), int((~scored).sum())
+
+
+def mean_of_people(hit, counts):
+    return np.mean([h[c].mean() for h, c in zip(hit, counts) if c.any()])
+
+
+def mean_of_joints(hit, counts):
+    return np.mean([h[c].mean() for h, c in zip(hit.T, counts.T)])
+
+
+def those_who_stayed(pred, true, labelled, threshold=0.2):
+    value, left_out = pck(pred, true, labelled, threshold)
+    return value, len(true) - left_out
+
+
+def always_a_fifth(pred, true, labelled, threshold=0.2):
+    return pck(pred, true, labelled, 0.2)
+
+
+def forgets_the_labels_in_place(pred, true, labelled, threshold=0.2):
+    answer = pck(pred, true, labelled, threshold)
+    true[~labelled] = 0
+    return answer
+
+
+# ---- exercise 3 -------------------------------------------------------------------------------------------------------
+
+
+def back(u, affine, crop_px, stored_px, *, half=0.5, margin=0.5, width=0, centre=0.5, over=None, turn=True, shift=True):
+    size = over(crop_px, stored_px) if over else crop_px
+    points = (u + centre) * (size + width) - half + (0 if over else margin * (stored_px - crop_px))
+    return points @ (affine[:, :2].T if turn else affine[:, :2]) + (affine[:, 2] if shift else 0)
+
+
+def back_with(**mistake):
+    return lambda *given: back(*given, **mistake)
+
+
+def the_wrong_way(u, affine, crop_px, stored_px):
+    inverse = np.linalg.inv(np.vstack([affine, [0, 0, 1]]))[:2]
+    return back(u, inverse, crop_px, stored_px)
+
+
+def stored_pixels(u, affine, crop_px, stored_px):
+    return (u + 0.5) * crop_px - 0.5 + (stored_px - crop_px) / 2
+
+
+# ---- exercise 4 -------------------------------------------------------------------------------------------------------
+
+
+def longer(boxes):
+    return boxes[:, 2:].max(axis=1)[:, None, None]
+
+
+def ratio(
+    pred, true, labelled, boxes, *, move=True, size=longer, spread=np.var, labels=True, pool=False, turned=False, axis=0
+):
+    """The right answer, with one handle for each mistake."""
+    center = (boxes[:, :2] + boxes[:, 2:] / 2)[:, None] if move else 0
+    pred, true = ((points - center) / size(boxes) for points in (pred, true))
+    if axis == 1:
+        pred, true, labelled = (np.swapaxes(a, 0, 1) for a in (pred, true, labelled))
+    on = labelled if labels else np.ones_like(labelled)
+    parts = [
+        [spread(p[on[:, k], k], axis=0).sum() for p in ((true, pred) if turned else (pred, true))]
+        for k in range(on.shape[1])
+    ]
+    above, below = np.array(parts).T
+    return float(above.sum() / below.sum() if pool else np.mean(above / below))
+
+
+def ratio_with(**mistake):
+    return lambda *given: ratio(*given, **mistake)
+
+
+def one(boxes):
+    return 1
+
+
+WRONG = [
+    (ch07.check_limb_found, limb(lambda errors, reach: errors.mean() <= reach), "relaxed PCP"),
+    (ch07.check_limb_found, limb(both, unit=lambda pred, true: length(pred[1] - pred[0])), "*predicted* limb's length"),
+    (ch07.check_limb_found, limb(lambda errors, reach: errors.min() <= reach), "wants both"),
+    (ch07.check_limb_found, limb(lambda errors, reach: errors[0] <= reach), "first end only"),
+    (ch07.check_limb_found, limb(lambda errors, reach: errors[1] <= reach), "second end only"),
+    (ch07.check_limb_found, limb(lambda errors, reach: errors.sum() <= reach), "add the two distances"),
+    (ch07.check_limb_found, limb(both, error=lambda pred, true: np.abs(pred - true)), "a square"),
+    (ch07.check_limb_found, lambda pred, true, threshold=0.5: limb(both)(pred, true, 1), "where is the threshold"),
+    (ch07.check_limb_found, lambda pred, true, threshold=0.5: limb(both)(pred, true, 0.5), "ignores `threshold`"),
+    (ch07.check_limb_found, limb(both, unit=lambda pred, true: 1), "does not grow with the limb"),
+    (
+        ch07.check_limb_found,
+        limb(both, error=lambda pred, true: np.abs(length(pred[1] - pred[0]) - length(true[1] - true[0]))),
+        "in the wrong place",
+    ),
+    (ch07.check_limb_found, lambda *given: not limb(both)(*given), "True where the limb is lost"),
+    (ch07.check_limb_found, limb(lambda errors, reach: np.all(errors < reach)), "<= and not <"),
+    (ch07.check_limb_found, limb_in_place, "changed the array `pred`"),
+    (ch07.check_limb_found, lambda pred, true, threshold=0.5: length(pred - true) <= 9, "one answer for the limb"),
+    (ch07.check_limb_found, lambda pred, true, threshold=0.5: True, "Draw it"),
+    (ch07.check_limb_found, lambda pred, true, threshold=0.5: None, "has no value yet"),
+    (ch07.check_pck, pck_with(ends=(RIGHT_SHOULDER, LEFT_HIP)), "the right shoulder and the left hip"),
+    (ch07.check_pck, pck_with(ends=(LEFT_SHOULDER, LEFT_HIP)), "stayed on the left side"),
+    (ch07.check_pck, pck_with(ends=(RIGHT_SHOULDER, RIGHT_HIP)), "stayed on the right side"),
+    (ch07.check_pck, pck_with(ends=(LEFT_SHOULDER, RIGHT_SHOULDER)), "the two shoulders"),
+    (ch07.check_pck, pck_with(of="pred"), "*predicted* torso"),
+    (ch07.check_pck, pck_with(unit=lambda t, true, labelled, on: np.full(len(t), t[on].mean())), "one torso"),
+    (ch07.check_pck, pck_with(unit=extent), "extent of the person's joints"),
+    (ch07.check_pck, pck_with(unit=lambda t, *_: np.ones_like(t)), "do not divide by anything"),
+    (
+        ch07.check_pck,
+        pck_with(judged=lambda labelled, scored: np.broadcast_to(scored[:, None], labelled.shape)),
+        "joints that are not labelled",
+    ),
+    (ch07.check_pck, pck_with(judged=lambda labelled, scored: np.ones_like(labelled)), "labelled or not"),
+    (ch07.check_pck, pck_with(judged=lambda labelled, scored: labelled), "Leave them out"),
+    (ch07.check_pck, misses_for_people_without_a_torso, "neither hit nor miss"),
+    (ch07.check_pck, pck_with(share=mean_of_people), "each person's share first"),
+    (ch07.check_pck, pck_with(share=mean_of_joints), "each joint's share first"),
+    (ch07.check_pck, pck_with(share=lambda hit, counts: 1 - hit[counts].mean()), "count the misses"),
+    (ch07.check_pck, always_a_fifth, "does not change with `threshold`"),
+    (ch07.check_pck, pck_with(share=lambda hit, counts: 100 * hit[counts].mean()), "between 0 and 1"),
+    (ch07.check_pck, pck_with(share=lambda hit, counts: 0.5), "Check in turn"),
+    (ch07.check_pck, those_who_stayed, "counted those who stayed"),
+    (ch07.check_pck, forgets_the_labels_in_place, "changed the array `true`"),
+    (ch07.check_pck, lambda *given: pck(*given)[0], "return two things"),
+    (ch07.check_pck, lambda *given: None, "has no value yet"),
+    (ch07.check_to_photo, back_with(margin=0), "forgot the margin"),
+    (ch07.check_to_photo, back_with(margin=1), "on both sides"),
+    (ch07.check_to_photo, back_with(margin=-0.5), "away instead of adding"),
+    (ch07.check_to_photo, back_with(over=lambda crop_px, stored_px: stored_px), "over the stored picture"),
+    (ch07.check_to_photo, back_with(half=0), "Half a pixel is missing"),
+    (ch07.check_to_photo, back_with(centre=0), "started at the crop's corner"),
+    (ch07.check_to_photo, back_with(shift=False), "last column, the shift"),
+    (ch07.check_to_photo, back_with(turn=False), "transposed"),
+    (ch07.check_to_photo, the_wrong_way, "the wrong way"),
+    (ch07.check_to_photo, stored_pixels, "the last step"),
+    (ch07.check_to_photo, lambda u, affine, crop_px, stored_px: (u + 0.5) * crop_px - 0.5, "two steps are missing"),
+    (ch07.check_to_photo, back_with(half=0, width=-1), "the size of the crop minus 1"),
+    (ch07.check_to_photo, back_with(half=7), "Go step by step"),
+    (ch07.check_to_photo, lambda *given: None, "has no value yet"),
+    (ch07.check_collapse, ratio_with(move=False, size=one), "a constant pose varies"),
+    (ch07.check_collapse, ratio_with(size=one), "did not divide by the boxes' size"),
+    (ch07.check_collapse, ratio_with(size=lambda boxes: boxes[:, None, 2:]), "nothing is stretched"),
+    (ch07.check_collapse, ratio_with(spread=np.std), "standard deviations"),
+    (ch07.check_collapse, ratio_with(labels=False), "not labelled along"),
+    (ch07.check_collapse, ratio_with(pool=True), "joint by joint"),
+    (ch07.check_collapse, ratio_with(axis=1), "joints of one person"),
+    (ch07.check_collapse, ratio_with(turned=True), "turned the ratio round"),
+    (ch07.check_collapse, lambda *given: 0.5, "over *people*"),
+    (ch07.check_collapse, lambda *given: None, "has no value yet"),
+]
