@@ -1,0 +1,55 @@
+"""Make a MiniDome sequence: made people in a dome of calibrated cameras, in CMU Panoptic's layout and as COCO JSON."""
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+from posekit.errors import DataError
+from posekit.minidome.sequence import describe, make_sequence, shares
+
+
+def size(text: str) -> tuple[int, int]:
+    """`"640x360"` -> (640, 360)."""
+    w, x, h = text.lower().partition("x")
+    if not (x and w.isdecimal() and h.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; expected WIDTHxHEIGHT, such as 640x360")
+    return int(w), int(h)
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder to make; its name becomes the sequence's name")
+    parser.add_argument("--frames", type=int, default=300, metavar="N", help="frames (default 300)")
+    parser.add_argument("--cameras", type=int, default=2, metavar="C", help="cameras a frame, of 31 (default 2)")
+    parser.add_argument("--size", type=size, default=(640, 360), metavar="WxH", help="pictures (default 640x360)")
+    parser.add_argument("--take", type=int, default=1, metavar="T", help="frames for which the same people move (default 1)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="the same seed gives the same bytes (default 0)")
+    parser.add_argument("--workers", type=int, default=2, metavar="W", help="processes (default 2)")
+    parser.add_argument("--shares", action="store_true", help="only print how varied the sequence in OUT is")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; the exit code."""
+    given = arguments(argv)
+    if hasattr(signal, "SIGTERM"):
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        if given.shares:
+            print(describe(shares(given.out)))
+            return 0
+        found = make_sequence(given.out, given.frames, given.cameras, given.size, given.take, given.seed, given.workers)
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("error: interrupted; nothing was written", file=sys.stderr)
+        return 130
+    print(f"{given.out}\n{describe(found)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""The dome: 31 calibrated HD cameras around a stage, laid out and written as CMU Panoptic's are (chapter 02)."""
+
+import numpy as np
+
+from posekit.geometry import Camera
+
+HD = (1920, 1080)
+"""Resolution of the real cameras, pixels; `K` is scaled from it."""
+
+RINGS = ((120, 7, 275), (153, 5, 275), (198, 5, 268), (240, 5, 256), (313, 4, 212), (340, 5, 186))
+"""(height, number, radius) of the rings of cameras, cm: those of the sequence 160906_band1, rounded."""
+
+AIM = np.array([0.0, -92.0, 0.0])
+"""Where the cameras look, about the middle of a standing person, cm (y points down)."""
+
+CAMERAS = sum(number for _, number, _ in RINGS)
+
+
+def make_cameras(size: tuple[int, int], seed: int) -> dict[str, Camera]:
+    """31 cameras, `"00_00"` ... `"00_30"`, in an order that mixes the rings.
+
+    Positions, aim, roll, focal length (1390-1650 px at HD) and distortion scatter with the seed within what the real
+    calibration shows. Its strongest pincushion term (k3 < 0) is left out: beyond 60 degrees off the axis such a lens model
+    folds back into the picture.
+
+    Args:
+        size: (w, h) of the pictures. They show the HD frame scaled, cut at the sides where the shape differs.
+        seed: of the sequence.
+
+    Returns:
+        Camera by name.
+    """
+    rng = np.random.default_rng([seed, 0xD03E])
+    spots = []
+    for height, number, radius in RINGS:
+        start = rng.uniform(0, 2 * np.pi)
+        for k in range(number):
+            angle = start + 2 * np.pi * (k + rng.uniform(-0.15, 0.15)) / number
+            r = radius + rng.normal(0, 4)
+            spots.append([r * np.cos(angle), -height + rng.normal(0, 3), r * np.sin(angle)])
+    cameras = {}
+    for node, k in enumerate(rng.permutation(len(spots))):
+        name = f"00_{node:02d}"
+        cameras[name] = _camera(name, np.array(spots[k]), size, rng)
+    return cameras
+
+
+def _camera(name: str, position: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> Camera:
+    z = AIM + rng.normal(0, (10, 7, 10)) - position
+    z /= np.linalg.norm(z)
+    x = np.cross([0.0, 1.0, 0.0], z)
+    x /= np.linalg.norm(x)
+    y = np.cross(z, x)
+    roll = np.deg2rad(rng.normal(0, 2))
+    R = np.stack([np.cos(roll) * x + np.sin(roll) * y, np.cos(roll) * y - np.sin(roll) * x, z])
+    focal = rng.choice([1396.0, 1500.0, 1640.0], p=[0.7, 0.12, 0.18]) + rng.normal(0, 8)
+    center = np.array([945.0, 558.0]) + rng.normal(0, 8, 2)
+    scale = max(size[0] / HD[0], size[1] / HD[1])
+    offset = (center + 0.5 - np.array(HD) / 2) * scale + np.array(size) / 2 - 0.5
+    K = np.array([[focal * scale, 0, offset[0]], [0, (focal - 3.5) * scale, offset[1]], [0, 0, 1]])
+    wide = (1650 - focal) / 255
+    distortion = np.array(
+        [
+            -0.225 - 0.06 * wide + rng.normal(0, 0.004),
+            0.205 - 0.02 * wide + rng.normal(0, 0.006),
+            rng.normal(0, 2e-4),
+            rng.normal(4e-4, 4e-4),
+            abs(rng.normal(0, 0.015)),
+        ]
+    )
+    return Camera(name, K, distortion, R, -R @ position, size)
+
+
+def calibration_json(cameras: dict[str, Camera], sequence: str) -> dict:
+    """What CMU Panoptic writes to `calibration_<seq>.json`; every number comes back to the last bit."""
+    return {
+        "calibDataSource": sequence,
+        "cameras": [
+            {
+                "name": c.name,
+                "type": "hd",
+                "resolution": list(c.resolution),
+                "panel": 0,
+                "node": int(c.name[3:]),
+                "K": c.K.tolist(),
+                "distCoef": c.distCoef.tolist(),
+                "R": c.R.tolist(),
+                "t": [[v] for v in c.t.tolist()],
+            }
+            for c in cameras.values()
+        ],
+    }
+
+
+def undistort(xy: np.ndarray, coefficients: np.ndarray, iterations: int = 8) -> np.ndarray:
+    """The inverse of `geometry.distort` by Newton's method: (..., 2) -> (..., 2) float64, good to 1e-12."""
+    k1, k2, p1, p2, k3 = coefficients
+    target = np.moveaxis(np.asarray(xy, np.float64), -1, 0)
+    x, y = target.copy()
+    for _ in range(iterations):
+        r2 = x * x + y * y
+        radial, slope = 1 + r2 * (k1 + r2 * (k2 + r2 * k3)), k1 + r2 * (2 * k2 + r2 * 3 * k3)
+        ex = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x) - target[0]
+        ey = y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y - target[1]
+        xx = radial + 2 * x * x * slope + 2 * p1 * y + 6 * p2 * x
+        yy = radial + 2 * y * y * slope + 6 * p1 * y + 2 * p2 * x
+        xy_ = 2 * x * y * slope + 2 * p1 * x + 2 * p2 * y
+        determinant = xx * yy - xy_ * xy_
+        x, y = x - (yy * ex - xy_ * ey) / determinant, y - (xx * ey - xy_ * ex) / determinant
+    return np.stack([x, y], axis=-1)

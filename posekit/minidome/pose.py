@@ -1,0 +1,228 @@
+"""How a MiniDome person moves: joint angles, their natural ranges, and the frames of the 17 body parts (chapter 02).
+
+Angles are degrees. A frame's axes are the body's own: x to its left, y up, z forward; standing straight with the arms down
+all angles are 0. The world is CMU Panoptic's: centimetres, y down, floor at y = 0; heading 0 faces the world's +z.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+_TRUNK = {
+    "pelvis_pitch": (-15, 50),  # forward positive, as for the spine and the neck
+    "pelvis_roll": (-12, 12),
+    "spine_flex": (-18, 75),
+    "spine_side": (-28, 28),
+    "spine_twist": (-40, 40),
+    "neck_flex": (-35, 40),
+    "neck_side": (-25, 25),
+    "neck_twist": (-65, 65),
+}
+_SIDE = {
+    "arm_raise": (0, 175),  # angle of the upper arm from hanging down
+    "arm_plane": (-35, 165),  # the way it is raised: 0 forward, 90 sideways, 180 backward, < 0 across the body
+    "arm_turn": (-90, 85),  # about its own axis: > 0 turns the bent forearm inward
+    "elbow": (0, 145),
+    "forearm_turn": (-70, 70),
+    "wrist": (-50, 60),
+    "hip_flex": (-20, 120),
+    "hip_out": (-15, 45),
+    "hip_turn": (-30, 40),
+    "knee": (0, 145),
+    "ankle": (-30, 20),  # against the foot that lies level
+}
+RANGES: dict[str, tuple[float, float]] = {
+    **_TRUNK,
+    **{f"left_{k}": v for k, v in _SIDE.items()},
+    **{f"right_{k}": v for k, v in _SIDE.items()},
+}
+"""Natural range of each of the 30 joint angles, degrees."""
+
+ANGLES = tuple(RANGES)
+_INDEX = {name: i for i, name in enumerate(ANGLES)}
+_LOW, _HIGH = np.array(list(RANGES.values()), np.float64).T
+
+FRAMES = (
+    *("pelvis", "waist", "chest", "neck", "head"),
+    *(f"{side}_{part}" for side in ("left", "right") for part in ("upper_arm", "forearm", "hand", "thigh", "shin", "foot")),
+)
+FRAME = {name: i for i, name in enumerate(FRAMES)}
+
+
+@dataclass(frozen=True)
+class Bones:
+    """Lengths between the joints of one person, cm; they never change while the person moves."""
+
+    waist: float
+    chest: float
+    shoulders: float
+    neck: float
+    head: float
+    upper_arm: float
+    forearm: float
+    hand: float
+    hips: float
+    thigh: float
+    shin: float
+    ankle: float
+    foot: float
+
+
+def vector(**angles: float) -> np.ndarray:
+    """Angles by name -> (30,) degrees; what is not named is 0."""
+    out = np.zeros(len(ANGLES))
+    for name, value in angles.items():
+        out[_INDEX[name]] = value
+    return out
+
+
+def get(angles: np.ndarray, name: str) -> np.ndarray:
+    """One named angle of (..., 30)."""
+    return angles[..., _INDEX[name]]
+
+
+def put(angles: np.ndarray, name: str, value) -> None:
+    """Set one named angle of (..., 30) in place."""
+    angles[..., _INDEX[name]] = value
+
+
+def within_range(angles: np.ndarray) -> np.ndarray:
+    """Angles brought into the natural ranges, a new array. An arm behind the body goes no higher than about 50 degrees,
+    one across it needs to be raised, and an arm raised above the head cannot be turned far inward."""
+    out = np.clip(angles, _LOW, _HIGH)
+    for side in ("left_", "right_"):
+        raised, plane = get(out, side + "arm_raise"), get(out, side + "arm_plane")
+        raised = np.minimum(raised, np.interp(plane, (-35, 0, 100, 165), (125, 175, 175, 50)))
+        put(out, side + "arm_raise", raised)
+        put(out, side + "arm_plane", np.maximum(plane, np.interp(raised, (0, 45), (0, -35))))
+        put(out, side + "arm_turn", np.minimum(get(out, side + "arm_turn"), np.interp(raised, (90, 175), (85, 35))))
+    return out
+
+
+# ---- rotations, batched ---------------------------------------------------------------------------------------------
+
+
+def _turn(axis: int, degrees: np.ndarray) -> np.ndarray:
+    """(...,) degrees about x, y or z (0, 1, 2) -> (..., 3, 3)."""
+    angle = np.deg2rad(degrees)
+    c, s = np.cos(angle), np.sin(angle)
+    i, j = (axis + 1) % 3, (axis + 2) % 3
+    out = np.zeros((*np.shape(angle), 3, 3))
+    out[..., axis, axis] = 1
+    out[..., i, i] = out[..., j, j] = c
+    out[..., i, j], out[..., j, i] = -s, s
+    return out
+
+
+def _swing(raised: np.ndarray, plane: np.ndarray, side: float) -> np.ndarray:
+    """The shortest turn that brings an arm hanging down to `raised` degrees in the vertical plane `plane`."""
+    angle, azimuth = np.deg2rad(raised), np.deg2rad(plane)
+    axis = np.stack([-np.cos(azimuth), np.zeros_like(azimuth), side * np.sin(azimuth)], axis=-1)
+    c, s = np.cos(angle)[..., None, None], np.sin(angle)[..., None, None]
+    cross = np.zeros((*axis.shape[:-1], 3, 3))
+    cross[..., 0, 1], cross[..., 0, 2], cross[..., 1, 2] = -axis[..., 2], axis[..., 1], -axis[..., 0]
+    cross -= np.swapaxes(cross, -1, -2)
+    return c * np.eye(3) + s * cross + (1 - c) * axis[..., :, None] * axis[..., None, :]
+
+
+def _down(frame: np.ndarray, length: float) -> np.ndarray:
+    return -length * frame[..., :, 1]
+
+
+# ---- forward kinematics ---------------------------------------------------------------------------------------------
+
+
+def place(bones: Bones, angles: np.ndarray, heading: np.ndarray, spot: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """From joint angles to the frames of the body parts in the world.
+
+    Args:
+        bones: the person's lengths.
+        angles: (B, 30) degrees.
+        heading: (B,) degrees; 0 faces +z, 90 faces +x.
+        spot: (B, 2) x and z of the pelvis, cm. Its height follows: the lowest of feet, knees and hands is on the floor.
+
+    Returns:
+        axes (B, 17, 3, 3), whose columns are the frames' x (left), y (up) and z (forward) in the world, and origins
+        (B, 17, 3) in cm: where the part begins (thigh: hip, shin: knee, foot: ankle, ...).
+    """
+    g = lambda name: get(angles, name)  # noqa: E731
+    axes, origins = np.zeros((len(angles), 17, 3, 3)), np.zeros((len(angles), 17, 3))
+
+    def put_frame(name: str, frame: np.ndarray, origin: np.ndarray) -> None:
+        axes[:, FRAME[name]], origins[:, FRAME[name]] = frame, origin
+
+    pelvis = _turn(0, g("pelvis_pitch")) @ _turn(2, g("pelvis_roll"))
+    half = _turn(0, g("spine_flex") / 2) @ _turn(2, g("spine_side") / 2) @ _turn(1, g("spine_twist") / 2)
+    waist = pelvis @ half
+    chest = waist @ half
+    neck_half = _turn(0, g("neck_flex") / 2) @ _turn(2, g("neck_side") / 2) @ _turn(1, g("neck_twist") / 2)
+    neck = chest @ neck_half
+    head = neck @ neck_half
+    root = np.zeros((len(angles), 3))
+    at_waist = root + 0.45 * bones.waist * pelvis[..., 1]
+    at_chest = at_waist + 0.55 * bones.waist * waist[..., 1]
+    at_neck = at_chest + bones.chest * chest[..., 1]
+    at_head = at_neck + bones.neck * neck[..., 1]
+    put_frame("pelvis", pelvis, root)
+    put_frame("waist", waist, at_waist)
+    put_frame("chest", chest, at_chest)
+    put_frame("neck", neck, at_neck)
+    put_frame("head", head, at_head)
+
+    for side, sign in (("left_", 1.0), ("right_", -1.0)):
+        raised = g(side + "arm_raise")
+        shrug = np.clip(raised - 60, 0, None)[:, None] / 115
+        shoulder = (
+            at_neck
+            + sign * (bones.shoulders - 0.018 * bones.shoulders * 5 * shrug) * chest[..., 0]
+            + (0.45 * shrug - 0.12) * 0.6 * bones.neck * chest[..., 1]
+        )
+        upper = chest @ _swing(raised, g(side + "arm_plane"), sign) @ _turn(1, -sign * g(side + "arm_turn"))
+        fore = upper @ _turn(0, -g(side + "elbow")) @ _turn(1, -sign * g(side + "forearm_turn"))
+        hand = fore @ _turn(2, -sign * g(side + "wrist"))
+        elbow = shoulder + _down(upper, bones.upper_arm)
+        put_frame(side + "upper_arm", upper, shoulder)
+        put_frame(side + "forearm", fore, elbow)
+        put_frame(side + "hand", hand, elbow + _down(fore, bones.forearm))
+
+        thigh = pelvis @ _turn(0, -g(side + "hip_flex")) @ _turn(2, sign * g(side + "hip_out"))
+        thigh = thigh @ _turn(1, sign * g(side + "hip_turn"))
+        shin = thigh @ _turn(0, g(side + "knee"))
+        hip = root + sign * bones.hips * pelvis[..., 0]
+        knee = hip + _down(thigh, bones.thigh)
+        level = np.rad2deg(np.arctan2(-shin[:, 1, 2], shin[:, 1, 1]))  # the turn that lays the foot level
+        foot = shin @ _turn(0, -np.clip(level + g(side + "ankle"), -50, 28))
+        put_frame(side + "thigh", thigh, hip)
+        put_frame(side + "shin", shin, knee)
+        put_frame(side + "foot", foot, knee + _down(shin, bones.shin))
+
+    lowest = _lowest(bones, axes, origins)
+    turned = np.deg2rad(heading)
+    c, s = np.cos(turned), np.sin(turned)
+    # The body's (left, up, forward) to the world: half a turn about z puts y down and keeps left left; then the heading.
+    world = np.zeros((len(angles), 3, 3))
+    world[:, 0, 0], world[:, 0, 2] = -c, s
+    world[:, 1, 1] = -1
+    world[:, 2, 0], world[:, 2, 2] = s, c
+    origins[..., 1] -= lowest[:, None]
+    origins = np.einsum("bij,bkj->bki", world, origins)
+    origins[..., 0] += np.asarray(spot)[:, None, 0]
+    origins[..., 2] += np.asarray(spot)[:, None, 1]
+    return world[:, None] @ axes, origins
+
+
+def _lowest(bones: Bones, axes: np.ndarray, origins: np.ndarray) -> np.ndarray:
+    """(B,) height of the lowest point that can stand on the floor: heels, toes, knees, hands, the seat."""
+    sole = np.array([[0, -bones.ankle, -0.25 * bones.foot], [0, -bones.ankle, 0.72 * bones.foot]])
+    heights = [origins[:, FRAME["pelvis"], 1] - 10]
+    for side in ("left_", "right_"):
+        foot = FRAME[side + "foot"]
+        points = origins[:, foot, None] + np.einsum("bij,pj->bpi", axes[:, foot], sole)
+        heights += [points[:, 0, 1], points[:, 1, 1], origins[:, FRAME[side + "shin"], 1] - 5.5]
+        heights.append(origins[:, FRAME[side + "hand"], 1] - 4)
+    return np.min(heights, axis=0)
+
+
+def world_points(axes: np.ndarray, origins: np.ndarray, frames: np.ndarray, local: np.ndarray) -> np.ndarray:
+    """Points given in the parts' frames -> world: `frames` (P,) frame numbers, `local` (P, 3) cm -> (B, P, 3)."""
+    return origins[:, frames] + np.einsum("bpij,pj->bpi", axes[:, frames], local)

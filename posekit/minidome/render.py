@@ -1,0 +1,288 @@
+"""The MiniDome's renderer: a camera's exact rays against every shape, nearest first, then light (chapter 02).
+
+The ray of each pixel undoes the lens distortion (`dome.undistort`), so a joint that `geometry.project` puts on a pixel is
+what that pixel sees. A shape is only tried on the pixels of its own bounding rectangle, exact under distortion.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from posekit.geometry import Camera
+from posekit.minidome import room, solids
+from posekit.minidome.dome import undistort
+from posekit.minidome.scene import Scene
+from posekit.minidome.solids import Solids
+
+NEAR = 5.0
+"""Nothing closer to the camera than this is drawn, cm."""
+
+
+@dataclass(frozen=True)
+class RayGrid:
+    """A camera's pixels as rays (x, y, 1), and where they meet the room; made once a camera.
+
+    Args:
+        camera: the camera.
+        x, y: (H, W) float32, undistorted normalised image coordinates.
+        dd: (H, W) float32, x^2 + y^2 + 1.
+        number: (H, W) int32, each pixel's place in the flattened picture.
+        col_low, col_high: (W,) smallest and largest x in a column; row_low, row_high: (H,) the same of y in a row.
+        sheet: fixed-point maps for `cv2.remap`, from `room.look_up`.
+    """
+
+    camera: Camera
+    x: np.ndarray
+    y: np.ndarray
+    dd: np.ndarray
+    number: np.ndarray
+    col_low: np.ndarray
+    col_high: np.ndarray
+    row_low: np.ndarray
+    row_high: np.ndarray
+    sheet: tuple[np.ndarray, np.ndarray]
+
+
+def ray_grid(camera: Camera) -> RayGrid:
+    """Cast a camera's rays."""
+    import cv2
+
+    w, h = camera.resolution
+    px, py = np.meshgrid(np.arange(w, dtype=np.float64), np.arange(h, dtype=np.float64))
+    ideal = np.stack([(px - camera.K[0, 2]) / camera.K[0, 0], (py - camera.K[1, 2]) / camera.K[1, 1]], axis=-1)
+    x, y = np.moveaxis(undistort(ideal, camera.distCoef, iterations=5), -1, 0)
+    sheet = room.look_up(camera, np.stack([x, y, np.ones_like(x)], axis=-1))
+    maps = cv2.convertMaps(sheet[..., 0], sheet[..., 1], cv2.CV_16SC2)
+    x, y = x.astype(np.float32), y.astype(np.float32)
+    number = np.arange(w * h, dtype=np.int32).reshape(h, w)
+    sides = x.min(axis=0), x.max(axis=0), y.min(axis=1), y.max(axis=1)
+    return RayGrid(camera, x, y, x * x + y * y + 1, number, *sides, maps)
+
+
+# ---- which shape a pixel sees -------------------------------------------------------------------------------------------
+
+
+def _extent(centre: np.ndarray, spread: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Range of x/z (axis 0) or y/z (axis 1) over ellipsoids in front of the camera: the two tangent planes through its eye.
+
+    An ellipsoid with covariance-like `spread` S touches the plane n . p = 0 when (n . c)^2 = n^T S n; n = (1, 0, -u).
+    """
+    c, z = centre[:, axis], centre[:, 2]
+    s, m, q = spread[:, axis, axis], spread[:, axis, 2], spread[:, 2, 2]
+    a, b = z * z - q, c * z - m
+    root = np.sqrt(np.maximum(b * b - a * (c * c - s), 0))
+    a = np.where(a > 1e-9, a, np.nan)
+    return (b - root) / a, (b + root) / a
+
+
+def rectangles(shapes: Solids, grid: RayGrid) -> np.ndarray:
+    """(N + M, 4) int: rows r0:r1 and columns c0:c1 outside of which a shape (in camera coordinates) is surely not seen."""
+    inverse = np.linalg.inv(shapes.metric) if shapes.num_cones else shapes.metric
+    low, high, front, behind = [], [], [], []
+    for centre, radius in ((shapes.a, shapes.ra), (shapes.b, shapes.rb)):
+        spread = inverse * (radius**2)[:, None, None]
+        depth = np.sqrt(spread[:, 2, 2])
+        sides = [_extent(centre, spread, axis) for axis in (0, 1)]
+        low.append(np.stack([s[0] for s in sides], axis=1))
+        high.append(np.stack([s[1] for s in sides], axis=1))
+        front.append(centre[:, 2] - depth)
+        behind.append(centre[:, 2] + depth)
+    corners = np.array([[i, j, k] for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)], np.float64)
+    points = shapes.box_centre[:, None] + (corners * shapes.box_half[:, None]) @ shapes.box_axes
+    z = points[..., 2]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        flat = points[..., :2] / np.where(z > NEAR, z, np.nan)[..., None]
+    low = np.concatenate([np.minimum(*low), flat.min(axis=1, initial=np.inf)])
+    high = np.concatenate([np.maximum(*high), flat.max(axis=1, initial=-np.inf)])
+    front = np.concatenate([np.minimum(*front), z.min(axis=1, initial=np.inf)])
+    behind = np.concatenate([np.maximum(*behind), z.max(axis=1, initial=-np.inf)])
+    out = np.empty((len(low), 4), int)
+    out[:, 0] = np.searchsorted(grid.row_high, low[:, 1])
+    out[:, 1] = np.searchsorted(grid.row_low, high[:, 1], side="right")
+    out[:, 2] = np.searchsorted(grid.col_high, low[:, 0])
+    out[:, 3] = np.searchsorted(grid.col_low, high[:, 0], side="right")
+    around = (front <= NEAR) | ~np.isfinite(low).all(axis=1) | ~np.isfinite(high).all(axis=1)
+    out[around] = 0, len(grid.row_low), 0, len(grid.col_low)
+    out[behind <= NEAR] = 0
+    return out
+
+
+def nearest(shapes: Solids, grid: RayGrid) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest shape on each pixel.
+
+    Args:
+        shapes: in camera coordinates (`solids.to_view`).
+        grid: the camera's rays.
+
+    Returns:
+        depth (H, W) float32 (z in cm, inf where there is none) and number (H, W) int32 of the shape, -1 for none.
+    """
+    depth, ident = np.full(grid.x.shape, np.inf, np.float32), np.full(grid.x.shape, -1, np.int32)
+    flat_depth, flat_ident, flat_dd = depth.reshape(-1), ident.reshape(-1), grid.dd.reshape(-1)
+    flat_x, flat_y = grid.x.reshape(-1), grid.y.reshape(-1)
+    terms = solids.cone_terms(shapes, np.zeros(3))
+    round_balls = np.abs(shapes.metric - np.eye(3)).max(axis=(1, 2), initial=0) < 1e-9
+    nearest_z = np.minimum(shapes.a[:, 2] - shapes.ra, shapes.b[:, 2] - shapes.rb)
+    rects = rectangles(shapes, grid).tolist()
+    for i in np.argsort(nearest_z, kind="stable").tolist():
+        r0, r1, c0, c1 = rects[i]
+        if r1 <= r0 or c1 <= c0:
+            continue
+        box = np.s_[r0:r1, c0:c1]
+        # float32 resolves 1e-3 of a hand's radius at 3 m; the few pixels of an eye can afford float64
+        kind = np.float64 if (r1 - r0) * (c1 - c0) < 1200 else np.float32
+        term = solids.ConeTerms(*(np.asarray(v, kind) for v in _row(terms, i)))
+        x, y, dd = grid.x[box].astype(kind), grid.y[box].astype(kind), grid.dd[box]
+        if not round_balls[i]:
+            dd = _quadratic(term.metric, x, y)
+        vd = x * term.ray_v[0] + (y * term.ray_v[1] + term.ray_v[2])
+        od = x * term.ray_o[0] + (y * term.ray_o[1] + term.ray_o[2])
+        seen = solids.cone_silhouette(term, vd, od, dd) >= 0
+        at = grid.number[box][seen]
+        if not len(at):
+            continue
+        t = solids.cone_entry(term, vd[seen], od[seen], dd[seen])
+        closer = t < flat_depth[at]
+        at = at[closer]
+        flat_depth[at], flat_ident[at] = t[closer], i
+    for j in range(len(shapes.box_centre)):
+        r0, r1, c0, c1 = rects[shapes.num_cones + j]
+        if r1 <= r0 or c1 <= c0:
+            continue
+        at = grid.number[r0:r1, c0:c1].reshape(-1)
+        x, y, axes = flat_x[at], flat_y[at], shapes.box_axes[j].astype(np.float32)
+        rd = [x * a[0] + (y * a[1] + a[2]) for a in axes]
+        t = solids.box_entry(rd, -(axes @ shapes.box_centre[j]).astype(np.float32), shapes.box_half[j].astype(np.float32))
+        closer = (t < flat_depth[at]) & (t > NEAR)
+        at = at[closer]
+        flat_depth[at], flat_ident[at] = t[closer], shapes.num_cones + j
+    return depth, ident
+
+
+def _row(terms: solids.ConeTerms, i: int) -> list:
+    return [terms.ray_v[i], terms.ray_o[i], terms.metric[i], terms.vv[i], terms.vo[i], terms.oo[i], terms.ra[i], terms.rb[i]]
+
+
+def _quadratic(m: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """(x, y, 1) M (x, y, 1)^T."""
+    return x * (m[0, 0] * x + (2 * m[0, 1] * y + 2 * m[0, 2])) + (y * (m[1, 1] * y + 2 * m[1, 2]) + m[2, 2])
+
+
+# ---- light and colour ---------------------------------------------------------------------------------------------------
+
+
+def _shade(albedo, normal, toward_eye, shine, scene: Scene, rotation: np.ndarray) -> np.ndarray:
+    """Colours 0-255 of surface points: sky light from above, the lamp (wrapped a little), a highlight."""
+    light, up = (rotation @ scene.light).astype(np.float32), (rotation @ [0, -1, 0]).astype(np.float32)
+    lamp = np.clip((normal @ light + 0.2) / 1.2, 0, None)
+    sky = 0.72 + 0.28 * (normal @ up)
+    facing = np.clip(np.einsum("pi,pi->p", normal, toward_eye), 0, 1)
+    energy = scene.ambient * sky * (0.7 + 0.3 * facing) + (1.15 - scene.ambient) * lamp
+    half = toward_eye + light
+    glint = np.clip(np.einsum("pi,pi->p", normal, half) / np.sqrt(np.einsum("pi,pi->p", half, half)), 0, 1) ** 24
+    colour = albedo * energy[:, None] + (0.5 * shine * glint)[:, None]
+    return colour * (255 * scene.tint).astype(np.float32)
+
+
+def _surface(shapes: Solids, grid: RayGrid, depth: np.ndarray, ident: np.ndarray, at: np.ndarray):
+    """Albedo, outward normal, direction to the eye and shine of the pixels `at` that see a round cone."""
+    f32 = np.float32
+    v = shapes.b - shapes.a
+    av = np.einsum("nij,nj->ni", shapes.metric, v)
+    vv = np.einsum("ni,ni->n", av, v)
+    slope = np.maximum(vv - (shapes.ra - shapes.rb) ** 2, 1e-9)
+    along_offset = -np.einsum("ni,ni->n", av, shapes.a) - shapes.ra * (shapes.ra - shapes.rb)
+    single = (vv - (shapes.ra - shapes.rb) ** 2) <= 0
+    table = np.concatenate(
+        [shapes.a, v, av / slope[:, None], (along_offset / slope)[:, None], shapes.metric.reshape(-1, 9), np.sqrt(np.einsum("ni,ni->n", v, v))[:, None], single[:, None] * np.where(shapes.rb > shapes.ra, 2, 1)[:, None]],
+        axis=1,
+    ).astype(f32)
+    which = ident.reshape(-1)[at]
+    rows = table[which]
+    p = np.stack([grid.x.reshape(-1)[at], grid.y.reshape(-1)[at], np.ones(len(at), f32)], axis=1)
+    toward_eye = -p / np.sqrt(grid.dd.reshape(-1)[at])[:, None]
+    p *= depth.reshape(-1)[at][:, None]
+    s = np.clip(np.einsum("pi,pi->p", p, rows[:, 6:9]) + rows[:, 9], 0, 1)
+    if single.any():
+        s = np.where(rows[:, 20] > 0, rows[:, 20] - 1, s)
+    normal = np.einsum("pij,pj->pi", rows[:, 10:19].reshape(-1, 3, 3), p - rows[:, 0:3] - s[:, None] * rows[:, 3:6])
+    normal /= np.sqrt(np.einsum("pi,pi->p", normal, normal))[:, None]
+    looks = shapes.look.astype(f32)[which]
+    albedo = np.where((s > looks[:, 9])[:, None], looks[:, 3:6], looks[:, 0:3])
+    striped = looks[:, 10] > 0
+    if striped.any():
+        phase = (s[striped] * rows[striped, 19] / looks[striped, 10]) % 1
+        on = (phase < 0.5) & (s[striped] <= looks[striped, 9])
+        albedo[striped] = np.where(on[:, None], looks[striped, 6:9], albedo[striped])
+    return albedo, normal, toward_eye, looks[:, 11]
+
+
+def _box_surface(shapes: Solids, grid: RayGrid, depth: np.ndarray, ident: np.ndarray, at: np.ndarray):
+    """As `_surface`, for the pixels that see a box."""
+    which = ident.reshape(-1)[at] - shapes.num_cones
+    p = np.stack([grid.x.reshape(-1)[at], grid.y.reshape(-1)[at], np.ones(len(at), np.float32)], axis=1)
+    toward_eye = -p / np.sqrt(grid.dd.reshape(-1)[at])[:, None]
+    p *= depth.reshape(-1)[at][:, None]
+    axes = shapes.box_axes.astype(np.float32)[which]
+    local = np.einsum("pij,pj->pi", axes, p - shapes.box_centre.astype(np.float32)[which])
+    share = np.abs(local) / shapes.box_half.astype(np.float32)[which]
+    face = np.argmax(share, axis=1)
+    rows = np.arange(len(at))
+    normal = axes[rows, face] * np.sign(local[rows, face])[:, None]
+    looks = shapes.box_look.astype(np.float32)[which]
+    albedo = looks[:, 0:3].copy()
+    on = (looks[:, 10] > 0) & ((local[:, 1] / np.where(looks[:, 10] > 0, looks[:, 10], 1)) % 1 < 0.5)
+    albedo[on] = looks[on, 6:9]
+    rim = np.sort(share, axis=1)[:, 1] > 0.985
+    albedo[rim] *= 0.8
+    return albedo, normal, toward_eye, looks[:, 11]
+
+
+def draw(scene: Scene, shapes: Solids, sheet: np.ndarray, grid: RayGrid, finish_seed) -> tuple[np.ndarray, np.ndarray]:
+    """One camera's picture of a frame.
+
+    Args:
+        scene: light.
+        shapes: everything that stands in the room, world coordinates.
+        sheet: the painted room, `room.paint`.
+        grid: the camera's rays.
+        finish_seed: seed of the camera's exposure and grain.
+
+    Returns:
+        picture (H, W, 3) uint8 RGB and number (H, W) int32 of the shape seen, -1 for the room.
+    """
+    import cv2
+
+    camera = grid.camera
+    viewed = solids.to_view(shapes, camera.R, camera.t)
+    depth, ident = nearest(viewed, grid)
+    picture = cv2.remap(sheet, *grid.sheet, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    flat, flat_ident = picture.reshape(-1, 3), ident.reshape(-1)
+    for at, surface in (
+        (np.flatnonzero((flat_ident >= 0) & (flat_ident < shapes.num_cones)), _surface),
+        (np.flatnonzero(flat_ident >= shapes.num_cones), _box_surface),
+    ):
+        if len(at):
+            albedo, normal, toward_eye, shine = surface(viewed, grid, depth, ident, at)
+            flat[at] = np.clip(_shade(albedo, normal, toward_eye, shine, scene, camera.R), 0, 255)
+    return _finish(picture, ident, np.random.default_rng(finish_seed)), ident
+
+
+_GRAIN = np.random.default_rng(7).normal(0, 1, (512, 512)).astype(np.float32)
+
+
+def _finish(picture: np.ndarray, ident: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """What the camera adds: softened outlines (in place of supersampling), exposure and contrast, grain."""
+    import cv2
+
+    edge = np.zeros(ident.shape, np.uint8)
+    edge[:, 1:] |= (ident[:, 1:] != ident[:, :-1]).view(np.uint8)
+    edge[:, :-1] |= edge[:, 1:]
+    rows = (ident[1:] != ident[:-1]).view(np.uint8)
+    edge[1:] |= rows
+    edge[:-1] |= rows
+    soft = cv2.GaussianBlur(picture, (3, 3), 0.7)
+    cv2.copyTo(soft, edge, picture)
+    gain, gamma = rng.uniform(0.85, 1.15), rng.uniform(0.8, 1.15)
+    table = np.clip(255 * (gain * (np.arange(256) / 255)) ** gamma, 0, 255).astype(np.uint8)
+    return cv2.LUT(picture, table)

@@ -1,0 +1,332 @@
+"""One scene of the MiniDome: who is there, what they do, what stands around, how it is lit and seen (chapter 02).
+
+A scene is drawn from (seed, scene number) alone, so any process can make any frame of a sequence.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from posekit.geometry import Camera
+from posekit.minidome import solids
+from posekit.minidome.actions import FPS, draw_action, move
+from posekit.minidome.body import Figure, draw_colour, draw_figure
+from posekit.minidome.pose import FRAME, place
+from posekit.minidome.solids import Solids, look
+
+ROOM = np.array([480.0, 380.0, 430.0])
+"""Half width, height and half depth of the room, cm; floor at y = 0, ceiling at y = -380."""
+
+STAGE = 115.0
+"""People stand within this distance from the middle, cm."""
+
+CROWD = (1,) * 9 + (2,) * 7 + (3,) * 4
+"""Numbers of people in twenty scenes, in an order that the seed shuffles: 55 % of scenes have two or more."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """A person over the T frames of a scene.
+
+    Args:
+        figure: bones and flesh.
+        action: the styles, see `actions.draw_action`.
+        angles: (T, 30) degrees.
+        heading: (T,) degrees.
+        axes, origins: (T, 17, 3, 3) and (T, 17, 3), from `pose.place`.
+    """
+
+    figure: Figure
+    action: dict[str, str]
+    angles: np.ndarray
+    heading: np.ndarray
+    axes: np.ndarray
+    origins: np.ndarray
+
+    def joints(self) -> np.ndarray:
+        """(T, 19, 3) cm in Panoptic's order."""
+        return self.figure.joints(self.axes, self.origins)
+
+    def flesh(self, frame: int, owner: int) -> Solids:
+        """The person's shapes at one frame."""
+        return self.figure.flesh(self.axes[frame], self.origins[frame], owner)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a camera can see, but for the room's walls.
+
+    Args:
+        people: one to three.
+        things: furniture and occluders, fixed for the scene.
+        cameras: names of the cameras that look on.
+        light: (3,) unit vector towards the light, world.
+        ambient: share of the light that comes from everywhere, 0-1.
+        tint: (3,) colour of the light, about 1.
+        room_seed: draws the room's surfaces.
+    """
+
+    people: list[Person]
+    things: Solids
+    cameras: list[str]
+    light: np.ndarray
+    ambient: float
+    tint: np.ndarray
+    room_seed: int
+
+
+def draw_scene(seed: int, number: int, frames: int, cameras: dict[str, Camera], views: int) -> Scene:
+    """Scene `number` of the sequence with this seed.
+
+    Args:
+        seed, number: what everything is drawn from.
+        frames: T, how long the people move (1: a still).
+        cameras: all cameras of the dome.
+        views: how many of them look on.
+    """
+    rng = np.random.default_rng([seed, 0x5CE2E, number])
+    block = np.random.default_rng([seed, 0xC20D, number // len(CROWD)]).permutation(CROWD)
+    names = sorted(cameras)
+    chosen = [names[i] for i in sorted(rng.choice(len(names), views, replace=False))]
+    people: list[Person] = []
+    seats: list[Solids] = []
+    for _ in range(block[number % len(CROWD)]):
+        person, seat = _draw_person(frames, people, seats, rng)
+        people.append(person)
+        seats.append(seat)
+    eyes = [cameras[name].position for name in chosen]
+    things = solids.together(seats + _draw_things(people, eyes, rng))
+    elevation, azimuth = np.deg2rad(rng.uniform(35, 75)), rng.uniform(0, 2 * np.pi)
+    light = np.array([np.cos(elevation) * np.cos(azimuth), -np.sin(elevation), np.cos(elevation) * np.sin(azimuth)])
+    warm = rng.normal(0, 0.05)
+    tint = np.array([1 + warm, 1.0, 1 - warm]) * rng.uniform(0.85, 1.12)
+    return Scene(people, things, chosen, light, rng.uniform(0.35, 0.6), tint, int(rng.integers(2**31)))
+
+
+# ---- people -----------------------------------------------------------------------------------------------------------
+
+
+def _draw_person(frames: int, others: list[Person], seats: list[Solids], rng: np.random.Generator) -> tuple[Person, Solids]:
+    """A person whose limbs do not pass through the body, who does not stand inside anybody else."""
+    figure, action = draw_figure(rng), draw_action(rng)
+    best, least = None, np.inf
+    for _ in range(6):
+        candidate = _still_candidates(figure, action, rng) if frames == 1 else _motion(figure, action, frames, rng)
+        trouble = own_collision(candidate)
+        if trouble < least:
+            best, least = candidate, trouble
+        if least <= 0:
+            break
+    best, seat, most = best, solids.nothing(), -np.inf
+    for _ in range(14):
+        moved = _somewhere(best, rng)
+        seat_there = _seat(moved, rng)
+        room = _distance(moved, others, seats)
+        if room > most:
+            chosen, seat, most = moved, seat_there, room
+        if most > 3:
+            break
+    return chosen, seat
+
+
+def _still_candidates(figure: Figure, action: dict, rng: np.random.Generator) -> Person:
+    """The least entangled of eight still poses of an action."""
+    angles = np.concatenate([move(action, 1, 1.0, rng) for _ in range(8)])
+    heading, spot = np.zeros(8), np.zeros((8, 2))
+    axes, origins = place(figure.bones, angles, heading, spot)
+    trouble = [
+        own_collision(Person(figure, action, angles[k : k + 1], heading[:1], axes[k : k + 1], origins[k : k + 1]))
+        for k in range(8)
+    ]
+    k = int(np.argmin(trouble))
+    return Person(figure, action, angles[k : k + 1], heading[:1], axes[k : k + 1], origins[k : k + 1])
+
+
+def _motion(figure: Figure, action: dict, frames: int, rng: np.random.Generator) -> Person:
+    """A person in motion; walkers go round on a circle about the middle, others turn a little on the spot."""
+    bones = figure.bones
+    speed = rng.uniform(0.75, 1.05) if action["legs"] == "walk" else rng.uniform(1.1, 1.4)
+    angles = move(action, frames, speed, rng)
+    time = np.arange(frames) / FPS
+    if action["legs"] in ("walk", "run"):
+        reach = 24 if action["legs"] == "walk" else 40
+        pace = speed * 4 * (bones.thigh + bones.shin) * np.sin(np.deg2rad(reach))
+        radius, way = rng.uniform(55, 95), rng.choice([-1.0, 1.0])
+        turn = way * pace * time / radius
+        spot = radius * np.stack([np.sin(turn), np.cos(turn)], axis=1)
+        heading = np.rad2deg(turn) + 90 * way
+    else:
+        heading = rng.normal(0, 12) * np.sin(2 * np.pi * time / rng.uniform(4, 8) + rng.uniform(0, 6))
+        if action["legs"] == "sit":
+            heading = np.zeros(frames)
+        spot = np.zeros((frames, 2))
+    axes, origins = place(bones, angles, heading, spot)
+    return Person(figure, action, angles, heading, axes, origins)
+
+
+def _somewhere(person: Person, rng: np.random.Generator) -> Person:
+    """The same person turned and moved as a whole: walkers turn about the middle, others stand where chance puts them."""
+    turn = rng.uniform(0, 360)
+    walks = len(person.angles) > 1 and person.action["legs"] in ("walk", "run")
+    r = 0 if walks else STAGE * np.sqrt(rng.random())
+    bearing = rng.uniform(0, 2 * np.pi)
+    shift = np.array([r * np.cos(bearing), 0, r * np.sin(bearing)])
+    a = np.deg2rad(turn)
+    spin = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
+    return Person(
+        person.figure,
+        person.action,
+        person.angles,
+        person.heading + turn,
+        spin @ person.axes,
+        person.origins @ spin.T + shift,
+    )
+
+
+def _key_frames(person: Person, count: int) -> np.ndarray:
+    return np.unique(np.linspace(0, len(person.angles) - 1, count).astype(int))
+
+
+_HIND_PARTS = [FRAME[n] for n in ("pelvis", "waist", "chest", "head")]
+
+
+def own_collision(person: Person) -> float:
+    """How deep (cm) forearms and hands run into the trunk, the head, the thighs or the other arm; <= 0 if they do not."""
+    worst = -np.inf
+    figure = person.figure
+    trunk = np.isin(figure.frame_a, _HIND_PARTS)
+    for t in _key_frames(person, 6):
+        flesh = person.flesh(t, 0)
+        select = lambda mask: solids.cones(  # noqa: E731
+            flesh.a[mask], flesh.b[mask], flesh.ra[mask], flesh.rb[mask], flesh.look[mask], flesh.metric[mask]
+        )
+        for side, other in (("left", "right"), ("right", "left")):
+            elbow = person.origins[t, FRAME[f"{side}_forearm"]]
+            wrist = person.origins[t, FRAME[f"{side}_hand"]]
+            tip = wrist - 0.8 * figure.bones.hand * person.axes[t, FRAME[f"{side}_hand"], :, 1]
+            points = np.concatenate([elbow + np.linspace(0.25, 1, 4)[:, None] * (wrist - elbow), [tip, (wrist + tip) / 2]])
+            limbs = [FRAME[f"{other}_upper_arm"], FRAME[f"{other}_forearm"], FRAME[f"{side}_thigh"], FRAME[f"{other}_thigh"]]
+            body = select(trunk | np.isin(figure.frame_a, limbs))
+            worst = max(worst, 1.5 - solids.clearance(body, points).min())
+        knees = person.origins[t, FRAME["left_shin"]] - person.origins[t, FRAME["right_shin"]]
+        ankles = person.origins[t, FRAME["left_foot"]] - person.origins[t, FRAME["right_foot"]]
+        worst = max(worst, 8 - np.linalg.norm(knees), 7 - np.linalg.norm(ankles))
+    return float(worst)
+
+
+def _distance(person: Person, others: list[Person], seats: list[Solids]) -> float:
+    """Smallest gap between a person's parts and those of the others, cm."""
+    gap = np.inf
+    for t in _key_frames(person, 5):
+        mine = person.flesh(t, 0)
+        points = np.concatenate([mine.a, (mine.a + mine.b) / 2, mine.b])
+        radii = np.concatenate([mine.ra, (mine.ra + mine.rb) / 2, mine.rb])
+        for other in others:
+            gap = min(gap, (solids.clearance(other.flesh(t, 0), points) - radii).min())
+        for seat in seats:
+            if len(seat.box_centre):
+                flat = np.linalg.norm(points[:, None, [0, 2]] - seat.box_centre[None, :1, [0, 2]], axis=-1)
+                gap = min(gap, (flat[:, 0] - 30 - radii).min())
+    return float(gap)
+
+
+# ---- things -----------------------------------------------------------------------------------------------------------
+
+
+def _seat(person: Person, rng: np.random.Generator) -> Solids:
+    """What a sitting person sits on: a block, a stool or a chair, as high as the seat."""
+    if person.action["legs"] != "sit":
+        return solids.nothing()
+    pelvis, axes = person.origins[:, FRAME["pelvis"]], person.axes[0, FRAME["pelvis"]]
+    lowest = pelvis[:, 1].max() + 7.5 * person.figure.bones.thigh / 42
+    height = max(-lowest, 12.0)
+    back = -axes[:, 2] * [1, 0, 1]
+    centre = pelvis.mean(axis=0) * [1, 0, 1] + 3 * back
+    yaw = np.rad2deg(np.arctan2(-back[0], -back[2]))
+    style, paint = rng.choice(["block", "stool", "chair"]), draw_colour(rng, muted=True)
+    if style == "block":
+        return solids.boxes(centre - [0, height / 2, 0], [20, height / 2, 17], yaw, look(paint))
+    c, s = np.cos(np.deg2rad(yaw)), np.sin(np.deg2rad(yaw))
+    corner = lambda x, z: centre + np.array([c * x + s * z, 0, -s * x + c * z])  # noqa: E731
+    feet = np.array([corner(x, z) for x in (-16, 16) for z in (-14, 14)])
+    seat = solids.boxes(centre - [0, height - 2, 0], [19, 2, 18], yaw, look(paint))
+    legs = solids.cones(feet - [0, height - 4, 0], feet - [0, 1.8, 0], 1.8, 1.8, look(paint * 0.6))
+    if style == "stool":
+        return solids.together([seat, legs])
+    rest = corner(0, -19.5) - [0, height + 24, 0]
+    posts = np.array([corner(x, -19.5) for x in (-15, 15)]) - [0, height, 0]
+    return solids.together(
+        [seat, legs, solids.boxes(rest, [18, 11, 1.5], yaw, look(paint)), solids.cones(posts, posts - [0, 20, 0], 1.6, 1.6, look(paint * 0.6))]
+    )
+
+
+def _draw_things(people: list[Person], eyes: list[np.ndarray], rng: np.random.Generator) -> list[Solids]:
+    """Furniture: some of it between a person and a camera, some anywhere, none of it inside a person or a camera."""
+    bodies = []
+    for i, person in enumerate(people):
+        bodies += [person.flesh(t, i) for t in _key_frames(person, 5)]
+    body = solids.together(bodies)
+    points = np.concatenate([body.a, body.b])
+    radii = np.concatenate([body.ra, body.rb])
+    out, spots = [], []
+    for _ in range(rng.choice(5, p=[0.16, 0.3, 0.28, 0.17, 0.09])):
+        thing, radius, height = _draw_thing(rng)
+        for _ in range(8):
+            if rng.random() < 0.6:
+                person, eye = people[rng.integers(len(people))], eyes[rng.integers(len(eyes))]
+                target = person.origins[0, FRAME["pelvis"]]
+                way = (eye - target) * [1, 0, 1]
+                spot = target + way / np.linalg.norm(way) * rng.uniform(38, 100) + rng.normal(0, 18, 3)
+            else:
+                bearing, r = rng.uniform(0, 2 * np.pi), rng.uniform(60, 380)
+                spot = np.array([r * np.cos(bearing), 0, r * np.sin(bearing)])
+            spot[1] = 0
+            near = points[:, 1] < 1e9 if height > 60 else points[:, 1] > -height - 12
+            gap = np.linalg.norm(points[:, [0, 2]] - spot[[0, 2]], axis=1) - radii - radius
+            apart = all(np.hypot(*(spot - other)[[0, 2]]) > radius + r + 3 for other, r in spots)
+            to_eyes = min(np.hypot(*(spot - eye)[[0, 2]]) - radius for eye in eyes)
+            inside_room = abs(spot[0]) + radius < ROOM[0] and abs(spot[2]) + radius < ROOM[2]
+            if gap[near].min(initial=1e9) > 1 and apart and to_eyes > 55 and inside_room:
+                out.append(_moved(thing, spot))
+                spots.append((spot, radius))
+                break
+    return out
+
+
+def _moved(thing: Solids, by: np.ndarray) -> Solids:
+    return solids.to_view(thing, np.eye(3), by)
+
+
+def _draw_thing(rng: np.random.Generator) -> tuple[Solids, float, float]:
+    """A piece of furniture at the origin, its radius seen from above and its height, cm."""
+    kind = rng.choice(["crate", "post", "table", "plant", "board"], p=[0.3, 0.18, 0.22, 0.2, 0.1])
+    paint, yaw = draw_colour(rng, muted=True), rng.uniform(0, 180)
+    stripes = {"stripe": draw_colour(rng, muted=True), "period": rng.uniform(10, 30)} if rng.random() < 0.3 else {}
+    if kind == "crate":
+        half = rng.uniform((12, 15, 10), (32, 48, 24))
+        return solids.boxes([0, -half[1], 0], half, yaw, look(paint, **stripes)), float(np.hypot(*half[[0, 2]])), 2 * half[1]
+    if kind == "post":
+        r, h = rng.uniform(2.5, 7), rng.uniform(140, 260)
+        foot = solids.cones([0, -2.5, 0], [0, -2.4, 0], 3.2 * r, 3.2 * r, look(paint * 0.7), np.diag([1, (3.2 * r / 2.5) ** 2, 1])[None])
+        return solids.together([solids.cones([0, -2, 0], [0, -h, 0], r, r, look(paint, shine=0.2, **stripes)), foot]), r * 3.2, h
+    if kind == "table":
+        half, top = rng.uniform((30, 1.5, 20), (50, 3, 32)), rng.uniform(55, 82)
+        a = np.deg2rad(yaw)
+        corners = np.array([[x * (half[0] - 4), 0, z * (half[2] - 4)] for x in (-1, 1) for z in (-1, 1)])
+        feet = corners @ np.array([[np.cos(a), 0, -np.sin(a)], [0, 1, 0], [np.sin(a), 0, np.cos(a)]])
+        legs = solids.cones(feet - [0, 2.2, 0], feet - [0, top - 2, 0], 2.2, 2.2, look(paint * 0.6))
+        return solids.together([solids.boxes([0, -top, 0], half, yaw, look(paint)), legs]), float(np.hypot(*half[[0, 2]])), top + 4
+    if kind == "board":
+        half = np.array([rng.uniform(25, 45), rng.uniform(30, 60), 1.5])
+        return solids.boxes([0, -half[1] - 4, 0], half, yaw, look(paint)), float(half[0]), 2 * half[1]
+    pot = rng.uniform(11, 17)
+    h, n = rng.uniform(45, 120), int(rng.integers(6, 11))
+    turn, lift = rng.uniform(0, 2 * np.pi) + np.arange(n) * 2.4, rng.uniform(0.35, 1, n)
+    green = np.array([0.12, rng.uniform(0.3, 0.55), 0.14])
+    base = np.tile([0.0, -1.8 * pot, 0.0], (n, 1))
+    tips = np.stack([np.cos(turn) * pot * 1.9 * (1.2 - lift), -1.8 * pot - h * lift, np.sin(turn) * pot * 1.9 * (1.2 - lift)], axis=1)
+    greens = [look(green * k) for k in rng.uniform(0.7, 1.4, n)]
+    leaves = solids.cones((base + tips) / 2, tips, rng.uniform(2.5, 5, n), rng.uniform(4, 8.5, n), greens)
+    stems = solids.cones(base, (base + tips) / 2, 1.2, 1.2, look(green * 0.7))
+    vase = solids.cones([0, -0.75 * pot, 0], [0, -1.4 * pot, 0], 0.75 * pot, pot, look(paint))
+    return solids.together([vase, stems, leaves]), 1.9 * pot, 1.8 * pot + h

@@ -1,0 +1,261 @@
+"""The shapes that MiniDome is made of, and where a ray meets them; ground floor of the generator (shown in chapter 02).
+
+Two shapes are enough. A *round cone* is the hull of two balls (a capsule whose ends may differ): limbs, noses, leaves.
+Measured with its own metric, x^T A x in place of x . x, the balls become ellipsoids: chests, heads, hair. A *box* is a table
+top, a crate, a step. Both are convex and meet a ray in closed form, so a hit is exact and needs no marching.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Solids:
+    """N round cones and M boxes in world coordinates, cm.
+
+    Args:
+        a, b: (N, 3) centres of a round cone's two balls; a = b is one ball.
+        ra, rb: (N,) their radii, > 0.
+        metric: (N, 3, 3) symmetric positive definite A; the identity for true balls.
+        owner: (N,) person that the cone belongs to, -1 for things.
+        look: (N, 12) base colour 3, tip colour 3, stripe colour 3 (0-1), then `cut`, `period`, `shine`: the tip colour
+            begins at the share `cut` of the way from a to b, stripes repeat every `period` cm along it (0: none).
+        box_centre, box_half: (M, 3) centre and half sides.
+        box_axes: (M, 3, 3) rows are the box's own x, y, z directions.
+        box_look: (M, 12) as `look`.
+    """
+
+    a: np.ndarray
+    b: np.ndarray
+    ra: np.ndarray
+    rb: np.ndarray
+    metric: np.ndarray
+    owner: np.ndarray
+    look: np.ndarray
+    box_centre: np.ndarray
+    box_half: np.ndarray
+    box_axes: np.ndarray
+    box_look: np.ndarray
+
+    @property
+    def num_cones(self) -> int:
+        """How many round cones there are; the boxes' numbers follow on."""
+        return len(self.a)
+
+    @property
+    def owners(self) -> np.ndarray:
+        """(N + M,) owner of every shape, boxes last (-1)."""
+        return np.concatenate([self.owner, np.full(len(self.box_centre), -1)])
+
+
+def look(base, tip=None, stripe=None, cut: float = 2.0, period: float = 0.0, shine: float = 0.0) -> np.ndarray:
+    """One row of `Solids.look`; colours are RGB 0-1."""
+    tip, stripe = base if tip is None else tip, base if stripe is None else stripe
+    return np.concatenate([base, tip, stripe, [cut, period, shine]]).astype(np.float64)
+
+
+def cones(a, b, ra, rb, looks, metric=None, owner=-1) -> Solids:
+    """Round cones from arrays; `metric` None means true balls."""
+    a = np.atleast_2d(np.asarray(a, np.float64))
+    n = len(a)
+    metric = np.broadcast_to(np.eye(3), (n, 3, 3)) if metric is None else np.asarray(metric, np.float64)
+    return Solids(
+        a,
+        np.atleast_2d(np.asarray(b, np.float64)),
+        np.broadcast_to(np.asarray(ra, np.float64), (n,)),
+        np.broadcast_to(np.asarray(rb, np.float64), (n,)),
+        metric,
+        np.broadcast_to(np.asarray(owner, np.int64), (n,)),
+        np.broadcast_to(np.asarray(looks, np.float64), (n, 12)),
+        *_no_boxes(),
+    )
+
+
+def boxes(centre, half, yaw, looks) -> Solids:
+    """Upright boxes from arrays; `yaw` (M,) turns them about the vertical, degrees."""
+    centre = np.atleast_2d(np.asarray(centre, np.float64))
+    m = len(centre)
+    angle = np.deg2rad(np.broadcast_to(np.asarray(yaw, np.float64), (m,)))
+    axes = np.zeros((m, 3, 3))
+    axes[:, 0, 0], axes[:, 0, 2] = np.cos(angle), -np.sin(angle)
+    axes[:, 1, 1] = 1
+    axes[:, 2, 0], axes[:, 2, 2] = np.sin(angle), np.cos(angle)
+    return Solids(
+        *_no_cones(),
+        centre,
+        np.broadcast_to(np.asarray(half, np.float64), (m, 3)),
+        axes,
+        np.broadcast_to(np.asarray(looks, np.float64), (m, 12)),
+    )
+
+
+def _no_cones() -> tuple:
+    z = np.zeros
+    return z((0, 3)), z((0, 3)), z(0), z(0), z((0, 3, 3)), z(0, np.int64), z((0, 12))
+
+
+def _no_boxes() -> tuple:
+    return np.zeros((0, 3)), np.zeros((0, 3)), np.zeros((0, 3, 3)), np.zeros((0, 12))
+
+
+def nothing() -> Solids:
+    """No shape at all."""
+    return Solids(*_no_cones(), *_no_boxes())
+
+
+def together(parts: list[Solids]) -> Solids:
+    """Several collections as one, in order."""
+    return Solids(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Solids))) if parts else nothing()
+
+
+def to_view(solids: Solids, rotation: np.ndarray, translation: np.ndarray) -> Solids:
+    """The same shapes after x -> R x + t (a camera's R and t)."""
+    r, t = np.asarray(rotation, np.float64), np.asarray(translation, np.float64)
+    return Solids(
+        solids.a @ r.T + t,
+        solids.b @ r.T + t,
+        solids.ra,
+        solids.rb,
+        r @ solids.metric @ r.T,
+        solids.owner,
+        solids.look,
+        solids.box_centre @ r.T + t,
+        solids.box_half,
+        solids.box_axes @ r.T,
+        solids.box_look,
+    )
+
+
+# ---- where a ray meets a shape ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ConeTerms:
+    """What the entry into a round cone needs besides the ray, for rays that leave one origin; `n` shapes or one.
+
+    With d the ray's direction, o = origin - a and v = b - a, all products in the shape's metric:
+    `ray_v` . d = v . d and `ray_o` . d = o . d, so that a whole picture needs two linear forms a shape.
+    """
+
+    ray_v: np.ndarray
+    ray_o: np.ndarray
+    metric: np.ndarray
+    vv: np.ndarray
+    vo: np.ndarray
+    oo: np.ndarray
+    ra: np.ndarray
+    rb: np.ndarray
+
+    @property
+    def slope(self) -> np.ndarray:
+        """v . v - (ra - rb)^2: > 0 where the hull is more than its larger ball."""
+        return self.vv - (self.ra - self.rb) ** 2
+
+    def __getitem__(self, i: int) -> "ConeTerms":
+        return ConeTerms(*(getattr(self, f.name)[i] for f in fields(self)))
+
+
+def cone_terms(solids: Solids, origin: np.ndarray) -> ConeTerms:
+    """`ConeTerms` of all round cones for rays from `origin` (3,)."""
+    v, o = solids.b - solids.a, np.asarray(origin, np.float64) - solids.a
+    av, ao = np.einsum("nij,nj->ni", solids.metric, v), np.einsum("nij,nj->ni", solids.metric, o)
+    dot = lambda p, q: np.einsum("ni,ni->n", p, q)  # noqa: E731
+    return ConeTerms(av, ao, solids.metric, dot(av, v), dot(av, o), dot(ao, o), solids.ra, solids.rb)
+
+
+def cone_silhouette(terms: ConeTerms, vd: np.ndarray, od: np.ndarray, dd: np.ndarray) -> np.ndarray:
+    """>= 0 where a ray's line meets the (endless) cone around the two balls: a cheap first sieve that loses no hit."""
+    if terms.slope <= 0:
+        r, far = max(terms.ra, terms.rb), terms.rb > terms.ra
+        od = od - vd if far else od
+        oo = terms.oo - 2 * terms.vo + terms.vv if far else terms.oo
+        return od * od - dd * (oo - r * r)
+    k2, k1, k0 = _cone_quadratic(terms, vd, od, dd)
+    return k1 * k1 - k0 * k2
+
+
+def _cone_quadratic(terms, vd, od, dd):
+    rr, d2 = terms.ra - terms.rb, terms.slope
+    k2 = d2 * dd - vd * vd
+    k1 = d2 * od + (rr * terms.ra - terms.vo) * vd
+    k0 = d2 * terms.oo - terms.vo**2 + 2 * terms.vo * rr * terms.ra - terms.vv * terms.ra**2
+    return k2, k1, k0
+
+
+def cone_entry(terms: ConeTerms, vd: np.ndarray, od: np.ndarray, dd: np.ndarray) -> np.ndarray:
+    """Where rays enter a round cone, as a multiple of their direction; inf where they miss or start inside.
+
+    The hull of two balls is the part of their common tangent cone between the circles of contact, and the balls. It is
+    convex, so the entry is the one on the cone if it lies between the circles, else the nearer entry into a ball
+    (after Inigo Quilez, "rounded cone - intersection", iquilezles.org/articles/intersectors; here in any metric and
+    for directions of any length).
+
+    Args:
+        terms: the shape (or shapes, broadcasting).
+        vd, od: v . d and o . d of the rays, in the shape's metric.
+        dd: d . d of the rays, in the shape's metric.
+    """
+    k2, k1, k0 = _cone_quadratic(terms, vd, od, dd)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        t = (-k1 - np.sqrt(k1 * k1 - k0 * k2)) / k2
+        along = terms.vo - terms.ra * (terms.ra - terms.rb) + t * vd
+        t_body = np.where((along > 0) & (along < terms.slope) & (t > 0), t, np.inf)
+        t_a = (-od - np.sqrt(od * od - dd * (terms.oo - terms.ra**2))) / dd
+        # seen from b: o - v in place of o
+        bd, bb = od - vd, terms.oo - 2 * terms.vo + terms.vv
+        t_b = (-bd - np.sqrt(bd * bd - dd * (bb - terms.rb**2))) / dd
+        t_ball = np.minimum(np.where(t_a > 0, t_a, np.inf), np.where(t_b > 0, t_b, np.inf))
+    return np.where(np.isfinite(t_body), t_body, t_ball)
+
+
+def box_entry(rd: list, ro: np.ndarray, half: np.ndarray) -> np.ndarray:
+    """Where rays enter a box (slab method), as a multiple of their direction; inf where they miss or start inside.
+
+    Args:
+        rd: three arrays, the direction's components along the box's axes.
+        ro: (3, ...) the origin's components from the box's centre.
+        half: (3, ...) half sides.
+    """
+    near, far = -np.inf, np.inf
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for d, o, h in zip(rd, ro, half):
+            inverse = 1 / d
+            middle, reach = -o * inverse, h * np.abs(inverse)
+            near, far = np.fmax(near, middle - reach), np.fmin(far, middle + reach)
+    return np.where((near <= far) & (near > 0), near, np.inf)
+
+
+def first_hits(solids: Solids, origin: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """How far along origin -> target the first shape is met: (R,) float64, 1 at the target itself, inf for none.
+
+    Args:
+        solids: the shapes.
+        origin: (3,) cm.
+        targets: (R, 3) cm.
+    """
+    d = np.asarray(targets, np.float64) - np.asarray(origin, np.float64)
+    hit = np.full(len(d), np.inf)
+    if solids.num_cones:
+        terms = cone_terms(solids, origin)
+        dd = np.einsum("ri,nij,rj->rn", d, solids.metric, d)
+        hit = np.minimum(hit, cone_entry(terms, d @ terms.ray_v.T, d @ terms.ray_o.T, dd).min(axis=1))
+    if len(solids.box_centre):
+        rd = np.einsum("mij,rj->irm", solids.box_axes, d)
+        ro = np.einsum("mij,mj->im", solids.box_axes, np.asarray(origin, np.float64) - solids.box_centre)
+        hit = np.minimum(hit, box_entry(list(rd), ro[:, None], solids.box_half.T[:, None]).min(axis=1))
+    return hit
+
+
+def clearance(solids: Solids, points: np.ndarray) -> np.ndarray:
+    """Signed distance (about: exact for true balls) from points (P, 3) to the nearest round cone, (P,) cm; < 0 inside."""
+    if not solids.num_cones:
+        return np.full(len(points), np.inf)
+    v = solids.b - solids.a
+    vv = np.maximum(np.einsum("ni,nij,nj->n", v, solids.metric, v), 1e-9)
+    p = np.asarray(points, np.float64)[:, None] - solids.a
+    mp = np.einsum("nij,pnj->pni", solids.metric, p)
+    s = np.clip(np.einsum("pni,ni->pn", mp, v) / vv, 0, 1)
+    rest = p - s[..., None] * v
+    norm = np.sqrt(np.einsum("pni,nij,pnj->pn", rest, solids.metric, rest))
+    return (norm - (solids.ra + s * (solids.rb - solids.ra))).min(axis=1)
