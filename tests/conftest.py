@@ -15,3 +15,25 @@ def realdata() -> Path:
     if not Path(folder).is_dir():
         pytest.fail(f"POSEKIT_DATA={folder} is no folder")
     return Path(folder).resolve()
+
+
+@pytest.fixture(scope="session")
+def built_book(tmp_path_factory) -> Path:
+    """The HTML of the book, built once for all tests (and all their processes) from the committed outputs."""
+    import subprocess
+    import sys
+    import time
+
+    from filelock import FileLock
+
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    out, root = shared / "built-book", Path(__file__).resolve().parents[1]
+    with FileLock(f"{out}.lock"):
+        if not (out / "log.txt").exists():
+            start = time.monotonic()
+            command = [sys.executable, "book/tools/build.py", "--fresh", "--out", str(out)]
+            done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+            (out / "seconds.txt").write_text(str(time.monotonic() - start))
+            (out / "log.txt").write_text(f"{done.stdout}\n{done.stderr}\nexit code {done.returncode}\n")
+    return out

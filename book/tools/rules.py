@@ -1,0 +1,204 @@
+"""The house rules for notebooks, as CONTRIBUTING.md states them: `python book/tools/rules.py [NOTEBOOK...]` prints what breaks them.
+
+`tests/test_notebooks.py` holds them, and shows on made-up notebooks that each rule can be broken.
+"""
+
+import argparse
+import ast
+import base64
+import re
+
+import nbformat
+from notebooks import BEGIN, END, ROOT, find, is_exercise, normalise, read, to_text
+
+MAX_LINES, MAX_PICTURE, MAX_NAMES = 25, 100_000, 8
+MAX_IGNORED = 0.25
+TAGS = {
+    "cited-figures",
+    "hide-cell",
+    "hide-input",
+    "hide-output",
+    "nbval-ignore-output",
+    "raises-exception",
+    "remove-cell",
+    "remove-input",
+    "scroll-output",
+}
+_PATHS = re.compile(r"(?<![\w.:/])(/(?:home|root|tmp|Users|work|mnt|var|opt)/|[A-Z]:\\)|\.venv")
+_IMG = re.compile(r"<img\b[^>]*>", re.IGNORECASE)
+_ALT = re.compile(r'\balt="([^"]*)"')
+_QUIET = re.compile(
+    r"```.*?```|\$\$.*?\$\$|\$[^$\n]+\$|\{[\w:]+\}`[^`]*`|`[^`]*`|\]\([^)]*\)|<[^>]+>|^\s*\|.*\|\s*$", re.S | re.M
+)
+_FIGURE = re.compile(
+    r"(?<![\w.,:@^/-])(\d+(?:[.,]\d+)?)\s?(?:%|percent\b|(?:ms|s|seconds?|minutes?|min|hours?|h)\b)|(?<![\w,:@^/-])(0?\.\d{2,})(?!\w)"
+)
+
+
+def text_of(output: dict) -> str:
+    """All text that an output shows, pictures left out."""
+    parts = [output.get("text", "")]
+    parts += [
+        value for kind, value in output.get("data", {}).items() if kind.startswith("text/") and isinstance(value, str)
+    ]
+    return re.sub(r"data:[\w/+]+;base64,[\w+/=]+", "", "\n".join(parts))
+
+
+def pictures(output: dict) -> list[int]:
+    """Sizes in bytes of the pictures in an output."""
+    data = output.get("data", {})
+    sizes = [len(base64.b64decode(v)) for k, v in data.items() if k in ("image/png", "image/jpeg")]
+    inline = re.findall(r"data:image/[\w+]+;base64,([\w+/=]+)", data.get("text/html", ""))
+    return sizes + [len(base64.b64decode(v)) for v in inline]
+
+
+def posekit_names(sources: list[str]) -> set[str]:
+    """What a notebook imports from posekit: a module or a name counts one."""
+    names = set()
+    for source in sources:
+        for node in ast.walk(
+            ast.parse("\n".join(line for line in source.split("\n") if not line.lstrip().startswith(("%", "!"))))
+        ):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "posekit":
+                names |= {f"{node.module}.{alias.name}" for alias in node.names}
+            elif isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names if alias.name.split(".")[0] == "posekit"}
+    return names
+
+
+def unfounded_figures(text: str, known: str) -> list[str]:
+    """Percentages, durations and small decimals in prose that neither cite a source nor stand in `known`.
+
+    Args:
+        text: markdown.
+        known: code and output text of the cells above.
+
+    Returns:
+        The figures, as written.
+    """
+    cited = re.sub(r"[^.!?\n]*(?:\.\d[^.!?\n]*)*\{footcite:\w+\}`[^`]*`[^.!?\n]*(?:\.\d[^.!?\n]*)*", " ", text)
+    found = []
+    for match in _FIGURE.finditer(_QUIET.sub(" ", cited)):
+        number = (match[1] or match[2]).replace(",", ".")
+        bare = re.escape(number.removeprefix("0"))
+        share = re.escape(f"{float(number) / 100:g}".removeprefix("0")) if "%" in match[0] else bare
+        if not re.search(rf"(?<![\d.])0?(?:{bare}|{share}0?)(?!\d)", known):
+            found.append(match[0].strip())
+    return found
+
+
+def complaints(notebook: nbformat.NotebookNode, exercise: bool) -> list[str]:
+    """What in a notebook breaks the house rules.
+
+    Args:
+        notebook: as read.
+        exercise: whether it is a notebook of exercises.
+
+    Returns:
+        One line a complaint, empty for a notebook in order.
+    """
+    out: list[str] = []
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    if to_text(notebook) != to_text(normalise(notebook, exercise)):
+        out.append("not in the committed form: run make refresh")
+    if not notebook.cells or notebook.cells[0].cell_type != "markdown" or not notebook.cells[0].source.startswith("# "):
+        out.append("the first cell is not markdown with the title")
+    titles = sum(
+        len(re.findall(r"^# ", re.sub(r"```.*?```", "", c.source, flags=re.S), re.M))
+        for c in notebook.cells
+        if c.cell_type == "markdown"
+    )
+    if titles != 1:
+        out.append(f"{titles} headings with one #, wanted one")
+    if not code or "profile.start(" not in code[0].source:
+        out.append("the first code cell does not call profile.start")
+    known = ""
+    for i, cell in enumerate(notebook.cells):
+        where = f"cell {i} ({cell.source.strip().splitlines()[0][:40]!r})" if cell.source.strip() else f"cell {i}"
+        tags = set(cell.metadata.get("tags", []))
+        if tags - TAGS:
+            out.append(f"{where}: unknown tags {sorted(tags - TAGS)}")
+        if cell.cell_type == "markdown":
+            if "cited-figures" not in tags:
+                out += [
+                    f"{where}: {f!r} is no figure from a cell above or a record"
+                    for f in unfounded_figures(cell.source, known)
+                ]
+            if re.search(r"!\[\s*\]\(", cell.source):
+                out.append(f"{where}: a picture without alt text")
+            if re.search(r"!\[[^\]]*\]\(https?:", cell.source):
+                out.append(f"{where}: a picture from the network")
+            continue
+        out += _code_complaints(cell, where, tags)
+        known += cell.source + "\n" + "\n".join(text_of(o) for o in cell.outputs) + "\n"
+    ignored = sum("nbval-ignore-output" in cell.metadata.get("tags", []) for cell in code)
+    if ignored > max(1, MAX_IGNORED * len(code)):
+        out.append(f"{ignored} of {len(code)} code cells are not compared")
+    names = {n for n in posekit_names([c.source for c in code]) if not n.startswith("posekit.checks")}
+    if len(names) > MAX_NAMES:
+        out.append(f"imports {len(names)} names from posekit, at most {MAX_NAMES}: {sorted(names)}")
+    if exercise:
+        out += _exercise_complaints(code)
+    return out
+
+
+def _code_complaints(cell: nbformat.NotebookNode, where: str, tags: set[str]) -> list[str]:
+    out = []
+    if len(cell.source.split("\n")) > MAX_LINES:
+        out.append(f"{where}: {len(cell.source.splitlines())} lines, at most {MAX_LINES}")
+    if cell.execution_count is None:
+        out.append(f"{where}: no execution count, so its output is never compared: run make refresh")
+    if "nbval-ignore-output" in tags and not re.search(r"\bassert\b", cell.source):
+        out.append(f"{where}: its output is not compared, and it asserts nothing")
+    if "plt.show(" in cell.source:
+        out.append(f"{where}: plt.show() leaves the figure without alt text: use viz.show")
+    for output in cell.outputs:
+        text = text_of(output)
+        if output.output_type == "stream" and output.name == "stderr":
+            out.append(f"{where}: writes to stderr: {text.strip()[:60]!r}")
+        if output.output_type == "error" and "raises-exception" not in tags:
+            out.append(f"{where}: ends in an error")
+        if _PATHS.search(text) or _PATHS.search(cell.source):
+            out.append(f"{where}: a path of this machine")
+        sizes = pictures(output)
+        if any(size > MAX_PICTURE for size in sizes):
+            out.append(f"{where}: a picture of {max(sizes) / 1000:.0f} kB, at most {MAX_PICTURE // 1000}")
+        alts = [_ALT.search(tag) for tag in _IMG.findall(output.get("data", {}).get("text/html", ""))]
+        if sizes and not (alts and all(alt and len(alt[1].strip()) >= 15 for alt in alts)):
+            out.append(f"{where}: a picture without alt text: use viz.show")
+    return out
+
+
+def _exercise_complaints(code: list) -> list[str]:
+    out = []
+    solutions = [cell for cell in code if BEGIN in cell.source]
+    checks = [cell for cell in code if cell.metadata.get("nbgrader", {}).get("grade")]
+    if not 2 <= len(checks) <= 4:
+        out.append(f"{len(checks)} exercises with a check, wanted 2 to 4")
+    if not solutions:
+        out.append("no solution between nbgrader's markers")
+    for cell in code:
+        if cell.source.count(BEGIN) != cell.source.count(END):
+            out.append(f"{BEGIN} and {END} do not match in {cell.source.splitlines()[0][:40]!r}")
+        if BEGIN in cell.source and re.search(r"\bcheck_\w+\(", cell.source):
+            out.append("a solution and its check share a cell: the student could not keep the check")
+    for cell in checks:
+        if not any(o.get("name") == "stdout" and "✓" in o.get("text", "") for o in cell.outputs):
+            out.append(f"{cell.source.splitlines()[-1][:50]!r} does not pass on the solution")
+    return out
+
+
+def main() -> int:
+    """Print the complaints; 1 when there are any."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("notebooks", nargs="*", help="paths or glob patterns; default: all")
+    found = False
+    for path in find(parser.parse_args().notebooks):
+        for line in complaints(read(path), is_exercise(path)):
+            print(f"{path.relative_to(ROOT)}: {line}")
+            found = True
+    return int(found)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
