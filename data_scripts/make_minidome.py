@@ -24,8 +24,12 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=300, metavar="N", help="frames (default 300)")
     parser.add_argument("--cameras", type=int, default=2, metavar="C", help="cameras a frame, of 31 (default 2)")
     parser.add_argument("--size", type=size, default=(640, 360), metavar="WxH", help="pictures (default 640x360)")
-    parser.add_argument("--take", type=int, default=1, metavar="T", help="frames for which the same people move (default 1)")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="the same seed gives the same bytes (default 0)")
+    parser.add_argument(
+        "--take", type=int, default=1, metavar="T", help="frames for which the same people move (default 1)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="the same seed gives the same bytes (default 0)"
+    )
     parser.add_argument("--workers", type=int, default=2, metavar="W", help="processes (default 2)")
     parser.add_argument("--shares", action="store_true", help="only print how varied the sequence in OUT is")
     return parser.parse_args(argv)

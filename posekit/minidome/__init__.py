@@ -1,0 +1,13 @@
+"""MiniDome: a generator of people in a dome of 31 calibrated cameras, the data the book runs on (chapters 01, 02).
+
+The way from chance to picture, one module a step:
+
+    dome     the cameras                          pose, actions   joint angles, their ranges, motion
+    body     proportions, flesh, clothes          scene           who and what stands where
+    solids   the shapes, and rays that meet them  room, render    a camera's picture
+    annotate exact labels                         sequence        files on disk
+"""
+
+from posekit.minidome.dataset import Dataset, dataset
+
+__all__ = ["Dataset", "dataset"]

@@ -52,7 +52,17 @@ ARMS = {
 _OTHER = {"neck_flex": (3, 11), "neck_side": (0, 7), "neck_twist": (0, 22), "forearm_turn": (0, 28), "wrist": (4, 14)}
 _OTHER |= {"ankle": (0, 4)}
 
-_LEG_SHARES = {"stand": 20, "ease": 18, "wide": 9, "walk": 17, "run": 5, "sit": 13, "crouch": 6, "lunge": 5, "balance": 4}
+_LEG_SHARES = {
+    "stand": 20,
+    "ease": 18,
+    "wide": 9,
+    "walk": 17,
+    "run": 5,
+    "sit": 13,
+    "crouch": 6,
+    "lunge": 5,
+    "balance": 4,
+}
 _LEG_SHARES |= {"kneel": 3}
 _TRUNK_SHARES = {"upright": 48, "lean": 20, "bend": 14, "arch": 6, "turn": 12}
 _ARM_SHARES = {"hang": 17, "gesture": 14, "reach": 14, "side": 9, "overhead": 13, "hips": 5, "folded": 3, "phone": 4}
@@ -97,7 +107,12 @@ def draw_keys(action: dict[str, str], count: int, rng: np.random.Generator) -> n
             if side in ("left", "right") and part.startswith(("hip", "knee", "ankle")):
                 out[:, i] = mean + spread * (draws[0] + 0.15 * (draws - draws[0]))
     _uneven_legs(action["legs"], out, rng)
-    for side in ("left_", "right_"):  # legs keep their direction when the pelvis tips forward
+    stoop = np.clip(get(out, "pelvis_pitch") + get(out, "spine_flex") - 20, 0, None)
+    for side in ("left_", "right_"):
+        if action[f"{side}arm"] in ("hang", "carry"):  # arms hang down, not along a bent trunk
+            put(out, side + "arm_raise", get(out, side + "arm_raise") + stoop)
+            put(out, side + "arm_plane", get(out, side + "arm_plane") * np.interp(stoop, (0, 30), (1, 0.25)))
+        # legs keep their direction when the pelvis tips forward
         put(out, side + "hip_flex", get(out, side + "hip_flex") + np.clip(get(out, "pelvis_pitch"), 0, None))
     return within_range(out)
 
@@ -128,7 +143,11 @@ def _gait(angles: np.ndarray, phase: np.ndarray, run: bool, swing_left: bool, sw
     """Write a walking or running cycle over (T, 30) angles in place; `phase` (T,) radians, 2 pi a stride."""
     stride, lift, arm = (38, 85, 42) if run else (24, 52, 24)
     for side, p in (("left_", phase), ("right_", phase + np.pi)):
-        put(angles, side + "hip_flex", stride * np.sin(p) + (14 if run else 5) + np.clip(get(angles, "pelvis_pitch"), 0, None))
+        put(
+            angles,
+            side + "hip_flex",
+            stride * np.sin(p) + (14 if run else 5) + np.clip(get(angles, "pelvis_pitch"), 0, None),
+        )
         forward = np.clip(np.cos(p + 0.35), 0, None)  # the leg that swings
         put(angles, side + "knee", (16 if run else 7) + lift * forward**1.5)
         put(angles, side + "ankle", -14 * np.clip(np.sin(p + np.pi + 0.9), 0, None) ** 2)

@@ -90,7 +90,7 @@ def draw_bones(build: Build, rng: np.random.Generator) -> Bones:
     return Bones(
         waist=0.125 * h * scatter(),
         chest=0.160 * h * scatter(),
-        shoulders=0.108 * h * (1 - 0.06 * build.curve) * scatter(),
+        shoulders=0.106 * h * (1 - 0.06 * build.curve) * scatter(),
         neck=0.052 * h * scatter(),
         head=0.130 * h * large_head * scatter(),
         upper_arm=0.177 * h * scatter(),
@@ -122,7 +122,9 @@ class _Parts:
     def __init__(self) -> None:
         self.rows: list[tuple] = []
 
-    def add(self, frame: str, a, ra: float, style, b=None, rb: float | None = None, stretch=(1, 1, 1), to: str = "") -> None:
+    def add(
+        self, frame: str, a, ra: float, style, b=None, rb: float | None = None, stretch=(1, 1, 1), to: str = ""
+    ) -> None:
         b, rb = a if b is None else b, ra if rb is None else rb
         self.rows.append((FRAME[frame], FRAME[to or frame], a, b, ra, rb, stretch, style))
 
@@ -138,7 +140,7 @@ def make_figure(bones: Bones, build: Build, rng: np.random.Generator) -> Figure:
     skin = look(_rgb(SKIN[rng.integers(len(SKIN))]) * rng.uniform(0.95, 1.05), shine=0.25)
     shirt_colour, trouser_colour = draw_colour(rng), draw_colour(rng, muted=True)
     stripes = {}
-    if rng.random() < 0.3:
+    if rng.random() < 0.3 and build.curve < 0.15:
         stripes = {"stripe": draw_colour(rng), "period": rng.uniform(3, 12)}
     shirt, trousers = look(shirt_colour, **stripes), look(trouser_colour)
     sleeve = rng.choice([0.0, 0.55, 1.0, 1.93], p=[0.12, 0.4, 0.08, 0.4])  # where it ends: 1 the elbow, 2 the wrist
@@ -162,21 +164,27 @@ def make_figure(bones: Bones, build: Build, rng: np.random.Generator) -> Figure:
 
 def _torso(parts: _Parts, bones: Bones, build: Build, shirt, trousers, skin) -> None:
     h, wide = build.height / 175, build.weight
-    flat = (1, 0.62, 0.66)
+    flat, plain = (1, 0.62, 0.66), shirt.copy()
+    plain[10] = 0
     chest = bones.shoulders * 0.83 * wide**0.5
     waist = (14.2 - 1.4 * build.curve) * h * wide**1.3
     hips = (bones.hips + 8.2 * h * wide) * (1 + 0.03 * build.curve)
     parts.add("chest", (0, 0.05 * bones.chest, 0), waist * 1.04, shirt, (0, 0.66 * bones.chest, 0.2), chest, flat)
     parts.add("chest", (0, 0, 0), waist * 1.02, shirt, (0, 0.3 * bones.waist, 0), waist, (1, 0.62, 0.7), to="waist")
     parts.add("waist", (0, 0.1, 0), waist, shirt, (0, 0.25 * bones.waist, 0), hips * 0.97, (1, 0.6, 0.7), to="pelvis")
-    parts.add("pelvis", (0, 0.02 * bones.waist, -0.3), hips, trousers, (0, -2.0 * h, -0.3), hips * 0.94, (1, 0.52, 0.66))
+    parts.add(
+        "pelvis", (0, 0.02 * bones.waist, -0.3), hips, trousers, (0, -2.0 * h, -0.3), hips * 0.94, (1, 0.52, 0.66)
+    )
     for sign in (1.0, -1.0):
-        parts.add("pelvis", (sign * 6.4 * h, -3.2 * h, -4.8 * h), 7.6 * h * wide, trousers)
+        parts.add("pelvis", (sign * 6.4 * h, -3.2 * h, -4.2 * h), 7.3 * h * wide, trousers)
         side = "left_upper_arm" if sign > 0 else "right_upper_arm"
-        parts.add("neck", (sign * 2.2 * h, 0.35 * bones.neck, -0.8), 3.6 * h, shirt, (0, 0, 0), 5.2 * h * wide**0.4, to=side)
+        parts.add(
+            "neck", (sign * 3.2 * h, -0.05 * bones.neck, -0.8), 3.3 * h, plain, (0, 0, 0), 4.6 * h * wide**0.4, to=side
+        )
         if build.curve > 0.15:
-            bust = (4.6 + 2.2 * build.curve) * h * wide**0.7
-            parts.add("chest", (sign * 6.6 * h, 0.44 * bones.chest, 6.2 * h), bust, shirt, (sign * 6.0 * h, 0.7 * bones.chest, 4.6 * h), bust * 0.5)
+            bust = (4.4 + 2.0 * build.curve) * h * wide**0.7
+            low, high = (sign * 6.4 * h, 0.46 * bones.chest, 5.6 * h), (sign * 6.0 * h, 0.8 * bones.chest, 4.0 * h)
+            parts.add("chest", low, bust, plain, high, bust * 0.5)
     parts.add("neck", (0, -1.5, -0.6), 5.6 * h * wide**0.3, skin, (0, bones.neck + 2, 0.3), 5.0 * h * wide**0.3)
 
 
@@ -191,13 +199,23 @@ def _head(parts: _Parts, bones: Bones, skin, rng: np.random.Generator) -> None:
     parts.add("head", (0, up + 1.2 * s, -0.6 * s), 9.4 * s, skin, stretch=(0.80, 1.0, 1.0))
     parts.add("head", (0, up - 0.5 * s, 1.2 * s), 7.6 * s, skin, (0, up - 7.6 * s, 3.4 * s), 4.5 * s, (0.88, 1, 1))
     parts.add("head", (0, up + 0.6 * s, 8.4 * s), 0.9 * s, skin, (0, up - 2.4 * s, 9.8 * s), 1.45 * s)
-    parts.add("head", (-1.7 * s, up - 5.3 * s, 7.75 * s), 0.62 * s, lips, (1.7 * s, up - 5.3 * s, 7.75 * s), 0.62 * s, (1, 0.8, 1))
+    parts.add(
+        "head",
+        (-1.7 * s, up - 5.3 * s, 7.75 * s),
+        0.62 * s,
+        lips,
+        (1.7 * s, up - 5.3 * s, 7.75 * s),
+        0.62 * s,
+        (1, 0.8, 1),
+    )
     for sign in (1.0, -1.0):
         parts.add("head", (sign * 3.1 * s, up + 0.4 * s, 7.55 * s), 1.15 * s, dark, stretch=(1, 0.75, 0.8))
         brow_a, brow_b = (sign * 1.7 * s, up + 2.3 * s, 8.15 * s), (sign * 4.3 * s, up + 2.1 * s, 7.2 * s)
         parts.add("head", brow_a, 0.5 * s, brow, brow_b, 0.38 * s)
         parts.add("head", (sign * 7.5 * s, up - 0.8 * s, -0.6 * s), 2.9 * s, skin, stretch=(0.4, 1, 0.62))
-    style = rng.choice(["bald", "short", "crop", "long", "bun", "tail", "bob"], p=[0.06, 0.34, 0.16, 0.18, 0.08, 0.1, 0.08])
+    style = rng.choice(
+        ["bald", "short", "crop", "long", "bun", "tail", "bob"], p=[0.06, 0.34, 0.16, 0.18, 0.08, 0.1, 0.08]
+    )
     if style == "bald":
         return
     thick = 0.35 * s if style == "crop" else 0.9 * s
@@ -207,7 +225,14 @@ def _head(parts: _Parts, bones: Bones, skin, rng: np.random.Generator) -> None:
         low = up - (19 if style == "long" else 8) * s
         parts.add("head", (0, up + 0.5 * s, -3.6 * s), 8.0 * s, hair, (0, low, -5.4 * s), 6.2 * s, (1, 1, 0.62))
         for sign in (1.0, -1.0):
-            parts.add("head", (sign * 6.2 * s, up + 4 * s, -1.5 * s), 2.6 * s, hair, (sign * 6.6 * s, low + 6 * s, -2.6 * s), 2.2 * s)
+            parts.add(
+                "head",
+                (sign * 6.2 * s, up + 4 * s, -1.5 * s),
+                2.6 * s,
+                hair,
+                (sign * 6.6 * s, low + 6 * s, -2.6 * s),
+                2.2 * s,
+            )
     if style == "bun":
         parts.add("head", (0, up + 7.0 * s, -8.6 * s), 3.8 * s, hair)
     if style == "tail":
@@ -215,11 +240,19 @@ def _head(parts: _Parts, bones: Bones, skin, rng: np.random.Generator) -> None:
 
 
 def _arm(parts: _Parts, side: str, sign: float, bones: Bones, u: float, upper, fore, skin) -> None:
-    parts.add(side + "upper_arm", (0, -0.5 * u, 0), 5.9 * u, upper, (0, -bones.upper_arm, 0), 4.1 * u)
+    parts.add(side + "upper_arm", (0, -0.3 * u, 0), 5.4 * u, upper, (0, -bones.upper_arm, 0), 4.1 * u)
     parts.add(side + "forearm", (0, 0, 0), 4.2 * u, fore, (0, -bones.forearm, 0), 2.75 * u, (1, 1, 0.92))
     k = bones.hand / 17.5
     parts.add(side + "hand", (0, -1.5 * k, 0), 2.9 * k, skin, (0, -7.5 * k, 0.4 * k), 4.0 * k, (0.5, 1, 1))
-    parts.add(side + "hand", (0, -9.0 * k, 0.6 * k), 3.3 * k, skin, (-sign * 1.6 * k, -15.0 * k, 0.9 * k), 2.3 * k, (0.42, 1, 1))
+    parts.add(
+        side + "hand",
+        (0, -9.0 * k, 0.6 * k),
+        3.3 * k,
+        skin,
+        (-sign * 1.6 * k, -15.0 * k, 0.9 * k),
+        2.3 * k,
+        (0.42, 1, 1),
+    )
     parts.add(side + "hand", (0, -3.0 * k, 2.4 * k), 1.4 * k, skin, (-sign * 1.2 * k, -8.0 * k, 5.2 * k), 1.0 * k)
 
 
@@ -232,7 +265,15 @@ def _leg(parts: _Parts, side: str, bones: Bones, u: float, build: Build, upper, 
     parts.add(side + "shin", (0, -0.2 * bones.shin, -1.6 * u), 5.0 * u, calf, (0, -0.5 * bones.shin, -1.2 * u), 4.0 * u)
     k = bones.foot / 26.0
     low = -bones.ankle
-    parts.add(side + "foot", (0, low + 3.6 * k, -3.0 * k), 3.7 * k, shoes, (0, low + 2.5 * k, 14.5 * k), 3.3 * k, (1.1, 0.75, 1.3))
+    parts.add(
+        side + "foot",
+        (0, low + 3.6 * k, -3.0 * k),
+        3.7 * k,
+        shoes,
+        (0, low + 2.5 * k, 14.5 * k),
+        3.3 * k,
+        (1.1, 0.75, 1.3),
+    )
     parts.add(side + "foot", (0, -0.5, 0), 4.0 * k, shoes, (0, low + 3.8 * k, 6.0 * k), 3.6 * k)
 
 
@@ -240,7 +281,7 @@ def _joints(bones: Bones, build: Build) -> tuple[np.ndarray, np.ndarray, np.ndar
     s, h, u = bones.head / 22.5, build.height / 175, build.height / 175 * build.weight**0.7
     up = 9.2 * s
     table = {
-        "neck": ("neck", (0, 0, 0), 8 * h),
+        "neck": ("neck", (0, -0.4 * bones.neck, 0), 9 * h),
         "nose": ("head", (0, up - 2.4 * s, 10.6 * s), 1.9 * s),
         "body_center": ("pelvis", (0, 0, 0), 14 * h * build.weight),
     }
@@ -248,12 +289,16 @@ def _joints(bones: Bones, build: Build) -> tuple[np.ndarray, np.ndarray, np.ndar
         table |= {
             side + "eye": ("head", (sign * 3.1 * s, up + 0.4 * s, 8.0 * s), 1.7 * s),
             side + "ear": ("head", (sign * 8.3 * s, up - 0.8 * s, -0.6 * s), 1.6 * s),
-            side + "shoulder": (side + "upper_arm", (0, 0, 0), 8.2 * u),
-            side + "elbow": (side + "forearm", (0, 0, 0), 5.6 * u),
-            side + "wrist": (side + "hand", (0, 0, 0), 4.6 * u),
-            side + "hip": (side + "thigh", (0, 0, 0), 13.0 * u),
-            side + "knee": (side + "shin", (0, 0, 0), 7.4 * u),
-            side + "ankle": (side + "foot", (0, 0, 0), 5.6 * u),
+            side + "shoulder": (side + "upper_arm", (0, 0, 0), 10.0 * u),
+            side + "elbow": (side + "forearm", (0, 0, 0), 8.0 * u),
+            side + "wrist": (side + "hand", (0, 0, 0), 6.5 * u),
+            side + "hip": (side + "thigh", (0, 0, 0), 15.0 * u),
+            side + "knee": (side + "shin", (0, 0, 0), 10.5 * u),
+            side + "ankle": (side + "foot", (0, 0, 0), 8.0 * u),
         }
     rows = [table[name] for name in PANOPTIC19.joints]
-    return np.array([FRAME[r[0]] for r in rows]), np.array([r[1] for r in rows], np.float64), np.array([r[2] for r in rows])
+    return (
+        np.array([FRAME[r[0]] for r in rows]),
+        np.array([r[1] for r in rows], np.float64),
+        np.array([r[2] for r in rows]),
+    )

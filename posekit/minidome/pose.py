@@ -44,7 +44,11 @@ _LOW, _HIGH = np.array(list(RANGES.values()), np.float64).T
 
 FRAMES = (
     *("pelvis", "waist", "chest", "neck", "head"),
-    *(f"{side}_{part}" for side in ("left", "right") for part in ("upper_arm", "forearm", "hand", "thigh", "shin", "foot")),
+    *(
+        f"{side}_{part}"
+        for side in ("left", "right")
+        for part in ("upper_arm", "forearm", "hand", "thigh", "shin", "foot")
+    ),
 )
 FRAME = {name: i for i, name in enumerate(FRAMES)}
 
@@ -174,8 +178,8 @@ def place(bones: Bones, angles: np.ndarray, heading: np.ndarray, spot: np.ndarra
         shrug = np.clip(raised - 60, 0, None)[:, None] / 115
         shoulder = (
             at_neck
-            + sign * (bones.shoulders - 0.018 * bones.shoulders * 5 * shrug) * chest[..., 0]
-            + (0.45 * shrug - 0.12) * 0.6 * bones.neck * chest[..., 1]
+            + sign * bones.shoulders * (1 - 0.09 * shrug) * chest[..., 0]
+            + (0.35 * shrug - 0.42) * bones.neck * chest[..., 1]
         )
         upper = chest @ _swing(raised, g(side + "arm_plane"), sign) @ _turn(1, -sign * g(side + "arm_turn"))
         fore = upper @ _turn(0, -g(side + "elbow")) @ _turn(1, -sign * g(side + "forearm_turn"))

@@ -50,7 +50,7 @@ def ray_grid(camera: Camera) -> RayGrid:
     w, h = camera.resolution
     px, py = np.meshgrid(np.arange(w, dtype=np.float64), np.arange(h, dtype=np.float64))
     ideal = np.stack([(px - camera.K[0, 2]) / camera.K[0, 0], (py - camera.K[1, 2]) / camera.K[1, 1]], axis=-1)
-    x, y = np.moveaxis(undistort(ideal, camera.distCoef, iterations=5), -1, 0)
+    x, y = np.moveaxis(undistort(ideal, camera.distCoef, iterations=4), -1, 0)
     sheet = room.look_up(camera, np.stack([x, y, np.ones_like(x)], axis=-1))
     maps = cv2.convertMaps(sheet[..., 0], sheet[..., 1], cv2.CV_16SC2)
     x, y = x.astype(np.float32), y.astype(np.float32)
@@ -152,7 +152,9 @@ def nearest(shapes: Solids, grid: RayGrid) -> tuple[np.ndarray, np.ndarray]:
         at = grid.number[r0:r1, c0:c1].reshape(-1)
         x, y, axes = flat_x[at], flat_y[at], shapes.box_axes[j].astype(np.float32)
         rd = [x * a[0] + (y * a[1] + a[2]) for a in axes]
-        t = solids.box_entry(rd, -(axes @ shapes.box_centre[j]).astype(np.float32), shapes.box_half[j].astype(np.float32))
+        t = solids.box_entry(
+            rd, -(axes @ shapes.box_centre[j]).astype(np.float32), shapes.box_half[j].astype(np.float32)
+        )
         closer = (t < flat_depth[at]) & (t > NEAR)
         at = at[closer]
         flat_depth[at], flat_ident[at] = t[closer], shapes.num_cones + j
@@ -160,7 +162,16 @@ def nearest(shapes: Solids, grid: RayGrid) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _row(terms: solids.ConeTerms, i: int) -> list:
-    return [terms.ray_v[i], terms.ray_o[i], terms.metric[i], terms.vv[i], terms.vo[i], terms.oo[i], terms.ra[i], terms.rb[i]]
+    return [
+        terms.ray_v[i],
+        terms.ray_o[i],
+        terms.metric[i],
+        terms.vv[i],
+        terms.vo[i],
+        terms.oo[i],
+        terms.ra[i],
+        terms.rb[i],
+    ]
 
 
 def _quadratic(m: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -171,11 +182,16 @@ def _quadratic(m: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 # ---- light and colour ---------------------------------------------------------------------------------------------------
 
 
+def _along(points: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """(P, 3) . (3,), without BLAS: the same bytes on any number of threads."""
+    return np.einsum("pi,i->p", points, direction)
+
+
 def _shade(albedo, normal, toward_eye, shine, scene: Scene, rotation: np.ndarray) -> np.ndarray:
     """Colours 0-255 of surface points: sky light from above, the lamp (wrapped a little), a highlight."""
     light, up = (rotation @ scene.light).astype(np.float32), (rotation @ [0, -1, 0]).astype(np.float32)
-    lamp = np.clip((normal @ light + 0.2) / 1.2, 0, None)
-    sky = 0.72 + 0.28 * (normal @ up)
+    lamp = np.clip((_along(normal, light) + 0.2) / 1.2, 0, None)
+    sky = 0.72 + 0.28 * _along(normal, up)
     facing = np.clip(np.einsum("pi,pi->p", normal, toward_eye), 0, 1)
     energy = scene.ambient * sky * (0.7 + 0.3 * facing) + (1.15 - scene.ambient) * lamp
     half = toward_eye + light
@@ -194,7 +210,15 @@ def _surface(shapes: Solids, grid: RayGrid, depth: np.ndarray, ident: np.ndarray
     along_offset = -np.einsum("ni,ni->n", av, shapes.a) - shapes.ra * (shapes.ra - shapes.rb)
     single = (vv - (shapes.ra - shapes.rb) ** 2) <= 0
     table = np.concatenate(
-        [shapes.a, v, av / slope[:, None], (along_offset / slope)[:, None], shapes.metric.reshape(-1, 9), np.sqrt(np.einsum("ni,ni->n", v, v))[:, None], single[:, None] * np.where(shapes.rb > shapes.ra, 2, 1)[:, None]],
+        [
+            shapes.a,
+            v,
+            av / slope[:, None],
+            (along_offset / slope)[:, None],
+            shapes.metric.reshape(-1, 9),
+            np.sqrt(np.einsum("ni,ni->n", v, v))[:, None],
+            single[:, None] * np.where(shapes.rb > shapes.ra, 2, 1)[:, None],
+        ],
         axis=1,
     ).astype(f32)
     which = ident.reshape(-1)[at]
@@ -246,7 +270,7 @@ def draw(scene: Scene, shapes: Solids, sheet: np.ndarray, grid: RayGrid, finish_
         shapes: everything that stands in the room, world coordinates.
         sheet: the painted room, `room.paint`.
         grid: the camera's rays.
-        finish_seed: seed of the camera's exposure and grain.
+        finish_seed: seed of the camera's exposure.
 
     Returns:
         picture (H, W, 3) uint8 RGB and number (H, W) int32 of the shape seen, -1 for the room.
@@ -268,11 +292,8 @@ def draw(scene: Scene, shapes: Solids, sheet: np.ndarray, grid: RayGrid, finish_
     return _finish(picture, ident, np.random.default_rng(finish_seed)), ident
 
 
-_GRAIN = np.random.default_rng(7).normal(0, 1, (512, 512)).astype(np.float32)
-
-
 def _finish(picture: np.ndarray, ident: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What the camera adds: softened outlines (in place of supersampling), exposure and contrast, grain."""
+    """What the camera adds: softened outlines (in place of supersampling), exposure and contrast."""
     import cv2
 
     edge = np.zeros(ident.shape, np.uint8)

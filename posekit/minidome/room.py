@@ -24,11 +24,11 @@ SHEET = (WALL_ROWS + _PAD + FLOOR_ROWS + _PAD, max(AROUND, 2 * FLOOR_COLS + _PAD
 
 def look_up(camera: Camera, rays: np.ndarray) -> np.ndarray:
     """Where on the sheet each ray of a camera ends: rays (H, W, 3) in camera coordinates -> (H, W, 2) float32, x then y."""
-    d = rays.reshape(-1, 3) @ camera.R
+    d = np.einsum("pi,ij->pj", rays.reshape(-1, 3), camera.R)  # not BLAS: the same bytes on any number of threads
     o = camera.position
     low, high = np.array([-ROOM[0], -ROOM[1], -ROOM[2]]), np.array([ROOM[0], 0.0, ROOM[2]])
     with np.errstate(divide="ignore"):
-        t = np.where(d > 0, (high - o) / d, (low - o) / d)
+        t = np.where(d == 0, np.inf, np.where(d > 0, high - o, low - o) / d)
     side = np.argmin(t, axis=1)
     p = o + d * t[np.arange(len(t)), side, None]
     x, y, z = p.T
@@ -51,10 +51,13 @@ def look_up(camera: Camera, rays: np.ndarray) -> np.ndarray:
 
 def paint(scene: Scene, shapes: Solids) -> np.ndarray:
     """The sheet of one frame, uint8 RGB: surfaces drawn by the scene's room seed, shadows by its light and shapes."""
+    import cv2
+
     rng = np.random.default_rng(scene.room_seed)
-    sheet = np.empty(SHEET, np.uint8)
+    sheet = np.zeros(SHEET, np.uint8)
     walls, floor = sheet[:WALL_ROWS], sheet[WALL_ROWS + _PAD : WALL_ROWS + _PAD + FLOOR_ROWS, :FLOOR_COLS]
-    sheet[WALL_ROWS:] = _bytes(draw_colour(rng, muted=True) * 0.3 + 0.6)
+    ceiling = _bytes(draw_colour(rng, muted=True) * 0.3 + 0.6).tolist()
+    cv2.rectangle(sheet, (0, WALL_ROWS), (2 * FLOOR_COLS + 2 * _PAD, SHEET[0]), ceiling, -1)
     _paint_walls(walls, scene, rng)
     _paint_floor(floor, scene, rng)
     _shade_floor(floor, scene, shapes)
@@ -74,36 +77,46 @@ def _clouds(shape: tuple[int, int], grain: int, rng: np.random.Generator) -> np.
     return cv2.resize(small, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
 
 
+def _tinted(shade: np.ndarray, colour: np.ndarray) -> np.ndarray:
+    """(H, W) brightness about 1 times one colour -> (H, W, 3) uint8, through a table for speed."""
+    import cv2
+
+    index = cv2.convertScaleAbs(shade, alpha=170.0)
+    return cv2.merge([cv2.LUT(index, _bytes(np.arange(256) / 170 * c)) for c in colour])
+
+
 def _paint_walls(walls: np.ndarray, scene: Scene, rng: np.random.Generator) -> None:
     import cv2
 
-    base, light = draw_colour(rng, muted=True), scene.light
-    ends = np.cumsum([0, _WIDTH, _DEPTH, _WIDTH, _DEPTH]) * WALL_SCALE
+    base, other = draw_colour(rng, muted=True), draw_colour(rng, muted=True)
+    ends = (np.cumsum([0, _WIDTH, _DEPTH, _WIDTH, _DEPTH]) * WALL_SCALE).astype(int)
     facing = np.array([[0, 0, -1], [-1, 0, 0], [0, 0, 1], [1, 0, 0]])
-    column = np.linspace(1.06, 0.86, len(walls))[:, None, None]  # a little darker towards the floor
-    other = draw_colour(rng, muted=True)
     style = rng.choice(["plain", "stripes", "panel", "clouds"], p=[0.35, 0.2, 0.25, 0.2])
+    rows = len(walls)
     for k in range(4):
-        part = walls[:, int(ends[k]) : int(ends[k + 1])]
-        bright = scene.ambient + (1 - scene.ambient) * (0.45 + 0.5 * max(0.0, float(facing[k] @ light)))
-        pixel = np.broadcast_to(base, (1, part.shape[1], 3)).copy()
-        if style == "stripes":
-            period = rng.integers(14, 60)
-            pixel[:, (np.arange(part.shape[1]) % period) < period // 2] = 0.7 * base + 0.3 * other
-        colour = column * pixel * (bright * scene.tint)
-        if style == "panel":
-            colour[int(0.62 * len(walls)) :] = other * bright * scene.tint * 0.9
+        part = walls[:, ends[k] : ends[k + 1]]
+        bright = scene.ambient + (1 - scene.ambient) * (0.45 + 0.5 * max(0.0, float(facing[k] @ scene.light)))
+        shade = np.empty(part.shape[:2], np.float32)
+        shade[:] = np.linspace(1.06, 0.86, rows, dtype=np.float32)[:, None]  # a little darker towards the floor
         if style == "clouds":
-            colour = colour + 0.06 * _clouds(part.shape[:2], 20, rng)[..., None]
-        part[:] = _bytes(colour)
+            shade += 0.12 * _clouds(shade.shape, 20, rng)
+        part[:] = _tinted(shade, base * bright * scene.tint)
+        if style == "stripes":
+            period = int(rng.integers(14, 60))
+            on = (np.arange(part.shape[1]) % period) < period // 2
+            part[:, on] = _tinted(shade[:, on], (0.7 * base + 0.3 * other) * bright * scene.tint)
+        if style == "panel":
+            part[int(0.62 * rows) :] = _bytes(other * bright * scene.tint * 0.9)
         for _ in range(rng.integers(0, 5)):  # pictures, windows, doors
-            w, h = rng.integers(20, 90), rng.integers(20, 100)
-            x, y = int(rng.integers(0, part.shape[1] - w)), int(rng.integers(8, len(walls) - h))
-            cv2.rectangle(part, (x, y), (x + int(w), y + int(h)), _bytes(draw_colour(rng) * bright).tolist(), -1)
+            w, h = (int(v) for v in rng.integers((20, 20), (90, 100)))
+            x, y = int(rng.integers(0, part.shape[1] - w)), int(rng.integers(8, rows - h))
+            area = np.ascontiguousarray(part[y : y + h, x : x + w])
+            area[:] = _bytes(draw_colour(rng) * bright)
             if rng.random() < 0.6:
                 edge = _bytes(draw_colour(rng, muted=True) * bright).tolist()
-                cv2.rectangle(part, (x, y), (x + int(w), y + int(h)), edge, int(rng.integers(1, 4)))
-    walls[:, int(ends[-1]) :] = walls[:, int(ends[-1]) - 1 : int(ends[-1])]
+                cv2.rectangle(area, (0, 0), (w - 1, h - 1), edge, int(rng.integers(2, 6)))
+            part[y : y + h, x : x + w] = area
+    walls[:, ends[-1] :] = walls[:, ends[-1] - 1 : ends[-1]]
     skirting = int(8 * WALL_SCALE)
     walls[-skirting:] = (walls[-skirting:] * 0.6).astype(np.uint8)
 
@@ -115,29 +128,31 @@ def _paint_floor(floor: np.ndarray, scene: Scene, rng: np.random.Generator) -> N
     base, other = draw_colour(rng, muted=True), draw_colour(rng, muted=True)
     style = rng.choice(["plain", "planks", "tiles", "carpet", "checks"], p=[0.2, 0.25, 0.2, 0.2, 0.15])
     rows, cols = floor.shape[:2]
-    y, x = np.arange(rows)[:, None], np.arange(cols)[None, :]
+    y, x = np.arange(rows), np.arange(cols)
     shade = np.ones((rows, cols), np.float32)
     if style == "planks":
-        wide = rng.integers(10, 22)
-        plank = np.broadcast_to(y // wide, (rows, cols)) * 7 + (x + (y // wide) * 61) // 130
-        shade *= rng.uniform(0.82, 1.1, 997).astype(np.float32)[plank % 997]
-        shade[(y % wide == 0)[:, 0]] *= 0.75
+        wide = int(rng.integers(10, 22))
+        tones = rng.uniform(0.82, 1.1, 997).astype(np.float32)
+        for k in range(-(-rows // wide)):
+            shade[k * wide : (k + 1) * wide] = tones[(k * 7 + (x + k * 61) // 130) % 997]
+        shade[y % wide == 0] *= 0.75
     elif style == "tiles":
-        wide = rng.integers(20, 50)
-        shade[(y % wide < 2)[:, 0]] *= 0.8
-        shade[:, (x % wide < 2)[0]] *= 0.8
-    colour = np.empty((rows, cols, 3), np.float32)
-    colour[:] = base
-    if style == "checks":
-        wide = rng.integers(25, 60)
-        colour[((y // wide + x // wide) % 2).astype(bool)] = 0.75 * base + 0.25 * other
+        wide = int(rng.integers(20, 50))
+        shade[y % wide < 2] *= 0.8
+        shade[:, x % wide < 2] *= 0.8
     shade += 0.05 * _clouds((rows, cols), 6 if style == "carpet" else 40, rng)
-    colour *= shade[..., None]
+    light = bright * scene.tint
+    painted = _tinted(shade, base * light)
+    if style == "checks":
+        wide = int(rng.integers(25, 60))
+        cells = ((y[:, None] // wide + x[None, :] // wide) % 2).astype(np.uint8)
+        cv2.copyTo(_tinted(shade, (0.75 * base + 0.25 * other) * light), cells, painted)
     if rng.random() < 0.35:  # a rug
+        rug = np.zeros((rows, cols), np.uint8)
         centre = (int(cols / 2 + rng.normal(0, 50)), int(rows / 2 + rng.normal(0, 50)))
-        cv2.ellipse(colour, centre, (int(rng.integers(60, 140)), int(rng.integers(60, 140))), 0, 0, 360, other.tolist(), -1)
-    colour *= (255 * bright * scene.tint).astype(np.float32)
-    floor[:] = np.clip(colour, 0, 255)
+        cv2.ellipse(rug, centre, (int(rng.integers(60, 140)), int(rng.integers(60, 140))), 0, 0, 360, 1, -1)
+        cv2.copyTo(_tinted(shade, other * light), rug, painted)
+    floor[:] = painted
 
 
 def _shade_floor(floor: np.ndarray, scene: Scene, shapes: Solids) -> None:
@@ -160,4 +175,4 @@ def _shade_floor(floor: np.ndarray, scene: Scene, shapes: Solids) -> None:
     strength = 0.62 * (1 - scene.ambient)
     table = (255 * (1 - strength * np.arange(256) / 255)).astype(np.uint8)
     dark = cv2.LUT(soft, table)
-    cv2.multiply(floor, cv2.cvtColor(dark, cv2.COLOR_GRAY2BGR), dst=floor, scale=1 / 255)
+    floor[:] = cv2.multiply(floor, cv2.merge([dark, dark, dark]), scale=1 / 255)

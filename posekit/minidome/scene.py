@@ -106,7 +106,9 @@ def draw_scene(seed: int, number: int, frames: int, cameras: dict[str, Camera], 
 # ---- people -----------------------------------------------------------------------------------------------------------
 
 
-def _draw_person(frames: int, others: list[Person], seats: list[Solids], rng: np.random.Generator) -> tuple[Person, Solids]:
+def _draw_person(
+    frames: int, others: list[Person], seats: list[Solids], rng: np.random.Generator
+) -> tuple[Person, Solids]:
     """A person whose limbs do not pass through the body, who does not stand inside anybody else."""
     figure, action = draw_figure(rng), draw_action(rng)
     best, least = None, np.inf
@@ -204,8 +206,15 @@ def own_collision(person: Person) -> float:
             elbow = person.origins[t, FRAME[f"{side}_forearm"]]
             wrist = person.origins[t, FRAME[f"{side}_hand"]]
             tip = wrist - 0.8 * figure.bones.hand * person.axes[t, FRAME[f"{side}_hand"], :, 1]
-            points = np.concatenate([elbow + np.linspace(0.25, 1, 4)[:, None] * (wrist - elbow), [tip, (wrist + tip) / 2]])
-            limbs = [FRAME[f"{other}_upper_arm"], FRAME[f"{other}_forearm"], FRAME[f"{side}_thigh"], FRAME[f"{other}_thigh"]]
+            points = np.concatenate(
+                [elbow + np.linspace(0.25, 1, 4)[:, None] * (wrist - elbow), [tip, (wrist + tip) / 2]]
+            )
+            limbs = [
+                FRAME[f"{other}_upper_arm"],
+                FRAME[f"{other}_forearm"],
+                FRAME[f"{side}_thigh"],
+                FRAME[f"{other}_thigh"],
+            ]
             body = select(trunk | np.isin(figure.frame_a, limbs))
             worst = max(worst, 1.5 - solids.clearance(body, points).min())
         knees = person.origins[t, FRAME["left_shin"]] - person.origins[t, FRAME["right_shin"]]
@@ -256,7 +265,12 @@ def _seat(person: Person, rng: np.random.Generator) -> Solids:
     rest = corner(0, -19.5) - [0, height + 24, 0]
     posts = np.array([corner(x, -19.5) for x in (-15, 15)]) - [0, height, 0]
     return solids.together(
-        [seat, legs, solids.boxes(rest, [18, 11, 1.5], yaw, look(paint)), solids.cones(posts, posts - [0, 20, 0], 1.6, 1.6, look(paint * 0.6))]
+        [
+            seat,
+            legs,
+            solids.boxes(rest, [18, 11, 1.5], yaw, look(paint)),
+            solids.cones(posts, posts - [0, 20, 0], 1.6, 1.6, look(paint * 0.6)),
+        ]
     )
 
 
@@ -304,18 +318,32 @@ def _draw_thing(rng: np.random.Generator) -> tuple[Solids, float, float]:
     stripes = {"stripe": draw_colour(rng, muted=True), "period": rng.uniform(10, 30)} if rng.random() < 0.3 else {}
     if kind == "crate":
         half = rng.uniform((12, 15, 10), (32, 48, 24))
-        return solids.boxes([0, -half[1], 0], half, yaw, look(paint, **stripes)), float(np.hypot(*half[[0, 2]])), 2 * half[1]
+        return (
+            solids.boxes([0, -half[1], 0], half, yaw, look(paint, **stripes)),
+            float(np.hypot(*half[[0, 2]])),
+            2 * half[1],
+        )
     if kind == "post":
         r, h = rng.uniform(2.5, 7), rng.uniform(140, 260)
-        foot = solids.cones([0, -2.5, 0], [0, -2.4, 0], 3.2 * r, 3.2 * r, look(paint * 0.7), np.diag([1, (3.2 * r / 2.5) ** 2, 1])[None])
-        return solids.together([solids.cones([0, -2, 0], [0, -h, 0], r, r, look(paint, shine=0.2, **stripes)), foot]), r * 3.2, h
+        foot = solids.cones(
+            [0, -2.5, 0], [0, -2.4, 0], 3.2 * r, 3.2 * r, look(paint * 0.7), np.diag([1, (3.2 * r / 2.5) ** 2, 1])[None]
+        )
+        return (
+            solids.together([solids.cones([0, -2, 0], [0, -h, 0], r, r, look(paint, shine=0.2, **stripes)), foot]),
+            r * 3.2,
+            h,
+        )
     if kind == "table":
         half, top = rng.uniform((30, 1.5, 20), (50, 3, 32)), rng.uniform(55, 82)
         a = np.deg2rad(yaw)
         corners = np.array([[x * (half[0] - 4), 0, z * (half[2] - 4)] for x in (-1, 1) for z in (-1, 1)])
         feet = corners @ np.array([[np.cos(a), 0, -np.sin(a)], [0, 1, 0], [np.sin(a), 0, np.cos(a)]])
         legs = solids.cones(feet - [0, 2.2, 0], feet - [0, top - 2, 0], 2.2, 2.2, look(paint * 0.6))
-        return solids.together([solids.boxes([0, -top, 0], half, yaw, look(paint)), legs]), float(np.hypot(*half[[0, 2]])), top + 4
+        return (
+            solids.together([solids.boxes([0, -top, 0], half, yaw, look(paint)), legs]),
+            float(np.hypot(*half[[0, 2]])),
+            top + 4,
+        )
     if kind == "board":
         half = np.array([rng.uniform(25, 45), rng.uniform(30, 60), 1.5])
         return solids.boxes([0, -half[1] - 4, 0], half, yaw, look(paint)), float(half[0]), 2 * half[1]
@@ -324,7 +352,10 @@ def _draw_thing(rng: np.random.Generator) -> tuple[Solids, float, float]:
     turn, lift = rng.uniform(0, 2 * np.pi) + np.arange(n) * 2.4, rng.uniform(0.35, 1, n)
     green = np.array([0.12, rng.uniform(0.3, 0.55), 0.14])
     base = np.tile([0.0, -1.8 * pot, 0.0], (n, 1))
-    tips = np.stack([np.cos(turn) * pot * 1.9 * (1.2 - lift), -1.8 * pot - h * lift, np.sin(turn) * pot * 1.9 * (1.2 - lift)], axis=1)
+    tips = np.stack(
+        [np.cos(turn) * pot * 1.9 * (1.2 - lift), -1.8 * pot - h * lift, np.sin(turn) * pot * 1.9 * (1.2 - lift)],
+        axis=1,
+    )
     greens = [look(green * k) for k in rng.uniform(0.7, 1.4, n)]
     leaves = solids.cones((base + tips) / 2, tips, rng.uniform(2.5, 5, n), rng.uniform(4, 8.5, n), greens)
     stems = solids.cones(base, (base + tips) / 2, 1.2, 1.2, look(green * 0.7))

@@ -48,12 +48,19 @@ class Plan:
 
     def check(self) -> None:
         """Raise DataError for a plan that cannot be carried out."""
-        for name, low, high in (("frames", 1, 10**8 - 1), ("cameras", 1, CAMERAS), ("take", 1, 10**5), ("seed", 0, 2**63)):
+        for name, low, high in (
+            ("frames", 1, 10**8 - 1),
+            ("cameras", 1, CAMERAS),
+            ("take", 1, 10**5),
+            ("seed", 0, 2**63),
+        ):
             value = getattr(self, name)
             if not low <= value <= high:
                 raise DataError(f"--{name} {value}", f"expected a whole number from {low} to {high}")
         if not all(32 <= side <= 4096 for side in self.size):
-            raise DataError(f"--size {self.size[0]}x{self.size[1]}", "expected sides from 32 to 4096", "such as 640x360")
+            raise DataError(
+                f"--size {self.size[0]}x{self.size[1]}", "expected sides from 32 to 4096", "such as 640x360"
+            )
 
 
 # ---- one frame -----------------------------------------------------------------------------------------------------------
@@ -113,7 +120,9 @@ def _write_frame(plan: Plan, folder: Path, frame: int) -> tuple[list[dict], list
         (folder / file_name).write_bytes(encode_jpeg(picture, JPEG_QUALITY))
         image_id = frame * 100 + int(name[3:])
         height, width = picture.shape[:2]
-        images.append({"id": image_id, "file_name": file_name, "width": width, "height": height, "camera": name, "frame": frame})
+        images.append(
+            {"id": image_id, "file_name": file_name, "width": width, "height": height, "camera": name, "frame": frame}
+        )
         annotations += [{"id": image_id * 10 + a["body_id"], "image_id": image_id, **a} for a in people]
     return images, annotations
 
@@ -164,7 +173,9 @@ def _aside(out: Path) -> Iterator[Path]:
         partial.rename(out)
         made = []
     except OSError as error:
-        raise DataError(out, f"cannot write here: {error.strerror or error}", "choose a writable folder with room") from error
+        raise DataError(
+            out, f"cannot write here: {error.strerror or error}", "choose a writable folder with room"
+        ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         for parent in made:
@@ -263,7 +274,9 @@ def shares(folder: str | Path, sequence: str | None = None) -> dict[str, float]:
         behind = np.array([a["facing_deg"] > 90 for a in people])
         present = sum(crowds[image["frame"]] for image in coco["images"])
     except OSError as error:
-        raise DataError(error.filename or path, f"cannot read it: {error.strerror}", "is this a MiniDome sequence?") from None
+        raise DataError(
+            error.filename or path, f"cannot read it: {error.strerror}", "is this a MiniDome sequence?"
+        ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(path, f"not the annotations of a MiniDome sequence: {error!r}", "make it again") from None
     scenes = list(crowds.values())[:: coco["info"].get("take", 1)]

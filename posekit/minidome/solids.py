@@ -106,7 +106,9 @@ def nothing() -> Solids:
 
 def together(parts: list[Solids]) -> Solids:
     """Several collections as one, in order."""
-    return Solids(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Solids))) if parts else nothing()
+    return (
+        Solids(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Solids))) if parts else nothing()
+    )
 
 
 def to_view(solids: Solids, rotation: np.ndarray, translation: np.ndarray) -> Solids:
