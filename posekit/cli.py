@@ -77,6 +77,7 @@ def parser() -> argparse.ArgumentParser:
     p = sub.add_parser("experiment", help="run a recorded experiment of the book")
     p.add_argument("name", help="its name; `list` prints them all")
     p.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: book/runs/NAME)")
+    p.add_argument("--keep", type=Path, metavar="DIR", help="a new folder for the trained models")
     return top
 
 
@@ -265,7 +266,7 @@ def experiment(args) -> int:
             print(f"{name:20s} {entry.about}")
         return 0
     begin = time.monotonic()
-    folder = experiments.run(args.name, args.out)
+    folder = experiments.run(args.name, args.out, args.keep)
     print(f"{folder} written after {time.monotonic() - begin:.0f} s")
     return 0
 

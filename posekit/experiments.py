@@ -5,16 +5,20 @@
 
 import csv
 import json
+import os
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from posekit import predict, records, sources, training
 from posekit.errors import DataError
+from posekit.minidome.sequence import make_sequence
 
 
 @dataclass(frozen=True)
@@ -71,12 +75,13 @@ def read(name: str) -> Run:
     return Run(record, log)
 
 
-def run(name: str, out: Path | None = None) -> Path:
+def run(name: str, out: Path | None = None, keep: Path | None = None) -> Path:
     """Run an experiment and write its record; an older record stays until the new one is whole.
 
     Args:
         name: a name in `EXPERIMENTS`.
         out: the folder to write; book/runs/NAME if None.
+        keep: a new folder that gets the trained runs with their models; they are thrown away if None.
 
     Returns:
         The folder.
@@ -107,10 +112,81 @@ def run(name: str, out: Path | None = None) -> Path:
                 with (folder / "log.csv").open(newline="", encoding="utf-8") as source:
                     header, *rows = csv.reader(source)
                 writer.writerows(([["run", *header]] if i == 0 else []) + [[k, *row] for row in rows])
+        if keep:
+            for k, folder in runs.items():
+                shutil.copytree(folder, Path(keep) / k)
         out.mkdir(parents=True, exist_ok=True)
         for file in whole.iterdir():
             shutil.copy2(file, out / file.name)
     return out
 
 
-EXPERIMENTS: dict[str, Experiment] = {}
+def minidome_records(folder: Path, frames: int, seed: int) -> Path:
+    """Generate a MiniDome sequence of two cameras and write its people as records; returns the record folder."""
+    sequence = folder / f"minidome{seed}"
+    make_sequence(sequence, frames=frames, seed=seed)
+    return real_records(folder, "minidome", sequence)
+
+
+def real_records(folder: Path, dataset: str, source: Path, split: str = "train", box: str = "annotation") -> Path:
+    """Write one split of a data set as records into `folder`; returns the record folder."""
+    out, left_out = folder / f"{source.name}-{split}-{box}", Counter()
+    people = sources.read(dataset, source, split, left_out)
+    records.write_records(people, out, dataset, split, box=box, left_out=left_out)
+    return out
+
+
+def _train(folder: Path, name: str, train: list[Path], val: Path, **recipe) -> Path:
+    print(f"--- {name}", flush=True)
+    training.train(train, val, training.Recipe(**recipe), folder / name)
+    return folder / name
+
+
+def minidome_6min(folder: Path) -> dict[str, Path]:
+    """Six minutes of training with the defaults on 1,500 MiniDome frames, scored on 150 frames of another seed."""
+    train, val = minidome_records(folder, 1500, 1), minidome_records(folder, 150, 2)
+    return {"minidome-6min": _train(folder, "minidome-6min", [train], val, minutes=6)}
+
+
+def collapse(folder: Path) -> dict[str, Path]:
+    """The same network, data and length twice; only the learning rate differs."""
+    train, val = minidome_records(folder, 400, 1), minidome_records(folder, 80, 2)
+    rates = {"healthy": training.Recipe(epochs=1).learning_rate, "collapsed": 1.0}
+    return {
+        name: _train(folder, name, [train], val, width=16, epochs=12, learning_rate=rate)
+        for name, rate in rates.items()
+    }
+
+
+def minidome_small(folder: Path) -> dict[str, Path]:
+    """The small model of the package, `posekit.load("minidome")`."""
+    train, val = minidome_records(folder, 1500, 1), minidome_records(folder, 150, 2)
+    return {"minidome": _train(folder, "minidome", [train], val, width=16, minutes=10)}
+
+
+def lsp_30min(folder: Path) -> dict[str, Path]:
+    """Thirty minutes on real photos: LSPET and LSP im0001-im0900, scored on im0901-im1000 with both boxes."""
+    data = os.environ.get("POSEKIT_DATA")
+    if not data:
+        raise DataError("POSEKIT_DATA", "is not set", "point it to the folder that holds lsp/ and lspet/")
+    lsp, lspet = Path(data) / "lsp", Path(data) / "lspet"
+    train = [
+        real_records(folder, "lspet", lspet, "train", "joints"),
+        real_records(folder, "lsp", lsp, "train", "joints"),
+        real_records(folder, "lsp", lsp, "train", "image"),
+    ]
+    val = {box: real_records(folder, "lsp", lsp, "val", box) for box in ("joints", "image")}
+    run = _train(folder, "lsp-30min", train, val["image"], minutes=30)
+    path = run / "record.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    record["val_joints_box"] = predict.evaluate(predict.load(run), val["joints"])
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return {"lsp-30min": run}
+
+
+EXPERIMENTS = {
+    "minidome-6min": Experiment("six minutes with the defaults on 1,500 MiniDome frames", minidome_6min),
+    "collapse": Experiment("the mean-pose collapse, provoked by a learning rate 300 times too high", collapse),
+    "minidome": Experiment("the small model that the package holds", minidome_small),
+    "lsp-30min": Experiment("thirty minutes on LSPET and LSP (real photos, through POSEKIT_DATA)", lsp_30min),
+}

@@ -49,7 +49,7 @@ class Recipe:
     epochs: int | None = None
     minutes: float | None = None
     batch_size: int = 64
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     weight_decay: float = 0.05
     warmup: float = 0.05
     visibility_weight: float = 0.02
