@@ -1,4 +1,4 @@
-"""`make refresh`: run notebooks in place and write them in their committed form. The only way notebooks get outputs.
+"""`make refresh`: format notebooks, run them in place and write them in their committed form. The only way they get outputs.
 
 Without arguments all of them; else paths or glob patterns: `python book/tools/refresh.py "chapters/01*.ipynb"`.
 `--no-run` keeps the outputs and only writes the form anew.
@@ -6,6 +6,7 @@ Without arguments all of them; else paths or glob patterns: `python book/tools/r
 
 import argparse
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -48,6 +49,8 @@ def main() -> int:
     parser.add_argument("--timeout", type=int, default=600, help="seconds a cell (default: 600)")
     args = parser.parse_args()
     failed = []
+    for arguments in (["check", "--fix", "--quiet", "--exit-zero"], ["format", "--quiet"]):
+        subprocess.run([sys.executable, "-m", "ruff", *arguments, *map(str, find(args.notebooks))], cwd=ROOT, check=True)
     for path in find(args.notebooks):
         start = time.monotonic()
         name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
