@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from posekit import geometry, records
+from posekit.errors import DataError
 from posekit.skeleton import COCO17
 
 K = len(COCO17)
@@ -79,6 +80,7 @@ def crop_person(
         image (input_size, input_size, 3) uint8;
         keypoint targets (17, 3) float32: normalised u, v and the weight (1: labelled and inside the crop);
         visibility targets (17, 2) float32: 1 if inside the crop, and the weight (1: that is known).
+        Where a crop reaches beyond the stored picture it is black, and a joint out there counts as outside.
     """
     import cv2
 
@@ -97,9 +99,10 @@ def crop_person(
     if augment is not None and augment.colour > 0:
         crop = cv2.LUT(crop, augment.colour_table(rng)[None])
 
-    points = geometry.apply_affine(affine, keypoints)[order]
-    labelled, known = keypoints_visible[order] >= 1, np.asarray(joint_known, bool)[order]
-    inside = labelled & geometry.inside(points, (input_size, input_size))
+    points = geometry.apply_affine(affine, keypoints)
+    shown = geometry.inside(points, (input_size, input_size)) & geometry.inside(keypoints, (stored, stored))
+    points, inside = points[order], (shown & (keypoints_visible >= 1))[order]
+    known = np.asarray(joint_known, bool)[order]
     normalised = np.where(inside[:, None], geometry.encode_keypoints(points, (input_size, input_size)), 0)
     keypoint_target = np.concatenate([normalised, inside[:, None]], axis=1).astype(np.float32)
     visibility_target = np.stack([inside, known], axis=1).astype(np.float32)
@@ -137,7 +140,8 @@ def make_batches(
     """Batches for `model.fit` from one or more record folders.
 
     The decoded pictures stay in memory where they fit into `cache_bytes`; else the shards are read and decoded anew each
-    epoch. The same `seed` gives the same batches, whatever the number of cores.
+    epoch. The same `seed` gives the same batches, whatever the number of cores (the order also depends on TensorFlow's
+    global seed, `keras.utils.set_random_seed`; the variation does not).
 
     Args:
         directories: record folders (each with its manifest.json); several are mixed in proportion to their size.
@@ -154,17 +158,19 @@ def make_batches(
         {"keypoints": (B, 17, 3), "visibility": (B, 17, 2)}); see `crop_person` for the targets.
 
     Raises:
-        DataError: when a folder holds no records.
+        DataError: when there is no folder, one holds no records, or they hold pictures of different sizes.
     """
     import tensorflow as tf
 
     directories = [directories] if isinstance(directories, str | Path) else list(directories)
+    if not directories:
+        raise DataError("records", "no folder of records was given", "name at least one")
     manifests = [records.read_manifest(d) for d in directories]
     shards = [str(path) for d in directories for path in records.shard_paths(d)]
     box_px = {m["box_px"] for m in manifests}
     stored = {m["stored_px"] for m in manifests}
     if len(box_px) > 1 or len(stored) > 1:
-        raise records.DataError(
+        raise DataError(
             ", ".join(map(str, directories)),
             f"folders of different sizes: box_px {sorted(box_px)}, stored {sorted(stored)}",
             "build them with the same --box-px and --context",
