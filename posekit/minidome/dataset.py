@@ -48,10 +48,9 @@ def cache_root() -> Path:
 def fingerprint() -> str:
     """Twelve hex digits over everything the data set depends on: another generator gets another folder."""
     package = Path(__file__).parent
-    sources = sorted(package.glob("*.py")) + [
-        package.parent / name
-        for name in ("geometry.py", "images.py", "records.py", "skeleton.py", "sources/__init__.py", "sources/coco.py")
-    ]
+    sources = sorted(package.glob("*.py")) + sorted((package.parent / "sources").glob("*.py"))
+    names = ("geometry", "images", "records", "schema", "skeleton", "tfrecord")
+    sources += [package.parent / f"{name}.py" for name in names]
     digest = hashlib.sha256(repr((TRAIN, VAL)).encode())
     for path in sources:
         if path.is_file():

@@ -118,7 +118,7 @@ def nearest(shapes: Solids, grid: RayGrid) -> tuple[np.ndarray, np.ndarray]:
         depth (H, W) float32 (z in cm, inf where there is none) and number (H, W) int32 of the shape, -1 for none.
     """
     depth, ident = np.full(grid.x.shape, np.inf, np.float32), np.full(grid.x.shape, -1, np.int32)
-    flat_depth, flat_ident, flat_dd = depth.reshape(-1), ident.reshape(-1), grid.dd.reshape(-1)
+    flat_depth, flat_ident = depth.reshape(-1), ident.reshape(-1)
     flat_x, flat_y = grid.x.reshape(-1), grid.y.reshape(-1)
     terms = solids.cone_terms(shapes, np.zeros(3))
     round_balls = np.abs(shapes.metric - np.eye(3)).max(axis=(1, 2), initial=0) < 1e-9
@@ -131,7 +131,7 @@ def nearest(shapes: Solids, grid: RayGrid) -> tuple[np.ndarray, np.ndarray]:
         box = np.s_[r0:r1, c0:c1]
         # float32 resolves 1e-3 of a hand's radius at 3 m; the few pixels of an eye can afford float64
         kind = np.float64 if (r1 - r0) * (c1 - c0) < 1200 else np.float32
-        term = solids.ConeTerms(*(np.asarray(v, kind) for v in _row(terms, i)))
+        term = terms.one(i, kind)
         x, y, dd = grid.x[box].astype(kind), grid.y[box].astype(kind), grid.dd[box]
         if not round_balls[i]:
             dd = _quadratic(term.metric, x, y)
@@ -161,19 +161,6 @@ def nearest(shapes: Solids, grid: RayGrid) -> tuple[np.ndarray, np.ndarray]:
     return depth, ident
 
 
-def _row(terms: solids.ConeTerms, i: int) -> list:
-    return [
-        terms.ray_v[i],
-        terms.ray_o[i],
-        terms.metric[i],
-        terms.vv[i],
-        terms.vo[i],
-        terms.oo[i],
-        terms.ra[i],
-        terms.rb[i],
-    ]
-
-
 def _quadratic(m: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """(x, y, 1) M (x, y, 1)^T."""
     return x * (m[0, 0] * x + (2 * m[0, 1] * y + 2 * m[0, 2])) + (y * (m[1, 1] * y + 2 * m[1, 2]) + m[2, 2])
@@ -200,53 +187,48 @@ def _shade(albedo, normal, toward_eye, shine, scene: Scene, rotation: np.ndarray
     return colour * (255 * scene.tint).astype(np.float32)
 
 
+def _rays_at(grid: RayGrid, depth: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(P, 3) points seen by the pixels `at`, in camera coordinates, and unit vectors from them to the eye."""
+    p = np.stack([grid.x.reshape(-1)[at], grid.y.reshape(-1)[at], np.ones(len(at), np.float32)], axis=1)
+    return p * depth.reshape(-1)[at][:, None], -p / np.sqrt(grid.dd.reshape(-1)[at])[:, None]
+
+
 def _surface(shapes: Solids, grid: RayGrid, depth: np.ndarray, ident: np.ndarray, at: np.ndarray):
-    """Albedo, outward normal, direction to the eye and shine of the pixels `at` that see a round cone."""
-    f32 = np.float32
+    """Albedo, outward normal, direction to the eye and shine of the pixels `at` that see a round cone.
+
+    With s, the share of the way from a to b (clipped to 0 ... 1), the normal points from a + s (b - a) to the surface
+    point, through the metric; s is linear in the point, so each shape needs one row of numbers.
+    """
+    which = ident.reshape(-1)[at]
     v = shapes.b - shapes.a
     av = np.einsum("nij,nj->ni", shapes.metric, v)
-    vv = np.einsum("ni,ni->n", av, v)
-    slope = np.maximum(vv - (shapes.ra - shapes.rb) ** 2, 1e-9)
-    along_offset = -np.einsum("ni,ni->n", av, shapes.a) - shapes.ra * (shapes.ra - shapes.rb)
-    single = (vv - (shapes.ra - shapes.rb) ** 2) <= 0
-    table = np.concatenate(
-        [
-            shapes.a,
-            v,
-            av / slope[:, None],
-            (along_offset / slope)[:, None],
-            shapes.metric.reshape(-1, 9),
-            np.sqrt(np.einsum("ni,ni->n", v, v))[:, None],
-            single[:, None] * np.where(shapes.rb > shapes.ra, 2, 1)[:, None],
-        ],
-        axis=1,
-    ).astype(f32)
-    which = ident.reshape(-1)[at]
-    rows = table[which]
-    p = np.stack([grid.x.reshape(-1)[at], grid.y.reshape(-1)[at], np.ones(len(at), f32)], axis=1)
-    toward_eye = -p / np.sqrt(grid.dd.reshape(-1)[at])[:, None]
-    p *= depth.reshape(-1)[at][:, None]
-    s = np.clip(np.einsum("pi,pi->p", p, rows[:, 6:9]) + rows[:, 9], 0, 1)
-    if single.any():
-        s = np.where(rows[:, 20] > 0, rows[:, 20] - 1, s)
-    normal = np.einsum("pij,pj->pi", rows[:, 10:19].reshape(-1, 3, 3), p - rows[:, 0:3] - s[:, None] * rows[:, 3:6])
+    vv, narrow = np.einsum("ni,ni->n", av, v), shapes.ra - shapes.rb
+    slope = vv - narrow**2
+    hull = slope > 0  # else one ball holds the other: s is where the larger one is
+    slope = np.where(hull, slope, 1)
+    s_way = np.where(hull[:, None], av / slope[:, None], 0)
+    offset = (-np.einsum("ni,ni->n", av, shapes.a) - shapes.ra * narrow) / slope
+    s_at_0 = np.where(hull, offset, shapes.rb > shapes.ra)
+    length = np.sqrt(np.einsum("ni,ni->n", v, v))
+    a, v, s_way, s_at_0, length, metric, looks = (
+        np.asarray(values, np.float32)[which]
+        for values in (shapes.a, v, s_way, s_at_0, length, shapes.metric, shapes.look)
+    )
+    p, toward_eye = _rays_at(grid, depth, at)
+    s = np.clip(np.einsum("pi,pi->p", p, s_way) + s_at_0, 0, 1)
+    normal = np.einsum("pij,pj->pi", metric, p - a - s[:, None] * v)
     normal /= np.sqrt(np.einsum("pi,pi->p", normal, normal))[:, None]
-    looks = shapes.look.astype(f32)[which]
     albedo = np.where((s > looks[:, 9])[:, None], looks[:, 3:6], looks[:, 0:3])
-    striped = looks[:, 10] > 0
-    if striped.any():
-        phase = (s[striped] * rows[striped, 19] / looks[striped, 10]) % 1
-        on = (phase < 0.5) & (s[striped] <= looks[striped, 9])
-        albedo[striped] = np.where(on[:, None], looks[striped, 6:9], albedo[striped])
+    striped = (looks[:, 10] > 0) & (s <= looks[:, 9])
+    on = striped & ((s * length / np.where(striped, looks[:, 10], 1)) % 1 < 0.5)
+    albedo[on] = looks[on, 6:9]
     return albedo, normal, toward_eye, looks[:, 11]
 
 
 def _box_surface(shapes: Solids, grid: RayGrid, depth: np.ndarray, ident: np.ndarray, at: np.ndarray):
     """As `_surface`, for the pixels that see a box."""
     which = ident.reshape(-1)[at] - shapes.num_cones
-    p = np.stack([grid.x.reshape(-1)[at], grid.y.reshape(-1)[at], np.ones(len(at), np.float32)], axis=1)
-    toward_eye = -p / np.sqrt(grid.dd.reshape(-1)[at])[:, None]
-    p *= depth.reshape(-1)[at][:, None]
+    p, toward_eye = _rays_at(grid, depth, at)
     axes = shapes.box_axes.astype(np.float32)[which]
     local = np.einsum("pij,pj->pi", axes, p - shapes.box_centre.astype(np.float32)[which])
     share = np.abs(local) / shapes.box_half.astype(np.float32)[which]

@@ -189,19 +189,16 @@ def _key_frames(person: Person, count: int) -> np.ndarray:
     return np.unique(np.linspace(0, len(person.angles) - 1, count).astype(int))
 
 
-_HIND_PARTS = [FRAME[n] for n in ("pelvis", "waist", "chest", "head")]
+_TRUNK = [FRAME[n] for n in ("pelvis", "waist", "chest", "head")]
 
 
 def own_collision(person: Person) -> float:
     """How deep (cm) forearms and hands run into the trunk, the head, the thighs or the other arm; <= 0 if they do not."""
     worst = -np.inf
     figure = person.figure
-    trunk = np.isin(figure.frame_a, _HIND_PARTS)
+    trunk = np.isin(figure.frame_a, _TRUNK)
     for t in _key_frames(person, 6):
         flesh = person.flesh(t, 0)
-        select = lambda mask: solids.cones(  # noqa: E731
-            flesh.a[mask], flesh.b[mask], flesh.ra[mask], flesh.rb[mask], flesh.look[mask], flesh.metric[mask]
-        )
         for side, other in (("left", "right"), ("right", "left")):
             elbow = person.origins[t, FRAME[f"{side}_forearm"]]
             wrist = person.origins[t, FRAME[f"{side}_hand"]]
@@ -215,7 +212,7 @@ def own_collision(person: Person) -> float:
                 FRAME[f"{side}_thigh"],
                 FRAME[f"{other}_thigh"],
             ]
-            body = select(trunk | np.isin(figure.frame_a, limbs))
+            body = flesh.cones_where(trunk | np.isin(figure.frame_a, limbs))
             worst = max(worst, 1.5 - solids.clearance(body, points).min())
         knees = person.origins[t, FRAME["left_shin"]] - person.origins[t, FRAME["right_shin"]]
         ankles = person.origins[t, FRAME["left_foot"]] - person.origins[t, FRAME["right_foot"]]

@@ -48,6 +48,11 @@ class Solids:
         """(N + M,) owner of every shape, boxes last (-1)."""
         return np.concatenate([self.owner, np.full(len(self.box_centre), -1)])
 
+    def cones_where(self, mask: np.ndarray) -> "Solids":
+        """Only the round cones that (N,) `mask` picks, without boxes."""
+        names = ("a", "b", "ra", "rb", "metric", "owner", "look")
+        return Solids(*(getattr(self, name)[mask] for name in names), *_no_boxes())
+
 
 def look(base, tip=None, stripe=None, cut: float = 2.0, period: float = 0.0, shine: float = 0.0) -> np.ndarray:
     """One row of `Solids.look`; colours are RGB 0-1."""
@@ -154,8 +159,9 @@ class ConeTerms:
         """v . v - (ra - rb)^2: > 0 where the hull is more than its larger ball."""
         return self.vv - (self.ra - self.rb) ** 2
 
-    def __getitem__(self, i: int) -> "ConeTerms":
-        return ConeTerms(*(getattr(self, f.name)[i] for f in fields(self)))
+    def one(self, i: int, dtype: type) -> "ConeTerms":
+        """The terms of shape `i`, in the precision wanted."""
+        return ConeTerms(*(np.asarray(getattr(self, f.name)[i], dtype) for f in fields(self)))
 
 
 def cone_terms(solids: Solids, origin: np.ndarray) -> ConeTerms:
