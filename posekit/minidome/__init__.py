@@ -9,5 +9,6 @@ The way from chance to picture, one module a step:
 """
 
 from posekit.minidome.dataset import Dataset, dataset
+from posekit.minidome.sequence import make_sequence
 
-__all__ = ["Dataset", "dataset"]
+__all__ = ["Dataset", "dataset", "make_sequence"]
