@@ -284,6 +284,30 @@ def test_the_bytes_depend_on_the_seed_but_not_on_workers_or_input_order(tmp_path
     assert order != [s.person_id for s in samples]
 
 
+def test_many_chunks_in_parallel_keep_their_order(tmp_path, samples):
+    many = [replace(samples[i % 6], person_id=str(i)) for i in range(20 * records._CHUNK)]
+    write(many, tmp_path / "a", shards=1, box_px=32)
+    write(many, tmp_path / "b", shards=1, box_px=32, workers=2)
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+
+
+def test_workers_do_not_run_far_ahead_of_the_disk(tmp_path, samples, monkeypatch):
+    submitted = []
+
+    class Counting(records.ProcessPoolExecutor):
+        def submit(self, *args, **kwargs):
+            submitted.append(args)
+            return super().submit(*args, **kwargs)
+
+    monkeypatch.setattr(records, "ProcessPoolExecutor", Counting)
+    settings = records.CropSettings(box_px=32)
+    many = [replace(samples[i % 6], person_id=str(i)) for i in range(20 * records._CHUNK)]
+    order = records._spool(many, tmp_path / "spool", settings, 0, records.Counter())
+    with records._encoder(tmp_path / "spool", settings, 2) as encode:
+        next(encode(order))
+        assert len(submitted) == 2 * 2 + 1
+
+
 def test_the_manifest_tells_what_is_there(tmp_path, samples):
     manifest = write(samples, tmp_path / "out", shards=4, seed=7, context=1.25)
     assert manifest == records.read_manifest(tmp_path / "out")
