@@ -94,18 +94,6 @@ def png(fig, dpi: int = 160, limit: int = MAX_PNG_BYTES) -> bytes:
     raise ValueError(f"the figure does not fit into {limit} bytes: show fewer or smaller pictures")
 
 
-def _fewer_colours(picture, colours: int):
-    """The picture with at most `colours` colours, ours among them: thin lines on a large photo keep their orange and blue."""
-    from PIL import Image
-
-    kept = [int(colour[i : i + 2], 16) for colour in (*PALETTE, MIDDLE, "#FFFFFF") for i in (1, 3, 5)]
-    free = colours - len(kept) // 3
-    common = picture.quantize(free, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).getpalette()
-    palette = Image.new("P", (1, 1))
-    palette.putpalette(common[: 3 * free] + kept)
-    return picture.quantize(palette=palette, dither=Image.Dither.NONE)
-
-
 class Figure:
     """A rendered figure with its description, as notebooks and pages show it.
 
