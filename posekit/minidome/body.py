@@ -281,14 +281,14 @@ def _joints(bones: Bones, build: Build) -> tuple[np.ndarray, np.ndarray, np.ndar
     s, h, u = bones.head / 22.5, build.height / 175, build.height / 175 * build.weight**0.7
     up = 9.2 * s
     table = {
-        "neck": ("neck", (0, -0.4 * bones.neck, 0), 9 * h),
+        "neck": ("neck", (0, -0.4 * bones.neck, 0), 11.5 * h),
         "nose": ("head", (0, up - 2.4 * s, 10.6 * s), 1.9 * s),
         "body_center": ("pelvis", (0, 0, 0), 14 * h * build.weight),
     }
     for side, sign in (("left_", 1.0), ("right_", -1.0)):
         table |= {
             side + "eye": ("head", (sign * 3.1 * s, up + 0.4 * s, 8.0 * s), 1.7 * s),
-            side + "ear": ("head", (sign * 8.3 * s, up - 0.8 * s, -0.6 * s), 1.6 * s),
+            side + "ear": ("head", (sign * 8.3 * s, up - 0.8 * s, -0.6 * s), 2.4 * s),
             side + "shoulder": (side + "upper_arm", (0, 0, 0), 10.0 * u),
             side + "elbow": (side + "forearm", (0, 0, 0), 8.0 * u),
             side + "wrist": (side + "hand", (0, 0, 0), 6.5 * u),
