@@ -22,6 +22,7 @@ help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## make .venv with the tested versions, and this package in it
+	@echo "==> environment ready in $(VENV)"
 
 $(STAMP): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:3]; sys.exit(0 if (3, 11, 5) <= v < (3, 14) else \
@@ -68,7 +69,7 @@ assignments: $(STAMP)  ## cut the students' copies of the exercises into _assign
 	$(PY) book/tools/assignments.py
 
 bench: data  ## the measured claims, each as JSON
-	@for script in benchmarks/*.py; do echo "==> $$script"; $(PY) $$script --json || exit 1; done
+	@for script in $(wildcard benchmarks/*.py); do echo "==> $$script"; $(PY) $$script --json || exit 1; done
 
 clean:  ## remove what was built; keeps .venv and _data
 	rm -rf _build _assignments .pytest_cache .ruff_cache .hypothesis

@@ -74,6 +74,13 @@ def test_pictures_stay_small_even_when_they_are_noise():
         viz.png(fig, limit=5_000)
 
 
+def test_few_colours_keep_those_of_the_poses():
+    fig = viz.gallery([noise(seed=i) for i in range(4)], [pose(side=336)] * 4)
+    picture = np.asarray(Image.open(io.BytesIO(viz.png(fig))).convert("RGB")).astype(int)
+    for colour in (viz.LEFT, viz.RIGHT):
+        assert len(near(picture, colour, tolerance=0)) > 50
+
+
 def test_the_same_figure_gives_the_same_bytes():
     def draw():
         fig, ax = plt.subplots()

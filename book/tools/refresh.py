@@ -50,7 +50,9 @@ def main() -> int:
     args = parser.parse_args()
     failed = []
     for arguments in (["check", "--fix", "--quiet", "--exit-zero"], ["format", "--quiet"]):
-        subprocess.run([sys.executable, "-m", "ruff", *arguments, *map(str, find(args.notebooks))], cwd=ROOT, check=True)
+        subprocess.run(
+            [sys.executable, "-m", "ruff", *arguments, *map(str, find(args.notebooks))], cwd=ROOT, check=True
+        )
     for path in find(args.notebooks):
         start = time.monotonic()
         name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
