@@ -5,6 +5,7 @@ What it writes, and how it is read, is told in chapter 03; the work is done by `
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections import Counter
@@ -71,4 +72,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up when told to end, as on Ctrl-C
     sys.exit(main())

@@ -21,7 +21,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import posekit
@@ -110,11 +110,13 @@ def write_records(
             raise DataError(out, f"nobody to write for split {split!r} of {name}: {reasons}", "check source and split")
         shards = min(shards, len(order))
         bounds = [len(order) * i // shards for i in range(shards + 1)]
+        workers = min(workers, -(-len(order) // _CHUNK))
         written = []
         with _encoder(spool, settings, workers) as encode, _bar(len(order), progress) as bar:
-            for i in range(shards):
+            payloads = encode(order)
+            for i, (start, stop) in enumerate(pairwise(bounds)):
                 path = partial / f"{name}-{split}.tfrecord-{i:05d}-of-{shards:05d}"
-                written.append(_write_shard(path, encode(order[bounds[i] : bounds[i + 1]]), bar))
+                written.append(_write_shard(path, islice(payloads, stop - start), bar))
         spool.unlink()
         manifest = {
             "schema_version": SCHEMA_VERSION,

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -89,7 +90,7 @@ def test_lsp_is_split_by_file_number(tmp_path):
 
 
 def test_it_runs_from_anywhere_and_workers_change_no_byte(tmp_path):
-    src = make("coco", tmp_path / "src")
+    tiny_data.coco(tmp_path / "src", photos=20, people=2)
     for workers in ("1", "2"):
         done = subprocess.run(
             [sys.executable, SCRIPT, "coco", "src", f"out{workers}", "--workers", workers, "--shards", "2"],
@@ -100,7 +101,25 @@ def test_it_runs_from_anywhere_and_workers_change_no_byte(tmp_path):
         )
         assert done.returncode == 0, done.stderr
     first, second = ({p.name: p.read_bytes() for p in (tmp_path / out).iterdir()} for out in ("out1", "out2"))
-    assert first == second and len(first) == 3 and src.is_dir()
+    assert first == second and len(first) == 3
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM there")
+def test_told_to_end_it_leaves_nothing(tmp_path):
+    path, data = tiny_data.coco(tmp_path / "src", photos=20, people=2)
+    data["annotations"] = [{**a, "id": a["id"] + 1000 * i} for i in range(200) for a in data["annotations"]]
+    path.write_text(json.dumps(data))
+    command = [sys.executable, SCRIPT, "coco", "src", "out", "--workers", "2"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    shown = ""
+    while not re.search(r" [1-9]\d*/8000", shown):
+        assert (more := process.stderr.read(20)), shown
+        shown += more
+    assert (tmp_path / "out" / ".partial").is_dir()
+    process.send_signal(signal.SIGTERM)
+    shown += process.stderr.read()
+    assert process.wait() == 130 and shown.endswith("stopped: nothing was kept\n")
+    assert not (tmp_path / "out").exists()
 
 
 # ---- bad input: one line that names the file and the mend, exit code 2, nothing left behind -------------------------------------

@@ -274,6 +274,7 @@ def test_tensorflow_reads_the_same(tmp_path, samples):
 
 
 def test_the_bytes_depend_on_the_seed_but_not_on_workers_or_input_order(tmp_path, samples):
+    samples = [replace(samples[i % 6], person_id=str(i)) for i in range(3 * records._CHUNK)]
     plain = write(samples, tmp_path / "a", shards=3)
     write(reversed(samples), tmp_path / "b", shards=3, workers=2)
     write(samples, tmp_path / "c", shards=3, seed=1)
@@ -351,9 +352,10 @@ def test_when_a_photo_fails_nothing_stays(tmp_path, samples, workers, existing):
     if existing:
         out.mkdir(parents=True)
         (out / "notes.txt").write_text("mine")
-    last = list(samples)[-1].image
+    last = samples[-1].image
     last.write_bytes(last.read_bytes()[:500])
-    text = error_of(write, samples, out, workers=workers)
+    many = [replace(samples[i % 6], person_id=str(i)) for i in range(3 * records._CHUNK)]
+    text = error_of(write, many, out, workers=workers)
     assert f"{last}: the JPEG is truncated" in text
     if existing:
         assert files(out) == {"notes.txt": b"mine"} and [p.name for p in out.iterdir()] == ["notes.txt"]
