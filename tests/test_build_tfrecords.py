@@ -113,7 +113,8 @@ def test_told_to_end_it_leaves_nothing(tmp_path):
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     shown = ""
     while not re.search(r" [1-9]\d*/8000", shown):
-        assert (more := process.stderr.read(20)), shown
+        more = process.stderr.read(20)
+        assert more, shown
         shown += more
     assert (tmp_path / "out" / ".partial").is_dir()
     process.send_signal(signal.SIGTERM)
