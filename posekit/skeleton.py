@@ -48,6 +48,10 @@ class Skeleton:
         return tuple((self.index(a), self.index(b)) for a, b in self.limbs)
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 _FACE = (
     ("nose", "left_eye"),
     ("nose", "right_eye"),
@@ -72,24 +76,9 @@ _BODY = (
 #: The 17 joints of COCO keypoints, in COCO's order; sigmas from cocoapi's `cocoeval.py`.
 COCO17 = Skeleton(
     name="COCO17",
-    joints=(
-        "nose",
-        "left_eye",
-        "right_eye",
-        "left_ear",
-        "right_ear",
-        "left_shoulder",
-        "right_shoulder",
-        "left_elbow",
-        "right_elbow",
-        "left_wrist",
-        "right_wrist",
-        "left_hip",
-        "right_hip",
-        "left_knee",
-        "right_knee",
-        "left_ankle",
-        "right_ankle",
+    joints=_names(
+        "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow "
+        "left_wrist right_wrist left_hip right_hip left_knee right_knee left_ankle right_ankle"
     ),
     limbs=_FACE + _BODY,
     sigmas=tuple(
@@ -101,26 +90,10 @@ COCO17 = Skeleton(
 #: The 19 joints of CMU Panoptic's `hdPose3d_stage1_coco19`, in its order.
 PANOPTIC19 = Skeleton(
     name="PANOPTIC19",
-    joints=(
-        "neck",
-        "nose",
-        "body_center",
-        "left_shoulder",
-        "left_elbow",
-        "left_wrist",
-        "left_hip",
-        "left_knee",
-        "left_ankle",
-        "right_shoulder",
-        "right_elbow",
-        "right_wrist",
-        "right_hip",
-        "right_knee",
-        "right_ankle",
-        "left_eye",
-        "left_ear",
-        "right_eye",
-        "right_ear",
+    joints=_names(
+        "neck nose body_center left_shoulder left_elbow left_wrist left_hip left_knee left_ankle "
+        "right_shoulder right_elbow right_wrist right_hip right_knee right_ankle left_eye left_ear "
+        "right_eye right_ear"
     ),
     limbs=(("neck", "nose"), ("neck", "body_center"), *_FACE, *_BODY),
 )
@@ -128,21 +101,9 @@ PANOPTIC19 = Skeleton(
 #: The 14 joints of Leeds Sports Pose (LSP, LSP Extended), in the order of `joints.mat`.
 LSP14 = Skeleton(
     name="LSP14",
-    joints=(
-        "right_ankle",
-        "right_knee",
-        "right_hip",
-        "left_hip",
-        "left_knee",
-        "left_ankle",
-        "right_wrist",
-        "right_elbow",
-        "right_shoulder",
-        "left_shoulder",
-        "left_elbow",
-        "left_wrist",
-        "neck",
-        "head_top",
+    joints=_names(
+        "right_ankle right_knee right_hip left_hip left_knee left_ankle right_wrist right_elbow "
+        "right_shoulder left_shoulder left_elbow left_wrist neck head_top"
     ),
     limbs=(("neck", "head_top"), *_BODY),
 )
