@@ -112,14 +112,14 @@ def _draw_person(
     """A person whose limbs do not pass through the body, who does not stand inside anybody else."""
     figure, action = draw_figure(rng), draw_action(rng)
     best, least = None, np.inf
-    for _ in range(6):
-        candidate = _still_candidates(figure, action, rng) if frames == 1 else _motion(figure, action, frames, rng)
+    for _ in range(16 if frames == 1 else 6):
+        candidate = _in_motion(figure, action, frames, rng)
         trouble = own_collision(candidate)
         if trouble < least:
             best, least = candidate, trouble
         if least <= 0:
             break
-    best, seat, most = best, solids.nothing(), -np.inf
+    most = -np.inf
     for _ in range(14):
         moved = _somewhere(best, rng)
         seat_there = _seat(moved, rng)
@@ -131,26 +131,16 @@ def _draw_person(
     return chosen, seat
 
 
-def _still_candidates(figure: Figure, action: dict, rng: np.random.Generator) -> Person:
-    """The least entangled of eight still poses of an action."""
-    angles = np.concatenate([move(action, 1, 1.0, rng) for _ in range(8)])
-    heading, spot = np.zeros(8), np.zeros((8, 2))
-    axes, origins = place(figure.bones, angles, heading, spot)
-    trouble = [
-        own_collision(Person(figure, action, angles[k : k + 1], heading[:1], axes[k : k + 1], origins[k : k + 1]))
-        for k in range(8)
-    ]
-    k = int(np.argmin(trouble))
-    return Person(figure, action, angles[k : k + 1], heading[:1], axes[k : k + 1], origins[k : k + 1])
-
-
-def _motion(figure: Figure, action: dict, frames: int, rng: np.random.Generator) -> Person:
-    """A person in motion; walkers go round on a circle about the middle, others turn a little on the spot."""
+def _in_motion(figure: Figure, action: dict, frames: int, rng: np.random.Generator) -> Person:
+    """A person in motion; walkers go round on a circle about the middle, others turn a little on the spot. One
+    frame is a still of it."""
     bones = figure.bones
     speed = rng.uniform(0.75, 1.05) if action["legs"] == "walk" else rng.uniform(1.1, 1.4)
     angles = move(action, frames, speed, rng)
     time = np.arange(frames) / FPS
-    if action["legs"] in ("walk", "run"):
+    if frames == 1:
+        heading, spot = np.zeros(1), np.zeros((1, 2))
+    elif action["legs"] in ("walk", "run"):
         reach = 24 if action["legs"] == "walk" else 40
         pace = speed * 4 * (bones.thigh + bones.shin) * np.sin(np.deg2rad(reach))
         radius, way = rng.uniform(55, 95), rng.choice([-1.0, 1.0])

@@ -33,7 +33,7 @@ from posekit.minidome.render import draw, ray_grid
 from posekit.minidome.scene import draw_scene
 
 JPEG_QUALITY = 92
-_CACHE_BYTES = 180e6  # rays kept by one process
+_CACHE_BYTES = 300e6  # rays kept by one process
 
 
 @dataclass(frozen=True)
