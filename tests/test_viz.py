@@ -68,7 +68,7 @@ def test_show_gives_picture_and_description_and_closes(displayed):
 
 
 def test_pictures_stay_small_even_when_they_are_noise():
-    fig = viz.gallery([noise(seed=i) for i in range(8)])
+    fig = viz.gallery([noise(seed=i) for i in range(4)])
     assert len(viz.png(fig)) <= viz.MAX_PNG_BYTES < 100_000
     with pytest.raises(ValueError, match="does not fit"):
         viz.png(fig, limit=5_000)

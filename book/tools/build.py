@@ -1,6 +1,7 @@
 """`make html`: build the book from the committed outputs; no notebook runs, nothing is fetched.
 
-Any warning fails the build, a dead reference too. The pages come to `_build/html`.
+Any warning fails the build, a dead reference too. The pages come to `_build/html`. All of them are written anew each time: else a page
+that did not change would keep the old contents in its menu.
 """
 
 import argparse
@@ -12,13 +13,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def command(out: Path, *, fresh: bool = False) -> list[str]:
+def command(out: Path) -> list[str]:
     """The Jupyter Book command that builds into `out`/_build/html."""
     return [
         *(sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", "."),
         *("--config", "_config.yml", "--toc", "book/_toc.yml", "--path-output", str(out)),
-        *("-n", "-W", "--keep-going"),
-        *(["--all"] if fresh else []),
+        *("--all", "-n", "-W", "--keep-going"),
     ]
 
 
@@ -26,10 +26,9 @@ def main() -> int:
     """Build, and print where the book is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT, help="build into OUT/_build (default: here)")
-    parser.add_argument("--fresh", action="store_true", help="build every page, changed or not")
     args = parser.parse_args()
     start = time.monotonic()
-    done = subprocess.run(command(args.out.resolve(), fresh=args.fresh), cwd=ROOT, check=False)
+    done = subprocess.run(command(args.out.resolve()), cwd=ROOT, check=False)
     index = args.out.resolve() / "_build" / "html" / "index.html"
     if done.returncode or not index.is_file():
         print("\nerror: the book was not built: see the warnings above", file=sys.stderr)

@@ -105,6 +105,9 @@ def normalise(notebook: nbformat.NotebookNode, exercise: bool) -> nbformat.Noteb
             solutions += 1
             cell.metadata.nbgrader = nbformat.from_dict(_nbgrader("solution", str(solutions)))
             cell.metadata.tags = sorted({*cell.metadata.get("tags", []), "hide-cell"})
+            cell.metadata.mystnb = nbformat.from_dict(
+                {"code_prompt_show": "Show a solution", "code_prompt_hide": "Hide the solution"}
+            )
         elif exercise and cell.cell_type == "code" and (call := _CHECK_CALL.search(cell.source)):
             cell.metadata.nbgrader = nbformat.from_dict(_nbgrader("check", call[1].replace("_", "-")))
     return nb
