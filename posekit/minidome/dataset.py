@@ -77,9 +77,12 @@ def dataset(progress: bool = True) -> Dataset:
     if not home.is_dir():
         try:
             root.mkdir(parents=True, exist_ok=True)
-            with _lock(root / ".minidome.lock"):
+            lock = root / f".{home.name}.lock"
+            with _lock(lock):
                 if not home.is_dir():
                     _make(home, progress)
+            with contextlib.suppress(OSError):  # whoever still waits on it finds the data set made
+                lock.unlink()
         except OSError as error:
             mend = "set POSEKIT_CACHE to a writable folder"
             raise DataError(root, f"cannot keep the data set here: {error.strerror or error}", mend) from error
