@@ -2,7 +2,9 @@
 
 import base64
 import importlib.util
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -167,6 +169,55 @@ def test_refresh_runs_in_place_and_leaves_a_failing_notebook_alone(tmp_path, mon
     nb = notebooks.read(good)
     assert nb.cells[1].outputs[0].text == "['bad.ipynb', 'good.ipynb']\n" and nb.cells[1].execution_count == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.ipynb", "good.ipynb"]
+
+
+def test_a_changed_output_is_noticed_and_a_redrawn_picture_is_not(tmp_path):
+    show = 'from IPython.display import HTML, display\n\ndisplay(HTML(\'<img alt="two boxes" src="data:image/png;base64,AAAA">\'))'
+    picture = nbformat.v4.new_output(
+        "display_data",
+        {
+            "text/html": '<img alt="two boxes" src="data:image/png;base64,BBBB">',
+            "text/plain": "<IPython.core.display.HTML object>",
+        },
+    )
+    other = nbformat.from_dict(picture)
+    other.data["text/html"] = other.data["text/html"].replace("two", "three")
+    cells = [
+        code("print(0.54)", stream("0.54\n")),
+        code(show, picture),
+        code("print(0.55)", stream("0.54\n")),
+        code(show, other),
+    ]
+    notebook = notebooks.normalise(nbformat.v4.new_notebook(cells=[text("# Stale"), *cells]), False)
+    (tmp_path / "stale.ipynb").write_text(notebooks.to_text(notebook), encoding="utf-8")
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--nbval",
+        "--nbval-current-env",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+    ]
+    command += [
+        "--nbval-sanitize-with",
+        str(ROOT / "tests" / "nbval_sanitize.cfg"),
+        "-rA",
+        "--rootdir",
+        str(tmp_path),
+        "-c",
+        os.devnull,
+    ]
+    done = subprocess.run([*command, str(tmp_path)], cwd=tmp_path, capture_output=True, text=True)
+    results = re.findall(r"^(PASSED|FAILED) .*Cell (\d)", done.stdout, re.M)
+    assert sorted(results, key=lambda r: r[1]) == [
+        ("PASSED", "0"),
+        ("PASSED", "1"),
+        ("FAILED", "2"),
+        ("FAILED", "3"),
+    ], done.stdout
 
 
 # ---- the students' copies ---------------------------------------------------------------------------------------------
