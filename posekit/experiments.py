@@ -161,7 +161,7 @@ def collapse(folder: Path) -> dict[str, Path]:
 def minidome_small(folder: Path) -> dict[str, Path]:
     """The small model of the package, `posekit.load("minidome")`."""
     train, val = minidome_records(folder, 1500, 1), minidome_records(folder, 150, 2)
-    return {"minidome": _train(folder, "minidome", [train], val, width=16, minutes=10)}
+    return {"minidome": _train(folder, "minidome", [train], val, width=20, minutes=10)}
 
 
 def lsp_30min(folder: Path) -> dict[str, Path]:

@@ -30,10 +30,10 @@ class Augmentation:
     """
 
     flip: float = 0.5
-    rotation: float = 30.0
-    scale: float = 0.25
-    shift: float = 0.08
-    colour: float = 0.25
+    rotation: float = 20.0
+    scale: float = 0.2
+    shift: float = 0.06
+    colour: float = 0.2
 
     def draw(self, rng: np.random.Generator) -> dict:
         """One random choice of everything but the colour: the arguments of `geometry.crop_affine`, and the zoom."""
@@ -178,7 +178,7 @@ def make_batches(
     people = sum(m["people"] for m in manifests)
     box_px, stored = box_px.pop(), stored.pop()
 
-    dataset = tf.data.TFRecordDataset(shards)
+    dataset = tf.data.TFRecordDataset(shards, buffer_size=1 << 20)
     if people * stored * stored * 3 <= cache_bytes:
         dataset = dataset.map(parse, tf.data.AUTOTUNE).cache()
         if shuffle:

@@ -29,7 +29,8 @@ class Recipe:
 
     Args:
         backbone: a name in `posekit.models.BACKBONES`.
-        width: channels of its first stage.
+        head: a name in `posekit.models.HEADS`; the default won the comparison at equal time.
+        width: channels of the backbone's first stage.
         input_size: side of the input in pixels.
         epochs: passes over the data; the run is then repeatable for its seed. Or
         minutes: wall-clock time from the call on; drives the schedule by the clock and promises no repeatability.
@@ -44,12 +45,13 @@ class Recipe:
     """
 
     backbone: str = "resnet18v2"
+    head: str = "votes"
     width: int = models.DEFAULT_WIDTH
     input_size: int = 224
     epochs: int | None = None
     minutes: float | None = None
-    batch_size: int = 64
-    learning_rate: float = 2e-3
+    batch_size: int = 32
+    learning_rate: float = 3e-3
     weight_decay: float = 0.05
     warmup: float = 0.05
     visibility_weight: float = 0.02
@@ -173,13 +175,17 @@ class Watch(keras.callbacks.Callback):
                 )
 
 
+def _build(recipe: Recipe) -> keras.Model:
+    return models.build(recipe.backbone, head=recipe.head, width=recipe.width, input_size=recipe.input_size)
+
+
 def _copy_weights(start_from: str | Path, model: keras.Model) -> None:
     source = predict.load(start_from).model
     try:
         model.set_weights(source.get_weights())
     except ValueError:
         raise DataError(
-            start_from, "its weights do not fit this network", "use the same --backbone and --width"
+            start_from, "its weights do not fit this network", "use the same --backbone, --head and --width"
         ) from None
 
 
@@ -275,7 +281,7 @@ def train(
         before = keras.config.dtype_policy()
         keras.config.set_dtype_policy(dtype)
         try:
-            model = models.build(recipe.backbone, width=recipe.width, input_size=recipe.input_size)
+            model = _build(recipe)
         finally:
             keras.config.set_dtype_policy(before)
         if start_from is not None:
@@ -306,12 +312,11 @@ def train(
             loss={"keypoints": losses.masked_l1, "visibility": losses.masked_bce},
             loss_weights={"keypoints": 1.0, "visibility": recipe.visibility_weight},
         )
-        model.fit(
-            batches, epochs=recipe.epochs or 1_000_000, steps_per_epoch=steps, callbacks=[schedule, watch], verbose=0
-        )
+        epochs = recipe.epochs or 1_000_000
+        model.fit(batches, epochs=epochs, steps_per_epoch=steps, shuffle=False, callbacks=[schedule, watch], verbose=0)
         trained = time.monotonic() - begin
 
-        final = models.build(recipe.backbone, width=recipe.width, input_size=recipe.input_size)
+        final = _build(recipe)
         final.set_weights(model.get_weights())
         pose, visibility = mean_targets(train_records)
         record = {

@@ -1,7 +1,8 @@
 """DeepPose = backbone + head: a picture goes in, 17 joints and their visibility come out (chapters 04 to 06)."""
 
 import keras
-from keras import layers
+import numpy as np
+from keras import layers, ops
 
 from posekit.errors import DataError
 from posekit.models import resnet
@@ -40,9 +41,49 @@ def deeppose_head(features, num_joints: int = 17, *, hidden: int = 512) -> dict:
     }
 
 
+def votes_head(features, num_joints: int = 17) -> dict:
+    """A head that learns faster from little data: every cell of the feature map votes on where each joint lies.
+
+    A cell gives, for each joint, an offset from its own place and a weight; the joint is the weighted mean of the votes.
+    All cells share the same 1x1 convolution, so that what is learnt at one place holds at all of them, and the loss is
+    taken on coordinates as before.
+
+    Args:
+        features: (B, h, w, C).
+        num_joints: K.
+
+    Returns:
+        As `deeppose_head`.
+
+    Source:
+        The weighted mean is the soft-argmax of Sun et al., "Integral Human Pose Regression", ECCV 2018; the offsets are
+        those of Papandreou et al., CVPR 2017.
+    """
+    h, w = features.shape[1:3]
+    x, y = np.meshgrid((np.arange(w) + 0.5) / w - 0.5, (np.arange(h) + 0.5) / h - 0.5)
+    cells = np.stack([x, y], axis=-1).reshape(1, h * w, 1, 2).astype(np.float32)
+    small = keras.initializers.RandomNormal(stddev=0.01)
+    votes = layers.Conv2D(num_joints * 3, 1, kernel_initializer=small, dtype="float32", name="head_votes")(features)
+    votes = layers.Reshape((h * w, num_joints, 3), dtype="float32", name="head_cells")(votes)
+    weight = layers.Softmax(axis=1, dtype="float32", name="head_weights")(votes[..., :1])
+    keypoints = ops.sum(weight * (VOTE_REACH * votes[..., 1:] + cells), axis=1)
+    mean = layers.GlobalAveragePooling2D(name="head_mean")(features)
+    visibility = layers.Dense(num_joints, activation="sigmoid", dtype="float32", name="visibility")(mean)
+    return {
+        "keypoints": layers.Activation("linear", dtype="float32", name="keypoints")(keypoints),
+        "visibility": visibility,
+    }
+
+
+HEADS = {"regression": deeppose_head, "votes": votes_head}
+VOTE_REACH = 0.3
+"""How far a vote of size 1 reaches, in shares of the crop: keeps the outputs of the convolution near 1."""
+
+
 def build(
     backbone: str = "resnet18v2",
     *,
+    head: str = "regression",
     width: int = DEFAULT_WIDTH,
     input_size: int = 224,
     num_joints: int = 17,
@@ -52,6 +93,7 @@ def build(
 
     Args:
         backbone: a name in `BACKBONES`.
+        head: `"regression"`, DeepPose's own, or `"votes"`.
         width: channels of the backbone's first stage.
         input_size: side of the input picture in pixels.
         num_joints: K.
@@ -62,13 +104,14 @@ def build(
         {"keypoints": (B, K, 2), "visibility": (B, K)}; see `deeppose_head`.
 
     Raises:
-        DataError: for an unknown backbone.
+        DataError: for an unknown backbone or head.
     """
-    if backbone not in BACKBONES:
-        raise DataError(f"backbone {backbone!r}", "unknown", f"choose one of {', '.join(sorted(BACKBONES))}")
+    for kind, name, known in (("backbone", backbone, BACKBONES), ("head", head, HEADS)):
+        if name not in known:
+            raise DataError(f"{kind} {name!r}", "unknown", f"choose one of {', '.join(sorted(known))}")
     image = keras.Input((input_size, input_size, 3), name="image")
     x = layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(image)
     if pool > 1:
         x = layers.AveragePooling2D(pool, name="pool")(x)
     features = BACKBONES[backbone](x, width)
-    return keras.Model(image, deeppose_head(features, num_joints), name=f"deeppose_{backbone}_w{width}")
+    return keras.Model(image, HEADS[head](features, num_joints), name=f"deeppose_{backbone}_w{width}")
