@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -247,6 +247,7 @@ def train(
     out: str | Path,
     *,
     start_from: str | Path | None = None,
+    tamper: Callable | None = None,
     verbose: bool = True,
 ) -> dict:
     """Train DeepPose stage one on records and write a run.
@@ -257,6 +258,7 @@ def train(
         recipe: how.
         out: folder to write: model.keras (float32, whatever it was trained in), record.json, log.csv.
         start_from: a run or a model's name whose weights to start from; random weights if None.
+        tamper: changes each training batch (images, targets); for experiments that show what a mistake does.
         verbose: print a line an epoch.
 
     Returns:
@@ -298,6 +300,7 @@ def train(
             repeat=True,
             seed=recipe.seed,
         )
+        batches = batches.map(tamper) if tamper else batches
         val = pipeline.make_batches(val_records, 64, input_size=recipe.input_size).take(8)
         seconds = recipe.minutes * 60 if recipe.minutes else 0
         watch = Watch(val, partial / "log.csv", recipe.batch_size, every_seconds=seconds / 12, verbose=verbose)
