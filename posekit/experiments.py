@@ -168,7 +168,18 @@ def collapse(folder: Path) -> dict[str, Path]:
 def minidome_small(folder: Path) -> dict[str, Path]:
     """The small model of the package, `posekit.load("minidome")`."""
     train, val = minidome_records(folder, 1500, 1), minidome_records(folder, 150, 2)
-    return {"minidome": _train(folder, "minidome", [train], val, width=20, minutes=10)}
+    run = _train(folder, "minidome", [train], val, width=20, minutes=10)
+    training.pack(run)
+    _rescore(run, {"val": val})
+    return {"minidome": run}
+
+
+def _rescore(run: Path, folders: dict[str, Path]) -> None:
+    """Score a run on record folders and keep the scores in its record, under the keys of `folders`."""
+    path = run / "record.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    record.update({key: predict.evaluate(predict.load(run), folder) for key, folder in folders.items()})
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def lsp_30min(folder: Path) -> dict[str, Path]:
@@ -184,10 +195,7 @@ def lsp_30min(folder: Path) -> dict[str, Path]:
     ]
     val = {box: real_records(folder, "lsp", lsp, "val", box) for box in ("joints", "image")}
     run = _train(folder, "lsp-30min", train, val["image"], minutes=30)
-    path = run / "record.json"
-    record = json.loads(path.read_text(encoding="utf-8"))
-    record["val_joints_box"] = predict.evaluate(predict.load(run), val["joints"])
-    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    _rescore(run, {"val_joints_box": val["joints"]})
     return {"lsp-30min": run}
 
 

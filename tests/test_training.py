@@ -1,0 +1,224 @@
+"""Training: the schedule's shape, repeatable runs, what a run holds, the collapse warning, bad input."""
+
+import csv
+import itertools
+import json
+import math
+
+import keras
+import numpy as np
+import pytest
+import tiny_data
+
+from posekit import cli, experiments, losses, models, pipeline, predict, records, training
+from posekit.errors import DataError
+from posekit.sources import coco
+
+
+@pytest.fixture(scope="module")
+def record_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("training")
+    annotations, _ = tiny_data.coco(folder / "coco", photos=6, people=2)
+    samples = coco.read(annotations, folder / "coco" / "train2017")
+    records.write_records(samples, folder / "records", "coco", "train", box_px=64, shards=2, workers=1, progress=False)
+    return folder / "records"
+
+
+def tiny(**changes) -> training.Recipe:
+    given = {"width": 4, "input_size": 64, "epochs": 3, "batch_size": 4, "dtype": "float32", "seed": 5}
+    return training.Recipe(**{**given, **changes})
+
+
+@pytest.fixture(scope="module")
+def run(record_folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "run"
+    return out, training.train([record_folder], record_folder, tiny(), out, verbose=False)
+
+
+# ---- the schedule -------------------------------------------------------------------------------------------------------
+
+
+def test_schedule_climbs_then_falls_as_half_a_cosine():
+    schedule = training.Schedule(0.1, warmup=0.2, steps=100)
+    assert schedule.rate(0) == 0 and schedule.rate(0.1) == pytest.approx(0.05)
+    assert schedule.rate(0.2) == pytest.approx(0.1) and schedule.rate(0.6) == pytest.approx(0.05)
+    assert schedule.rate(1) == pytest.approx(0)
+    falling = [schedule.rate(p) for p in np.linspace(0.2, 1, 50)]
+    assert all(a > b for a, b in itertools.pairwise(falling))
+    assert schedule.rate(0.4) == pytest.approx(0.1 * 0.5 * (1 + math.cos(math.pi * 0.25)))
+
+
+def test_schedule_by_the_clock_is_over_when_the_time_is(monkeypatch):
+    schedule = training.Schedule(0.1, warmup=0.1, deadline=(100.0, 160.0))
+    for now, progress in ((100, 0), (130, 0.5), (160, 1), (500, 1)):
+        monkeypatch.setattr(training.time, "monotonic", lambda now=now: now)
+        assert schedule.progress() == progress
+
+
+def test_a_recipe_wants_one_length():
+    for lengths in ({}, {"epochs": 1, "minutes": 1.0}):
+        with pytest.raises(ValueError, match="either epochs or minutes"):
+            training.Recipe(**lengths)
+
+
+# ---- a run ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_holds_model_record_and_log(run, record_folder):
+    out, record = run
+    assert sorted(p.name for p in out.iterdir()) == ["log.csv", "model.keras", "record.json"]
+    assert json.loads((out / "record.json").read_text()) == json.loads(json.dumps(record))
+    assert record["images"] == 3 * 3 * 4 and record["recipe"]["seed"] == 5
+    assert record["data"]["records"]["digest"] == records.read_manifest(record_folder)["digest"]
+    rows = list(csv.DictReader((out / "log.csv").open()))
+    assert [int(r["epoch"]) for r in rows] == [1, 2, 3]
+    assert all(float(r["loss"]) > 0 and float(r["val_pck@0.2"]) >= 0 for r in rows)
+    assert predict.evaluate(predict.load(out), record_folder) == record["val"]
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(run, record_folder, tmp_path):
+    weights = predict.load(run[0]).model.get_weights()
+    training.train([record_folder], record_folder, tiny(), tmp_path / "again", verbose=False)
+    for a, b in zip(weights, predict.load(tmp_path / "again").model.get_weights()):
+        np.testing.assert_array_equal(a, b)
+    training.train([record_folder], record_folder, tiny(seed=6), tmp_path / "other", verbose=False)
+    assert any(
+        np.abs(a - b).max() > 1e-3 for a, b in zip(weights, predict.load(tmp_path / "other").model.get_weights())
+    )
+
+
+def test_minutes_end_the_run(record_folder, tmp_path):
+    recipe = tiny(epochs=None, minutes=0.1)
+    record = training.train([record_folder], record_folder, recipe, tmp_path / "run", verbose=False)
+    assert record["seconds"] >= 6 and record["images"] > 0
+
+
+def test_training_in_bfloat16_gives_a_float32_model(record_folder, tmp_path):
+    training.train(
+        [record_folder], record_folder, tiny(dtype="mixed_bfloat16", epochs=1), tmp_path / "run", verbose=False
+    )
+    model = predict.load(tmp_path / "run").model
+    assert {layer.compute_dtype for layer in model.layers} == {"float32"}
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_starting_from_a_run_starts_from_its_weights(run, record_folder, tmp_path):
+    recipe = tiny(epochs=1, learning_rate=1e-12, weight_decay=0.0)
+    training.train([record_folder], record_folder, recipe, tmp_path / "on", start_from=run[0], verbose=False)
+    before, after = predict.load(run[0]).model, predict.load(tmp_path / "on").model
+    for a, b in zip(before.trainable_variables, after.trainable_variables):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-6)
+    with pytest.raises(DataError, match="do not fit"):
+        training.train([record_folder], record_folder, tiny(width=8), tmp_path / "no", start_from=run[0], verbose=False)
+    assert not list(tmp_path.glob("*no*"))
+
+
+@pytest.mark.parametrize("head", sorted(models.HEADS))
+def test_sixteen_people_are_learnt_by_heart(record_folder, head):
+    """The first test of any training: without variation, a few people must be learnt to a few pixels."""
+    keras.utils.set_random_seed(0)
+    model = models.build(head=head, width=8, input_size=64, pool=1)
+    losses_ = {"keypoints": losses.masked_l1, "visibility": losses.masked_bce}
+    model.compile(keras.optimizers.Adam(3e-3), losses_)
+    batches = pipeline.make_batches(record_folder, 12, input_size=64)
+    history = model.fit(batches.repeat(), steps_per_epoch=60, epochs=3, verbose=0).history["keypoints_loss"]
+    assert history[-1] < 0.1 and history[-1] < 0.5 * history[0]
+
+
+def test_the_mean_pose_is_the_mean_of_what_is_inside(record_folder):
+    pose, share = training.mean_targets([record_folder])
+    parts = list(pipeline.make_batches(record_folder, 64, input_size=64).as_numpy_iterator())
+    target = np.concatenate([y["keypoints"] for _, y in parts])
+    known = np.concatenate([y["visibility"] for _, y in parts])
+    weight = target[..., 2:]
+    np.testing.assert_allclose(pose, (target[..., :2] * weight).sum(0) / weight.sum(0), atol=1e-5)
+    np.testing.assert_allclose(share, (known[..., 0] * known[..., 1]).sum(0) / known[..., 1].sum(0), atol=1e-6)
+
+
+def test_a_collapse_is_called_out_while_it_happens(record_folder, tmp_path, capsys):
+    model = models.build(width=4, input_size=64)
+    for name in ("head_keypoints",):
+        model.get_layer(name).kernel.assign(np.zeros(model.get_layer(name).kernel.shape))
+    model.compile(keras.optimizers.SGD(0.0))
+    model.stop_training = False
+    watch = training.Watch(pipeline.make_batches(record_folder, 12, input_size=64), tmp_path / "log.csv", 12)
+    watch.set_model(model)
+    watch.on_epoch_end(5, {"loss": 1.0})
+    assert "mean pose" in capsys.readouterr().out
+    assert watch.rows[0]["val_collapse_ratio"] < 1e-6
+
+
+# ---- bad input ------------------------------------------------------------------------------------------------------------
+
+
+def arguments(record_folder, out, **changes):
+    given = {
+        "--records": record_folder,
+        "--val": record_folder,
+        "--backbone": "resnet18v2",
+        "--epochs": 1,
+        "--out": out,
+    }
+    return ["train", *[str(part) for pair in {**given, **changes}.items() for part in pair]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"--backbone": "vgg"}, "vgg"),
+        ({"--records": "nowhere"}, "nowhere"),
+        ({"--epochs": 0}, "above 0"),
+        ({"--width": "x"}, "--width"),
+        ({"--init": "nobody"}, "no such model"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(record_folder, tmp_path, capsys, changes, words):
+    try:
+        code = cli.main(arguments(record_folder, tmp_path / "run", **changes))
+    except SystemExit as left:
+        code = left.code
+    assert code == 2 and words in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_run_is_not_overwritten(run, record_folder, capsys):
+    before = (run[0] / "record.json").read_bytes()
+    assert cli.main(arguments(record_folder, run[0])) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert (run[0] / "record.json").read_bytes() == before
+
+
+def test_an_unwritable_place_is_named(record_folder, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert cli.main(arguments(record_folder, tmp_path / "file" / "run")) == 2
+    assert "cannot write" in capsys.readouterr().err
+
+
+# ---- experiments ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_experiment_is_recorded_and_read_back(record_folder, tmp_path, monkeypatch):
+    def two(folder):
+        for name in ("a", "b"):
+            training.train([record_folder], record_folder, tiny(epochs=2), folder / name, verbose=False)
+        return {name: folder / name for name in ("a", "b")}
+
+    monkeypatch.setitem(experiments.EXPERIMENTS, "two", experiments.Experiment("twice the same", two))
+    (tmp_path / "book" / "runs").mkdir(parents=True)
+    (tmp_path / "_config.yml").write_text("")
+    monkeypatch.chdir(tmp_path)
+    assert experiments.run("two") == tmp_path / "book" / "runs" / "two"
+    back = experiments.read("two")
+    assert back.record["command"] == "python -m posekit experiment two" and set(back.record["runs"]) == {"a", "b"}
+    assert back.log["a"]["epoch"].tolist() == [1, 2]
+    np.testing.assert_array_equal(back.log["a"]["loss"], back.log["b"]["loss"])
+    with pytest.raises(DataError, match="python -m posekit experiment other"):
+        experiments.read("other")
+    with pytest.raises(DataError, match="choose one of"):
+        experiments.run("other")
+
+
+def test_labels_off_by_one_pair_each_picture_with_the_next_ones_labels():
+    images, targets = experiments.off_by_one(np.arange(3), {"keypoints": np.arange(3), "visibility": np.arange(3)})
+    assert images.tolist() == [0, 1, 2]
+    assert {k: np.asarray(v).tolist() for k, v in targets.items()} == {"keypoints": [2, 0, 1], "visibility": [2, 0, 1]}
