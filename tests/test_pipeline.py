@@ -255,6 +255,17 @@ def test_the_same_seed_gives_the_same_batches_and_another_seed_others(folder):
     assert same(first, collect(batches(folder, seed=5, **options)))
     other = collect(batches(folder, seed=6, **options))
     assert not np.array_equal(first[0], other[0]) and not np.array_equal(first[1], other[1])
+    for one_alone in ({"augment": Augmentation()}, {"shuffle": True}):
+        assert not same(collect(batches(folder, seed=5, **one_alone)), collect(batches(folder, seed=6, **one_alone)))
+
+
+def test_each_person_of_a_batch_is_varied_for_itself(folder):
+    mirror = Augmentation(flip=0.5, rotation=0, scale=0, shift=0, colour=0)
+    plain = collect(batches(folder))[0]
+    varied = collect(batches(folder, batch_size=10, augment=mirror, seed=2))[0]
+    flipped = [not np.array_equal(a, b) for a, b in zip(plain, varied, strict=True)]
+    assert 0 < sum(flipped) < 10
+    assert all(np.array_equal(b, a[:, ::-1] if f else a) for a, b, f in zip(plain, varied, flipped, strict=True))
 
 
 def test_the_seed_holds_whatever_else_draws_numbers_in_the_process(folder):
@@ -292,6 +303,21 @@ def test_each_epoch_shows_everyone_in_a_new_order_and_varied_anew(folder, cache_
     assert len({picture.tobytes() for picture in varied[0]}) == 30
 
 
+def test_the_second_epoch_needs_no_files(folder, tmp_path):
+    import shutil
+
+    import tensorflow as tf
+
+    shutil.copytree(folder, tmp_path / "copy")
+    kept, anew = batches(tmp_path / "copy"), batches(tmp_path / "copy", cache_bytes=0)
+    first = collect(kept)
+    for shard in records.shard_paths(tmp_path / "copy"):
+        shard.unlink()
+    assert same(first, collect(kept))
+    with pytest.raises(tf.errors.NotFoundError):
+        collect(anew)
+
+
 def test_without_a_cache_the_same_people_come(folder):
     assert same(collect(batches(folder)), collect(batches(folder, cache_bytes=0)))
     shuffled = collect(batches(folder, cache_bytes=0, shuffle=True))
@@ -316,7 +342,8 @@ def test_two_folders_are_one_set_and_shuffle_mixes_them(folder, tmp_path):
 
 def test_folders_of_different_sizes_are_refused(folder, tmp_path):
     annotations, _ = tiny_data.coco(tmp_path / "coco", photos=1)
-    for name, options in {"larger": {"box_px": 96}, "wider": {"box_px": 64, "context": 1.25}}.items():
+    others = {"wider": {"box_px": 64, "context": 1.25}, "tight": {"box_px": 96, "context": 1}}  # tight: 96 stored, too
+    for name, options in others.items():
         samples = coco.read(annotations, tmp_path / "coco" / "train2017")
         records.write_records(samples, tmp_path / name, "tiny", "train", progress=False, **options)
         with pytest.raises(DataError) as caught:
