@@ -148,7 +148,7 @@ def minidome_6min(folder: Path) -> dict[str, Path]:
     return {"minidome-6min": _train(folder, "minidome-6min", [train], val, minutes=6)}
 
 
-def off_by_one(images, targets):
+def off_by_one(images: object, targets: dict) -> tuple[object, dict]:
     """The mistake of the collapse: each person gets the labels of the next, as when one photo was skipped and its label not."""
     from keras import ops
 
