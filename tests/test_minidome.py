@@ -539,3 +539,13 @@ def test_coco_categories_are_cocos():
     assert annotate.CATEGORIES[0]["keypoints"] == list(COCO17.joints)
     assert min(min(pair) for pair in annotate.CATEGORIES[0]["skeleton"]) == 1
     assert max(max(pair) for pair in annotate.CATEGORIES[0]["skeleton"]) == 17
+
+
+def test_a_script_without_the_guard_is_told_so_and_does_not_hang(tmp_path):
+    """A worker of such a script runs the script again, and would wait for ever on the lock that its parent holds."""
+    script = tmp_path / "unguarded.py"
+    script.write_text("from posekit import minidome\n\nminidome.dataset(progress=False)\n")
+    environment = {**os.environ, "POSEKIT_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, env=environment)
+    assert done.returncode != 0 and 'if __name__ == "__main__":' in done.stderr
+    assert not list((tmp_path / "cache").glob("minidome-*"))

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import multiprocessing
 import os
 import shutil
 import sys
@@ -70,11 +71,17 @@ def dataset(progress: bool = True) -> Dataset:
         Where it is.
 
     Raises:
-        DataError: when the folder cannot be written.
+        DataError: when the folder cannot be written, or in a script without the guard that worker processes need.
     """
     root = cache_root()
     home = root / f"minidome-{fingerprint()}"
     if not home.is_dir():
+        if getattr(
+            multiprocessing.current_process(), "_inheriting", False
+        ):  # a worker still starting, as CPython asks it
+            # It would wait for ever on the lock that its parent holds.
+            mend = 'put the script\'s own code below `if __name__ == "__main__":`'
+            raise DataError("minidome.dataset()", "called again by a worker process while the data set is made", mend)
         try:
             root.mkdir(parents=True, exist_ok=True)
             lock = root / f".{home.name}.lock"
