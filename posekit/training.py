@@ -272,6 +272,9 @@ def train(
     if out.exists():
         raise DataError(out, "exists already", "choose another --out, or remove it")
     manifests = {str(d): records.read_manifest(d) for d in [*train_records, val_records]}
+    pose, visibility = mean_targets(
+        train_records
+    )  # also verifies every record: a damaged one is named before hours are spent
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -322,7 +325,6 @@ def train(
 
         final = _build(recipe)
         final.set_weights(model.get_weights())
-        pose, visibility = mean_targets(train_records)
         record = {
             "command": " ".join(["python -m posekit", *sys.argv[1:]])
             if "posekit" in sys.argv[0]

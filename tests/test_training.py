@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import math
+import shutil
 
 import keras
 import numpy as np
@@ -179,6 +180,18 @@ def test_bad_input_is_one_line_and_leaves_nothing(record_folder, tmp_path, capsy
         code = left.code
     assert code == 2 and words in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_record_is_named_before_training(record_folder, tmp_path, capsys):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(record_folder, damaged)
+    shard = records.shard_paths(damaged)[0]
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    assert cli.main(arguments(record_folder, tmp_path / "run", **{"--records": damaged})) == 2
+    assert shard.name in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["damaged"]
 
 
 def test_an_existing_run_is_not_overwritten(run, record_folder, capsys):
