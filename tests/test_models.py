@@ -178,6 +178,65 @@ def test_flattening_keeps_where_averaging_forgets():
     np.testing.assert_allclose(here, there, atol=1e-6)
 
 
+# ---- the voting head ----------------------------------------------------------------------------------------------------
+
+
+def voting(side: int = 3, channels: int = 6, joints: int = 17) -> keras.Model:
+    features = keras.Input((side, side, channels))
+    model = keras.Model(features, models.votes_head(features, joints))
+    shake(model)
+    return model
+
+
+def test_votes_are_the_formula():
+    """Each cell: a softmax weight and an offset from its centre for each joint; the joint is the weighted mean."""
+    model, x = voting(), np.random.default_rng(5).normal(size=(2, 3, 3, 6)).astype(np.float32)
+    kernel, bias = (w.numpy().astype(np.float64) for w in model.get_layer("head_votes").weights)
+    answers = (x @ kernel[0, 0] + bias).reshape(2, 3, 3, 17, 3)
+    wanted = np.zeros((2, 17, 2))
+    for n in range(2):
+        for k in range(17):
+            weight = np.exp(answers[n, :, :, k, 0])
+            weight /= weight.sum()
+            for row in range(3):
+                for column in range(3):
+                    centre = np.array([(column + 0.5) / 3 - 0.5, (row + 0.5) / 3 - 0.5])
+                    vote = centre + models.VOTE_REACH * answers[n, row, column, k, 1:]
+                    wanted[n, k] += weight[row, column] * vote
+    np.testing.assert_allclose(model.predict_on_batch(x)["keypoints"], wanted, atol=1e-5)
+
+
+def test_votes_know_where():
+    """One cell convinced of a joint with no offset puts it into its own middle, x before y."""
+    model = voting(side=4, channels=1, joints=1)
+    model.get_layer("head_votes").set_weights([np.array([50.0, 0, 0]).reshape(1, 1, 1, 3), np.zeros(3)])
+    features = np.zeros((1, 4, 4, 1), np.float32)
+    features[0, 0, 3] = 1  # upper right
+    np.testing.assert_allclose(model.predict_on_batch(features)["keypoints"][0, 0], [0.375, -0.375], atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [64, 96])
+def test_voting_model_has_the_same_outputs(size, tmp_path):
+    keras.utils.set_random_seed(0)
+    model = models.build(head="votes", width=4, input_size=size)
+    out = model.predict_on_batch(pictures(size=size))
+    assert {k: v.shape for k, v in out.items()} == {"keypoints": (3, 17, 2), "visibility": (3, 17)}
+    assert np.all((out["visibility"] > 0) & (out["visibility"] < 1)) and np.all(np.isfinite(out["keypoints"]))
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras", compile=False).predict_on_batch(pictures(size=size))
+    np.testing.assert_array_equal(again["keypoints"], out["keypoints"])
+
+
+def test_voting_head_is_small():
+    """A 1x1 convolution to three numbers a joint, and one dense layer for the visibility."""
+    assert voting(channels=6).count_params() == (6 + 1) * 3 * 17 + (6 + 1) * 17
+
+
+def test_unknown_head_names_the_known():
+    with pytest.raises(DataError, match="votes"):
+        models.build(head="hydra")
+
+
 # ---- the residual unit --------------------------------------------------------------------------------------------------
 
 
