@@ -459,8 +459,13 @@ def test_an_error_on_the_way_leaves_nothing(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interruption_leaves_nothing(tmp_path, how, code):
     command = [sys.executable, SCRIPT, tmp_path / "seq", "--frames", "5000", "--size", "96x64"]
+
+    def as_at_a_terminal():
+        """A shell's background jobs ignore Ctrl-C, and their children inherit that."""
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
     with subprocess.Popen(
-        list(map(str, command)), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        list(map(str, command)), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=as_at_a_terminal
     ) as process:
         deadline = time.monotonic() + 60
         while not list(tmp_path.glob(".seq.partial-*/hdImgs/*/*.jpg")) and time.monotonic() < deadline:
