@@ -215,7 +215,7 @@ def test_votes_know_where():
     np.testing.assert_allclose(model.predict_on_batch(features)["keypoints"][0, 0], [0.375, -0.375], atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [64, 96])
+@pytest.mark.parametrize("size", [96, 128])
 def test_voting_model_has_the_same_outputs(size, tmp_path):
     keras.utils.set_random_seed(0)
     model = models.build(head="votes", width=4, input_size=size)
