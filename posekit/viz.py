@@ -63,7 +63,7 @@ def _few_colours(picture, colours: int):
     from scipy.spatial import cKDTree
 
     kept = [ImageColor.getrgb(c) for c in (*PALETTE, MIDDLE, "#FFFFFF")]
-    common = picture.quantize(colours - len(kept), method=Image.Quantize.MEDIANCUT).getpalette("RGB")
+    common = picture.quantize(colours - len(kept), method=Image.Quantize.FASTOCTREE).getpalette("RGB")
     palette = np.concatenate([kept, np.reshape(common, (-1, 3))])[:colours].astype(np.int32)
     rgb = np.asarray(picture, np.int32)
     seen, where = np.unique(rgb @ (65536, 256, 1), return_inverse=True)
