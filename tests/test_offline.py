@@ -6,6 +6,7 @@ import http.server
 import os
 import shutil
 import threading
+import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -118,6 +119,13 @@ def test_no_page_asks_anything_of_the_network(browser, html, served, way):
             wrong = [w for w in page.wrong if not (way == "file" and "CORS" in w)]
             assert wrong == [], f"{name}: {wrong}"
         assert any("tex-mml-svg.js" in url for url in page.asked)
+
+
+def test_a_browser_finds_an_icon_at_the_root(served):
+    """The page that leads to the intro names no icon, and browsers then ask for this one: a 404 that came and went with the race."""
+    with urllib.request.urlopen(f"{served}/favicon.ico") as answer:
+        assert answer.status == 200
+        assert answer.read(4) == b"\x00\x00\x01\x00"
 
 
 def test_the_listener_hears_a_request(browser, tmp_path):
