@@ -1,0 +1,57 @@
+"""How good is a pose? Every score of the book, in plain numpy, one module a question (chapters 07 and 08).
+
+`joints` (PCP, PDJ, PCK, pixels, the collapse detector), `oks` (COCO's similarity, and which kind of error a joint is), `visibility`
+(is a probability worth its name?), `bootstrap` (how sure is a figure?), `coco` (AP and AR, through pycocotools).
+
+Every function takes predictions and truth of N people as arrays and changes neither. Where nothing can be scored the
+result is NaN, never 0 and never a warning.
+"""
+
+from posekit.metrics.bootstrap import interval, paired_interval
+from posekit.metrics.coco import coco_scores
+from posekit.metrics.joints import (
+    LIMBS,
+    collapse_ratio,
+    found_joints,
+    found_limbs,
+    mean_pixel_error,
+    pck,
+    pckh,
+    pcp,
+    pdj,
+    torso_length,
+)
+from posekit.metrics.oks import ERRORS, error_types, keypoint_similarity, oks, oks_matrix
+from posekit.metrics.visibility import (
+    auroc,
+    average_precision,
+    expected_calibration_error,
+    reliability,
+    visibility_accuracy,
+)
+
+__all__ = [
+    "ERRORS",
+    "LIMBS",
+    "auroc",
+    "average_precision",
+    "coco_scores",
+    "collapse_ratio",
+    "error_types",
+    "expected_calibration_error",
+    "found_joints",
+    "found_limbs",
+    "interval",
+    "keypoint_similarity",
+    "mean_pixel_error",
+    "oks",
+    "oks_matrix",
+    "paired_interval",
+    "pck",
+    "pckh",
+    "pcp",
+    "pdj",
+    "reliability",
+    "torso_length",
+    "visibility_accuracy",
+]
