@@ -60,9 +60,18 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int)
     p.add_argument("--out", required=True, type=Path, metavar="RUN", help="folder to write")
 
-    p = sub.add_parser("evaluate", help="score a model on records")
-    p.add_argument("--model", required=True, metavar="RUN|NAME")
-    p.add_argument("--records", required=True, type=Path, metavar="DIR")
+    p = sub.add_parser(
+        "evaluate",
+        help="score a model on records, or a model or results file on COCO annotations",
+        description="Three ways: --model and --records; --coco and --results (of any model, in COCO's results format); "
+        "--coco, --images and --model, which takes the annotated boxes and writes --results if it is given.",
+    )
+    p.add_argument("--model", metavar="RUN|NAME")
+    truth = p.add_mutually_exclusive_group(required=True)
+    truth.add_argument("--records", type=Path, metavar="DIR", help="PCP, PCK, visibility")
+    truth.add_argument("--coco", type=Path, metavar="ANNOTATIONS", help="AP and AR, COCO's ten numbers")
+    p.add_argument("--results", type=Path, metavar="FILE", help="with --coco: to score, or with --model to write")
+    p.add_argument("--images", type=Path, metavar="DIR", help="with --coco and --model: the photos")
     p.add_argument("--flip", action=argparse.BooleanOptionalAction, default=True, help="average with the mirrored crop")
     p.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -162,13 +171,44 @@ def train(args) -> int:
 
 
 def evaluate(args) -> int:
-    """Score a model and print a table or JSON."""
+    """Score a model or a results file and print a table or JSON."""
+    if args.coco:
+        return _evaluate_coco(args)
+    for name in ("images", "results"):
+        if getattr(args, name):
+            raise DataError(f"--{name}", "goes with --coco", "leave it out, or give --coco ANNOTATIONS")
+    if not args.model:
+        raise DataError("--records", "needs a model", "add --model RUN|NAME")
     from posekit import predict, records
 
     records.read_manifest(args.records)
     _quiet_backend()
     scores = predict.evaluate(predict.load(args.model), args.records, flip=args.flip)
     print(json.dumps(_finite(scores))) if args.json else _print_scores(scores)
+    return 0
+
+
+def _evaluate_coco(args) -> int:
+    from posekit import metrics
+
+    if args.model and not args.images:
+        raise DataError("--model", "needs the photos", "add --images DIR")
+    if not args.model and (args.images or not args.results):
+        raise DataError("--coco", "needs --results FILE, or --images DIR and --model RUN|NAME", "see --help")
+    results = args.results
+    if args.model:
+        from posekit import evaluation, predict
+
+        metrics.coco.checked_annotations(args.coco)
+        _quiet_backend()
+        results = evaluation.coco_results(predict.load(args.model), args.coco, args.images, flip=args.flip)
+        if args.results:
+            _write_files(args.results.parent, {args.results: json.dumps(results).encode()})
+    scores = metrics.coco_scores(args.coco, results)
+    if args.json:
+        print(json.dumps(_finite(scores)))
+    else:
+        print("\n".join(f"{name:5s}{value:8.3f}" for name, value in scores.items()))
     return 0
 
 
@@ -231,7 +271,7 @@ def predict(args) -> int:
             drawn = viz.draw_on_image(image, pose.keypoints, pose.visibility > 0.5)
             pictures[args.draw / f"{path.stem}.pose.jpg"] = encode_jpeg(drawn)
     if args.draw:
-        _write_pictures(args.draw, pictures)
+        _write_files(args.draw, pictures)
     if args.json:
         print(json.dumps(results))
     else:
@@ -244,11 +284,11 @@ def predict(args) -> int:
     return 0
 
 
-def _write_pictures(folder: Path, pictures: dict[Path, bytes]) -> None:
+def _write_files(folder: Path, files: dict[Path, bytes]) -> None:
     """All of them, each put in place whole."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for target, data in pictures.items():
+        for target, data in files.items():
             aside = target.with_name(f".{target.name}.partial")
             try:
                 aside.write_bytes(data)
@@ -256,7 +296,7 @@ def _write_pictures(folder: Path, pictures: dict[Path, bytes]) -> None:
             finally:
                 aside.unlink(missing_ok=True)
     except OSError as error:
-        raise DataError(folder, f"cannot write there: {error.strerror}", "choose another --draw") from None
+        raise DataError(folder, f"cannot write there: {error.strerror}", "choose another folder") from None
 
 
 def experiment(args) -> int:

@@ -1,0 +1,116 @@
+"""posekit.evaluation and `evaluate --coco`: detections land in photo pixels, the ten numbers come out, what is missing is said (chapter 07)."""
+
+import json
+
+import numpy as np
+import pytest
+
+from posekit import cli, evaluation, geometry, images, metrics, minidome, predict
+from posekit.errors import DataError
+from posekit.metrics.coco import NAMES
+from posekit.skeleton import COCO17
+from posekit.sources import coco
+
+K = len(COCO17)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return predict.load("minidome")
+
+
+@pytest.fixture(scope="module")
+def dome(tmp_path_factory):
+    """A small MiniDome sequence: (annotation file, photo folder)."""
+    folder = tmp_path_factory.mktemp("dome") / "dome"
+    minidome.make_sequence(folder, frames=6, seed=3, progress=False)
+    return coco.find_minidome(folder)
+
+
+def test_detections_are_those_of_the_predictor_in_photo_pixels(model, dome):
+    results = evaluation.coco_results(model, *dome, batch_size=3)
+    truth = json.loads(dome[0].read_text(encoding="utf-8"))
+    names = {i["id"]: i["file_name"] for i in truth["images"]}
+    people = [a for a in truth["annotations"] if not a.get("iscrowd")]
+    assert [r["image_id"] for r in results] == [a["image_id"] for a in people]
+    for result, person in list(zip(results, people, strict=True))[:5]:
+        photo = images.read_image(dome[1] / names[person["image_id"]])
+        pose = model.predict(photo, np.array(person["bbox"]), flip=True)
+        joints = np.array(result["keypoints"]).reshape(K, 3)
+        np.testing.assert_allclose(joints[:, :2], pose.keypoints, atol=0.05)
+        assert result["score"] == pytest.approx(float(pose.score.mean()), abs=1e-3)
+
+
+def test_a_trained_model_scores_far_above_its_mean_pose(model, dome):
+    """On MiniDome's exact areas: the whole way from photos to AP. The mean pose knows the box, and little else."""
+    scores = metrics.coco_scores(dome[0], evaluation.coco_results(model, *dome))
+    people = list(coco.read(*dome, dataset="minidome"))
+    crop = geometry.decode_keypoints(np.asarray(model.record["mean_pose"]), (224, 224))
+    guesses = []
+    for person, entry in zip(people, evaluation.coco_results(model, *dome), strict=False):
+        affine = geometry.crop_affine(geometry.bbox_center(person.bbox), geometry.square_side(person.bbox), 224)
+        mean = geometry.apply_affine(geometry.invert(affine), crop)
+        guesses.append({**entry, "keypoints": np.column_stack([mean, np.ones(K)]).ravel().tolist()})
+    blind = metrics.coco_scores(dome[0], guesses)
+    assert scores["AP50"] > blind["AP50"] + 0.1
+    assert scores["AR"] > blind["AR"]
+
+
+def test_the_command_writes_results_and_scores_them_alike(dome, tmp_path, capsys):
+    out = tmp_path / "new" / "results.json"
+    model_way = ["--images", str(dome[1]), "--model", "minidome", "--results", str(out)]
+    assert cli.main(["evaluate", "--coco", str(dome[0]), *model_way, "--json"]) == 0
+    scored = json.loads(capsys.readouterr().out)
+    assert cli.main(["evaluate", "--coco", str(dome[0]), "--results", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == scored
+    assert list(scored) == list(NAMES)
+    assert cli.main(["evaluate", "--coco", str(dome[0]), "--results", str(out)]) == 0
+    lines = capsys.readouterr().out.split("\n")
+    assert [line.split()[0] for line in lines if line] == list(NAMES)
+
+
+def test_without_people_the_numbers_are_null_not_minus_one(dome, tmp_path, capsys):
+    truth = json.loads(dome[0].read_text(encoding="utf-8")) | {"annotations": []}
+    (tmp_path / "truth.json").write_text(json.dumps(truth), encoding="utf-8")
+    (tmp_path / "results.json").write_text("[]", encoding="utf-8")
+    way = ["--coco", str(tmp_path / "truth.json"), "--results", str(tmp_path / "results.json"), "--json"]
+    assert cli.main(["evaluate", *way]) == 0
+    assert json.loads(capsys.readouterr().out) == dict.fromkeys(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--coco", "TRUTH"], "needs --results FILE"),
+        (["--coco", "TRUTH", "--images", "DIR"], "needs --results FILE"),
+        (["--coco", "TRUTH", "--model", "minidome"], "add --images DIR"),
+        (["--coco", "TRUTH", "--results", "none.json"], "none.json: cannot be read"),
+        (["--coco", "none.json", "--results", "TRUTH"], "none.json: cannot be read"),
+        (["--coco", "TRUTH", "--results", "TRUTH"], "is not a list"),
+        (["--coco", "TRUTH", "--images", "DIR", "--model", "nobody"], "no such model"),
+        (["--coco", "TRUTH", "--images", "EMPTY", "--model", "minidome"], "cannot read the picture"),
+        (["--records", "DIR", "--model", "minidome", "--results", "x"], "--results: goes with --coco"),
+        (["--records", "DIR"], "add --model"),
+    ],
+)
+def test_what_is_missing_is_one_line(dome, tmp_path, capsys, arguments, said):
+    (tmp_path / "empty").mkdir()
+    names = {"TRUTH": str(dome[0]), "DIR": str(dome[1]), "EMPTY": str(tmp_path / "empty")}
+    assert cli.main(["evaluate", *(names.get(a, a) for a in arguments)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and said in error
+
+
+def test_records_and_coco_exclude_each_other(dome, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["evaluate", "--coco", str(dome[0]), "--records", str(dome[1])])
+    assert stop.value.code == 2
+    assert "not allowed with" in capsys.readouterr().err
+
+
+def test_an_image_without_a_name_is_named(model, dome, tmp_path):
+    truth = json.loads(dome[0].read_text(encoding="utf-8"))
+    del truth["images"][0]["file_name"]
+    (tmp_path / "truth.json").write_text(json.dumps(truth), encoding="utf-8")
+    with pytest.raises(DataError, match=r"image \d+ has no file_name"):
+        evaluation.coco_results(model, tmp_path / "truth.json", dome[1])
