@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--records", nargs="+", required=True, type=Path, metavar="DIR", help="record folders to train on")
     p.add_argument("--val", required=True, type=Path, metavar="DIR", help="record folder to score on")
     p.add_argument("--backbone", required=True)
-    p.add_argument("--head", choices=("regression", "votes"), help="DeepPose's own, or votes (default)")
+    p.add_argument("--head", help="regression (DeepPose), deeppose2014, deeppose2014_dropout, or votes (default)")
     p.add_argument("--width", type=_positive(int), help="channels of the first stage")
     p.add_argument("--input-size", type=_positive(int), default=224)
     length = p.add_mutually_exclusive_group(required=True)

@@ -91,7 +91,7 @@ def test_parameter_count(width, input_size, pool, side):
 def test_default_has_the_published_size_of_a_resnet18():
     """At width 64 the backbone is ResNet-18 v2: 11.18 M parameters without the classifier."""
     image = keras.Input((224, 224, 3))
-    backbone = keras.Model(image, resnet.resnet18v2(image, 64))
+    backbone = keras.Model(image, resnet.resnet(image, 18, 64))
     assert backbone.output_shape == (None, 7, 7, 512)
     by_hand = expected_parameters(64, 7) - ((7 * 7 * 512 + 4) * 512 + 513 * 34 + 513 * 17)
     assert backbone.count_params() == by_hand
@@ -101,7 +101,7 @@ def test_default_has_the_published_size_of_a_resnet18():
 def test_width_scales_every_stage():
     image = keras.Input((64, 64, 3))
     for width in (4, 6, 16):
-        model = keras.Model(image, resnet.resnet18v2(image, width))
+        model = keras.Model(image, resnet.resnet(image, 18, width))
         filters = [model.get_layer(f"stage{s}_unit2_out").output.shape[-1] for s in (1, 2, 3, 4)]
         assert filters == [width, 2 * width, 4 * width, 8 * width]
         assert model.output_shape == (None, 2, 2, 8 * width)
@@ -329,7 +329,7 @@ def test_keras_same_pads_otherwise_on_even_sizes(kernel):
 def test_stem_pool_pads_symmetrically():
     """A bright pixel in the first column reaches the first cell of the pool only: "same" would shift the grid."""
     image = keras.Input((64, 64, 3))
-    backbone = keras.Model(image, resnet.resnet18v2(image, 4))
+    backbone = keras.Model(image, resnet.resnet(image, 18, 4))
     pool = keras.Model(backbone.get_layer("stem_pool_pad").input, backbone.get_layer("stem_pool").output)
     x = np.zeros((1, 32, 32, 4), np.float32)
     x[0, 2, 0] = 1

@@ -1,18 +1,37 @@
 """DeepPose = backbone + head: a picture goes in, 17 joints and their visibility come out (chapters 04 to 06)."""
 
+from functools import partial
+
 import keras
 import numpy as np
 from keras import layers, ops
 
 from posekit.errors import DataError
-from posekit.models import resnet
+from posekit.models import deeppose_cnn, densenet, resnet
+from posekit.models.inspect import activation_bytes, activations, multiply_adds
+from posekit.models.pretrained import imagenet
 
-BACKBONES = {"resnet18v2": resnet.resnet18v2}
+
+def _densenet(image, width: int, *, depth: int):
+    """Width 64 is the paper's growth rate of 32 with its 64 channels after the stem."""
+    return densenet.densenet(image, densenet.LAYERS[depth], max(1, width // 2))
+
+
+BACKBONES = {
+    **{f"resnet{depth}": partial(resnet.resnet, depth=depth, version=1) for depth in resnet.UNITS},
+    **{f"resnet{depth}v2": partial(resnet.resnet, depth=depth, version=2) for depth in resnet.UNITS},
+    **{f"plain{depth}": partial(resnet.resnet_v1, units=resnet.UNITS[depth], shortcut=False) for depth in (18, 34)},
+    **{f"densenet{depth}": partial(_densenet, depth=depth) for depth in densenet.LAYERS},
+    "deeppose_cnn": deeppose_cnn.deeppose_cnn,
+    "deeppose_cnn_lrn": partial(deeppose_cnn.deeppose_cnn, batch_norm=False),
+}
+"""Name -> function of (image tensor, width=...) that gives the features, (B, S / 32, S / 32, C)."""
+
 DEFAULT_WIDTH = 32
 
 
-def deeppose_head(features, num_joints: int = 17, *, hidden: int = 512) -> dict:
-    """The regression head: all positions of the feature map, one hidden layer with batch norm, two outputs.
+def deeppose_head(features, num_joints: int = 17, *, hidden: tuple[int, ...] = (512,), batch_norm: bool = True) -> dict:
+    """The regression head: all positions of the feature map, hidden layers with batch norm, two outputs.
 
     The feature map is flattened, not averaged, as in DeepPose (2014): averaging would throw away *where* a feature was
     seen, which is what is asked for. The output layers start small (Gaussian, 0.01, as in AlexNet), so that training
@@ -21,7 +40,8 @@ def deeppose_head(features, num_joints: int = 17, *, hidden: int = 512) -> dict:
     Args:
         features: (B, h, w, C).
         num_joints: K.
-        hidden: units of the hidden layer.
+        hidden: units of the hidden layers; (4096, 4096) in DeepPose.
+        batch_norm: True: batch norm in the hidden layers; False: dropout of one half, as in AlexNet.
 
     Returns:
         `keypoints` (B, K, 2), normalised crop coordinates, unbounded (-0.5 ... 0.5 is the crop), float32;
@@ -29,8 +49,13 @@ def deeppose_head(features, num_joints: int = 17, *, hidden: int = 512) -> dict:
     """
     small = keras.initializers.RandomNormal(stddev=0.01)
     x = layers.Flatten(name="head_flatten")(features)
-    x = layers.Dense(hidden, use_bias=False, kernel_initializer="he_normal", name="head_hidden")(x)
-    x = resnet.norm_relu(x, name="head_hidden")
+    for i, units in enumerate(hidden):
+        name = "head_hidden" if len(hidden) == 1 else f"head_hidden{i + 1}"
+        x = layers.Dense(units, use_bias=not batch_norm, kernel_initializer="he_normal", name=name)(x)
+        if batch_norm:
+            x = resnet.norm_relu(x, name=name)
+        else:
+            x = layers.Dropout(0.5, name=f"{name}_dropout")(layers.Activation("relu", name=f"{name}_relu")(x))
     keypoints = layers.Dense(num_joints * 2, kernel_initializer=small, dtype="float32", name="head_keypoints")(x)
     visibility = layers.Dense(
         num_joints, activation="sigmoid", kernel_initializer=small, dtype="float32", name="visibility"
@@ -75,7 +100,13 @@ def votes_head(features, num_joints: int = 17) -> dict:
     }
 
 
-HEADS = {"regression": deeppose_head, "votes": votes_head}
+HEADS = {
+    "regression": deeppose_head,
+    "deeppose2014": partial(deeppose_head, hidden=(4096, 4096)),
+    "deeppose2014_dropout": partial(deeppose_head, hidden=(4096, 4096), batch_norm=False),
+    "votes": votes_head,
+}
+"""Name -> function of (features, num_joints) that gives the outputs."""
 VOTE_REACH = 0.3
 """How far a vote of size 1 reaches, in shares of the crop: keeps the outputs of the convolution near 1."""
 
@@ -93,11 +124,13 @@ def build(
 
     Args:
         backbone: a name in `BACKBONES`.
-        head: `"regression"`, DeepPose's own, or `"votes"`.
+        head: a name in `HEADS`: `"regression"`, DeepPose's with one hidden layer, `"deeppose2014"` with its two of 4096, or
+            `"votes"`.
         width: channels of the backbone's first stage.
         input_size: side of the input picture in pixels.
         num_joints: K.
-        pool: the picture is first averaged over pool x pool pixels: at 2 the backbone sees 112x112 and costs a quarter.
+        pool: the picture is first averaged over pool x pool pixels: at 2 the backbone sees 112x112 and costs a quarter; at 1 it
+            sees all, as in the papers.
 
     Returns:
         A model from `image` (B, S, S, 3) float32 RGB in 0 ... 255 to
@@ -113,5 +146,19 @@ def build(
     x = layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(image)
     if pool > 1:
         x = layers.AveragePooling2D(pool, name="pool")(x)
-    features = BACKBONES[backbone](x, width)
+    features = BACKBONES[backbone](x, width=width)
     return keras.Model(image, HEADS[head](features, num_joints), name=f"deeppose_{backbone}_w{width}")
+
+
+__all__ = [
+    "BACKBONES",
+    "DEFAULT_WIDTH",
+    "HEADS",
+    "activation_bytes",
+    "activations",
+    "build",
+    "deeppose_head",
+    "imagenet",
+    "multiply_adds",
+    "votes_head",
+]

@@ -1,0 +1,68 @@
+"""Looking into a network: its activations by name, its multiply-adds, the memory that training it needs (chapters 04 and 05)."""
+
+import fnmatch
+import math
+
+import keras
+
+from posekit.errors import DataError
+
+
+def activations(model: keras.Model, pattern: str) -> keras.Model:
+    """A model that returns what goes on inside another: every layer's output whose name fits.
+
+    Args:
+        model: any functional model; every layer of this package has a name that says where it is.
+        pattern: of names, with `*` and `?`: `"stage*_unit*_out"`.
+
+    Returns:
+        A model of the same input; its output is a dict name -> activation, in the order in which they are computed. It shares the
+        weights.
+
+    Raises:
+        DataError: when no layer's name fits; names some that there are.
+
+    Example:
+        >>> models.activations(model, "stage?_unit1_out")(image)["stage2_unit1_out"].shape
+    """
+    fitting = [layer for layer in model.layers if fnmatch.fnmatch(layer.name, pattern)]
+    if not fitting:
+        some = ", ".join(layer.name for layer in model.layers[:: max(1, len(model.layers) // 8)])
+        raise DataError(
+            f"pattern {pattern!r}", f"no layer of {model.name} has such a name", f"some that it has: {some}"
+        )
+    return keras.Model(model.input, {layer.name: layer.output for layer in fitting}, name=f"{model.name}_activations")
+
+
+def multiply_adds(model: keras.Model) -> dict[str, int]:
+    """Multiply-adds of each convolution and dense layer for one picture; what the papers call FLOPs.
+
+    Args:
+        model: a functional model with a fixed input size.
+
+    Returns:
+        Layer name -> count, in the order in which they are computed. Norms, activations and poolings are not counted, as in the papers.
+    """
+    counts = {}
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            counts[layer.name] = math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:3])
+        elif isinstance(layer, keras.layers.Dense):
+            counts[layer.name] = math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])
+    return counts
+
+
+def activation_bytes(model: keras.Model, bytes_a_number: int = 4) -> int:
+    """Memory of all layers' outputs for one picture: what training keeps for the backward pass when nothing is recomputed.
+
+    Args:
+        model: a functional model with a fixed input size.
+        bytes_a_number: 4 for float32, 2 for bfloat16.
+
+    Returns:
+        Bytes. An upper bound: a framework may fuse a ReLU into its norm, and does not keep what no gradient needs.
+    """
+    views = (keras.layers.InputLayer, keras.layers.Flatten, keras.layers.Reshape)
+    outputs = (layer.output for layer in model.layers if not isinstance(layer, views))
+    sizes = (math.prod(x.shape[1:]) for out in outputs for x in (out if isinstance(out, list | tuple) else [out]))
+    return bytes_a_number * sum(sizes)
