@@ -171,10 +171,10 @@ class _Part:
         return self.file.stat().st_size if self.file.exists() else 0
 
     def state(self) -> dict:
-        """url, etag, last_modified and bytes of the whole; {} if nothing can be resumed."""
+        """url, etag, last_modified and bytes of the whole; {} if they are not known."""
         try:
             state = json.loads(self.about.read_bytes())
-            return state if self.size() and isinstance(state["url"], str) else {}
+            return state if isinstance(state["url"], str) else {}
         except (OSError, ValueError, KeyError, TypeError):
             return {}
 
@@ -187,7 +187,7 @@ class _Part:
     def resumable(self, url: str) -> bool:
         """Whether the next bytes may be asked of this URL: a file that changed in between must be noticed."""
         known = self.want["sha256"] or self.want["md5"]
-        return self.state().get("url") == url and bool(self.validator() or known)
+        return self.size() > 0 and self.state().get("url") == url and bool(self.validator() or known)
 
     def discard(self) -> None:
         self.file.unlink(missing_ok=True)
@@ -222,20 +222,23 @@ def _from_any(urls: deque, part: _Part, check: Callable | None, patience: Patien
             ready[url] = time.monotonic() + pause
             if not part.resumable(url):
                 urls.rotate(-1)
-    raise _sum_up(part, reasons)
+    raise _given_up(part, reasons)
 
 
-def _sum_up(part: _Part, reasons: dict[str, _Failed]) -> DataError:
-    """The error that says of each server why it was given up."""
-    told = "; ".join(f"{url} {failure}" for url, failure in reasons.items()) or "no URL was given"
+def _given_up(part: _Part, reasons: dict[str, _Failed]) -> DataError:
+    """The error that says of each server why it was given up. A part that could not be resumed goes."""
+    told = "could not be fetched: " + ("; ".join(f"{url} {failure}" for url, failure in reasons.items()) or "no URL")
+    kept = part.resumable(part.state().get("url"))
+    if not kept:
+        part.discard()
     if reasons and all(failure.missing for failure in reasons.values()):
-        return Missing(part.path, f"could not be fetched: {told}", "check the name")
-    mend = "try again later, or name another server"
-    if part.state():
-        mend = f"{part.size():,} bytes are kept: run it again to go on"
-    elif part.recorded and any(failure.wrong for failure in reasons.values()):
+        return Missing(part.path, told, "check the name")
+    if kept:
+        return DataError(part.path, told, f"{part.size():,} bytes are kept: run it again to go on")
+    if part.recorded and any(failure.wrong for failure in reasons.values()):
         mend = "it is not what came the first time; if it was meant to change, remove its entry from downloads.json"
-    return DataError(part.path, f"could not be fetched: {told}", mend)
+        return DataError(part.path, told, mend)
+    return DataError(part.path, told, "try again later, or name another server")
 
 
 _threads = threading.local()

@@ -1,5 +1,6 @@
 """Unpacking archives that others made: nothing leaves the folder, nothing fills the disk, nothing is half there."""
 
+import contextlib
 import gzip
 import lzma
 import shutil
@@ -85,6 +86,18 @@ def extract(archive: Path, out: Path, keep: Callable[[str], bool] = lambda name:
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return files
+
+
+@contextlib.contextmanager
+def unpacked(archive: Path, keep: Callable[[str], bool] = lambda name: True, progress: bool = True) -> Iterator[Path]:
+    """The folder of an archive's files, beside the archive, for as long as the block lasts; see `extract`."""
+    aside = archive.with_name(f".{archive.name}.unpacked")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        extract(archive, aside, keep, progress)
+        yield aside
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _members(archive: Path, aside: Path) -> Iterator[tuple[str, int, IO[bytes]]]:

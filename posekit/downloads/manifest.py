@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import json
-import os
 import shutil
 import threading
 import time
@@ -96,7 +95,7 @@ def open_folder(folder: str | Path, every: float = 0.0) -> Iterator[Manifest]:
 def write_whole(path: Path, data: bytes) -> None:
     """Write a small file so that it is never seen half written."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    aside = path.with_name(f".{path.name}.part")
     try:
         with full_disk(path, len(data)):
             aside.write_bytes(data)

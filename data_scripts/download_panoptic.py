@@ -1,0 +1,360 @@
+"""Download CMU Panoptic sequences: calibration, 3D poses, and frames of some HD cameras, in the layout that posekit reads.
+
+The data set is told in chapter 02; fetching, resuming and unpacking is done by `posekit.downloads`.
+"""
+
+import argparse
+import contextlib
+import difflib
+import os
+import re
+import shlex
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from posekit import downloads
+from posekit.downloads import Manifest, Missing, Patience, archives
+from posekit.errors import DataError
+from posekit.geometry import Camera
+from posekit.images import encode_jpeg
+from posekit.sources import panoptic
+
+SERVERS = ("http://domedb.perception.cs.cmu.edu", "http://vcl.snu.ac.kr/panoptic")
+"""CMU's own, and the mirror at Seoul National University that the toolbox has named since May 2024 (--snu-endpoint)."""
+
+POSES = ("hdPose3d_stage1_coco19", "hdPose3d_stage1")
+"""19 joints; for some older sequences the servers only have the 15 joints of the format before (toolbox issue 17)."""
+
+TERMS = """The CMU Panoptic Studio data set is free for non-commercial and research purposes only. Who uses it agrees to cite it:
+Joo et al., Panoptic Studio, ICCV 2015 or TPAMI 2017 (http://domedb.perception.cs.cmu.edu). It shows real people."""
+
+SOURCE = "github.com/CMU-Perceptual-Computing-Lab/panoptic-toolbox, scripts/getDB_panoptic_ver1_2.sh"
+SEQUENCES = {
+    "range of motion": "171204_pose1 171204_pose2 171204_pose3 171204_pose4 171204_pose5 171204_pose6 "
+    "171026_pose1 171026_pose2 171026_pose3",
+    "haggling": "170221_haggling_b1 170221_haggling_b2 170221_haggling_b3 "
+    "170221_haggling_m1 170221_haggling_m2 170221_haggling_m3 "
+    "170224_haggling_a1 170224_haggling_a2 170224_haggling_a3 "
+    "170224_haggling_b1 170224_haggling_b2 170224_haggling_b3 "
+    "170228_haggling_a1 170228_haggling_a2 170228_haggling_a3 "
+    "170228_haggling_b1 170228_haggling_b2 170228_haggling_b3 "
+    "170404_haggling_a1 170404_haggling_a2 170404_haggling_a3 "
+    "170404_haggling_b1 170404_haggling_b2 170404_haggling_b3 "
+    "170407_haggling_a1 170407_haggling_a2 170407_haggling_a3 "
+    "170407_haggling_b1 170407_haggling_b2 170407_haggling_b3",
+    "musical instruments": "171026_cello1 171026_cello2 171026_cello3 161029_flute1 "
+    "161029_piano1 161029_piano2 161029_piano3 161029_piano4 160906_band1 160906_band2 160906_band3",
+    "social games": "160422_ultimatum1 160226_ultimatum1 160224_ultimatum1 160224_ultimatum2 160422_mafia2 "
+    "160226_mafia1 160226_mafia2 160224_mafia1 160224_mafia2 160422_haggling1 160226_haggling1 160224_haggling1",
+    "dance": "170307_dance1 170307_dance2 170307_dance3 170307_dance4 170307_dance5 170307_dance6 "
+    "160317_moonbaby1 160317_moonbaby2 160317_moonbaby3",
+    "toddlers": "170915_toddler2 170915_toddler3 170915_toddler4 160906_ian5 160906_ian3 160906_ian2 160906_ian1 "
+    "160401_ian3 160401_ian2 160401_ian1",
+    "others": "170915_office1 170407_office2 160906_pizza1",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0, 2 for what could not be had, 130 when stopped."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if options.list:
+        _list()
+        return 0
+    if not options.sequences or options.out is None:
+        parser.error("give at least one sequence and --out DIR, or --list")
+    failed = []
+    try:
+        _accept_terms(options.accept_licence)
+        patience = downloads.patience(options)
+        for name in dict.fromkeys(options.sequences):
+            _say_if_unknown(name)
+            try:
+                _sequence(name, options, patience)
+            except DataError as error:
+                failed.append(name)
+                print(f"error: {error}", file=sys.stderr)
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped: what is there is kept, the same command goes on from here", file=sys.stderr)
+        return 130
+    if failed:
+        print(f"error: not complete: {', '.join(failed)}; the same command tries again", file=sys.stderr)
+    return 2 if failed else 0
+
+
+def _sequence(name: str, options: argparse.Namespace, patience: Patience) -> None:
+    """All of one sequence, and the command that goes on from there."""
+    folder = options.out / name
+    base = [f"{server.rstrip('/')}/webdata/dataset/{name}" for server in _servers(options)]
+    with downloads.open_folder(folder) as manifest:
+
+        def bring(remote: str, local: str, check: Callable[[Path], object] | None = None) -> Path:
+            urls = [f"{server}/{remote}" for server in base]
+            downloads.fetch(urls, folder / local, manifest, check=check, patience=patience)
+            return folder / local
+
+        calibration_name = f"calibration_{name}.json"
+        calibration = panoptic.read_calibration(bring(calibration_name, calibration_name, panoptic.read_calibration))
+        unknown = [camera for camera in options.cameras or () if camera not in calibration]
+        if unknown:
+            raise DataError("--cameras", f"{calibration_name} has no {', '.join(unknown)}", "names look like 00_03")
+        poses, frames = _poses(folder, manifest, bring)
+        wanted = [frame for frame in frames if frame in options.frames]
+        if not wanted:
+            span = f"{frames[0]} to {frames[-1]}"
+            raise DataError("--frames", f"{name} has no pose in this range: its poses are of frames {span}")
+        cameras = options.cameras or spread(calibration)
+        count = len(options.cameras) if options.cameras else options.hd_cameras
+        print(f"{name}: {len(wanted):,} of {len(frames):,} frames with poses, from each of {count} cameras")
+        got = {}
+        for camera in cameras:
+            if len(got) == count:
+                break
+            try:
+                got[camera] = _camera(camera, wanted, folder, manifest, bring, options.keep_videos)
+            except Missing as error:
+                print(f"{name}: camera {camera} is left out: {error}", file=sys.stderr)
+    if len(got) < count:
+        missing = f", all but {', '.join(c for c in cameras if c not in got)}" if options.cameras else ""
+        raise DataError(folder, f"no server has more videos than those of {len(got)} cameras{missing}")
+    print(f"{folder}: {sum(got.values()):,} photos of cameras {', '.join(got)}; {poses}")
+    command = ["python", "data_scripts/build_tfrecords.py", "panoptic", str(folder), f"records/{name}"]
+    print(f"next: {shlex.join(command)}")
+
+
+def _poses(folder: Path, manifest: Manifest, bring: Callable[..., Path]) -> tuple[str, list[int]]:
+    """(folder of the 3D poses, the frames that have any), fetched and unpacked where they are not there yet."""
+    for kind in POSES:
+        frames, unpacked = _frames_with_poses(folder / kind), manifest.get(folder / f"{kind}.tar").get("unpacked")
+        if frames and unpacked in (None, len(frames)):
+            return kind, frames
+    for kind in POSES:
+        try:
+            archive = bring(f"{kind}.tar", f"{kind}.tar")
+            break
+        except Missing:
+            if kind == POSES[-1]:
+                raise
+            print(f"{folder.name}: no server has {kind}.tar, trying the older {POSES[-1]}.tar", file=sys.stderr)
+    with archives.unpacked(archive, lambda name: bool(re.search(r"(^|/)body3DScene_\d+\.json$", name))) as aside:
+        holders = {path.parent for path in aside.rglob("body3DScene_*.json")}
+        if len(holders) != 1:
+            raise DataError(archive, f"body3DScene_*.json in {len(holders)} folders, expected one", "delete it")
+        shutil.rmtree(folder / kind, ignore_errors=True)
+        holders.pop().rename(folder / kind)
+    frames = _frames_with_poses(folder / kind)
+    manifest.add(archive, unpacked=len(frames))
+    archive.unlink()
+    return kind, frames
+
+
+def _frames_with_poses(folder: Path) -> list[int]:
+    return sorted(int(match[1]) for path in folder.glob("*.json") if (match := re.search(r"_(\d+)$", path.stem)))
+
+
+def spread(calibration: dict[str, Camera]) -> list[str]:
+    """The HD cameras, each the farthest from all before it, so that the first few see people from all around.
+
+    Args:
+        calibration: name -> camera.
+
+    Returns:
+        names "00_NN", from the first in the file on. (The toolbox takes them by number, and neighbours stand together.)
+    """
+    names = [name for name in calibration if name.startswith("00_")]
+    centres = np.array([-calibration[name].R.T @ calibration[name].t for name in names])
+    distances = np.linalg.norm(centres[:, None] - centres, axis=-1)
+    chosen = [0] if names else []
+    while len(chosen) < len(names):
+        nearest = distances[:, chosen].min(axis=1)
+        nearest[chosen] = -1
+        chosen.append(int(nearest.argmax()))
+    return [names[i] for i in chosen]
+
+
+def _camera(
+    camera: str, wanted: list[int], folder: Path, manifest: Manifest, bring: Callable[..., Path], keep: bool
+) -> int:
+    """The wanted frames of one camera as photos; returns how many. The video is fetched only where some are missing."""
+    local = f"hdVideos/hd_{camera}.mp4"
+
+    def photo(frame: int) -> Path:
+        return folder / "hdImgs" / camera / f"{camera}_{frame:08d}.jpg"
+
+    frames = manifest.get(folder / local).get("frames")
+    if frames is None or any(not photo(frame).exists() for frame in wanted if frame < frames):
+        video = bring(f"videos/hd_shared_crf20/hd_{camera}.mp4", local)
+        frames = extract_frames(video, wanted, photo)
+        manifest.add(video, frames=frames)
+        if not keep:
+            video.unlink()
+    photos = sum(photo(frame).exists() for frame in wanted)
+    expected = sum(frame < frames for frame in wanted)
+    if photos != expected or not expected:
+        problem = f"{photos} photos, expected {expected}; the video has {frames:,} frames"
+        raise DataError(folder / "hdImgs" / camera, problem, "ask for earlier --frames, or run it again")
+    if expected < len(wanted):
+        print(f"{folder.name}: camera {camera} ends at frame {frames:,}, {len(wanted) - expected} poses have no photo")
+    return photos
+
+
+def extract_frames(video: Path, wanted: list[int], photo: Callable[[int], Path]) -> int:
+    """Write frames of a video as JPEG. Frames are counted one by one (seeking in a video is not exact), 0 is the first.
+
+    Args:
+        video: the file.
+        wanted: frame numbers, ascending. Those that are there already, and those behind the video's end, are passed over.
+        photo: gives the path of a frame's photo.
+
+    Returns:
+        the number of frames that the video says it has.
+
+    Raises:
+        DataError: naming the video and the frame, when it cannot be decoded up to there, or the disk is full.
+    """
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "8")  # its own words come without the file's name
+    import cv2
+
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    capture = cv2.VideoCapture(str(video))
+    frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    if not capture.isOpened() or frames < 1:
+        raise DataError(video, "cannot be opened as a video: truncated, or none", "delete it and run it again")
+    missing = [frame for frame in wanted if frame < frames and not photo(frame).exists()]
+    position = 0
+    for frame in tqdm(missing, desc=f"frames of {video.name}", unit=" photos"):
+        ok = True
+        while position <= frame and ok:
+            ok = capture.grab()
+            position += ok
+        ok, picture = capture.retrieve() if ok else (False, None)
+        if not ok:
+            problem = f"cannot be decoded, though the video says it has {frames:,} frames"
+            mend = f"delete it and run it again; if that does not help, ask for --frames up to {position}"
+            raise DataError(f"{video}, frame {position}", problem, mend)
+        data = encode_jpeg(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
+        downloads.write_whole(photo(frame), data)
+    capture.release()
+    return frames
+
+
+def frame_range(text: str) -> range:
+    """`"A:B:STEP"` -> range(A, B, STEP): from A, before B, each may be left out; `"A"` is that one frame."""
+    parts = text.split(":")
+    if not (1 <= len(parts) <= 3 and all(re.fullmatch(r"-?\d*", part) and part != "-" for part in parts)) or text == "":
+        raise argparse.ArgumentTypeError(f"{text!r} is no range of frames; expected A:B:STEP, such as 0:3000:10")
+    numbers = [int(part) if part else None for part in parts]
+    if any(number is not None and number < 0 for number in numbers):
+        raise argparse.ArgumentTypeError(f"{text!r}: frames count from 0, a number below it has no meaning")
+    start = numbers[0] or 0
+    stop, step = ([*numbers[1:], None])[:2] if len(numbers) > 1 else (start + 1, None)
+    if step == 0:
+        raise argparse.ArgumentTypeError(f"{text!r}: the step must be at least 1")
+    chosen = range(start, sys.maxsize if stop is None else stop, step or 1)
+    if not chosen:
+        raise argparse.ArgumentTypeError(f"{text!r} holds no frame: {stop} is not after {start}")
+    return chosen
+
+
+def _servers(options: argparse.Namespace) -> list[str]:
+    """In the order in which they are asked."""
+    if options.base_url:
+        return [options.base_url, *options.mirror]
+    return [SERVERS[0], *options.mirror, *SERVERS[1:]]
+
+
+def _list() -> None:
+    for kind, names in SEQUENCES.items():
+        print(f"{kind} ({len(names.split())})")
+        for name in names.split():
+            print(f"  {name}")
+    print(f"{len(_known())} sequences, as in {SOURCE}")
+
+
+def _known() -> list[str]:
+    return " ".join(SEQUENCES.values()).split()
+
+
+def _say_if_unknown(name: str) -> None:
+    """There are a few more sequences than the list has; a typing error should not look like a dead server."""
+    if not re.fullmatch(r"\w+", name):
+        raise DataError(name, "is no name of a sequence", "they look like 171204_pose1; --list shows them")
+    if name not in _known():
+        close = difflib.get_close_matches(name, _known(), 1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        print(f"{name}: not among the {len(_known())} sequences of --list{hint}", file=sys.stderr)
+
+
+def _accept_terms(accepted: bool) -> None:
+    print(TERMS)
+    if accepted:
+        return
+    if not sys.stdin.isatty():
+        raise DataError("terms of use", "not accepted", "read them above, and if you agree add --accept-licence")
+    answer = ""
+    with contextlib.suppress(EOFError):
+        answer = input("Do you accept these terms? [y/N] ")
+    if answer.strip().lower() not in ("y", "yes"):
+        raise DataError("terms of use", "not accepted", "nothing was fetched")
+
+
+def _cameras(text: str) -> list[str]:
+    names = list(dict.fromkeys(text.split(",")))
+    if not all(re.fullmatch(r"00_\d\d", name) for name in names):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected HD cameras such as 00_00,00_03")
+    return names
+
+
+def _camera_count(text: str) -> int:
+    if not (text.isdecimal() and 1 <= int(text) <= 31):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected 1 to 31")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0],
+        epilog="example: download_panoptic.py 171204_pose1 --out panoptic --hd-cameras 3 --frames 0:3000:30. "
+        "Run again, it fetches only what is missing.",
+    )
+    parser.add_argument("sequences", metavar="SEQ", nargs="*", help="sequences, such as 171204_pose1")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="each sequence becomes a folder in it")
+    parser.add_argument("--list", action="store_true", help="list the sequences and leave")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--hd-cameras",
+        metavar="N",
+        type=_camera_count,
+        default=5,
+        help="number of HD cameras, 1 to 31, spread over the dome as far as can be (default: 5)",
+    )
+    which.add_argument("--cameras", metavar="NAMES", type=_cameras, help="these HD cameras: 00_00,00_03")
+    parser.add_argument(
+        "--frames",
+        metavar="A:B:STEP",
+        type=frame_range,
+        default=frame_range("::30"),
+        help="frames from A on and before B, of those that have poses (default: ::30, about one a second; ::1 for all)",
+    )
+    parser.add_argument("--keep-videos", action="store_true", help="keep the videos once their frames are extracted")
+    parser.add_argument("--accept-licence", action="store_true", help="accept the terms of use without being asked")
+    parser.add_argument(
+        "--mirror", metavar="URL", action="append", default=[], help="another server to try; may be given again"
+    )
+    parser.add_argument("--base-url", metavar="URL", help=f"in place of {' and '.join(SERVERS)}")
+    downloads.add_options(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # told to end: as on Ctrl-C
+    sys.exit(main())
