@@ -30,6 +30,7 @@ _ROOMS = (
     "sources",
     "tfrecord",
     "training",
+    "turntable",
     "viz",
 )
 _FROM_ROOM = {"load": "predict", "DataError": "errors"}

@@ -75,6 +75,19 @@ def read(name: str) -> Run:
     return Run(record, log)
 
 
+def table(name: str) -> dict:
+    """Read a small table of book/tables, which `book/tools/tables.py` made from annotations that are not in the book.
+
+    Raises:
+        DataError: when there is none of that name.
+    """
+    path = book_runs().parent / "tables" / f"{name}.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise DataError(f"book/tables/{name}.json", "no such table", "see python book/tools/tables.py --help") from None
+
+
 def run(name: str, out: Path | None = None, keep: Path | None = None) -> Path:
     """Run an experiment and write its record; an older record stays until the new one is whole.
 

@@ -129,8 +129,8 @@ class Figure:
         return {"text/plain": self.alt, "text/html": tag, "image/png": encoded}
 
 
-def show(fig, alt: str) -> None:
-    """Show a figure with its description, and close it. Every figure of the book goes this way.
+def figure(fig, alt: str) -> Figure:
+    """A Matplotlib figure rendered with its description, and closed.
 
     Args:
         fig: a Matplotlib figure.
@@ -143,11 +143,18 @@ def show(fig, alt: str) -> None:
     if len(alt) < 15:
         raise ValueError(f"alt text {alt!r}: say in a sentence what the figure shows")
     import matplotlib.pyplot as plt
-    from IPython.display import display
 
     width, height = (round(float(inches) * _PAGE_DPI) for inches in fig.get_size_inches())
-    display(Figure(png(fig), alt, width, height))
+    rendered = Figure(png(fig), alt, width, height)
     plt.close(fig)
+    return rendered
+
+
+def show(fig, alt: str) -> None:
+    """Show a figure with its description, and close it (see `figure`). Every figure of the book goes this way."""
+    from IPython.display import display
+
+    display(figure(fig, alt))
 
 
 # ---- poses ------------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in 
 
 #: The way of a person through the rooms: a module imports only from rooms that stand before its own.
 ORDER = (
-    "errors skeleton geometry images downloads sources tfrecord schema records beam minidome viz profile pipeline losses models metrics "
+    "errors skeleton geometry images downloads sources tfrecord schema records beam minidome viz turntable profile pipeline losses models metrics "
     "predict evaluation training experiments checks cli __main__"
 ).split()
 #: MiniDome's renderer stands on the ground floor; only what joins it to records may look further.
