@@ -112,7 +112,7 @@ def apply_affine(affine: np.ndarray, points: np.ndarray) -> np.ndarray:
     return np.asarray(points, np.float64) @ np.swapaxes(affine[..., :2], -1, -2) + affine[..., None, :, 2]
 
 
-def warp(image: np.ndarray, affine: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def warp(image: np.ndarray, affine: np.ndarray, size: tuple[int, int], out: np.ndarray | None = None) -> np.ndarray:
     """Resample a picture through an affine map; what lies outside the photo becomes black.
 
     Enlarging and mild shrinking use one bilinear `cv2.warpAffine`. Below half size bilinear sampling would skip pixels
@@ -122,6 +122,7 @@ def warp(image: np.ndarray, affine: np.ndarray, size: tuple[int, int]) -> np.nda
         image: (H, W, C) uint8.
         affine: (2, 3) photo pixels -> output pixels.
         size: (w, h) of the output.
+        out: (h, w, C) uint8 to write into; a new array if None.
 
     Returns:
         (h, w, C) uint8.
@@ -137,7 +138,7 @@ def warp(image: np.ndarray, affine: np.ndarray, size: tuple[int, int]) -> np.nda
         rx, ry = small[0] / width, small[1] / height
         shrink = np.array([[rx, 0, (rx - 1) / 2], [0, ry, (ry - 1) / 2]])
         affine = compose(affine, invert(shrink))
-    return cv2.warpAffine(image, affine, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    return cv2.warpAffine(image, affine, size, dst=out, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 
 
 # ---- codec: pixels <-> normalised coordinates ---------------------------------------------------------------------------

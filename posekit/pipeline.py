@@ -1,20 +1,53 @@
-"""From TFRecord shards to training batches with tf.data: read, parse, decode, cache, shuffle, batch, one warp (chapter 03).
+"""From TFRecord shards to training batches with tf.data: read, cache, shuffle, batch, parse, decode, one warp (chapter 03).
 
-Scale, rotation, shift and mirror are one affine map, so that each picture is resampled exactly once, straight from the
-stored context crop to the network's input. Validation passes `augment=None` and gets the plain centre crop.
+Scale, rotation, shift, mirror and the choice of a half body are one affine map, so that each picture is resampled exactly
+once, straight from the stored context crop to the network's input. Validation passes `augment=None` and gets the plain
+centre crop. Keras feeds its other backends, JAX and PyTorch, from the same batches.
 """
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
 from posekit import geometry, records
 from posekit.errors import DataError
+from posekit.images import decode_image
 from posekit.skeleton import COCO17
 
 K = len(COCO17)
+UPPER_BODY, LOWER_BODY = np.arange(K) < COCO17.index("left_hip"), np.arange(K) >= COCO17.index("left_hip")
+
+SHUFFLE_BUFFER = 4096
+"""Records held for shuffling when the set is not cached. They lie in the order of a hash, so a few are enough."""
+
+
+# ---- how pictures are varied ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Variation:
+    """What is done to one picture; the default is the plain centre crop.
+
+    Args:
+        flip: mirror it, and swap left and right labels.
+        rotation: degrees, positive counter-clockwise as seen.
+        zoom: > 1 enlarges the person.
+        shift: (2,) displacement in shares of the crop.
+        half: "upper" or "lower": cut around that half of the body, or the other, or neither, as the labels allow.
+        colour: (3, 4) float64 map of RGB to RGB: new = colour[:, :3] @ rgb + colour[:, 3], or None.
+        hole: (x0, y0, x1, y1) in shares of the crop, a rectangle to be filled with noise, or None.
+    """
+
+    flip: bool = False
+    rotation: float = 0.0
+    zoom: float = 1.0
+    shift: tuple[float, float] = (0.0, 0.0)
+    half: str | None = None
+    colour: np.ndarray | None = None
+    hole: tuple[float, float, float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -27,6 +60,10 @@ class Augmentation:
         scale: largest zoom as a share: 0.25 draws a factor from 1 / 1.25 ... 1.25, log-uniform.
         shift: largest displacement along each axis in shares of the crop, uniform.
         colour: strength of brightness, contrast and colour-cast changes, 0 ... 1.
+        half_body: probability of a crop around the upper or the lower body only, where enough joints are labelled. The
+            joints of the other half that leave the crop become exact examples of "not here" (MMPose's RandomHalfBody).
+        erase: probability of a rectangle of noise, 2 ... 20 % of the crop. A joint under it keeps its label: where a hidden
+            joint is has to be learnt (Zhong et al., "Random Erasing Data Augmentation", AAAI 2020).
     """
 
     flip: float = 0.5
@@ -34,23 +71,141 @@ class Augmentation:
     scale: float = 0.2
     shift: float = 0.06
     colour: float = 0.2
+    half_body: float = 0.0
+    erase: float = 0.0
 
-    def draw(self, rng: np.random.Generator) -> dict:
-        """One random choice of everything but the colour: the arguments of `geometry.crop_affine`, and the zoom."""
-        return {
-            "flip": bool(rng.random() < self.flip),
-            "rotation": float(rng.uniform(-1, 1) * self.rotation),
-            "zoom": float((1 + self.scale) ** rng.uniform(-1, 1)),
-            "shift": tuple(rng.uniform(-1, 1, 2) * self.shift),
-        }
+    @classmethod
+    def only(cls, **given: float) -> "Augmentation":
+        """The given kinds of variation and no other: `Augmentation.only(rotation=30)`."""
+        return cls(**{**{field.name: 0.0 for field in fields(cls)}, **given})
 
-    def colour_table(self, rng: np.random.Generator) -> np.ndarray:
-        """A random tone curve for each channel, (256, 3) uint8: contrast, brightness and colour cast in one look-up."""
-        contrast = 1 + self.colour * rng.uniform(-1, 1)
-        brightness = 255 * self.colour * rng.uniform(-0.5, 0.5)
-        cast = 1 + 0.4 * self.colour * rng.uniform(-1, 1, 3)
-        tone = (np.arange(256)[:, None] - 127.5) * contrast + 127.5 + brightness
-        return np.clip(tone * cast, 0, 255).astype(np.uint8)
+    def draw(self, rng: np.random.Generator) -> Variation:
+        """The random choices for one picture. Switching one kind off does not change what the others draw."""
+        flip, turn, zoom, right, down, contrast, light, *cast = rng.uniform(-1, 1, 10).tolist()
+        half, upper, erase, area, aspect, x, y = rng.random(7).tolist()
+        return Variation(
+            flip=(flip + 1) / 2 < self.flip,
+            rotation=turn * self.rotation,
+            zoom=(1 + self.scale) ** zoom,
+            shift=(right * self.shift, down * self.shift),
+            half=None if half >= self.half_body else "upper" if upper < 0.7 else "lower",
+            colour=colour_map(self.colour, contrast, light, cast) if self.colour > 0 else None,
+            hole=rectangle(0.02 * 10**area, 3.3 ** (2 * aspect - 1), x, y) if erase < self.erase else None,
+        )
+
+
+def colour_map(strength: float, contrast: float, light: float, cast: Sequence[float]) -> np.ndarray:
+    """Contrast, brightness and colour cast, chained into one affine map of RGB.
+
+    Args:
+        strength: 0 (changes nothing) ... 1.
+        contrast, light: -1 ... 1, how far.
+        cast: (3,) -1 ... 1, how far each channel.
+
+    Returns:
+        (3, 4) float64, see `Variation.colour`.
+    """
+    gain = 1 + strength * contrast
+    lift = 127.5 * (1 - gain) + 127.5 * strength * light
+    tint = 1 + 0.4 * strength * np.asarray(cast)
+    return np.concatenate([np.diag(gain * tint), (lift * tint)[:, None]], axis=1)
+
+
+def rectangle(area: float, aspect: float, x: float, y: float) -> tuple[float, float, float, float]:
+    """The rectangle (x0, y0, x1, y1) inside the unit square of an area (0 ... 1) and aspect w / h, at a place x, y in 0 ... 1."""
+    w, h = min(1.0, (area * aspect) ** 0.5), min(1.0, (area / aspect) ** 0.5)
+    return x * (1 - w), y * (1 - h), x * (1 - w) + w, y * (1 - h) + h
+
+
+def half_body(keypoints: np.ndarray, usable: np.ndarray, half: str) -> tuple[np.ndarray, float] | None:
+    """The square around one half of a body.
+
+    Args:
+        keypoints: (17, 2) pixels.
+        usable: (17,) bool, labelled and in the picture.
+        half: "upper" (head, arms) or "lower" (hips, legs), the one that is wanted; the other is taken where it has fewer than
+            3 usable joints.
+
+    Returns:
+        (centre (2,), side) of 1.5 times the joints' span, in pixels; None where fewer than 9 joints are usable, or fewer
+        than 3 of either half (numbers as in MMPose's RandomHalfBody).
+    """
+    if np.count_nonzero(usable) < 9:
+        return None
+    upper, lower = usable & UPPER_BODY, usable & LOWER_BODY
+    for chosen in (upper, lower) if half == "upper" else (lower, upper):
+        if np.count_nonzero(chosen) >= 3:
+            low, high = keypoints[chosen].min(axis=0), keypoints[chosen].max(axis=0)
+            return (low + high) / 2, 1.5 * float((high - low).max())
+    return None
+
+
+# ---- one person ------------------------------------------------------------------------------------------------------------
+
+
+def crop_map(
+    keypoints: np.ndarray, visible: np.ndarray, stored_px: int, box_px: int, input_size: int, variation: Variation
+) -> np.ndarray:
+    """The one affine map from stored pixels to the network's input, (2, 3) float64. Arguments as in `crop_person`.
+
+    A half body is enlarged three times at most beyond the padded box: joints that lie close together show too little.
+    """
+    center, side = np.full(2, (stored_px - 1) / 2), float(box_px)
+    if variation.half:
+        usable = (np.asarray(visible) >= 1) & geometry.inside(keypoints, (stored_px, stored_px))
+        if found := half_body(np.asarray(keypoints, np.float64), usable, variation.half):
+            center, side = found[0], max(found[1], box_px / 3)
+    return geometry.crop_affine(
+        center, side / variation.zoom, input_size, variation.rotation, variation.flip, variation.shift
+    )
+
+
+def draw_crop(
+    image: np.ndarray, affine: np.ndarray, out: np.ndarray, variation: Variation, rng: np.random.Generator | None
+) -> None:
+    """Warp a stored picture into `out` (S, S, 3) uint8, then recolour it there, then put noise into the hole."""
+    import cv2
+
+    size = len(out)
+    geometry.warp(image, affine, (size, size), out)
+    if variation.colour is not None:
+        cv2.transform(out, variation.colour, out)
+    if variation.hole is not None:
+        x0, y0, x1, y1 = (round(v * size) for v in variation.hole)
+        out[y0:y1, x0:x1] = rng.integers(0, 256, (y1 - y0, x1 - x0, 3), np.uint8)
+
+
+def targets(
+    affine: np.ndarray,
+    keypoints: np.ndarray,
+    visible: np.ndarray,
+    known: np.ndarray,
+    flip: bool | np.ndarray,
+    stored_px: int,
+    input_size: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the network is to answer for a crop, for one person or many.
+
+    Args:
+        affine: (..., 2, 3) from stored pixels to the crop's.
+        keypoints: (..., 17, 2) stored pixels.
+        visible: (..., 17) in {0, 1, 2}.
+        known: (..., 17), see `PersonSample.joint_known`.
+        flip: (...) is the crop mirrored? Then joints change their names with their twins.
+        stored_px: side of the stored picture.
+        input_size: side of the crop.
+
+    Returns:
+        keypoint targets (..., 17, 3) float32 and visibility targets (..., 17, 2) float32, see `crop_person`.
+    """
+    points, shape = geometry.apply_affine(affine, keypoints), (input_size, input_size)
+    shown = geometry.inside(points, shape) & geometry.inside(keypoints, (stored_px, stored_px))
+    inside = shown & (np.asarray(visible) >= 1)
+    place = np.where(inside[..., None], geometry.encode_keypoints(points, shape), 0)
+    place = np.concatenate([place, inside[..., None]], axis=-1).astype(np.float32)
+    seen = np.stack([inside, np.asarray(known, bool)], axis=-1).astype(np.float32)
+    mirrored, twin = np.asarray(flip)[..., None, None], list(COCO17.flip_indices)
+    return np.where(mirrored, place[..., twin, :], place), np.where(mirrored, seen[..., twin, :], seen)
 
 
 def crop_person(
@@ -82,38 +237,63 @@ def crop_person(
         visibility targets (17, 2) float32: 1 if inside the crop, and the weight (1: that is known).
         Where a crop reaches beyond the stored picture it is black, and a joint out there counts as outside.
     """
-    import cv2
-
-    stored = image.shape[0]
-    center, side, keypoints_visible = np.full(2, (stored - 1) / 2), float(box_px), np.asarray(keypoints_visible)
-    order = slice(None)
-    if augment is None:
-        affine = geometry.crop_affine(center, side, input_size)
-    else:
-        choice = augment.draw(rng)
-        zoom = choice.pop("zoom")
-        affine = geometry.crop_affine(center, side / zoom, input_size, **choice)
-        if choice["flip"]:
-            order = list(COCO17.flip_indices)
-    crop = geometry.warp(image, affine, (input_size, input_size))
-    if augment is not None and augment.colour > 0:
-        crop = cv2.LUT(crop, augment.colour_table(rng)[None])
-
-    points = geometry.apply_affine(affine, keypoints)
-    shown = geometry.inside(points, (input_size, input_size)) & geometry.inside(keypoints, (stored, stored))
-    points, inside = points[order], (shown & (keypoints_visible >= 1))[order]
-    known = np.asarray(joint_known, bool)[order]
-    normalised = np.where(inside[:, None], geometry.encode_keypoints(points, (input_size, input_size)), 0)
-    keypoint_target = np.concatenate([normalised, inside[:, None]], axis=1).astype(np.float32)
-    visibility_target = np.stack([inside, known], axis=1).astype(np.float32)
-    return crop, keypoint_target, visibility_target
+    variation, stored = augment.draw(rng) if augment else Variation(), len(image)
+    affine = crop_map(keypoints, keypoints_visible, stored, box_px, input_size, variation)
+    crop = np.empty((input_size, input_size, 3), np.uint8)
+    draw_crop(image, affine, crop, variation, rng)
+    return crop, *targets(affine, keypoints, keypoints_visible, joint_known, variation.flip, stored, input_size)
 
 
-def parse(serialized):
-    """One tf.train.Example -> (image (S, S, 3) uint8, keypoints (17, 2), visible (17,), known (17,)), in TensorFlow's graph."""
+# ---- batches -----------------------------------------------------------------------------------------------------------------
+
+
+def _stored_sizes(directories: list[str | Path]) -> tuple[int, int, list[int]]:
+    """box_px, stored_px and the number of people of each folder, from the manifests."""
+    if not directories:
+        raise DataError("records", "no folder of records was given", "name at least one")
+    manifests = [records.read_manifest(d) for d in directories]
+    box_px, stored = ({m[key] for m in manifests} for key in ("box_px", "stored_px"))
+    if len(box_px) > 1 or len(stored) > 1:
+        raise DataError(
+            ", ".join(map(str, directories)),
+            f"folders of different sizes: box_px {sorted(box_px)}, stored {sorted(stored)}",
+            "build them with the same --box-px and --context",
+        )
+    return box_px.pop(), stored.pop(), [m["people"] for m in manifests]
+
+
+def read_serialized(directories: list[str | Path], people: list[int], *, shuffle: bool, seed: int, cache_bytes: int):
+    """tf.data.Dataset of serialized records, one pass.
+
+    In their own order, folder after folder; or shuffled: shards in a random order, several read side by side, folders mixed in
+    proportion to their size, and then a buffer, which holds everybody where the records are kept in memory.
+    """
     import tensorflow as tf
 
-    features = tf.io.parse_single_example(
+    shards = [[str(path) for path in records.shard_paths(d)] for d in directories]
+    if shuffle:
+        folders = [
+            tf.data.Dataset.from_tensor_slices(paths)
+            .shuffle(len(paths), seed=seed)
+            .interleave(tf.data.TFRecordDataset, cycle_length=4, block_length=8, num_parallel_calls=2)
+            for paths in shards
+        ]
+        turns = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(people)), people))
+        dataset = folders[0]
+        if len(folders) > 1:
+            dataset = tf.data.Dataset.choose_from_datasets(folders, tf.data.Dataset.from_tensor_slices(turns))
+    else:
+        dataset = tf.data.TFRecordDataset([path for paths in shards for path in paths], buffer_size=1 << 20)
+    cached = sum(Path(path).stat().st_size for paths in shards for path in paths) <= cache_bytes
+    dataset = dataset.cache() if cached else dataset
+    return dataset.shuffle(sum(people) if cached else SHUFFLE_BUFFER, seed=seed) if shuffle else dataset
+
+
+def parse(serialized) -> tuple:
+    """Serialized records (B,) -> JPEGs (B,), keypoints (B, 17, 2), visible (B, 17), known (B, 17), in TensorFlow's graph."""
+    import tensorflow as tf
+
+    features = tf.io.parse_example(
         serialized,
         {
             "image/encoded": tf.io.FixedLenFeature([], tf.string),
@@ -122,8 +302,8 @@ def parse(serialized):
             "person/joint_known": tf.io.FixedLenFeature([K], tf.int64),
         },
     )
-    image = tf.io.decode_jpeg(features["image/encoded"], channels=3)
-    return image, features["person/keypoints"], features["person/keypoints_visible"], features["person/joint_known"]
+    names = "image/encoded", "person/keypoints", "person/keypoints_visible", "person/joint_known"
+    return tuple(features[name] for name in names)
 
 
 def make_batches(
@@ -135,27 +315,28 @@ def make_batches(
     shuffle: bool = False,
     repeat: bool = False,
     seed: int = 0,
-    cache_bytes: int = 6 << 30,
+    cache_bytes: int = 2 << 30,
 ):
-    """Batches for `model.fit` from one or more record folders.
+    """Batches for `model.fit` from one or more record folders, on any Keras backend.
 
-    The decoded pictures stay in memory where they fit into `cache_bytes`; else the shards are read and decoded anew each
-    epoch. The same `seed` gives the same batches, whatever the number of cores (the order also depends on TensorFlow's
-    global seed, `keras.utils.set_random_seed`; the variation does not).
+    The JPEGs stay in memory where they fit into `cache_bytes` (all of COCO's people take about 3 GB); else the shards are
+    read anew each epoch. Each picture is decoded and warped anew every time: with OpenCV, as evaluation does, so that
+    both see the same pixels. The same `seed` gives the same batches, whatever the number of cores (the order also depends on
+    TensorFlow's global seed, `keras.utils.set_random_seed`; the variation does not).
 
     Args:
         directories: record folders (each with its manifest.json); several are mixed in proportion to their size.
         batch_size: people a batch; the last batch of an unrepeated set may be smaller.
         input_size: side of the network's input in pixels.
         augment: variation for training; None for validation.
-        shuffle: a new order each epoch, over the whole set.
+        shuffle: a new order each epoch, over the whole set where it is in memory, else within a buffer.
         repeat: go on for ever (training), or stop after one pass.
         seed: of order and variation.
-        cache_bytes: how much memory the decoded pictures may take.
+        cache_bytes: how much memory the JPEGs may take.
 
     Returns:
-        tf.data.Dataset of (images (B, S, S, 3) float32 in 0 ... 255,
-        {"keypoints": (B, 17, 3), "visibility": (B, 17, 2)}); see `crop_person` for the targets.
+        tf.data.Dataset of (images (B, S, S, 3) uint8,
+        {"keypoints": (B, 17, 3), "visibility": (B, 17, 2)} float32); see `crop_person` for the targets.
 
     Raises:
         DataError: when there is no folder, one holds no records, or they hold pictures of different sizes.
@@ -163,51 +344,27 @@ def make_batches(
     import tensorflow as tf
 
     directories = [directories] if isinstance(directories, str | Path) else list(directories)
-    if not directories:
-        raise DataError("records", "no folder of records was given", "name at least one")
-    manifests = [records.read_manifest(d) for d in directories]
-    shards = [str(path) for d in directories for path in records.shard_paths(d)]
-    box_px = {m["box_px"] for m in manifests}
-    stored = {m["stored_px"] for m in manifests}
-    if len(box_px) > 1 or len(stored) > 1:
-        raise DataError(
-            ", ".join(map(str, directories)),
-            f"folders of different sizes: box_px {sorted(box_px)}, stored {sorted(stored)}",
-            "build them with the same --box-px and --context",
-        )
-    people = sum(m["people"] for m in manifests)
-    box_px, stored = box_px.pop(), stored.pop()
+    box_px, stored_px, people = _stored_sizes(directories)
 
-    dataset = tf.data.TFRecordDataset(shards, buffer_size=1 << 20)
-    if people * stored * stored * 3 <= cache_bytes:
-        dataset = dataset.map(parse, tf.data.AUTOTUNE).cache()
-        if shuffle:
-            dataset = dataset.shuffle(people, seed=seed)
-        dataset = dataset.repeat() if repeat else dataset
-    else:
-        if shuffle:
-            dataset = dataset.shuffle(people, seed=seed)
-        dataset = (dataset.repeat() if repeat else dataset).map(parse, tf.data.AUTOTUNE)
+    def cut_batch(step, encoded, keypoints, visible, known):
+        images = np.empty((len(encoded), input_size, input_size, 3), np.uint8)
+        affines, flips = np.empty((len(encoded), 2, 3)), np.zeros(len(encoded), bool)
+        for i, jpeg in enumerate(encoded):
+            rng = np.random.default_rng((seed, int(step), i)) if augment else None
+            variation = augment.draw(rng) if augment else Variation()
+            affines[i] = crop_map(keypoints[i], visible[i], stored_px, box_px, input_size, variation)
+            flips[i] = variation.flip
+            draw_crop(decode_image(jpeg, f"batch {step}, picture {i}"), affines[i], images[i], variation, rng)
+        return images, *targets(affines, keypoints, visible, known, flips, stored_px, input_size)
 
-    def crop_batch(step, images, keypoints, visible, known):
-        crops = [
-            crop_person(
-                *person,
-                box_px=box_px,
-                input_size=input_size,
-                augment=augment,
-                rng=np.random.default_rng((seed, int(step), i)) if augment else None,
-            )
-            for i, person in enumerate(zip(images, keypoints, visible, known, strict=True))
-        ]
-        return tuple(np.stack(column) for column in zip(*crops, strict=True))
-
-    def to_model(step, batch):
-        types = (tf.uint8, tf.float32, tf.float32)
-        images, keypoints, visibility = tf.numpy_function(crop_batch, (step, *batch), types, stateful=False)
+    def to_batch(step, serialized):
+        types = tf.uint8, tf.float32, tf.float32
+        images, places, seen = tf.numpy_function(cut_batch, (step, *parse(serialized)), types, stateful=False)
         images.set_shape((None, input_size, input_size, 3))
-        keypoints.set_shape((None, K, 3))
-        visibility.set_shape((None, K, 2))
-        return tf.cast(images, tf.float32), {"keypoints": keypoints, "visibility": visibility}
+        places.set_shape((None, K, 3))
+        seen.set_shape((None, K, 2))
+        return images, {"keypoints": places, "visibility": seen}
 
-    return dataset.batch(batch_size).enumerate().map(to_model, tf.data.AUTOTUNE).prefetch(2)
+    dataset = read_serialized(directories, people, shuffle=shuffle, seed=seed, cache_bytes=cache_bytes)
+    dataset = dataset.repeat() if repeat else dataset
+    return dataset.batch(batch_size).enumerate().map(to_batch, os.cpu_count()).prefetch(2)
