@@ -26,6 +26,8 @@ SIZES = (100, 640)
 """Sides of COCO's photos in pixels: the longest is 640; below 100 there are next to none."""
 EDGES_PX = (0, 32, 45, 64, 91, 128, 181, 256, 362, 512, 640)
 """Classes of a box's longer side in pixels, half an octave each."""
+NEAR_PX = 10
+"""A box that ends this close to the photo's edge is cut off by it: at the lower edge outlines often stop 3 to 10 pixels short."""
 BINS = 28
 """Of a heat map, across the padded square (normalised -0.5 ... 0.5)."""
 
@@ -123,8 +125,8 @@ def _in_pixels(box: np.ndarray, joints: np.ndarray, size: np.ndarray) -> dict:
     longer = extent.max(axis=1)
     points, flags = joints[..., :2] * size[:, None], joints[..., 2]
     low, high = centre - extent / 2, centre + extent / 2
-    touches = {"left": low[:, 0] < 2, "top": low[:, 1] < 2}
-    touches |= {"right": high[:, 0] > size[:, 0] - 2, "bottom": high[:, 1] > size[:, 1] - 2}
+    touches = {"left": low[:, 0] < NEAR_PX, "top": low[:, 1] < NEAR_PX}
+    touches |= {"right": high[:, 0] > size[:, 0] - NEAR_PX, "bottom": high[:, 1] > size[:, 1] - NEAR_PX}
     size_class = np.searchsorted(EDGES_PX, longer, side="right") - 1
     classes = len(EDGES_PX) - 1
     cut = touches["bottom"]
