@@ -31,6 +31,9 @@ SERVERS = ("http://domedb.perception.cs.cmu.edu", "http://vcl.snu.ac.kr/panoptic
 POSES = ("hdPose3d_stage1_coco19", "hdPose3d_stage1")
 """19 joints; for some older sequences the servers only have the 15 joints of the format before (toolbox issue 17)."""
 
+SLACK = 5
+"""Frames by which a video that is whole may be shorter than it says (opencv issues 11782, 15569, 17257)."""
+
 TERMS = """The CMU Panoptic Studio data set is free for non-commercial and research purposes only. Who uses it agrees to cite it:
 Joo et al., Panoptic Studio, ICCV 2015 or TPAMI 2017 (http://domedb.perception.cs.cmu.edu). It shows real people."""
 
@@ -212,14 +215,14 @@ def extract_frames(video: Path, wanted: list[int], photo: Callable[[int], Path])
 
     Args:
         video: the file.
-        wanted: frame numbers, ascending. Those that are there already, and those behind the video's end, are passed over.
+        wanted: frame numbers, ascending; those that are there already are passed over.
         photo: gives the path of a frame's photo.
 
     Returns:
-        the number of frames that the video says it has.
+        the number of frames in the video: as many as there were where its end was met, else as many as it says.
 
     Raises:
-        DataError: naming the video and the frame, when it cannot be decoded up to there, or the disk is full.
+        DataError: naming the video and the frame, when it ends before the end that it says, or the disk is full.
     """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "8")  # its own words come without the file's name
     import cv2
@@ -229,22 +232,21 @@ def extract_frames(video: Path, wanted: list[int], photo: Callable[[int], Path])
     frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     if not capture.isOpened() or frames < 1:
         raise DataError(video, "cannot be opened as a video: truncated, or none", "delete it and run it again")
-    missing = [frame for frame in wanted if frame < frames and not photo(frame).exists()]
-    position = 0
-    for frame in tqdm(missing, desc=f"frames of {video.name}", unit=" photos"):
-        ok = True
-        while position <= frame and ok:
-            ok = capture.grab()
-            position += ok
-        ok, picture = capture.retrieve() if ok else (False, None)
-        if not ok:
-            problem = f"cannot be decoded, though the video says it has {frames:,} frames"
-            mend = f"delete it and run it again; if that does not help, ask for --frames up to {position}"
-            raise DataError(f"{video}, frame {position}", problem, mend)
-        data = encode_jpeg(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
-        downloads.write_whole(photo(frame), data)
+    position, ended = 0, False
+    for frame in tqdm([n for n in wanted if not photo(n).exists()], desc=f"frames of {video.name}", unit=" photos"):
+        while position <= frame and not ended:
+            ended = not capture.grab()
+            position += not ended
+        if ended:
+            break
+        _, picture = capture.retrieve()
+        downloads.write_whole(photo(frame), encode_jpeg(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)))
     capture.release()
-    return frames
+    if ended and position < frames - SLACK:
+        problem = f"cannot be decoded, though the video says it has {frames:,} frames"
+        mend = f"delete it and run it again; if that does not help, ask for --frames before {position}"
+        raise DataError(f"{video}, frame {position}", problem, mend)
+    return position if ended else max(frames, position)
 
 
 def frame_range(text: str) -> range:

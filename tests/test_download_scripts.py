@@ -401,6 +401,19 @@ def test_the_first_cameras_see_from_all_around(realdata):
     assert nearest(order[:5]) > max(nearest(sorted(order)[:5]), np.quantile(others, 0.99))
 
 
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", ["head-pose-face-detection-male.mp4", "asl_again.mkv"])
+def test_frames_of_h264_are_exact(realdata, tmp_path, name):
+    """Against reading every frame. The second clip says that it has 78 frames, and has 77."""
+    capture, every = cv2.VideoCapture(str(realdata / "clips" / name)), []
+    while (read := capture.read())[0]:
+        every.append(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB))
+    wanted = [0, 1, 7, 30, len(every) - 1, len(every), len(every) + 50]
+    count = download_panoptic.extract_frames(realdata / "clips" / name, wanted, lambda n: tmp_path / f"{n}.jpg")
+    assert count == len(every)
+    assert {int(p.stem): p.read_bytes() for p in tmp_path.iterdir()} == {n: encode_jpeg(every[n]) for n in wanted[:5]}
+
+
 def kill_and_resume(command: list, out: Path, watch: str, times: int) -> None:
     """Kill -9 the command line when new bytes have come, some times over; then let it end."""
     seen = 0
