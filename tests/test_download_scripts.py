@@ -4,7 +4,6 @@ import importlib.util
 import io
 import json
 import os
-import pty
 import re
 import shlex
 import signal
@@ -22,11 +21,13 @@ import tiny_data
 from faulty_server import Fault, FaultyServer
 
 from posekit import records
-from posekit.errors import DataError
 from posekit.images import encode_jpeg, read_image
 from posekit.sources import coco, panoptic
 
 ROOT = Path(__file__).parents[1]
+
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
 
 
 def load(name: str):
@@ -37,7 +38,7 @@ def load(name: str):
 
 
 download_panoptic, download_coco = load("download_panoptic"), load("download_coco")
-QUICK = ("--tries", "3", "--timeout", "1", "--wait", "0.01")
+QUICK = ("--tries", "3", "--timeout", "10", "--wait", "0.01")
 
 
 @pytest.fixture(autouse=True)
@@ -292,6 +293,7 @@ def test_without_the_licence_nothing_is_fetched(tmp_path, cmu, monkeypatch, caps
 
 @pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("\n", 2), ("no\n", 2), ("\x04", 2)])
 def test_at_a_terminal_it_asks(tmp_path, cmu, answer, code):
+    pty = pytest.importorskip("pty")
     ours, its = pty.openpty()
     command = [sys.executable, ROOT / "data_scripts/download_panoptic.py", SEQ, "--out", tmp_path, "--frames", "9"]
     command += ["--base-url", cmu.url, "--hd-cameras", "1", *QUICK]
@@ -414,8 +416,8 @@ def test_frames_of_h264_are_exact(realdata, tmp_path, name):
     assert {int(p.stem): p.read_bytes() for p in tmp_path.iterdir()} == {n: encode_jpeg(every[n]) for n in wanted[:5]}
 
 
-def kill_and_resume(command: list, out: Path, watch: str, times: int) -> None:
-    """Kill -9 the command line when new bytes have come, some times over; then let it end."""
+def kill_and_resume(command: list, out: Path, watch: str, times: int, server: FaultyServer) -> None:
+    """Kill -9 the command line when new bytes have come, some times over; then mend the server and let it end."""
     seen = 0
     for _ in range(times):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -427,14 +429,16 @@ def kill_and_resume(command: list, out: Path, watch: str, times: int) -> None:
         process.communicate()
         assert process.returncode == -signal.SIGKILL, "it was too fast to be killed"
         seen = sum(p.stat().st_size for p in out.rglob(watch))
+    server.faults.clear()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
+@posix
 def test_panoptic_killed_and_run_again_gives_the_same_bytes(tmp_path, cmu):
     path = f"{REMOTE}/videos/hd_shared_crf20/hd_00_00.mp4"
     cmu.files[path] = video(tmp_path / "long.mp4", frames=200) + bytes(300_000)
-    cmu.always[path] = Fault(trickle=0.002)
+    cmu.faults[path] = [Fault(cut=150_000, stall=60)] * 2
     arguments = ["--hd-cameras", "2", "--accept-licence", "--base-url", cmu.url, *QUICK]
     command = [
         sys.executable,
@@ -444,13 +448,14 @@ def test_panoptic_killed_and_run_again_gives_the_same_bytes(tmp_path, cmu):
         tmp_path / "killed",
         *arguments,
     ]
-    kill_and_resume(command, tmp_path / "killed", "hd_00_00.mp4.part", 2)
+    kill_and_resume(command, tmp_path / "killed", "hd_00_00.mp4.part", 2, cmu)
     assert [bool(seen.headers.get("Range")) for seen in cmu.requests(path)] == [False, True, True]
     assert run_panoptic(cmu, tmp_path / "whole", "--hd-cameras", 2) == 0
     assert tree(tmp_path / "killed") == tree(tmp_path / "whole")
 
 
-def test_ctrl_c_says_how_to_go_on(tmp_path, cmu):
+@posix
+def test_told_to_end_it_says_how_to_go_on(tmp_path, cmu):
     path = f"{REMOTE}/hdPose3d_stage1_coco19.tar"
     cmu.always[path] = Fault(trickle=0.05)
     script = ROOT / "data_scripts/download_panoptic.py"
@@ -681,14 +686,14 @@ def test_both_splits_need_both(tmp_path, aws, capsys):
     assert len(coco_photos(tmp_path)) == 2, "val came first, and stays"
 
 
+@posix
 def test_coco_killed_and_run_again_gives_the_same_bytes(tmp_path, aws, official):
     for path in official["files"]:
         if path.startswith("/val2017"):
-            aws.always[path] = Fault(trickle=0.05)
+            aws.faults[path] = [Fault(cut=500, stall=60)]
     arguments = ["--split", "val", "--people-only", "--base-url", aws.url, "--unofficial", "--workers", "2", *QUICK]
     command = [sys.executable, ROOT / "data_scripts/download_coco.py", "--out", tmp_path / "killed", *arguments]
-    kill_and_resume(command, tmp_path / "killed", "*.jpg*", 2)
-    aws.always.clear()
+    kill_and_resume(command, tmp_path / "killed", "*.jpg*", 2, aws)
     assert run_coco(aws, tmp_path / "whole", "--people-only") == 0
     killed, whole = tree(tmp_path / "killed"), tree(tmp_path / "whole")
     assert {k: v for k, v in killed.items() if k != "downloads.json"} == (
@@ -697,6 +702,10 @@ def test_coco_killed_and_run_again_gives_the_same_bytes(tmp_path, aws, official)
     assert set(json.loads(killed["downloads.json"])) == set(json.loads(whole["downloads.json"]))
 
 
-def test_read_error_type_is_ours():
-    with pytest.raises(DataError):
-        download_coco._read(ROOT / "pyproject.toml")
+@pytest.mark.parametrize("module", [download_panoptic, download_coco])
+def test_servers_are_asked_in_order(module):
+    arguments = {download_panoptic: [SEQ], download_coco: ["--split", "val"]}[module]
+    options = module._parser().parse_args([*arguments, "--mirror", "http://a", "--mirror", "http://b"])
+    assert module._servers(options) == [module.SERVERS[0], "http://a", "http://b", module.SERVERS[1]]
+    options = module._parser().parse_args([*arguments, "--mirror", "http://a", "--base-url", "http://own"])
+    assert module._servers(options) == ["http://own", "http://a"]

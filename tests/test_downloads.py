@@ -26,9 +26,11 @@ from posekit import downloads
 from posekit.downloads import Missing, Patience, archives
 from posekit.errors import DataError
 
-QUICK = Patience(tries=3, timeout=0.4, wait=0.01)
+QUICK = Patience(tries=3, timeout=10, wait=0.01)
+ONCE = Patience(tries=1, timeout=10)
 FILE = np.random.default_rng(1).bytes(700_001)
 OTHER = np.random.default_rng(2).bytes(650_003)
+posix = pytest.mark.skipif(sys.platform == "win32", reason="no such signals and limits there")
 SHA256, MD5 = hashlib.sha256(FILE).hexdigest(), hashlib.md5(FILE).hexdigest()
 
 
@@ -153,7 +155,7 @@ def test_all_there_but_not_yet_named_needs_no_network(tmp_path, server):
     """Ended between the last byte and the rename."""
     server.faults["/file.bin"] = [Fault(cut=300_000)]
     with pytest.raises(DataError):
-        fetch(tmp_path, f"{server.url}/file.bin", patience=Patience(tries=1, timeout=0.4))
+        fetch(tmp_path, f"{server.url}/file.bin", patience=ONCE)
     (tmp_path / "file.bin.part").write_bytes(FILE)
     server.seen.clear()
     assert fetch(tmp_path, f"{server.url}/file.bin") and server.seen == []
@@ -175,7 +177,7 @@ def test_a_part_of_unknown_origin_is_not_trusted(tmp_path, server, about):
 def test_a_part_longer_than_the_file_is_begun_anew(tmp_path, server):
     server.faults["/file.bin"] = [Fault(cut=300_000)]
     with pytest.raises(DataError):
-        fetch(tmp_path, f"{server.url}/file.bin", patience=Patience(tries=1, timeout=0.4))
+        fetch(tmp_path, f"{server.url}/file.bin", patience=ONCE)
     (tmp_path / "file.bin.part").write_bytes(FILE + b"more")
     fetch(tmp_path, f"{server.url}/file.bin")
     assert_right(tmp_path)
@@ -222,7 +224,7 @@ def test_retry_after_may_be_a_date(tmp_path, server):
     then = email.utils.formatdate(time.time() + 2, usegmt=True)
     server.faults["/file.bin"] = [Fault(status=429, headers={"Retry-After": then})]
     fetch(tmp_path, f"{server.url}/file.bin")
-    assert 0.9 <= server.seen[1].when - server.seen[0].when <= 3
+    assert server.seen[1].when - server.seen[0].when >= 0.9
 
 
 def test_a_server_that_asks_for_too_long_a_wait_is_left(tmp_path, server):
@@ -234,15 +236,12 @@ def test_a_server_that_asks_for_too_long_a_wait_is_left(tmp_path, server):
     assert_right(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "fault", [Fault(status=500), Fault(status=429), Fault(cut=0), Fault(stall=0.6), Fault(cut=9, reset=True)]
-)
+@pytest.mark.parametrize("fault", [Fault(status=500), Fault(status=429), Fault(cut=0), Fault(cut=9, reset=True)])
 def test_tries_are_bounded(tmp_path, server, fault):
     server.always["/file.bin"] = fault
-    with pytest.raises(DataError, match=r"file\.bin\.part|file\.bin: could not be fetched: http://127"):
+    with pytest.raises(DataError, match=r"file\.bin: could not be fetched: http://127"):
         fetch(tmp_path, f"{server.url}/file.bin")
-    assert len(server.seen) == 3 or fault.stall
-    assert not (tmp_path / "file.bin").exists()
+    assert len(server.seen) == 3 and files_in(tmp_path) == {"downloads.json"}
 
 
 def test_progress_gives_the_tries_back(tmp_path):
@@ -302,7 +301,7 @@ def test_a_part_is_resumed_from_its_own_server_and_never_continued_from_another(
     with FaultyServer({"/file.bin": OTHER}) as second:
         second.always["/file.bin"] = Fault(cut=300_000)
         with pytest.raises(DataError):
-            fetch(tmp_path, f"{second.url}/file.bin", patience=Patience(tries=1, timeout=0.4))
+            fetch(tmp_path, f"{second.url}/file.bin", patience=ONCE)
         shutil.copytree(tmp_path, tmp_path.with_name("copy"))
         fetch(tmp_path, f"{server.url}/file.bin")
         assert_right(tmp_path)
@@ -313,13 +312,13 @@ def test_a_part_is_resumed_from_its_own_server_and_never_continued_from_another(
 
 
 def test_silence_ends_in_a_timeout_and_the_part_is_resumed(tmp_path, server):
-    server.faults["/file.bin"] = [Fault(stall=0.7), Fault(cut=300_000, stall=0.7)]
-    fetch(tmp_path, f"{server.url}/file.bin")
+    server.faults["/file.bin"] = [Fault(stall=2), Fault(cut=300_000, stall=2)]
+    fetch(tmp_path, f"{server.url}/file.bin", patience=Patience(tries=9, timeout=0.5, wait=0.01))
     assert_right(tmp_path)
     assert any(asked for asked in ranges(server))
-    server.always["/file.bin"] = Fault(stall=0.7)
-    with pytest.raises(DataError, match=r"was silent for 0\.4 s"):
-        fetch(tmp_path / "x", f"{server.url}/file.bin", patience=Patience(tries=1, timeout=0.4))
+    server.always["/file.bin"] = Fault(stall=2)
+    with pytest.raises(DataError, match=r"was silent for 0\.3 s"):
+        fetch(tmp_path / "x", f"{server.url}/file.bin", patience=Patience(tries=1, timeout=0.3))
 
 
 def test_a_short_body_is_not_taken_for_the_file(tmp_path, server):
@@ -508,16 +507,17 @@ def wait_for_part(folder: Path, least: int) -> None:
         time.sleep(0.005)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_killed_or_interrupted_it_leaves_a_part_that_is_resumed(tmp_path, server, number):
-    server.always["/file.bin"] = Fault(trickle=0.002)
+@posix
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGINT"])
+def test_killed_or_interrupted_it_leaves_a_part_that_is_resumed(tmp_path, server, name):
+    number = getattr(signal, name)
+    server.faults["/file.bin"] = [Fault(cut=300_000, stall=60)]
     process = child(server, tmp_path)
     wait_for_part(tmp_path, 200_000)
     process.send_signal(number)
     process.communicate()
     assert process.returncode == (130 if number == signal.SIGINT else -number)
     assert not (tmp_path / "file.bin").exists()
-    server.always.clear()
     assert fetch(tmp_path, f"{server.url}/file.bin")
     assert_right(tmp_path)
     assert int(ranges(server)[-1][6:-1]) >= 200_000
@@ -530,6 +530,7 @@ def test_a_file_larger_than_the_disk_is_refused_before_a_byte_is_written(tmp_pat
     assert not (tmp_path / "file.bin.part").exists() and len(server.seen) == 1
 
 
+@posix
 def test_a_disk_that_gets_full_is_told_and_the_part_stays(tmp_path, server):
     """The system's limit on a file's size stands in for the full disk: the same failing write, at a known byte."""
     process = child(server, tmp_path, largest=400_000)
@@ -696,6 +697,7 @@ def test_what_a_killed_extraction_left_is_cleared(tmp_path):
     assert files_in(tmp_path) == {"x.tar", "out/a"}
 
 
+@posix
 def test_unpacking_onto_a_full_disk_leaves_nothing(tmp_path):
     tar(tmp_path / "x.tar", ("a", bytes(1000)), ("b", bytes(900_000)))
     code = (
