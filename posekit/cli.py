@@ -72,6 +72,9 @@ def parser() -> argparse.ArgumentParser:
     truth.add_argument("--coco", type=Path, metavar="ANNOTATIONS", help="AP and AR, COCO's ten numbers")
     p.add_argument("--results", type=Path, metavar="FILE", help="with --coco: to score, or with --model to write")
     p.add_argument("--images", type=Path, metavar="DIR", help="with --coco and --model: the photos")
+    p.add_argument(
+        "--jitter", type=_positive(float), default=0.0, metavar="SHARE", help="with --records: misplace boxes"
+    )
     p.add_argument("--flip", action=argparse.BooleanOptionalAction, default=True, help="average with the mirrored crop")
     p.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -179,12 +182,14 @@ def evaluate(args) -> int:
             raise DataError(f"--{name}", "goes with --coco", "leave it out, or give --coco ANNOTATIONS")
     if not args.model:
         raise DataError("--records", "needs a model", "add --model RUN|NAME")
-    from posekit import predict, records
+    from posekit import records
 
     records.read_manifest(args.records)
     _quiet_backend()
-    scores = predict.evaluate(predict.load(args.model), args.records, flip=args.flip)
-    print(json.dumps(_finite(scores))) if args.json else _print_scores(scores)
+    from posekit import evaluation, predict
+
+    scores = evaluation.evaluate(predict.load(args.model), args.records, flip=args.flip, jitter=args.jitter)
+    print(json.dumps(evaluation.jsonable(scores))) if args.json else _print_scores(scores)
     return 0
 
 
@@ -197,16 +202,16 @@ def _evaluate_coco(args) -> int:
         raise DataError("--coco", "needs --results FILE, or --images DIR and --model RUN|NAME", "see --help")
     results = args.results
     if args.model:
-        from posekit import evaluation, predict
-
         metrics.coco.checked_annotations(args.coco)
         _quiet_backend()
+        from posekit import evaluation, predict
+
         results = evaluation.coco_results(predict.load(args.model), args.coco, args.images, flip=args.flip)
         if args.results:
             _write_files(args.results.parent, {args.results: json.dumps(results).encode()})
     scores = metrics.coco_scores(args.coco, results)
     if args.json:
-        print(json.dumps(_finite(scores)))
+        print(json.dumps({name: None if value != value else value for name, value in scores.items()}))
     else:
         print("\n".join(f"{name:5s}{value:8.3f}" for name, value in scores.items()))
     return 0
@@ -217,20 +222,16 @@ def _print_scores(scores: dict) -> None:
     print(f"{'':22s}{'model':>8s}{'mean pose':>11s}")
     rows = [
         ("PCK@0.2 (torso)", "pck@0.2"),
+        ("OKS", "oks"),
         ("visibility accuracy", "visibility_accuracy"),
+        ("visibility AUROC", "visibility_auroc"),
         ("collapse ratio", "collapse_ratio"),
     ]
     for limb in scores["pcp"]:
         print(f"{'strict PCP ' + limb:22s}{scores['pcp'][limb]:8.3f}{scores['mean_pose']['pcp'][limb]:11.3f}")
     for label, key in rows:
-        print(f"{label:22s}{scores[key]:8.3f}{scores['mean_pose'][key]:11.3f}")
-
-
-def _finite(value):
-    """JSON has no NaN: what could not be scored becomes null."""
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    return None if isinstance(value, float) and value != value else value
+        both = (side[key] if side[key] is not None else float("nan") for side in (scores, scores["mean_pose"]))
+        print(f"{label:22s}" + "{:8.3f}{:11.3f}".format(*both))
 
 
 def predict(args) -> int:

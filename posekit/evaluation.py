@@ -1,13 +1,207 @@
-"""A model put to COCO's question: detections of all people of an annotation file, in COCO's results format (chapter 07)."""
+"""A model put to the question: on records, with the scores of this book, and on COCO annotations, with COCO's (chapters 07 and 08)."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from posekit import geometry, metrics
+from posekit import geometry, metrics, pipeline, records
 from posekit.errors import DataError
-from posekit.images import read_image
+from posekit.images import decode_image, read_image
+from posekit.pipeline import Variation
 from posekit.predict import Predictor
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model says of the people of a record folder, beside the truth, person by person in the order of the records.
+
+    Args:
+        keypoints: (N, 17, 2) predicted joints, pixels of the original photos.
+        visibility: (N, 17) predicted probability that the joint lies inside the crop.
+        true: (N, 17, 2) true joints, photo pixels, valid where `labelled`.
+        visible: (N, 17) uint8, COCO's v of the truth: 1 occluded, 2 seen.
+        inside: (N, 17) bool, the labelled joint lies inside the crop; the target of `visibility`.
+        known: (N, 17) bool, whether that is known.
+        crop_keypoints, crop_true: (N, 17, 2) both in normalised crop coordinates, the truth where `inside`.
+        crop_to_image: (N, 2, 3) crop pixels -> photo pixels.
+        bbox: (N, 4) the box that was cut, photo pixels.
+        area: (N,) the person's area in photo pixels squared, NaN where it is not known.
+        source_id: (N,) the photos' names: people with the same one stand in the same photo.
+        person_id: (N,).
+        dataset: (N,).
+        input_size: side of the crop in pixels.
+    """
+
+    keypoints: np.ndarray
+    visibility: np.ndarray
+    true: np.ndarray
+    visible: np.ndarray
+    inside: np.ndarray
+    known: np.ndarray
+    crop_keypoints: np.ndarray
+    crop_true: np.ndarray
+    crop_to_image: np.ndarray
+    bbox: np.ndarray
+    area: np.ndarray
+    source_id: np.ndarray
+    person_id: np.ndarray
+    dataset: np.ndarray
+    input_size: int
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """(N, 17) bool: joints whose place is known (v >= 1), inside the crop or not."""
+        return self.visible >= 1
+
+    def replaced(self, crop_keypoints: np.ndarray, visibility: np.ndarray) -> "Answers":
+        """The same people with other answers, (N, 17, 2) or (17, 2) normalised and (N, 17) or (17,): the mean pose, say."""
+        crop_keypoints = np.broadcast_to(np.asarray(crop_keypoints, np.float32), self.crop_keypoints.shape)
+        points = geometry.decode_keypoints(crop_keypoints, (self.input_size, self.input_size))
+        return Answers(
+            **{
+                **self.__dict__,
+                "keypoints": geometry.apply_affine(self.crop_to_image, points),
+                "visibility": np.broadcast_to(np.asarray(visibility, np.float32), self.visibility.shape),
+                "crop_keypoints": crop_keypoints,
+            }
+        )
+
+
+def predict_records(
+    predictor: Predictor,
+    directory: str | Path,
+    *,
+    flip: bool = True,
+    jitter: float = 0.0,
+    seed: int = 0,
+    batch_size: int = 64,
+) -> Answers:
+    """Ask a model for everybody in a record folder.
+
+    Args:
+        predictor: the model.
+        directory: a record folder.
+        flip: flip test, see `Predictor.predict_crops`.
+        jitter: how badly the box is put: its centre is moved by this share of its side (standard deviation, each axis) and its side
+            scaled by exp(jitter * normal). 0: the annotated one. The stored context limits how far there are pixels.
+        seed: of the jitter.
+        batch_size: people at a time.
+
+    Returns:
+        Answers and truth in the pixels of the original photos.
+
+    Raises:
+        DataError: when the folder or a record in it is damaged, or holds nobody.
+    """
+    manifest = records.read_manifest(directory)
+    size, box_px, rng = predictor.input_size, manifest["box_px"], np.random.default_rng(seed)
+    rows, crops, outputs = [], [], []
+
+    def ask():
+        if crops:
+            outputs.append(predictor.predict_crops(np.stack(crops), flip))
+            crops.clear()
+
+    for person in records.read_records(directory):
+        image = decode_image(person.encoded, f"{directory}, person {person.person_id}")
+        right, down, zoom = (jitter * rng.normal(size=3)).tolist()
+        variation = Variation(zoom=float(np.exp(zoom)), shift=(right, down))
+        affine = pipeline.crop_map(person.keypoints, person.keypoints_visible, person.width, box_px, size, variation)
+        crops.append(np.empty((size, size, 3), np.uint8))
+        pipeline.draw_crop(image, affine, crops[-1], variation, None)
+        place, seen = pipeline.targets(
+            affine, person.keypoints, person.keypoints_visible, person.joint_known, False, person.width, size
+        )
+        rows.append(
+            {
+                "true": geometry.apply_affine(person.crop_to_image, person.keypoints),
+                "visible": person.keypoints_visible,
+                "inside": place[:, 2] > 0,
+                "known": seen[:, 1] > 0,
+                "crop_true": place[:, :2],
+                "crop_to_image": geometry.compose(person.crop_to_image, geometry.invert(affine)),
+                "bbox": person.bbox,
+                "area": person.area or np.nan,
+                "source_id": person.source_id,
+                "person_id": person.person_id,
+                "dataset": person.dataset,
+            }
+        )
+        if len(crops) == batch_size:
+            ask()
+    ask()
+    if not rows:
+        raise DataError(directory, "the records hold nobody to score", "build them again")
+    truth = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+    out = {key: np.concatenate([o[key] for o in outputs]) for key in ("keypoints", "visibility")}
+    points = geometry.apply_affine(truth["crop_to_image"], geometry.decode_keypoints(out["keypoints"], (size, size)))
+    return Answers(
+        keypoints=points, visibility=out["visibility"], crop_keypoints=out["keypoints"], input_size=size, **truth
+    )
+
+
+def evaluate(
+    predictor: Predictor, directory: str | Path, *, flip: bool = True, jitter: float = 0.0, batch_size: int = 64
+) -> dict:
+    """Score a model on records, in the pixels of the original photos.
+
+    Args:
+        predictor, directory, flip, jitter, batch_size: see `predict_records`.
+
+    Returns:
+        `n`, `flip`, `box`, `jitter`; what `scores` gives; and `mean_pose`: the same for always predicting the training mean.
+
+    Raises:
+        DataError: see `predict_records`.
+    """
+    answers = predict_records(predictor, directory, flip=flip, jitter=jitter, batch_size=batch_size)
+    blind = answers.replaced(predictor.record["mean_pose"], predictor.record["mean_visibility"])
+    box = records.read_manifest(directory)["box"]
+    head = {"n": len(answers.keypoints), "flip": flip, "box": box, "jitter": jitter}
+    return {**head, **scores(answers), "mean_pose": scores(blind)}
+
+
+def scores(answers: Answers) -> dict:
+    """Every headline figure of this book, with its interval.
+
+    Args:
+        answers: of `predict_records`.
+
+    Returns:
+        `pcp` {`upper_arm`, `lower_arm`, `upper_leg`, `lower_leg`, `mean`}, strict; `pck@0.2` (torso); `oks`, the mean over people whose area
+        is known; `visibility_accuracy`, `visibility_auroc`, `visibility_ece`; `collapse_ratio`; `intervals`: [low, high] of 95 %
+        for `pcp`, `pck@0.2` and `oks`, by a bootstrap over people. What cannot be scored is NaN.
+    """
+    a, labelled = answers, answers.labelled
+    limbs, limbs_counted = metrics.found_limbs(a.keypoints, a.true, labelled)
+    joints, joints_counted = metrics.found_joints(a.keypoints, a.true, labelled)
+    oks = metrics.oks(a.keypoints, a.true, labelled, a.area)
+    measured = ~np.isnan(oks)
+    asked = (a.visibility, a.inside, a.known)
+    return {
+        "pcp": metrics.pcp(a.keypoints, a.true, labelled),
+        "pck@0.2": metrics.pck(a.keypoints, a.true, labelled)["value"],
+        "oks": float(oks[measured].mean()) if measured.any() else float("nan"),
+        "visibility_accuracy": metrics.visibility_accuracy(*asked),
+        "visibility_auroc": metrics.auroc(*asked),
+        "visibility_ece": metrics.expected_calibration_error(*asked),
+        "collapse_ratio": metrics.collapse_ratio(a.crop_keypoints, a.crop_true, a.inside),
+        "intervals": {
+            "pcp": list(metrics.interval(limbs.reshape(-1, 4, 2), limbs_counted.reshape(-1, 4, 2))),
+            "pck@0.2": list(metrics.interval(joints, joints_counted)),
+            "oks": list(metrics.interval(oks, measured)),
+        },
+    }
+
+
+def jsonable(value: object) -> object:
+    """JSON has no NaN: what could not be scored becomes null, at any depth of dicts and lists."""
+    if isinstance(value, dict):
+        return {k: jsonable(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [jsonable(v) for v in value]
+    return None if isinstance(value, float) and value != value else value
 
 
 def coco_results(

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from posekit import predict, records, sources, training
+from posekit import evaluation, predict, records, sources, training
 from posekit.errors import DataError
 from posekit.minidome.sequence import make_sequence
 
@@ -191,7 +191,8 @@ def _rescore(run: Path, folders: dict[str, Path]) -> None:
     """Score a run on record folders and keep the scores in its record, under the keys of `folders`."""
     path = run / "record.json"
     record = json.loads(path.read_text(encoding="utf-8"))
-    record.update({key: predict.evaluate(predict.load(run), folder) for key, folder in folders.items()})
+    loaded = predict.load(run)
+    record.update({key: evaluation.jsonable(evaluation.evaluate(loaded, folder)) for key, folder in folders.items()})
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""A trained model at work: load it by name, ask it for a pose, score it on records (chapters 07, 11, 12)."""
+"""A trained model at work: load it by name, ask it for a pose (chapters 07, 11, 12)."""
 
 import json
 import zipfile
@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from posekit import geometry, metrics, pipeline, records
+from posekit import geometry
 from posekit.errors import DataError
-from posekit.images import decode_image
 from posekit.skeleton import COCO17
 
 
@@ -124,69 +123,3 @@ def names() -> list[str]:
     """Names of the models in the package, sorted."""
     weights = Path(str(resources.files("posekit"))) / "weights"
     return sorted(path.parent.name for path in weights.glob("*/record.json"))
-
-
-def evaluate(predictor: Predictor, directory: str | Path, *, flip: bool = True, batch_size: int = 64) -> dict:
-    """Score a model on records, in the pixels of the original photos.
-
-    Args:
-        predictor: the model.
-        directory: a record folder.
-        flip: flip test, see `Predictor.predict_crops`.
-        batch_size: people at a time.
-
-    Returns:
-        `n`, `flip`, `box`; `pcp` {`upper_arm`, `lower_arm`, `upper_leg`, `lower_leg`, `mean`}; `pck@0.2` (torso);
-        `visibility_accuracy`; `collapse_ratio`; and `mean_pose`: the same metrics for always predicting the training mean.
-
-    Raises:
-        DataError: when the folder or a record in it is damaged.
-    """
-    manifest = records.read_manifest(directory)
-    truth = {k: [] for k in ("photo", "labelled", "crop", "inside", "seen", "map")}
-    predictions, batch, size = [], [], predictor.input_size
-    for person in records.read_records(directory):
-        image = decode_image(person.encoded, f"{directory}, person {person.person_id}")
-        crop, target, seen = pipeline.crop_person(
-            image,
-            person.keypoints,
-            person.keypoints_visible,
-            person.joint_known,
-            box_px=manifest["box_px"],
-            input_size=size,
-        )
-        stored_to_crop = geometry.crop_affine(np.full(2, (person.width - 1) / 2), manifest["box_px"], size)
-        crop_to_photo = geometry.compose(person.crop_to_image, geometry.invert(stored_to_crop))
-        truth["photo"].append(geometry.apply_affine(person.crop_to_image, person.keypoints))
-        truth["labelled"].append(person.keypoints_visible >= 1)
-        truth["crop"].append(target[:, :2])
-        truth["inside"].append(target[:, 2] > 0)
-        truth["seen"].append(seen)
-        truth["map"].append(crop_to_photo)
-        batch.append(crop)
-        if len(batch) == batch_size:
-            predictions.append(predictor.predict_crops(np.stack(batch), flip))
-            batch = []
-    if batch:
-        predictions.append(predictor.predict_crops(np.stack(batch), flip))
-    if not predictions:
-        raise DataError(directory, "the records hold nobody to score", "build them again")
-    truth = {k: np.stack(v) for k, v in truth.items()}
-    predicted = {k: np.concatenate([p[k] for p in predictions]) for k in predictions[0]}
-    mean = {
-        "keypoints": np.broadcast_to(np.asarray(predictor.record["mean_pose"]), predicted["keypoints"].shape),
-        "visibility": np.broadcast_to(np.asarray(predictor.record["mean_visibility"]), predicted["visibility"].shape),
-    }
-    head = {"n": len(truth["photo"]), "flip": flip, "box": manifest["box"]}
-    return {**head, **_score(predicted, truth, size), "mean_pose": _score(mean, truth, size)}
-
-
-def _score(predicted: dict, truth: dict, size: int) -> dict:
-    photo = geometry.apply_affine(truth["map"], geometry.decode_keypoints(predicted["keypoints"], (size, size)))
-    seen = truth["seen"]
-    return {
-        "pcp": metrics.pcp(photo, truth["photo"], truth["labelled"]),
-        "pck@0.2": metrics.pck(photo, truth["photo"], truth["labelled"])["value"],
-        "visibility_accuracy": metrics.visibility_accuracy(predicted["visibility"], seen[..., 0], seen[..., 1]),
-        "collapse_ratio": metrics.collapse_ratio(predicted["keypoints"], truth["crop"], truth["inside"]),
-    }

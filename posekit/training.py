@@ -20,7 +20,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from posekit import __version__, geometry, losses, metrics, models, pipeline, predict, records
+from posekit import __version__, evaluation, geometry, losses, metrics, models, pipeline, predict, records
 from posekit.errors import DataError
 
 
@@ -341,7 +341,7 @@ def train(
             "mean_pose": pose.round(5).tolist(),
             "mean_visibility": visibility.round(5).tolist(),
         }
-        record["val"] = predict.evaluate(predict.Predictor(final, record), val_records, flip=True)
+        record["val"] = evaluation.jsonable(evaluation.evaluate(predict.Predictor(final, record), val_records))
         final.save(partial / "model.keras")
         (partial / "record.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         partial.rename(out)

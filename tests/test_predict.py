@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from posekit import cli, geometry, images, metrics, models, pipeline, predict, records, training
+from posekit import cli, evaluation, geometry, images, metrics, models, pipeline, predict, records, training
 from posekit.errors import DataError
 from posekit.skeleton import COCO17
 from posekit.sources import PersonSample
@@ -206,7 +206,7 @@ def test_the_flip_test_makes_a_model_fair_to_mirrors(network):
 
 def test_the_truth_scores_one_in_photo_pixels(record_folder, means):
     """The way back through both affine maps is exact: to the pixel of the photo, not only to within the threshold."""
-    scores = predict.evaluate(Oracle(record_folder, means), record_folder)
+    scores = evaluation.evaluate(Oracle(record_folder, means), record_folder)
     assert set(scores["pcp"].values()) == {1.0}
     assert scores["pck@0.2"] == 1
     assert scores["visibility_accuracy"] == 1
@@ -222,11 +222,11 @@ def test_the_error_is_measured_in_the_photo(record_folder, means, error, found):
     torso = np.linalg.norm(truth[:, COCO17.index("left_shoulder")] - truth[:, COCO17.index("right_hip")], axis=-1)
     crop_side = np.array([1.25 * p.bbox[2:].max() for p in oracle.people])
     oracle.pose = oracle.pose + (error * torso / crop_side)[:, None, None] * np.array([0.6, -0.8])
-    assert predict.evaluate(oracle, record_folder)["pck@0.2"] == found
+    assert evaluation.evaluate(oracle, record_folder)["pck@0.2"] == found
 
 
 def test_always_the_mean_pose_is_found_out_and_equals_its_own_yardstick(record_folder, constant_run):
-    scores = predict.evaluate(predict.load(constant_run), record_folder, flip=False)
+    scores = evaluation.evaluate(predict.load(constant_run), record_folder, flip=False)
     assert scores["collapse_ratio"] < 0.01
     assert scores["mean_pose"]["collapse_ratio"] < 0.01
     assert scores["pcp"] == pytest.approx(scores["mean_pose"]["pcp"], abs=1e-6)
@@ -254,7 +254,7 @@ def test_evaluate_equals_the_pipelines_crops_and_targets(network, record_folder)
     target = np.concatenate([y["keypoints"] for _, y in parts])
     seen = np.concatenate([y["visibility"] for _, y in parts])
     out = network.predict_crops(pictures)
-    scores = predict.evaluate(network, record_folder, flip=False)
+    scores = evaluation.evaluate(network, record_folder, flip=False)
     inside = target[..., 2] > 0
     labelled = np.stack([p.keypoints_visible >= 1 for p in records.read_records(record_folder)])
     assert np.array_equal(labelled, inside), "these people have all their labelled joints inside the crop"
@@ -267,9 +267,23 @@ def test_evaluate_equals_the_pipelines_crops_and_targets(network, record_folder)
     assert scores["visibility_accuracy"] == pytest.approx(accuracy, abs=0.01)
 
 
+def test_misplaced_boxes_are_scored_where_they_lie(record_folder, means, network):
+    """The truth stays the truth wherever the box lies, and is worth less to a network the worse the box is put."""
+    answers = evaluation.predict_records(network, record_folder, jitter=0.15, seed=3)
+    plain = evaluation.predict_records(network, record_folder)
+    np.testing.assert_array_equal(answers.true, plain.true)
+    assert np.abs(answers.crop_to_image - plain.crop_to_image).max() > 1
+    points = geometry.decode_keypoints(answers.crop_true, (SIZE, SIZE))
+    back = geometry.apply_affine(answers.crop_to_image, points)
+    np.testing.assert_allclose(back[answers.inside], answers.true[answers.inside], atol=1e-3)
+    assert (answers.inside != plain.inside).any(), "some joints fall out of a misplaced box"
+    again = evaluation.predict_records(network, record_folder, jitter=0.15, seed=3)
+    np.testing.assert_array_equal(answers.crop_to_image, again.crop_to_image)
+
+
 def test_the_batch_size_changes_nothing(network, record_folder):
-    want = predict.evaluate(network, record_folder)
-    got = predict.evaluate(network, record_folder, batch_size=7)
+    want = evaluation.evaluate(network, record_folder)
+    got = evaluation.evaluate(network, record_folder, batch_size=7)
     assert got["pcp"] == want["pcp"]
     assert got["collapse_ratio"] == pytest.approx(want["collapse_ratio"], rel=1e-4)
 
@@ -336,8 +350,12 @@ def test_evaluate_prints_the_contracts_keys(capsys, constant_run, record_folder,
     )
     scores = json.loads(out)
     assert code == 0
-    assert sorted(scores) == sorted(["n", "flip", "box", "mean_pose", *SCORES])
-    assert sorted(scores["mean_pose"]) == sorted(SCORES)
+    more = ["oks", "visibility_auroc", "visibility_ece", "intervals"]
+    assert sorted(scores) == sorted(["n", "flip", "box", "jitter", "mean_pose", *SCORES, *more])
+    assert sorted(scores["mean_pose"]) == sorted([*SCORES, *more])
+    for name, value in (("pck@0.2", scores["pck@0.2"]), ("pcp", scores["pcp"]["mean"]), ("oks", scores["oks"])):
+        low, high = scores["intervals"][name]
+        assert low <= value <= high
     assert list(scores["pcp"]) == list(scores["mean_pose"]["pcp"]) == LIMBS
     assert (scores["n"], scores["flip"], scores["box"]) == (40, flip, "annotation")
     assert scores["collapse_ratio"] < 0.01
@@ -360,7 +378,7 @@ def test_the_table_shows_the_mean_pose_beside_the_model(capsys, constant_run, re
     assert code == 0
     assert "40 people, box: annotation, flip test: no" in out
     rows = [line.rsplit(maxsplit=2) for line in out.splitlines()[2:]]
-    assert len(rows) == len(LIMBS) + 3
+    assert len(rows) == len(LIMBS) + 5
     assert all(float(model) == pytest.approx(float(mean), abs=2e-3) for _, model, mean in rows)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tiny_data
 
-from posekit import cli, experiments, losses, models, pipeline, predict, records, training
+from posekit import cli, evaluation, experiments, losses, models, pipeline, predict, records, training
 from posekit.errors import DataError
 from posekit.sources import coco
 
@@ -74,7 +74,7 @@ def test_a_run_holds_model_record_and_log(run, record_folder):
     rows = list(csv.DictReader((out / "log.csv").open()))
     assert [int(r["epoch"]) for r in rows] == [1, 2, 3]
     assert all(float(r["loss"]) > 0 and float(r["val_pck@0.2"]) >= 0 for r in rows)
-    assert predict.evaluate(predict.load(out), record_folder) == record["val"]
+    assert evaluation.jsonable(evaluation.evaluate(predict.load(out), record_folder)) == record["val"]
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(run, record_folder, tmp_path):
