@@ -5,7 +5,10 @@ once, straight from the stored context crop to the network's input. Validation p
 centre crop. Keras feeds its other backends, JAX and PyTorch, from the same batches.
 """
 
+import atexit
 import os
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,7 +24,7 @@ K = len(COCO17)
 UPPER_BODY, LOWER_BODY = np.arange(K) < COCO17.index("left_hip"), np.arange(K) >= COCO17.index("left_hip")
 
 SHUFFLE_BUFFER = 4096
-"""Records held for shuffling when the set is not cached. They lie in the order of a hash, so a few are enough."""
+"""Records held for shuffling when the set is not in memory. They lie in the order of a hash, so a few are enough."""
 
 
 # ---- how pictures are varied ---------------------------------------------------------------------------------------------
@@ -123,8 +126,7 @@ def half_body(keypoints: np.ndarray, usable: np.ndarray, half: str) -> tuple[np.
     Args:
         keypoints: (17, 2) pixels.
         usable: (17,) bool, labelled and in the picture.
-        half: "upper" (head, arms) or "lower" (hips, legs), the one that is wanted; the other is taken where it has fewer than
-            3 usable joints.
+        half: "upper" (head, arms) or "lower" (hips, legs); the other is taken where it has fewer than 3 usable joints.
 
     Returns:
         (centre (2,), side) of 1.5 times the joints' span, in pixels; None where fewer than 9 joints are usable, or fewer
@@ -146,15 +148,12 @@ def half_body(keypoints: np.ndarray, usable: np.ndarray, half: str) -> tuple[np.
 def crop_map(
     keypoints: np.ndarray, visible: np.ndarray, stored_px: int, box_px: int, input_size: int, variation: Variation
 ) -> np.ndarray:
-    """The one affine map from stored pixels to the network's input, (2, 3) float64. Arguments as in `crop_person`.
-
-    A half body is enlarged three times at most beyond the padded box: joints that lie close together show too little.
-    """
+    """The one affine map from stored pixels to the network's input, (2, 3) float64. Arguments as in `crop_person`."""
     center, side = np.full(2, (stored_px - 1) / 2), float(box_px)
     if variation.half:
         usable = (np.asarray(visible) >= 1) & geometry.inside(keypoints, (stored_px, stored_px))
         if found := half_body(np.asarray(keypoints, np.float64), usable, variation.half):
-            center, side = found[0], max(found[1], box_px / 3)
+            center, side = found[0], max(found[1], box_px / 3)  # not closer: the stored pixels would show
     return geometry.crop_affine(
         center, side / variation.zoom, input_size, variation.rotation, variation.flip, variation.shift
     )
@@ -199,8 +198,8 @@ def targets(
         keypoint targets (..., 17, 3) float32 and visibility targets (..., 17, 2) float32, see `crop_person`.
     """
     points, shape = geometry.apply_affine(affine, keypoints), (input_size, input_size)
-    shown = geometry.inside(points, shape) & geometry.inside(keypoints, (stored_px, stored_px))
-    inside = shown & (np.asarray(visible) >= 1)
+    inside = geometry.inside(points, shape) & geometry.inside(keypoints, (stored_px, stored_px))
+    inside &= np.asarray(visible) >= 1
     place = np.where(inside[..., None], geometry.encode_keypoints(points, shape), 0)
     place = np.concatenate([place, inside[..., None]], axis=-1).astype(np.float32)
     seen = np.stack([inside, np.asarray(known, bool)], axis=-1).astype(np.float32)
@@ -247,8 +246,39 @@ def crop_person(
 # ---- batches -----------------------------------------------------------------------------------------------------------------
 
 
+class _Guests:
+    """TensorFlow's threads that are inside our Python function now.
+
+    Python ends threads that come to it while it shuts down, and that aborts the process. So it waits at exit until the
+    pipeline's buffers are full, since nobody takes batches any more, and its threads rest.
+    """
+
+    def __init__(self):
+        self.inside, self.visits, self.lock = 0, 0, threading.Lock()
+
+    def __enter__(self):
+        with self.lock:
+            self.inside, self.visits = self.inside + 1, self.visits + 1
+
+    def __exit__(self, *_):
+        with self.lock:
+            self.inside -= 1
+
+    def wait(self, rest: float = 0.1, longest: float = 10.0) -> None:
+        """Until nobody was inside for `rest` seconds."""
+        end, since, seen = time.monotonic() + longest, time.monotonic(), 0
+        while self.visits and (now := time.monotonic()) < min(end, since + rest):
+            if self.inside or self.visits != seen:
+                since, seen = now, self.visits
+            time.sleep(0.005)
+
+
+_guests = _Guests()
+atexit.register(_guests.wait)
+
+
 def _stored_sizes(directories: list[str | Path]) -> tuple[int, int, list[int]]:
-    """box_px, stored_px and the number of people of each folder, from the manifests."""
+    """box_px, stored_px, and the number of people of each folder, from the manifests."""
     if not directories:
         raise DataError("records", "no folder of records was given", "name at least one")
     manifests = [records.read_manifest(d) for d in directories]
@@ -265,7 +295,7 @@ def _stored_sizes(directories: list[str | Path]) -> tuple[int, int, list[int]]:
 def read_serialized(directories: list[str | Path], people: list[int], *, shuffle: bool, seed: int, cache_bytes: int):
     """tf.data.Dataset of serialized records, one pass.
 
-    In their own order, folder after folder; or shuffled: shards in a random order, several read side by side, folders mixed in
+    In their own order, folder after folder; or shuffled: shards in random order, several side by side, folders mixed in
     proportion to their size, and then a buffer, which holds everybody where the records are kept in memory.
     """
     import tensorflow as tf
@@ -279,9 +309,7 @@ def read_serialized(directories: list[str | Path], people: list[int], *, shuffle
             for paths in shards
         ]
         turns = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(people)), people))
-        dataset = folders[0]
-        if len(folders) > 1:
-            dataset = tf.data.Dataset.choose_from_datasets(folders, tf.data.Dataset.from_tensor_slices(turns))
+        dataset = tf.data.Dataset.choose_from_datasets(folders, tf.data.Dataset.from_tensor_slices(turns))
     else:
         dataset = tf.data.TFRecordDataset([path for paths in shards for path in paths], buffer_size=1 << 20)
     cached = sum(Path(path).stat().st_size for paths in shards for path in paths) <= cache_bytes
@@ -293,17 +321,14 @@ def parse(serialized) -> tuple:
     """Serialized records (B,) -> JPEGs (B,), keypoints (B, 17, 2), visible (B, 17), known (B, 17), in TensorFlow's graph."""
     import tensorflow as tf
 
-    features = tf.io.parse_example(
-        serialized,
-        {
-            "image/encoded": tf.io.FixedLenFeature([], tf.string),
-            "person/keypoints": tf.io.FixedLenFeature([K, 2], tf.float32),
-            "person/keypoints_visible": tf.io.FixedLenFeature([K], tf.int64),
-            "person/joint_known": tf.io.FixedLenFeature([K], tf.int64),
-        },
-    )
-    names = "image/encoded", "person/keypoints", "person/keypoints_visible", "person/joint_known"
-    return tuple(features[name] for name in names)
+    wanted = {
+        "image/encoded": tf.io.FixedLenFeature([], tf.string),
+        "person/keypoints": tf.io.FixedLenFeature([K, 2], tf.float32),
+        "person/keypoints_visible": tf.io.FixedLenFeature([K], tf.int64),
+        "person/joint_known": tf.io.FixedLenFeature([K], tf.int64),
+    }
+    features = tf.io.parse_example(serialized, wanted)
+    return tuple(features[name] for name in wanted)
 
 
 def make_batches(
@@ -335,8 +360,8 @@ def make_batches(
         cache_bytes: how much memory the JPEGs may take.
 
     Returns:
-        tf.data.Dataset of (images (B, S, S, 3) uint8,
-        {"keypoints": (B, 17, 3), "visibility": (B, 17, 2)} float32); see `crop_person` for the targets.
+        tf.data.Dataset of (images (B, S, S, 3) uint8, {"keypoints": (B, 17, 3), "visibility": (B, 17, 2)} float32).
+        See `crop_person` for the targets.
 
     Raises:
         DataError: when there is no folder, one holds no records, or they hold pictures of different sizes.
@@ -347,10 +372,14 @@ def make_batches(
     box_px, stored_px, people = _stored_sizes(directories)
 
     def cut_batch(step, encoded, keypoints, visible, known):
+        with _guests:
+            return cut(int(step), encoded, keypoints, visible, known)
+
+    def cut(step, encoded, keypoints, visible, known):
         images = np.empty((len(encoded), input_size, input_size, 3), np.uint8)
         affines, flips = np.empty((len(encoded), 2, 3)), np.zeros(len(encoded), bool)
         for i, jpeg in enumerate(encoded):
-            rng = np.random.default_rng((seed, int(step), i)) if augment else None
+            rng = np.random.default_rng((seed, step, i)) if augment else None
             variation = augment.draw(rng) if augment else Variation()
             affines[i] = crop_map(keypoints[i], visible[i], stored_px, box_px, input_size, variation)
             flips[i] = variation.flip
@@ -360,9 +389,8 @@ def make_batches(
     def to_batch(step, serialized):
         types = tf.uint8, tf.float32, tf.float32
         images, places, seen = tf.numpy_function(cut_batch, (step, *parse(serialized)), types, stateful=False)
-        images.set_shape((None, input_size, input_size, 3))
-        places.set_shape((None, K, 3))
-        seen.set_shape((None, K, 2))
+        for column, shape in (images, (input_size, input_size, 3)), (places, (K, 3)), (seen, (K, 2)):
+            column.set_shape((None, *shape))
         return images, {"keypoints": places, "visibility": seen}
 
     dataset = read_serialized(directories, people, shuffle=shuffle, seed=seed, cache_bytes=cache_bytes)
