@@ -382,6 +382,15 @@ def test_network_options_that_make_no_sense_are_told(tmp_path, cmu, capsys):
         assert "--tries, --timeout, --wait" in capsys.readouterr().err
 
 
+def test_cameras_in_the_same_place_do_not_trouble_the_choice(tmp_path, sequence):
+    (tmp_path / "calibration.json").write_bytes(sequence[f"{REMOTE}/calibration_{SEQ}.json"])
+    calibration = panoptic.read_calibration(tmp_path / "calibration.json")
+    assert download_panoptic.spread(calibration) == ["00_00", "00_03", "00_02", "00_01"]
+    doubled = dict.fromkeys(("00_00", "00_01", "00_02"), calibration["00_00"])
+    assert sorted(download_panoptic.spread(doubled)) == ["00_00", "00_01", "00_02"]
+    assert download_panoptic.spread({}) == []
+
+
 def test_no_frame_with_poses_is_told(tmp_path, cmu, capsys):
     assert run_panoptic(cmu, tmp_path, "--frames", "100:") == 2
     assert "its poses are of frames 3 to 36" in capsys.readouterr().err
@@ -452,21 +461,6 @@ def test_panoptic_killed_and_run_again_gives_the_same_bytes(tmp_path, cmu):
     assert [bool(seen.headers.get("Range")) for seen in cmu.requests(path)] == [False, True, True]
     assert run_panoptic(cmu, tmp_path / "whole", "--hd-cameras", 2) == 0
     assert tree(tmp_path / "killed") == tree(tmp_path / "whole")
-
-
-@posix
-def test_told_to_end_it_says_how_to_go_on(tmp_path, cmu):
-    path = f"{REMOTE}/hdPose3d_stage1_coco19.tar"
-    cmu.always[path] = Fault(trickle=0.05)
-    script = ROOT / "data_scripts/download_panoptic.py"
-    command = [sys.executable, script, SEQ, "--out", tmp_path, "--accept-licence", "--base-url", cmu.url, *QUICK]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    while not cmu.requests(path):
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    _, told = process.communicate()
-    assert process.returncode == 130 and "the same command goes on from here" in told and "Traceback" not in told
 
 
 # ---- COCO -------------------------------------------------------------------------------------------------------------
@@ -700,6 +694,35 @@ def test_coco_killed_and_run_again_gives_the_same_bytes(tmp_path, aws, official)
         {k: v for k, v in whole.items() if k != "downloads.json"}
     )
     assert set(json.loads(killed["downloads.json"])) == set(json.loads(whole["downloads.json"]))
+
+
+@posix
+@pytest.mark.parametrize("name", ["panoptic", "coco"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_told_to_end_it_ends_at_once_and_says_how_to_go_on(tmp_path, cmu, aws, name, number):
+    """In the middle of a file that does not come; shells start background jobs with SIGINT ignored: undone."""
+    if name == "panoptic":
+        server, path = cmu, f"{REMOTE}/hdPose3d_stage1_coco19.tar"
+        arguments = [SEQ, "--accept-licence"]
+    else:
+        server, path = aws, "/val2017/000000000001.jpg"
+        arguments = ["--split", "val", "--people-only", "--unofficial", "--workers", "3"]
+    server.always[path] = Fault(cut=300, stall=60)
+    script = ROOT / "data_scripts" / f"download_{name}.py"
+    process = subprocess.Popen(
+        [sys.executable, script, "--out", tmp_path, "--base-url", server.url, "--timeout", "50", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    while not server.requests(path):
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(0.2)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=20)
+    assert process.returncode == 130 and "the same command goes on from here" in told and "Traceback" not in told
 
 
 @pytest.mark.parametrize("module", [download_panoptic, download_coco])

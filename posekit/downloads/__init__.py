@@ -340,7 +340,7 @@ def _write(answer: requests.Response, part: _Part, url: str, start: int, bar: tq
                 bar.update(len(chunk))
             file.flush()
             os.fsync(file.fileno())
-    if total is not None and part.size() != total:
+    if total is not None and part.size() != total:  # urllib3 1.x takes a short body for a whole one
         raise _Failed(f"broke off after {part.size():,} of {total:,} bytes")
 
 

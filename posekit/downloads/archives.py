@@ -136,7 +136,7 @@ def _special(archive: Path, name: str) -> DataError:
 def _safe(name: str, where: str) -> PurePosixPath:
     """A member's name as a path below the folder; raises `DataError` when it would leave it, on any system."""
     path, windows = PurePosixPath(name), PureWindowsPath(name)
-    outside = path.is_absolute() or windows.drive or windows.root or ".." in path.parts or ".." in windows.parts
+    outside = path.is_absolute() or windows.drive or windows.root or ".." in windows.parts
     if outside or "\\" in name or "\0" in name or not path.parts:
         raise DataError(where, "its path leaves the folder", "fetch the archive from a server that you trust")
     return path
