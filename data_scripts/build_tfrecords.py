@@ -1,9 +1,10 @@
-"""Write one split of a data set as TFRecord shards: `build_tfrecords.py {minidome,panoptic,coco,lsp,lspet} SRC OUT`.
+"""Write one split of a data set as TFRecord shards (`build_tfrecords.py DATASET SRC OUT`), or verify them (`build_tfrecords.py check DIR`).
 
 What it writes, and how it is read, is told in chapter 03; the work is done by `posekit.sources` and `posekit.records`.
 """
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -16,7 +17,10 @@ from posekit.errors import DataError
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0, or 2 for bad input."""
+    """Run the command line; returns the exit code: 0, or 2 for bad input or damaged records."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["check"]:
+        return check(argv[1:])
     options = _parser().parse_args(argv)
     started, left_out = time.monotonic(), Counter()
     try:
@@ -31,13 +35,16 @@ def main(argv: list[str] | None = None) -> int:
             shards=options.shards,
             workers=options.workers,
             seed=options.seed,
+            resume=options.resume,
+            skip_bad=options.skip_bad,
             left_out=left_out,
         )
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped: nothing was kept", file=sys.stderr)
+        kept = options.resume and (options.out / ".partial").is_dir()
+        print("stopped: " + ("go on with --resume" if kept else "nothing was kept"), file=sys.stderr)
         return 130
     seconds, size = time.monotonic() - started, sum(shard["bytes"] for shard in manifest["shards"])
     print(
@@ -46,11 +53,43 @@ def main(argv: list[str] | None = None) -> int:
     )
     if manifest["left_out"]:
         print("left out: " + ", ".join(f"{count} {reason}" for reason, count in manifest["left_out"].items()))
+    for person in manifest["skipped"]:
+        print(f"skipped: {person['person_id']} ({person['problem']})", file=sys.stderr)
+    if manifest["skipped"]:
+        print(f"skipped: {len(manifest['skipped'])} people whose photo cannot be used")
+    return 0
+
+
+def check(argv: list[str]) -> int:
+    """`build_tfrecords.py check DIR`: every record verified; 0, or 2 with a line for each damage."""
+    parser = argparse.ArgumentParser(
+        prog="build_tfrecords.py check", description="Verify every byte of a record folder."
+    )
+    parser.add_argument("dir", metavar="DIR", type=Path)
+    parser.add_argument("--json", action="store_true", help="print one JSON object: people, shards, bytes, damage")
+    options = parser.parse_args(argv)
+    try:
+        result = records.check(options.dir)
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for damage in result["damage"]:
+        print(f"error: {damage}", file=sys.stderr)
+    if options.json:
+        print(json.dumps(result))
+    elif not result["damage"]:
+        print(f"{result['people']} people in {result['shards']} shards, {result['bytes'] / 1e6:.1f} MB: all whole")
+    if result["damage"]:
+        print(f"error: {len(result['damage'])} damaged: copy or build the records again", file=sys.stderr)
+        return 2
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description="Write one split of a data set as TFRecord shards.",
+        epilog="`build_tfrecords.py check DIR` verifies records that are there (check --help).",
+    )
     parser.add_argument("dataset", choices=sources.DATASETS)
     parser.add_argument("src", metavar="SRC", type=Path, help="the data set's folder")
     parser.add_argument("out", metavar="OUT", type=Path, help="a new folder for the records")
@@ -68,6 +107,8 @@ def _parser() -> argparse.ArgumentParser:
     cores = min(os.cpu_count() or 1, 16)
     parser.add_argument("--workers", metavar="W", type=int, default=cores, help=f"processes (default: {cores})")
     parser.add_argument("--seed", type=int, default=0, help="of the order (default: 0)")
+    parser.add_argument("--resume", action="store_true", help="finish an interrupted run; the bytes are the same")
+    parser.add_argument("--skip-bad", action="store_true", help="leave out whom it cannot write, and list them")
     return parser
 
 

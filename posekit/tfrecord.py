@@ -31,6 +31,47 @@ def frame(payload: bytes) -> bytes:
     return length + _CRC.pack(masked_crc(length)) + payload + _CRC.pack(masked_crc(payload))
 
 
+def scan(shard: str | Path) -> Iterator[tuple[int, bytes | DataError]]:
+    """Every record of a TFRecord file with its offset, the damaged ones too.
+
+    Args:
+        shard: the file.
+
+    Yields:
+        (offset, payload), or (offset, what is wrong there). Where only the payload's check sum is wrong the length still holds, and the
+        next record follows; a wrong length ends the file.
+
+    Raises:
+        DataError: when the file cannot be read.
+    """
+    mend = "write the records again"
+    try:
+        with Path(shard).open("rb") as file:
+            size, offset = file.seek(0, 2), 0
+            file.seek(0)
+            while header := file.read(_HEADER.size):
+                where = f"{shard}, record at byte {offset}"
+                if len(header) < _HEADER.size:
+                    yield offset, DataError(where, "the file ends inside a record's header", mend)
+                    return
+                length, check = _HEADER.unpack(header)
+                if masked_crc(header[:8]) != check:
+                    problem = "damaged: the check sum of the length does not fit; what follows cannot be found"
+                    yield offset, DataError(where, problem, mend)
+                    return
+                if offset + _HEADER.size + length + _CRC.size > size:
+                    yield offset, DataError(where, f"the file ends inside a record of {length} bytes", mend)
+                    return
+                payload = file.read(length)
+                if masked_crc(payload) == _CRC.unpack(file.read(_CRC.size))[0]:
+                    yield offset, payload
+                else:
+                    yield offset, DataError(where, "damaged: the check sum of the payload does not fit", mend)
+                offset += _HEADER.size + length + _CRC.size
+    except OSError as error:
+        raise DataError(shard, f"cannot be read: {error.strerror or error}", "check the path") from None
+
+
 def read_payloads(shard: str | Path) -> Iterator[bytes]:
     """The payloads of a TFRecord file, one at a time, each verified.
 
@@ -43,27 +84,10 @@ def read_payloads(shard: str | Path) -> Iterator[bytes]:
     Raises:
         DataError: naming the file and the offset of the record whose length or check sum is wrong, or that ends early.
     """
-    mend = "write the records again"
-    try:
-        with Path(shard).open("rb") as file:
-            offset = 0
-            while header := file.read(_HEADER.size):
-                where = f"{shard}, record at byte {offset}"
-                if len(header) < _HEADER.size:
-                    raise DataError(where, "the file ends inside a record's header", mend)
-                length, check = _HEADER.unpack(header)
-                if masked_crc(header[:8]) != check:
-                    raise DataError(where, "damaged: the check sum of the length does not fit", mend)
-                body = file.read(length + _CRC.size)
-                if len(body) < length + _CRC.size:
-                    raise DataError(where, f"the file ends inside a record of {length} bytes", mend)
-                payload = body[:length]
-                if masked_crc(payload) != _CRC.unpack(body[length:])[0]:
-                    raise DataError(where, "damaged: the check sum of the payload does not fit", mend)
-                yield payload
-                offset += _HEADER.size + length + _CRC.size
-    except OSError as error:
-        raise DataError(shard, f"cannot be read: {error.strerror or error}", "check the path") from None
+    for _, payload in scan(shard):
+        if isinstance(payload, DataError):
+            raise payload
+        yield payload
 
 
 # ---- protocol buffers: the four shapes that an Example needs ----------------------------------------------------------------

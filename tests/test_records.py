@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tracemalloc
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from posekit import geometry, records, sources, tfrecord
 from posekit.errors import DataError
 from posekit.images import decode_image, read_image
+from posekit.records import encoding, writing
 from posekit.skeleton import COCO17
 from posekit.sources import coco
 
@@ -274,7 +276,7 @@ def test_tensorflow_reads_the_same(tmp_path, samples):
 
 
 def test_the_bytes_depend_on_the_seed_but_not_on_workers_or_input_order(tmp_path, samples):
-    samples = [replace(samples[i % 6], person_id=str(i)) for i in range(3 * records._CHUNK)]
+    samples = [replace(samples[i % 6], person_id=str(i)) for i in range(3 * encoding.CHUNK)]
     plain = write(samples, tmp_path / "a", shards=3)
     write(reversed(samples), tmp_path / "b", shards=3, workers=2)
     write(samples, tmp_path / "c", shards=3, seed=1)
@@ -286,7 +288,7 @@ def test_the_bytes_depend_on_the_seed_but_not_on_workers_or_input_order(tmp_path
 
 
 def test_many_chunks_in_parallel_keep_their_order(tmp_path, samples):
-    many = [replace(samples[i % 6], person_id=str(i)) for i in range(20 * records._CHUNK)]
+    many = [replace(samples[i % 6], person_id=str(i)) for i in range(20 * encoding.CHUNK)]
     write(many, tmp_path / "a", shards=1, box_px=32)
     write(many, tmp_path / "b", shards=1, box_px=32, workers=2)
     assert files(tmp_path / "a") == files(tmp_path / "b")
@@ -295,16 +297,16 @@ def test_many_chunks_in_parallel_keep_their_order(tmp_path, samples):
 def test_workers_do_not_run_far_ahead_of_the_disk(tmp_path, samples, monkeypatch):
     submitted = []
 
-    class Counting(records.ProcessPoolExecutor):
+    class Counting(encoding.ProcessPoolExecutor):
         def submit(self, *args, **kwargs):
             submitted.append(args)
             return super().submit(*args, **kwargs)
 
-    monkeypatch.setattr(records, "ProcessPoolExecutor", Counting)
-    settings = records.CropSettings(box_px=32)
-    many = [replace(samples[i % 6], person_id=str(i)) for i in range(20 * records._CHUNK)]
-    order = records._spool(many, tmp_path / "spool", settings, 0, records.Counter())
-    with records._encoder(tmp_path / "spool", settings, 2) as encode:
+    monkeypatch.setattr(encoding, "ProcessPoolExecutor", Counting)
+    plan = writing.Plan("tiny", "train", records.CropSettings(box_px=32), 8, 0)
+    many = [replace(samples[i % 6], person_id=str(i)) for i in range(20 * encoding.CHUNK)]
+    order, _ = writing._spool(many, tmp_path / "spool", plan, Counter())
+    with encoding.encoder(tmp_path / "spool", plan.settings, 2, False) as encode:
         next(encode(order))
         assert len(submitted) == 2 * 2 + 1
 
@@ -354,7 +356,7 @@ def test_when_a_photo_fails_nothing_stays(tmp_path, samples, workers, existing):
         (out / "notes.txt").write_text("mine")
     last = samples[-1].image
     last.write_bytes(last.read_bytes()[:500])
-    many = [replace(samples[i % 6], person_id=str(i)) for i in range(3 * records._CHUNK)]
+    many = [replace(samples[i % 6], person_id=str(i)) for i in range(3 * encoding.CHUNK)]
     text = error_of(write, many, out, workers=workers)
     assert f"{last}: the JPEG is truncated" in text
     if existing:
@@ -399,19 +401,19 @@ def test_a_folder_that_cannot_be_written(tmp_path, samples):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/dev/full")
 def test_a_full_disk_is_named_and_nothing_stays(tmp_path, samples, monkeypatch):
-    real = records._write_shard
+    real = writing.write_shard
 
-    def full(path, payloads, bar):
-        path.symlink_to("/dev/full")
-        return real(path, payloads, bar)
+    def full(path, *rest):
+        path.with_name("unfinished").symlink_to("/dev/full")
+        return real(path, *rest)
 
-    monkeypatch.setattr(records, "_write_shard", full)
+    monkeypatch.setattr(writing, "write_shard", full)
     assert f"{tmp_path / 'out'}: cannot be written: No space left" in error_of(write, samples, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_nobody_to_write_says_why(tmp_path, samples):
-    text = error_of(write, [], tmp_path / "out", left_out=records.Counter({"crowd": 3}))
+    text = error_of(write, [], tmp_path / "out", left_out=Counter({"crowd": 3}))
     assert "nobody to write for split 'train' of tiny: 3 crowd" in text
     assert not (tmp_path / "out").exists()
 

@@ -50,7 +50,8 @@ def fingerprint() -> str:
     """Twelve hex digits over everything the data set depends on: another generator gets another folder."""
     package = Path(__file__).parent
     sources = sorted(package.glob("*.py")) + sorted((package.parent / "sources").glob("*.py"))
-    names = ("geometry", "images", "records", "schema", "skeleton", "tfrecord")
+    sources += sorted((package.parent / "records").glob("*.py"))
+    names = ("geometry", "images", "schema", "skeleton", "tfrecord")
     sources += [package.parent / f"{name}.py" for name in names]
     digest = hashlib.sha256(repr((TRAIN, VAL)).encode())
     for path in sources:

@@ -1,0 +1,27 @@
+"""People as TFRecord shards: a writer that uses all cores in constant memory, and a verifying reader (chapter 03).
+
+A record is one person, see `schema`. A folder of records is one set:
+    NAME-SPLIT.tfrecord-00000-of-00008 …   the shards
+    manifest.json                          counts, digests, arguments; it is put there last, so a folder with one is whole
+"""
+
+from posekit.records.reading import check, read_manifest, read_records, shard_paths
+from posekit.records.writing import write_records
+from posekit.schema import BOXES, CropSettings, PersonRecord, decode_person, encode_person
+from posekit.tfrecord import encode_example, parse_example, read_payloads
+
+__all__ = [
+    "BOXES",
+    "CropSettings",
+    "PersonRecord",
+    "check",
+    "decode_person",
+    "encode_example",
+    "encode_person",
+    "parse_example",
+    "read_manifest",
+    "read_payloads",
+    "read_records",
+    "shard_paths",
+    "write_records",
+]

@@ -1,0 +1,93 @@
+"""Samples into payloads on all cores, in order, few of them in memory (chapter 03)."""
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import pickle
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from posekit.errors import DataError
+from posekit.schema import CropSettings, encode_person
+from posekit.sources import PersonSample
+
+CHUNK = 16
+"""People that a worker takes at a time."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A person who could not be written, and why: takes the payload's place where bad ones are skipped."""
+
+    person_id: str
+    problem: str
+
+
+def unspool(spool: Path, place: int) -> PersonSample:
+    """The sample at a place of the spool, which `writing` filled."""
+    with spool.open("rb") as file:
+        file.seek(place)
+        return pickle.load(file)
+
+
+def _encode(spool: Path, place: int, settings: CropSettings, skip_bad: bool) -> bytes | Skipped:
+    sample = unspool(spool, place)
+    try:
+        return encode_person(sample, settings)
+    except DataError as error:
+        if not skip_bad:
+            raise
+        return Skipped(sample.person_id, f"{sample.image.name}: {error.problem}")
+
+
+def _encode_chunk(spool: Path, places: list[int], settings: CropSettings, skip_bad: bool) -> list[bytes | Skipped]:
+    return [_encode(spool, place, settings, skip_bad) for place in places]
+
+
+@contextmanager
+def encoder(spool: Path, settings: CropSettings, workers: int, skip_bad: bool):
+    """A function: places -> payloads (or `Skipped`) in that order, made by `workers` processes, few of them waiting in memory."""
+    if workers == 1:
+        yield lambda places: (_encode(spool, place, settings, skip_bad) for place in places)
+        return
+    # spawn: a forked child of a process that runs TensorFlow's threads may hang
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
+
+    def encode(places: list[int]) -> Iterator[bytes | Skipped]:
+        waiting: deque[Future] = deque()
+        for start in range(0, len(places), CHUNK):
+            waiting.append(pool.submit(_encode_chunk, spool, places[start : start + CHUNK], settings, skip_bad))
+            if len(waiting) > 2 * workers:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+
+    try:
+        yield encode
+    except BrokenProcessPool:
+        raise DataError(
+            "workers", "a worker process was killed", "perhaps memory ran out: use fewer --workers"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    import cv2
+
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    """A killed parent cannot tell its workers to stop: they watch it."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
