@@ -288,7 +288,8 @@ def _innermost(error: BaseException) -> str:
     """What a chain of wrapped network errors comes down to."""
     while isinstance(inner := getattr(error, "reason", None) or (error.args or [None])[0], BaseException):
         error = inner
-    return str(getattr(error, "strerror", None) or error).rpartition(">: ")[2]
+    told = str(getattr(error, "strerror", None) or error)
+    return re.sub(r"^(<.*?>|\w+\(.*?\)): ", "", told)  # urllib3 puts the connection object in front
 
 
 def _accept(answer: requests.Response, part: _Part, start: int) -> int:
