@@ -191,6 +191,11 @@ def test_redirects_are_followed_and_compressed_answers_are_unpacked(tmp_path, se
     server.faults["/file.bin"] = [Fault(body=gzip.compress(FILE), headers={"Content-Encoding": "gzip"})]
     fetch(tmp_path / "packed", f"{server.url}/file.bin", sha256=SHA256)
     assert_right(tmp_path / "packed")
+    server.faults["/file.bin"] = [Fault(body=gzip.compress(FILE), cut=300_000, headers={"Content-Encoding": "gzip"})]
+    server.seen.clear()
+    fetch(tmp_path / "broken", f"{server.url}/file.bin")
+    assert_right(tmp_path / "broken")
+    assert ranges(server) == [None, None]
 
 
 def test_the_proxy_of_the_environment_is_asked(tmp_path, server, monkeypatch):

@@ -322,8 +322,8 @@ def _accept(answer: requests.Response, part: _Part, start: int) -> int:
 
 def _write(answer: requests.Response, part: _Part, url: str, start: int, bar: tqdm) -> None:
     """Append the body to the part, from byte `start` on."""
-    headers = answer.headers
-    length = None if "Content-Encoding" in headers else headers.get("Content-Length")
+    headers = {} if "Content-Encoding" in answer.headers else answer.headers  # a packed body cannot be resumed
+    length = headers.get("Content-Length")
     total = start + int(length) if length and length.isdecimal() else None
     if total is not None and part.want["bytes"] not in (None, total):
         raise _Failed(f"has a file of {total:,} bytes, expected {part.want['bytes']:,}", wrong=True)
