@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from test_offline import WIDTHS, browser, opened  # noqa: F401
+from test_offline import WIDTHS, browser, html, opened  # noqa: F401
 
 from posekit import geometry, turntable
 from posekit.minidome.dome import make_cameras
@@ -75,8 +75,8 @@ def test_a_joint_that_is_not_known_is_not_drawn(monkeypatch):
 def test_text_in_the_scene_cannot_end_the_script():
     scene = {"alt": "</script><b>"}
     still = type("Still", (), {"_repr_mimebundle_": lambda self: {"text/html": "<img>"}})()
-    html = turntable.Turntable(scene, still, "x")._repr_mimebundle_()["text/html"]
-    assert html.count("</script>") == 1
+    text = turntable.Turntable(scene, still, "x")._repr_mimebundle_()["text/html"]
+    assert text.count("</script>") == 1
 
 
 # ---- in a browser -----------------------------------------------------------------------------------------------------
@@ -187,3 +187,21 @@ def test_the_picture_stays_where_scripts_do_not_run(browser, monkeypatch, tmp_pa
     page.goto((tmp_path / "page.html").as_uri())
     assert page.locator("img").is_visible() and page.locator("svg").count() == 0
     context.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("scheme", "size"), [("light", "desktop"), ("dark", "phone")])
+def test_it_turns_in_the_built_book_and_the_book_stays_on_its_page(browser, html, scheme, size):  # noqa: F811
+    with opened(browser, scheme, size) as page:
+        page.goto(f"{html.as_uri()}/chapters/02_datasets.html")
+        stage = page.locator("[data-turntable] svg[role=application]")
+        stage.scroll_into_view_if_needed()
+        name = page.locator("[data-turntable] option").nth(3).text_content()
+        before, address = drawn(page, name), page.url
+        for key in ("ArrowRight", "ArrowLeft", "ArrowLeft"):  # on the page itself these lead to the next chapter
+            stage.press(key)
+        page.wait_for_timeout(300)
+        assert page.url == address and drawn(page, name) != before
+        assert page.locator("[data-turntable] option").count() == 31
+        assert page.locator("[data-turntable] img").is_hidden()
+        assert [w for w in page.wrong if "CORS" not in w] == []
