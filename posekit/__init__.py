@@ -13,7 +13,9 @@ __version__ = "0.1.0"
 _ROOMS = (
     "checks",
     "cli",
+    "downloads",
     "errors",
+    "evaluation",
     "experiments",
     "geometry",
     "images",
