@@ -297,11 +297,13 @@ def _say_if_unknown(name: str) -> None:
 
 
 def _accept_terms(accepted: bool) -> None:
+    """Show the terms, and at a terminal ask. A script is not asked: whoever runs it there accepts them, and is told so."""
     print(TERMS)
     if accepted:
         return
     if not sys.stdin.isatty():
-        raise DataError("terms of use", "not accepted", "read them above, and if you agree add --accept-licence")
+        print("Going on without being asked means that you accept these terms.")
+        return
     answer = ""
     with contextlib.suppress(EOFError):
         answer = input("Do you accept these terms? [y/N] ")

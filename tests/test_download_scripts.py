@@ -284,12 +284,11 @@ def test_what_is_no_sequence_is_refused(tmp_path, cmu, name, capsys):
     assert "is no name of a sequence" in capsys.readouterr().err and cmu.seen == []
 
 
-def test_without_the_licence_nothing_is_fetched(tmp_path, cmu, monkeypatch, capsys):
+def test_a_script_is_shown_the_terms_and_not_asked(tmp_path, cmu, monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdin", io.StringIO())
-    assert run_panoptic(cmu, tmp_path, accept=False) == 2
-    out, err = capsys.readouterr()
-    assert "non-commercial" in out and "terms of use: not accepted" in err and "--accept-licence" in err
-    assert cmu.seen == [] and list(tmp_path.iterdir()) == []
+    assert run_panoptic(cmu, tmp_path, "--hd-cameras", 1, "--frames", "9", accept=False) == 0
+    out = capsys.readouterr().out
+    assert "non-commercial" in out and "means that you accept these terms" in out
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("\n", 2), ("no\n", 2), ("\x04", 2)])
