@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from posekit import records, sources
+from posekit import beam, records, sources
 from posekit.errors import DataError
 
 
@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["check"]:
         return check(argv[1:])
-    options = _parser().parse_args(argv)
+    options, pipeline = _parse(argv)
     started, left_out = time.monotonic(), Counter()
     try:
         manifest = records.write_records(
@@ -38,6 +38,7 @@ def main(argv: list[str] | None = None) -> int:
             resume=options.resume,
             skip_bad=options.skip_bad,
             left_out=left_out,
+            runner=beam.runner(pipeline, options.workers) if options.runner == "beam" else None,
         )
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -85,8 +86,10 @@ def check(argv: list[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Our options, and what follows `--`: those of a Beam pipeline."""
     parser = argparse.ArgumentParser(
+        usage="%(prog)s [options] DATASET SRC OUT [-- PIPELINE_OPTION ...]",
         description="Write one split of a data set as TFRecord shards.",
         epilog="`build_tfrecords.py check DIR` verifies records that are there (check --help).",
     )
@@ -109,7 +112,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of the order (default: 0)")
     parser.add_argument("--resume", action="store_true", help="finish an interrupted run; the bytes are the same")
     parser.add_argument("--skip-bad", action="store_true", help="leave out whom it cannot write, and list them")
-    return parser
+    parser.add_argument(
+        "--runner",
+        choices=("local", "beam"),
+        default="local",
+        help="local: processes on this machine (default). beam: an Apache Beam pipeline, here or on the cluster that its options name "
+        "behind a `--`, such as `-- --runner=FlinkRunner`; the records are the same (pip install 'posekit[beam]')",
+    )
+    ours = argv.index("--") if "--" in argv else len(argv)
+    options = parser.parse_args(argv[:ours])
+    if options.runner != "beam" and argv[ours:]:
+        parser.error("what follows `--` is for --runner beam")
+    return options, argv[ours + 1 :]
 
 
 if __name__ == "__main__":

@@ -37,7 +37,8 @@ def unspool(spool: Path, place: int) -> PersonSample:
         return pickle.load(file)
 
 
-def _encode(spool: Path, place: int, settings: CropSettings, skip_bad: bool) -> bytes | Skipped:
+def encode_at(spool: Path, place: int, settings: CropSettings, skip_bad: bool) -> bytes | Skipped:
+    """The payload of the person at a place of the spool; with `skip_bad`, what is wrong with one who cannot be written."""
     sample = unspool(spool, place)
     try:
         return encode_person(sample, settings)
@@ -48,14 +49,14 @@ def _encode(spool: Path, place: int, settings: CropSettings, skip_bad: bool) -> 
 
 
 def _encode_chunk(spool: Path, places: list[int], settings: CropSettings, skip_bad: bool) -> list[bytes | Skipped]:
-    return [_encode(spool, place, settings, skip_bad) for place in places]
+    return [encode_at(spool, place, settings, skip_bad) for place in places]
 
 
 @contextmanager
 def encoder(spool: Path, settings: CropSettings, workers: int, skip_bad: bool):
     """A function: places -> payloads (or `Skipped`) in that order, made by `workers` processes, few of them waiting in memory."""
     if workers == 1:
-        yield lambda places: (_encode(spool, place, settings, skip_bad) for place in places)
+        yield lambda places: (encode_at(spool, place, settings, skip_bad) for place in places)
         return
     # spawn: a forked child of a process that runs TensorFlow's threads may hang
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)

@@ -84,6 +84,27 @@ class Plan:
         }
 
 
+@dataclass(frozen=True)
+class Work:
+    """Shards that are to be written, and all that it takes: who sees these paths can do it, in this process or far away.
+
+    Args:
+        folder: where the shards go.
+        files: (file name, first person, last person + 1) of each.
+        order: places in the spool of everybody in the set, in order.
+        spool: the samples.
+        settings: how people are cut out.
+        skip_bad: list whom it cannot write, instead of stopping there.
+    """
+
+    folder: Path
+    files: list[tuple[str, int, int]]
+    order: list[int]
+    spool: Path
+    settings: CropSettings
+    skip_bad: bool
+
+
 def digest_of(sample: PersonSample) -> bytes:
     """(32,) bytes over all that is known of a person but the photo's pixels and the folder that it lies in."""
     digest = hashlib.sha256()
@@ -111,6 +132,7 @@ def write_records(
     skip_bad: bool = False,
     left_out: Counter | None = None,
     progress: bool = True,
+    runner: Callable[[Work], dict[str, dict]] | None = None,
 ) -> dict:
     """Write people as TFRecord shards, in an order shuffled by a hash of `person_id`.
 
@@ -133,6 +155,8 @@ def write_records(
         skip_bad: leave people out whose photo cannot be used, and list them in the manifest, instead of stopping at the first.
         left_out: what the reader of `samples` left out so far and goes on counting; people who have no box are added.
         progress: show a bar on stderr.
+        runner: writes the shards instead of processes on this machine, and returns what `write_shard` does, by file name; see
+            `posekit.beam`.
 
     Returns:
         The manifest.
@@ -164,14 +188,8 @@ def write_records(
             _write_json(partial / _PLAN, begun)
         files = plan.files(len(order))
         written = {file: entry for file, *_ in files if (entry := _finished(partial / file))}
-        missing = [place for file, start, stop in files if file not in written for place in order[start:stop]]
-        workers = min(workers, -(-len(missing) // CHUNK)) or 1
-        with encoder(spool, plan.settings, workers, skip_bad) as encode, _bar(len(order), progress) as bar:
-            bar.update(len(order) - len(missing))
-            payloads = encode(missing)
-            for file, start, stop in files:
-                if file not in written:
-                    written[file] = write_shard(partial / file, islice(payloads, stop - start), bar.update)
+        work = Work(partial, [file for file in files if file[0] not in written], order, spool, plan.settings, skip_bad)
+        written |= runner(work) if runner else _write_here(work, workers, progress)
         entries = [written[file] for file, *_ in files]
         skipped = [person for entry in entries for person in entry.pop("skipped")]
         if len(skipped) == len(order):
@@ -268,6 +286,19 @@ def _spool(samples: Iterable[PersonSample], spool: Path, plan: Plan, left_out: C
                 sample.image, f"two people with the id {sample.person_id!r}", "every person needs an id of their own"
             )
     return [place for _, place, _ in places], hashlib.sha256(b"".join(digest for *_, digest in places)).hexdigest()
+
+
+def _write_here(work: Work, workers: int, progress: bool) -> dict[str, dict]:
+    """Write shards one after another, on `workers` processes of this machine; their entries by file name."""
+    places = [place for _, start, stop in work.files for place in work.order[start:stop]]
+    workers = min(workers, -(-len(places) // CHUNK)) or 1
+    with encoder(work.spool, work.settings, workers, work.skip_bad) as encode, _bar(len(work.order), progress) as bar:
+        bar.update(len(work.order) - len(places))
+        payloads = encode(places)
+        return {
+            file: write_shard(work.folder / file, islice(payloads, stop - start), bar.update)
+            for file, start, stop in work.files
+        }
 
 
 def write_shard(path: Path, payloads: Iterable[bytes | Skipped], each: Callable[[], object] = lambda: None) -> dict:
