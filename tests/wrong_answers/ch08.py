@@ -1,0 +1,238 @@
+"""Typical wrong answers to the exercises of chapter 08, each with a piece of the hint that it must get."""
+
+import numpy as np
+
+from posekit import geometry
+from posekit.checks import ch08
+from posekit.skeleton import COCO17
+
+TWINS = list(COCO17.flip_indices)
+
+# ---- exercise 1 -------------------------------------------------------------------------------------------------------
+
+
+def mirror(
+    image, joints, visible, *, picture=lambda p: p[:, ::-1], shift=1, side=1, move=True, names=TWINS, flags=TWINS
+):
+    """The right answer, with one handle for each mistake."""
+    moved = joints[names].astype(float)
+    if move:
+        moved[:, 0] = image.shape[side] - shift - moved[:, 0]
+    return picture(image), moved, visible[flags]
+
+
+def mirror_with(**mistake):
+    return lambda image, joints, visible: mirror(image, joints, visible, **mistake)
+
+
+AS_THEY_ARE = list(range(17))
+
+
+def mirror_in_place(image, joints, visible):
+    joints[:, 0] = image.shape[1] - 1 - joints[:, 0]
+    return image[:, ::-1], joints[TWINS], visible[TWINS]
+
+
+def mirror_flags_in_place(image, joints, visible):
+    result = mirror(image, joints, visible)
+    visible[:] = visible[TWINS]
+    return result
+
+
+def mirror_upside_down(image, joints, visible):
+    picture, moved, flags = mirror(image, joints, visible, move=False)
+    moved[:, 0] = image.shape[1] - 1 - moved[:, 0]
+    moved[:, 1] = image.shape[0] - 1 - moved[:, 1]
+    return picture, moved, flags
+
+
+def mirror_one_way(image, joints, visible):
+    picture, moved, flags = mirror(image, joints, visible, names=AS_THEY_ARE)
+    moved[ch08.LEFT] = moved[ch08.RIGHT]
+    moved[ch08.RIGHT] = moved[ch08.LEFT]
+    return picture, moved, flags
+
+
+def mirror_flags_one_way(image, joints, visible):
+    picture, moved, flags = mirror(image, joints, visible, flags=AS_THEY_ARE)
+    flags[ch08.LEFT] = flags[ch08.RIGHT]
+    flags[ch08.RIGHT] = flags[ch08.LEFT]
+    return picture, moved, flags
+
+
+def mirror_some_names(image, joints, visible):
+    arms = AS_THEY_ARE[:5] + TWINS[5:11] + AS_THEY_ARE[11:]
+    return mirror(image, joints, visible, names=arms)
+
+
+def mirror_sorted_flags(image, joints, visible):
+    return (*mirror(image, joints, visible)[:2], np.sort(visible))
+
+
+# ---- exercise 2 -------------------------------------------------------------------------------------------------------
+
+BOXES = (((30, 200, 40, 110), 224), ((300, 20, 90, 35), 96))
+
+
+def test_crop(crop_map, *, boxes=BOXES, middle=True, wanted=0.5, axes=True, sign=True, inside=True, fills=True):
+    """The right answer, with one handle for each thing that one may forget."""
+    for box, size in boxes:
+        affine = crop_map(box, size)
+        corners = np.array([[box[0], box[1]], [box[0] + box[2], box[1] + box[3]]]) - 0.5
+        landed = corners @ affine[:, :2].T + affine[:, 2]
+        if middle:
+            assert np.allclose(landed.mean(axis=0), size / 2 - wanted)
+        if axes:
+            assert np.allclose(np.abs(affine[:, :2]), abs(affine[0, 0]) * np.eye(2))
+        if sign:
+            assert affine[0, 0] > 0
+        if inside:
+            assert landed.min() >= -0.5
+            assert landed.max() <= size - 0.5
+        if fills:
+            assert np.ptp(landed, axis=0).max() >= size / 2
+
+
+def test_with(**gap):
+    return lambda crop_map: test_crop(crop_map, **gap)
+
+
+def test_of_the_middle_roughly(crop_map):
+    test_crop(crop_map, middle=False)
+    for box, size in BOXES:
+        middle = np.array([box[0] + box[2] / 2, box[1] + box[3] / 2])
+        affine = crop_map(box, size)
+        assert np.allclose(affine[:, :2] @ middle + affine[:, 2], size / 2, atol=2)
+
+
+def test_against_ours(crop_map):
+    for box, size in BOXES:
+        ours = geometry.crop_affine(geometry.bbox_center(box), geometry.square_side(box), size)
+        assert np.allclose(crop_map(box, size), ours)
+
+
+def test_that_fills_it(crop_map):
+    test_crop(crop_map)
+    (x, y, w, h), size = BOXES[0]
+    assert crop_map((x, y, w, h), size)[0, 0] * max(w, h) > 0.75 * size
+
+
+def test_that_answers(crop_map):
+    try:
+        test_crop(crop_map)
+    except AssertionError:
+        return False
+    return True
+
+
+def test_that_stops(crop_map):
+    raise ValueError("this is not an assertion")
+
+
+def test_that_fails_always(crop_map):
+    raise AssertionError
+
+
+# ---- exercise 3 -------------------------------------------------------------------------------------------------------
+
+
+def find_twins(pictures, most=6, *, plain=True, turned=lambda p: p[:, ::-1], below=False, bits=None):
+    """The right answer, with one handle for each mistake."""
+    hashes = [ch08.dhash(p) for p in pictures]
+    others = [ch08.dhash(np.ascontiguousarray(turned(p))) for p in pictures] if turned else hashes
+    most = most if bits is None else bits
+    pairs = []
+    for j in range(len(pictures)):
+        for i in range(j):
+            apart = [np.sum(hashes[i] != others[j])] + ([np.sum(hashes[i] != hashes[j])] if plain else [])
+            if min(apart) < most if below else min(apart) <= most:
+                pairs.append((i, j))
+    return pairs
+
+
+def twins_with(**mistake):
+    return lambda pictures, most: find_twins(pictures, most, **mistake)
+
+
+def twins_with_themselves(pictures, most):
+    return find_twins(pictures, most) + [(i, i) for i in range(len(pictures))]
+
+
+def twins_both_ways(pictures, most):
+    pairs = find_twins(pictures, most)
+    return pairs + [(j, i) for i, j in pairs]
+
+
+def twins_the_wrong_way_round(pictures, most):
+    return [(j, i) for i, j in find_twins(pictures, most)]
+
+
+def twins_again_and_again(pictures, most):
+    return find_twins(pictures, most) * 2
+
+
+def twins_next_door(pictures, most):
+    return [(i, j) for i, j in find_twins(pictures, most) if j == i + 1]
+
+
+def twins_in_place(pictures, most):
+    for picture in pictures:
+        picture[:] = picture[:, ::-1].copy()
+    return find_twins(pictures, most)
+
+
+def twins_first_only(pictures, most):
+    return [min(find_twins(pictures, most))]
+
+
+WRONG = [
+    # (check, wrong answer, a piece of the hint that this mistake must get)
+    (ch08.check_mirror, lambda *given: mirror(*given)[:2], "return three things"),
+    (ch08.check_mirror, mirror_in_place, "changed the `joints`"),
+    (ch08.check_mirror, mirror_flags_in_place, "changed the `visible`"),
+    (ch08.check_mirror, mirror_with(picture=lambda p: p), "it is not mirrored"),
+    (ch08.check_mirror, mirror_with(picture=lambda p: p[::-1]), "stands on its head"),
+    (ch08.check_mirror, mirror_with(picture=lambda p: p[::-1, ::-1]), "turned by 180 degrees"),
+    (ch08.check_mirror, mirror_with(picture=lambda p: p[..., ::-1]), "red has become blue"),
+    (ch08.check_mirror, mirror_with(picture=lambda p: p.transpose(1, 0, 2)), "the shape of the given one"),
+    (ch08.check_mirror, mirror_with(shift=0), "one pixel too far right"),
+    (ch08.check_mirror, mirror_with(side=0), "`height - 1 - x`"),
+    (ch08.check_mirror, mirror_with(move=False), "stand where they were"),
+    (ch08.check_mirror, mirror_upside_down, "joints' heights"),
+    (ch08.check_mirror, mirror_with(names=AS_THEY_ARE), "sides in colour"),
+    (ch08.check_mirror, mirror_one_way, "lost the old left"),
+    (ch08.check_mirror, mirror_flags_one_way, "lost the old left"),
+    (ch08.check_mirror, mirror_some_names, "name of their twin"),
+    (ch08.check_mirror, mirror_with(flags=AS_THEY_ARE), "occluded *right* wrist"),
+    (ch08.check_mirror, mirror_sorted_flags, "do not belong to the joints"),
+    (ch08.check_test_crop, test_with(boxes=()), "asserts nothing"),
+    (ch08.check_test_crop, test_that_fails_always, "posekit's own crop"),
+    (ch08.check_test_crop, test_with(wanted=0), "posekit's own crop"),
+    (ch08.check_test_crop, test_that_answers, "A test returns nothing"),
+    (ch08.check_test_crop, test_that_stops, "stops with ValueError"),
+    (ch08.check_test_crop, test_against_ours, "padding 1.5"),
+    (ch08.check_test_crop, test_that_fills_it, "padding 1.5"),
+    (ch08.check_test_crop, test_with(axes=False), "stretches the box"),
+    (ch08.check_test_crop, test_with(middle=False, axes=False, fills=False), "stretches the box"),
+    (ch08.check_test_crop, test_with(boxes=(((50, 50, 80, 80), 64),)), "stretches the box"),
+    (ch08.check_test_crop, test_with(middle=False, inside=False, fills=False), "x for y"),
+    (ch08.check_test_crop, test_with(inside=False), "*shorter* side"),
+    (ch08.check_test_crop, test_with(middle=False), "upper left corner"),
+    (ch08.check_test_crop, test_with(sign=False), "mirrored without saying so"),
+    (ch08.check_test_crop, test_with(boxes=[(box, 224) for box, _ in BOXES]), "always makes 224 pixels"),
+    (ch08.check_test_crop, test_of_the_middle_roughly, "half a pixel off"),
+    (ch08.check_find_twins, lambda pictures, most: list(range(len(pictures))), "pairs of numbers"),
+    (ch08.check_find_twins, twins_in_place, "changed picture 0"),
+    (ch08.check_find_twins, twins_with_themselves, "pictures with themselves"),
+    (ch08.check_find_twins, twins_both_ways, "name pairs twice"),
+    (ch08.check_find_twins, twins_the_wrong_way_round, "smaller number should come first"),
+    (ch08.check_find_twins, twins_again_and_again, "more than once"),
+    (ch08.check_find_twins, lambda pictures, most: [], "found nobody"),
+    (ch08.check_find_twins, twins_with(turned=None), "mirrored before it was split"),
+    (ch08.check_find_twins, twins_with(plain=False), "plain copies and near copies are missing"),
+    (ch08.check_find_twins, twins_with(bits=20), "more that differ in over"),
+    (ch08.check_find_twins, twins_with(bits=0), "exact copies only"),
+    (ch08.check_find_twins, twins_next_door, "neighbour in the list"),
+    (ch08.check_find_twins, twins_first_only, "is missing"),
+    (ch08.check_find_twins, twins_with(below=True), "'at most' is <="),
+]
