@@ -1,17 +1,19 @@
 """From TFRecord shards to training batches with tf.data: read, cache, shuffle, batch, parse, decode, one warp (chapter 03).
 
 Scale, rotation, shift, mirror and the choice of a half body are one affine map, so that each picture is resampled exactly
-once, straight from the stored context crop to the network's input. Validation passes `augment=None` and gets the plain
-centre crop. Keras feeds its other backends, JAX and PyTorch, from the same batches.
+once, from the stored context crop to the network's input. Validation passes `augment=None` and gets the plain centre crop.
 """
 
 import atexit
+import contextlib
+import math
 import os
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,8 +32,7 @@ SHUFFLE_BUFFER = 4096
 # ---- how pictures are varied ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Variation:
+class Variation(NamedTuple):
     """What is done to one picture; the default is the plain centre crop.
 
     Args:
@@ -102,16 +103,16 @@ def colour_map(strength: float, contrast: float, light: float, cast: Sequence[fl
 
     Args:
         strength: 0 (changes nothing) ... 1.
-        contrast, light: -1 ... 1, how far.
-        cast: (3,) -1 ... 1, how far each channel.
+        contrast, light, cast: -1 ... 1, how far; cast (3,) for each channel.
 
     Returns:
         (3, 4) float64, see `Variation.colour`.
     """
     gain = 1 + strength * contrast
     lift = 127.5 * (1 - gain) + 127.5 * strength * light
-    tint = 1 + 0.4 * strength * np.asarray(cast)
-    return np.concatenate([np.diag(gain * tint), (lift * tint)[:, None]], axis=1)
+    red, green, blue = (1 + 0.4 * strength * c for c in cast)
+    rows = [[gain * red, 0, 0, lift * red], [0, gain * green, 0, lift * green], [0, 0, gain * blue, lift * blue]]
+    return np.array(rows)
 
 
 def rectangle(area: float, aspect: float, x: float, y: float) -> tuple[float, float, float, float]:
@@ -129,8 +130,7 @@ def half_body(keypoints: np.ndarray, usable: np.ndarray, half: str) -> tuple[np.
         half: "upper" (head, arms) or "lower" (hips, legs); the other is taken where it has fewer than 3 usable joints.
 
     Returns:
-        (centre (2,), side) of 1.5 times the joints' span, in pixels; None where fewer than 9 joints are usable, or fewer
-        than 3 of either half (numbers as in MMPose's RandomHalfBody).
+        (centre (2,), side) of 1.5 times the joints' span; None where fewer than 9 are usable (as MMPose's RandomHalfBody).
     """
     if np.count_nonzero(usable) < 9:
         return None
@@ -149,7 +149,7 @@ def crop_map(
     keypoints: np.ndarray, visible: np.ndarray, stored_px: int, box_px: int, input_size: int, variation: Variation
 ) -> np.ndarray:
     """The one affine map from stored pixels to the network's input, (2, 3) float64. Arguments as in `crop_person`."""
-    center, side = np.full(2, (stored_px - 1) / 2), float(box_px)
+    center, side = ((stored_px - 1) / 2,) * 2, float(box_px)
     if variation.half:
         usable = (np.asarray(visible) >= 1) & geometry.inside(keypoints, (stored_px, stored_px))
         if found := half_body(np.asarray(keypoints, np.float64), usable, variation.half):
@@ -160,17 +160,18 @@ def crop_map(
 
 
 def draw_crop(
-    image: np.ndarray, affine: np.ndarray, out: np.ndarray, variation: Variation, rng: np.random.Generator | None
+    image: np.ndarray, affine: np.ndarray, variation: Variation, rng: np.random.Generator | None, out: np.ndarray
 ) -> None:
-    """Warp a stored picture into `out` (S, S, 3) uint8, then recolour it there, then put noise into the hole."""
+    """Warp a stored picture, recolour it, put noise into its hole: into `out` (S, S, 3) uint8."""
     import cv2
 
-    size = len(out)
-    geometry.warp(image, affine, (size, size), out)
-    if variation.colour is not None:
-        cv2.transform(out, variation.colour, out)
+    size = out.shape[:2]
+    if variation.colour is None:
+        geometry.warp(image, affine, size, out)
+    else:
+        cv2.transform(geometry.warp(image, affine, size), variation.colour, out)
     if variation.hole is not None:
-        x0, y0, x1, y1 = (round(v * size) for v in variation.hole)
+        x0, y0, x1, y1 = (round(v * len(out)) for v in variation.hole)
         out[y0:y1, x0:x1] = rng.integers(0, 256, (y1 - y0, x1 - x0, 3), np.uint8)
 
 
@@ -239,22 +240,19 @@ def crop_person(
     variation, stored = augment.draw(rng) if augment else Variation(), len(image)
     affine = crop_map(keypoints, keypoints_visible, stored, box_px, input_size, variation)
     crop = np.empty((input_size, input_size, 3), np.uint8)
-    draw_crop(image, affine, crop, variation, rng)
+    draw_crop(image, affine, variation, rng, crop)
     return crop, *targets(affine, keypoints, keypoints_visible, joint_known, variation.flip, stored, input_size)
 
 
 # ---- batches -----------------------------------------------------------------------------------------------------------------
 
 
-class _Guests:
-    """TensorFlow's threads that are inside our Python function now.
+class _Guests(contextlib.ContextDecorator):
+    """TensorFlow's threads inside our Python function. One that came while Python shuts down would abort the process, so
+    that waits at exit until the pipeline's buffers are full, since nobody takes batches any more, and its threads rest."""
 
-    Python ends threads that come to it while it shuts down, and that aborts the process. So it waits at exit until the
-    pipeline's buffers are full, since nobody takes batches any more, and its threads rest.
-    """
-
-    def __init__(self):
-        self.inside, self.visits, self.lock = 0, 0, threading.Lock()
+    inside = visits = 0
+    lock = threading.Lock()
 
     def __enter__(self):
         with self.lock:
@@ -265,7 +263,6 @@ class _Guests:
             self.inside -= 1
 
     def wait(self, rest: float = 0.1, longest: float = 10.0) -> None:
-        """Until nobody was inside for `rest` seconds."""
         end, since, seen = time.monotonic() + longest, time.monotonic(), 0
         while self.visits and (now := time.monotonic()) < min(end, since + rest):
             if self.inside or self.visits != seen:
@@ -284,20 +281,29 @@ def _stored_sizes(directories: list[str | Path]) -> tuple[int, int, list[int]]:
     manifests = [records.read_manifest(d) for d in directories]
     box_px, stored = ({m[key] for m in manifests} for key in ("box_px", "stored_px"))
     if len(box_px) > 1 or len(stored) > 1:
-        raise DataError(
-            ", ".join(map(str, directories)),
-            f"folders of different sizes: box_px {sorted(box_px)}, stored {sorted(stored)}",
-            "build them with the same --box-px and --context",
-        )
+        problem = f"folders of different sizes: box_px {sorted(box_px)}, stored {sorted(stored)}"
+        mend = "build them with the same --box-px and --context"
+        raise DataError(", ".join(map(str, directories)), problem, mend)
     return box_px.pop(), stored.pop(), [m["people"] for m in manifests]
 
 
-def read_serialized(directories: list[str | Path], people: list[int], *, shuffle: bool, seed: int, cache_bytes: int):
-    """tf.data.Dataset of serialized records, one pass.
+def aligned(shape: tuple[int, ...]) -> np.ndarray:
+    """An empty uint8 array that begins at a multiple of 64 bytes, where TensorFlow takes it over without copying."""
+    buffer = np.empty(math.prod(shape) + 63, np.uint8)
+    start = -buffer.ctypes.data % 64
+    return buffer[start : start + math.prod(shape)].reshape(shape)
 
-    In their own order, folder after folder; or shuffled: shards in random order, several side by side, folders mixed in
-    proportion to their size, and then a buffer, which holds everybody where the records are kept in memory.
-    """
+
+def cores() -> int:
+    """How many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def read_people(directories: list[str | Path], people: list[int], *, shuffle: bool, seed: int, cache_bytes: int):
+    """tf.data.Dataset of people as `parse` gives them, one pass: in their own order, folder after folder; or shuffled.
+
+    Then shards come in random order, several side by side, folders in proportion to their size, and a buffer mixes them, which
+    holds everybody where the records are kept in memory."""
     import tensorflow as tf
 
     shards = [[str(path) for path in records.shard_paths(d)] for d in directories]
@@ -313,6 +319,7 @@ def read_serialized(directories: list[str | Path], people: list[int], *, shuffle
     else:
         dataset = tf.data.TFRecordDataset([path for paths in shards for path in paths], buffer_size=1 << 20)
     cached = sum(Path(path).stat().st_size for paths in shards for path in paths) <= cache_bytes
+    dataset = dataset.batch(64).map(parse, 2).unbatch()
     dataset = dataset.cache() if cached else dataset
     return dataset.shuffle(sum(people) if cached else SHUFFLE_BUFFER, seed=seed) if shuffle else dataset
 
@@ -344,9 +351,8 @@ def make_batches(
 ):
     """Batches for `model.fit` from one or more record folders, on any Keras backend.
 
-    The JPEGs stay in memory where they fit into `cache_bytes` (all of COCO's people take about 3 GB); else the shards are
-    read anew each epoch. Each picture is decoded and warped anew every time: with OpenCV, as evaluation does, so that
-    both see the same pixels. The same `seed` gives the same batches, whatever the number of cores (the order also depends on
+    The JPEGs stay in memory where they fit into `cache_bytes`; else the shards are read anew each epoch. Each picture is
+    decoded and warped anew every time: with OpenCV, as evaluation does, so that both see the same pixels. The same `seed` gives the same batches, whatever the number of cores (the order also depends on
     TensorFlow's global seed, `keras.utils.set_random_seed`; the variation does not).
 
     Args:
@@ -371,28 +377,24 @@ def make_batches(
     directories = [directories] if isinstance(directories, str | Path) else list(directories)
     box_px, stored_px, people = _stored_sizes(directories)
 
+    @_guests
     def cut_batch(step, encoded, keypoints, visible, known):
-        with _guests:
-            return cut(int(step), encoded, keypoints, visible, known)
-
-    def cut(step, encoded, keypoints, visible, known):
-        images = np.empty((len(encoded), input_size, input_size, 3), np.uint8)
+        rng, images = np.random.default_rng((seed, int(step))), aligned((len(encoded), input_size, input_size, 3))
         affines, flips = np.empty((len(encoded), 2, 3)), np.zeros(len(encoded), bool)
         for i, jpeg in enumerate(encoded):
-            rng = np.random.default_rng((seed, step, i)) if augment else None
             variation = augment.draw(rng) if augment else Variation()
             affines[i] = crop_map(keypoints[i], visible[i], stored_px, box_px, input_size, variation)
             flips[i] = variation.flip
-            draw_crop(decode_image(jpeg, f"batch {step}, picture {i}"), affines[i], images[i], variation, rng)
+            draw_crop(decode_image(jpeg, f"batch {step}, picture {i}"), affines[i], variation, rng, images[i])
         return images, *targets(affines, keypoints, visible, known, flips, stored_px, input_size)
 
-    def to_batch(step, serialized):
+    def to_batch(step, columns):
         types = tf.uint8, tf.float32, tf.float32
-        images, places, seen = tf.numpy_function(cut_batch, (step, *parse(serialized)), types, stateful=False)
+        images, places, seen = tf.numpy_function(cut_batch, (step, *columns), types, stateful=False)
         for column, shape in (images, (input_size, input_size, 3)), (places, (K, 3)), (seen, (K, 2)):
             column.set_shape((None, *shape))
         return images, {"keypoints": places, "visibility": seen}
 
-    dataset = read_serialized(directories, people, shuffle=shuffle, seed=seed, cache_bytes=cache_bytes)
+    dataset = read_people(directories, people, shuffle=shuffle, seed=seed, cache_bytes=cache_bytes)
     dataset = dataset.repeat() if repeat else dataset
-    return dataset.batch(batch_size).enumerate().map(to_batch, os.cpu_count()).prefetch(2)
+    return dataset.batch(batch_size).enumerate().map(to_batch, cores()).prefetch(2)
