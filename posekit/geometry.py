@@ -228,3 +228,57 @@ def project(points: np.ndarray, camera: Camera) -> np.ndarray:
     z = np.where(xyz[..., 2:] > 1e-6, xyz[..., 2:], np.nan)
     xy = distort(xyz[..., :2] / z, camera.distCoef)
     return xy @ camera.K[:2, :2].T + camera.K[:2, 2]
+
+
+def in_view(points: np.ndarray, camera: Camera) -> np.ndarray:
+    """Which world points the camera's picture shows: in front of it, within the lens's range, inside the frame.
+
+    The distortion polynomial only describes the lens up to the radius where it stops growing; farther out it folds back
+    and would put people who stand beside the camera into the middle of its picture.
+
+    Args:
+        points: (..., 3) cm.
+        camera: the camera.
+
+    Returns:
+        (...) bool.
+    """
+    xyz = to_camera(points, camera)
+    depth = xyz[..., 2]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        radius = np.linalg.norm(xyz[..., :2] / depth[..., None], axis=-1)
+    within_frame = inside(project(points, camera), camera.resolution)
+    return (depth > 1e-6) & (radius < lens_range(camera.distCoef)) & within_frame
+
+
+def lens_range(distCoef: np.ndarray) -> float:
+    """The distance from the axis (on the plane z = 1) up to which a lens's radial distortion keeps growing; may be inf."""
+    k1, k2, _, _, k3 = np.asarray(distCoef, np.float64)
+    # d/dr of r (1 + k1 r^2 + k2 r^4 + k3 r^6) = 0, as a polynomial in 1 / r^2: its largest positive root is where it folds
+    roots = np.roots([1, 3 * k1, 5 * k2, 7 * k3])
+    folds = roots.real[(abs(roots.imag) < 1e-9) & (roots.real > 1e-9)]
+    return float(1 / np.sqrt(folds.max())) if len(folds) else np.inf
+
+
+def segment_distance(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How near the segments a-b and c-d pass each other, and where on the first.
+
+    Args:
+        a, b, c, d: (..., 3) ends; they broadcast.
+
+    Returns:
+        the distance (...), and the place (...) on a-b that is nearest, 0 at a and 1 at b.
+
+    Source:
+        Ericson, "Real-Time Collision Detection", 2005, section 5.1.9.
+    """
+    a, b, c, d = (np.asarray(v, np.float64) for v in (a, b, c, d))
+    u, v, w = b - a, d - c, a - c
+    uu, uv, vv, uw, vw = ((p * q).sum(-1) for p, q in ((u, u), (u, v), (v, v), (u, w), (v, w)))
+    uu, vv = np.maximum(uu, 1e-12), np.maximum(vv, 1e-12)
+    denominator = uu * vv - uv * uv
+    s = np.clip(np.where(denominator > 1e-12 * uu * vv, (uv * vw - uw * vv) / np.maximum(denominator, 1e-12), 0), 0, 1)
+    t = np.clip((uv * s + vw) / vv, 0, 1)
+    s = np.clip((uv * t - uw) / uu, 0, 1)
+    apart = w + s[..., None] * u - t[..., None] * v
+    return np.linalg.norm(apart, axis=-1), s

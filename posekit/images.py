@@ -7,14 +7,20 @@ import numpy as np
 from posekit.errors import DataError
 
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+_MAY_BE_TRANSPARENT = (b"\x89PNG", b"RIFF")  # PNG and WebP
 
 
-def decode_image(data: bytes, where: object) -> np.ndarray:
-    """JPEG or PNG bytes -> (H, W, 3) uint8 RGB.
+def decode_image(data: bytes, where: object, as_displayed: bool = False) -> np.ndarray:
+    """A picture file's bytes -> (H, W, 3) uint8 RGB, whatever it was stored as.
+
+    Grey and palettes become RGB, CMYK (Adobe's inverted one too) is converted without colour management, 16 bits keep their upper 8,
+    and what is transparent shows white, as on a page.
 
     Args:
-        data: the file's bytes.
+        data: the file's bytes: JPEG, PNG, or what else OpenCV reads.
         where: what to name in an error (file, or shard and record).
+        as_displayed: turn the picture as its EXIF orientation says, as viewers and browsers do; False takes the pixels as
+            they are stored, as the tools of the official data sets do.
 
     Raises:
         DataError: when the bytes are no picture, or a JPEG that ends early.
@@ -25,14 +31,26 @@ def decode_image(data: bytes, where: object) -> np.ndarray:
         raise DataError(where, "the picture is empty (0 bytes)", "fetch it again or leave it out")
     if data.startswith(_JPEG_START) and _JPEG_END not in data[-1024:]:
         raise DataError(where, "the JPEG is truncated (no end marker)", "fetch it again or leave it out")
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    coded = np.frombuffer(data, np.uint8)
+    stored = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        image = cv2.imdecode(coded, cv2.IMREAD_COLOR_RGB if as_displayed else stored)
+    except cv2.error as error:  # a header that asks for a picture of 10^9 pixels
+        raise DataError(where, f"cannot be decoded: {error.err}", "fetch it again or leave it out") from None
     if image is None:
-        raise DataError(where, "not a picture that can be decoded", "fetch it again or leave it out")
+        raise DataError(where, "not a picture that can be decoded", "fetch it again or save it as a JPEG")
+    if data.startswith(_MAY_BE_TRANSPARENT):
+        whole = cv2.imdecode(coded, cv2.IMREAD_UNCHANGED)
+        if whole is not None and whole.ndim == 3 and whole.shape[2] == 4:
+            if as_displayed and not np.array_equal(image, cv2.imdecode(coded, stored)):
+                raise DataError(where, "is both transparent and to be turned by its EXIF", "save it as a JPEG")
+            alpha = whole[..., 3:].astype(np.float32) / np.iinfo(whole.dtype).max
+            image = np.round(image * alpha + 255 * (1 - alpha)).astype(np.uint8)
     return image
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """A picture file -> (H, W, 3) uint8 RGB.
+def read_image(path: str | Path, as_displayed: bool = False) -> np.ndarray:
+    """A picture file -> (H, W, 3) uint8 RGB; `as_displayed` as in `decode_image`.
 
     Raises:
         DataError: when the file is missing, unreadable, no picture, or truncated.
@@ -41,7 +59,7 @@ def read_image(path: str | Path) -> np.ndarray:
         data = Path(path).read_bytes()
     except OSError as error:
         raise DataError(path, f"cannot read the picture: {error.strerror or error}", "check the path") from None
-    return decode_image(data, path)
+    return decode_image(data, path, as_displayed)
 
 
 def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:

@@ -7,7 +7,7 @@ import numpy as np
 
 from posekit import geometry
 from posekit.errors import DataError
-from posekit.images import encode_jpeg, read_image
+from posekit.images import encode_jpeg
 from posekit.skeleton import COCO17
 from posekit.sources import PersonSample
 from posekit.tfrecord import encode_example, parse_example
@@ -66,9 +66,9 @@ def encode_person(sample: PersonSample, settings: CropSettings) -> bytes:
         the record's payload; the keys are listed in `PersonRecord`.
 
     Raises:
-        DataError: when the photo cannot be read, or the person has no box.
+        DataError: when the photo cannot be read or has another size than its annotations say.
     """
-    photo = read_image(sample.image)
+    photo = sample.read_photo()
     bbox = _box(sample, settings.box, photo.shape)
     size = settings.stored_px
     side = geometry.square_side(bbox, settings.padding) * size / settings.box_px

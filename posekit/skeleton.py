@@ -109,6 +109,24 @@ LSP14 = Skeleton(
 )
 
 
+#: The 16 joints of MPII Human Pose, in the order of its published JSON conversion.
+MPII16 = Skeleton(
+    name="MPII16",
+    joints=_names(
+        "right_ankle right_knee right_hip left_hip left_knee left_ankle pelvis thorax upper_neck head_top "
+        "right_wrist right_elbow right_shoulder left_shoulder left_elbow left_wrist"
+    ),
+    limbs=(("pelvis", "thorax"), ("thorax", "upper_neck"), ("upper_neck", "head_top"), *_BODY),
+)
+
+#: The 15 joints of CMU Panoptic's older `hdPose3d_stage1`: as the first of the 19, without eyes and ears.
+PANOPTIC15 = Skeleton(
+    name="PANOPTIC15",
+    joints=PANOPTIC19.joints[:15],
+    limbs=(("neck", "nose"), ("neck", "body_center"), *_BODY),
+)
+
+
 def convert(values: np.ndarray, source: Skeleton, target: Skeleton, fill: float = 0) -> np.ndarray:
     """Reorder per-joint values from one skeleton to another by joint name.
 

@@ -275,7 +275,7 @@ def test_wrong_arguments(tmp_path, capsys, arguments, message):
     check_error(capsys, f".*{re.escape(message)}", tmp_path / "out")
 
 
-@pytest.mark.parametrize("arguments", [("mpii", "a", "b"), ("coco", "a"), ("coco", "a", "b", "--box", "x")])
+@pytest.mark.parametrize("arguments", [("imagenet", "a", "b"), ("coco", "a"), ("coco", "a", "b", "--box", "x")])
 def test_wrong_usage(capsys, arguments):
     with pytest.raises(SystemExit) as left:
         run(*arguments)

@@ -238,7 +238,7 @@ def test_projection_is_opencvs_on_every_camera_of_the_real_calibration(realdata)
     seen = 0
     for camera in cameras.values():
         points = np.concatenate([joints, points_before(camera, rng, 200)])
-        points = points[panoptic.in_view(points, camera)]
+        points = points[geometry.in_view(points, camera)]
         assert np.abs(geometry.project(points, camera) - opencv_projection(points, camera)).max() < 1e-6, camera.name
         seen += len(points)
     assert seen > 50_000

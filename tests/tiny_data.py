@@ -155,3 +155,16 @@ def opencv_projection(points: np.ndarray, camera: geometry.Camera) -> np.ndarray
         np.ascontiguousarray(camera.distCoef),
     )
     return pixels.reshape(-1, 2)
+
+
+def mpii_entry(root: Path, name: str = "015601864.jpg", seed: int = 0) -> dict:
+    """One person of MPII's JSON conversion, counted from 1, and the photo with a dot on each joint."""
+    points = spread(np.random.default_rng(seed), 16)
+    write_photo(root / "images" / name, points)
+    return {
+        "image": name,
+        "joints": (points + 1).tolist(),
+        "joints_vis": [1] * 16,
+        "center": [80.0, 60.0],
+        "scale": 0.5,
+    }

@@ -108,7 +108,14 @@ class Work:
 def digest_of(sample: PersonSample) -> bytes:
     """(32,) bytes over all that is known of a person but the photo's pixels and the folder that it lies in."""
     digest = hashlib.sha256()
-    for text in (sample.person_id, sample.source_id, sample.dataset, sample.image.name, repr(float(sample.area))):
+    for text in (
+        sample.person_id,
+        sample.source_id,
+        sample.dataset,
+        sample.image.name,
+        repr(float(sample.area)),
+        repr(sample.as_displayed),
+    ):
         digest.update(text.encode() + b"\0")
     for array in (sample.keypoints, sample.keypoints_visible, sample.joint_known, sample.bbox):
         digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
@@ -131,6 +138,7 @@ def write_records(
     resume: bool = False,
     skip_bad: bool = False,
     left_out: Counter | None = None,
+    skipped: list[dict] | None = None,
     progress: bool = True,
     runner: Callable[[Work], dict[str, dict]] | None = None,
 ) -> dict:
@@ -154,6 +162,7 @@ def write_records(
             there is none; change nothing where the set is whole. When this run stops early it leaves its whole shards too.
         skip_bad: leave people out whose photo cannot be used, and list them in the manifest, instead of stopping at the first.
         left_out: what the reader of `samples` left out so far and goes on counting; people who have no box are added.
+        skipped: whom the reader of `samples` had to skip so far and goes on adding, see `sources.read`.
         progress: show a bar on stderr.
         runner: writes the shards instead of processes on this machine, and returns what `write_shard` does, by file name; see
             `posekit.beam`.
@@ -179,7 +188,7 @@ def write_records(
         begun = {**plan.arguments(), "people": len(order), "samples": samples_digest}
         if resume and (out / MANIFEST).is_file():
             whole = read_manifest(out)
-            people = whole["people"] + len(whole.get("skipped", ()))
+            people = whole["people"] + len(whole.get("skipped", ())) - len(skipped or ())
             _same_run({**whole["arguments"], "people": people, "samples": whole.get("samples")}, begun, out)
             return whole
         if (partial / _PLAN).is_file():
@@ -191,8 +200,9 @@ def write_records(
         work = Work(partial, [file for file in files if file[0] not in written], order, spool, plan.settings, skip_bad)
         written |= runner(work) if runner else _write_here(work, workers, progress)
         entries = [written[file] for file, *_ in files]
-        skipped = [person for entry in entries for person in entry.pop("skipped")]
-        if len(skipped) == len(order):
+        unwritten = [person for entry in entries for person in entry.pop("skipped")]
+        skipped = [*(skipped or ()), *unwritten]
+        if len(unwritten) == len(order):
             raise DataError(
                 out, f"nobody is left: all {len(order)} were skipped", f"the first: {skipped[0]['problem']}"
             )

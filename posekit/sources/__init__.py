@@ -7,12 +7,14 @@ One module a data set; each has a `read(...) -> Iterator[PersonSample]`, streams
 import json
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from posekit.errors import DataError
+from posekit.images import read_image
 from posekit.skeleton import COCO17
 
 
@@ -36,8 +38,11 @@ class PersonSample:
         keypoints_visible: (17,) uint8 in {0, 1, 2} as in COCO.
         joint_known: (17,) bool, see the table.
         bbox: (4,) float32 annotated box (x, y, w, h) in photo pixels, or None where the data set has none.
-        area: the person's area in photo pixels squared (COCO's `area`); 0 where it is not known.
-        dataset: `"coco"`, `"panoptic"`, `"lsp"`, `"lspet"`, `"minidome"`.
+        area: the person's exact area in photo pixels squared (COCO's `area`); 0 where it is not known, or only estimated.
+        dataset: one of `DATASETS`.
+        photo_size: (w, h) that the annotations were made for, or None where the data set does not tell.
+        as_displayed: the annotations refer to the photo turned as its EXIF orientation says, as viewers show it. The official
+            data sets count on the pixels as they are stored.
 
     Raises:
         DataError: on wrong shapes, values that are not finite, flags outside {0, 1, 2} or an empty box.
@@ -52,6 +57,8 @@ class PersonSample:
     bbox: np.ndarray | None
     area: float
     dataset: str
+    photo_size: tuple[int, int] | None = None
+    as_displayed: bool = False
 
     def __post_init__(self):
         K = len(COCO17)
@@ -87,12 +94,35 @@ class PersonSample:
         """(17,) bool: joints with valid coordinates (v >= 1)."""
         return self.keypoints_visible >= 1
 
+    def read_photo(self) -> np.ndarray:
+        """The photo as the annotations mean it, (H, W, 3) uint8 RGB.
+
+        Raises:
+            DataError: when it cannot be read, or has not the size that the annotations were made for.
+        """
+        photo = read_image(self.image, self.as_displayed)
+        size = photo.shape[1::-1]
+        if self.photo_size is not None and size != tuple(self.photo_size):
+            wanted = "x".join(map(str, self.photo_size))
+            raise DataError(
+                f"{self.image}, person {self.person_id}",
+                f"the photo is {size[0]}x{size[1]}, but its annotations are for {wanted}",
+                "restore the photo that was annotated, or scale the annotations with it",
+            )
+        return photo
+
 
 #: The data sets that `read` knows.
-DATASETS = ("minidome", "panoptic", "coco", "lsp", "lspet")
+DATASETS = ("minidome", "panoptic", "coco", "lsp", "lspet", "mpii", "own")
 
 
-def read(dataset: str, root: str | Path, split: str, left_out: Counter | None = None) -> Iterator[PersonSample]:
+def read(
+    dataset: str,
+    root: str | Path,
+    split: str,
+    left_out: Counter | None = None,
+    skipped: list[dict] | None = None,
+) -> Iterator[PersonSample]:
     """The people of one split of any data set that posekit knows.
 
     Args:
@@ -101,6 +131,8 @@ def read(dataset: str, root: str | Path, split: str, left_out: Counter | None = 
         split: `"train"`, `"val"` or `"test"`. It picks the annotation file of COCO and the file numbers of LSP; elsewhere
             `root` is one split and this only names it. `"train"` applies an `exclude.txt` beside the annotations.
         left_out: gets the number of people left out, by reason.
+        skipped: None: the first annotation that cannot be used stops the reading. A list: it gets {"person_id", "problem"} of each such
+            annotation, and the reading goes on.
 
     Returns:
         A stream of samples.
@@ -108,21 +140,43 @@ def read(dataset: str, root: str | Path, split: str, left_out: Counter | None = 
     Raises:
         DataError: when `root` is not such a data set, or something in it cannot be used.
     """
-    from posekit.sources import coco, lsp, panoptic
+    from posekit.sources import coco, lsp, mpii, own, panoptic
 
-    if not Path(root).is_dir():
+    root = Path(root)
+    if not root.is_dir():
         raise DataError(root, "no such folder", "check the path")
+    notes = {"split": split, "left_out": left_out, "skipped": skipped}
     if dataset == "minidome":
-        return coco.read(*coco.find_minidome(root), dataset=dataset, split=split, left_out=left_out)
+        return coco.read(*coco.find_minidome(root), dataset=dataset, **notes)
     if dataset == "coco":
-        return coco.read(*coco.find(root, split), split=split, left_out=left_out)
+        return coco.read(*coco.find(root, split), **notes)
     if dataset == "panoptic":
-        return panoptic.read(root, split=split, left_out=left_out)
+        return panoptic.read(root, **notes)
     if dataset == "lsp":
-        return lsp.read(root, split, left_out=left_out)
+        return lsp.read(root, **notes)
     if dataset == "lspet":
-        return lsp.read_lspet(root, split, left_out=left_out)
+        return lsp.read_lspet(root, **notes)
+    if dataset == "mpii":
+        return mpii.read(root, **notes)
+    if dataset == "own":
+        return own.read(root, **notes)
     raise DataError(dataset, "unknown data set", f"choose one of {', '.join(DATASETS)}")
+
+
+@contextmanager
+def or_skipped(person: str, skipped: list[dict] | None) -> Iterator[None]:
+    """Around the use of one annotation: notes a `DataError` in `skipped` and goes on, or lets it through where that is None.
+
+    Args:
+        person: who is skipped, by a name that is the same on every machine.
+        skipped: see `read`.
+    """
+    try:
+        yield
+    except DataError as error:
+        if skipped is None:
+            raise
+        skipped.append({"person_id": person, "problem": error.problem})
 
 
 def read_json(path: str | Path) -> object:

@@ -14,7 +14,7 @@ import numpy as np
 
 from posekit.errors import DataError
 from posekit.skeleton import COCO17, LSP14, convert, convert_flags
-from posekit.sources import PersonSample, excluded_photos
+from posekit.sources import PersonSample, excluded_photos, or_skipped
 
 #: File numbers (first, last) of each split of LSP; the test half is the official one.
 SPLITS = {"train": (1, 900), "val": (901, 1000), "test": (1001, None)}
@@ -22,13 +22,16 @@ SPLITS = {"train": (1, 900), "val": (901, 1000), "test": (1001, None)}
 _IN_LSP14 = convert_flags(np.ones(len(LSP14), bool), LSP14, COCO17)
 
 
-def read(root: str | Path, split: str | None, *, left_out: Counter | None = None) -> Iterator[PersonSample]:
+def read(
+    root: str | Path, split: str | None, *, left_out: Counter | None = None, skipped: list[dict] | None = None
+) -> Iterator[PersonSample]:
     """People of Leeds Sports Pose, in the order of the photos' names.
 
     Args:
         root: folder with `joints.mat`, `joints` (3, 14, N), and `images/`; the i-th photo in name order is the i-th column.
         split: `"train"` im0001-im0900 without the photos in `exclude.txt`, `"val"` im0901-im1000, `"test"` above, None all.
         left_out: gets the number of people left out, by reason.
+        skipped: see `sources.read`.
 
     Yields:
         PersonSample; v = 1 where a joint is occluded, else 2.
@@ -43,11 +46,15 @@ def read(root: str | Path, split: str | None, *, left_out: Counter | None = None
     joints = joints.transpose(2, 1, 0)
     numbers = [_number(photo) for photo in photos]
     chosen = [i for i, number in enumerate(numbers) if number >= first and (last is None or number <= last)]
-    yield from _samples(Path(root), "lsp", joints, photos, chosen, split, left_out)
+    yield from _samples(Path(root), "lsp", joints, photos, chosen, split, left_out, skipped)
 
 
 def read_lspet(
-    root: str | Path, split: str | None = "train", *, left_out: Counter | None = None
+    root: str | Path,
+    split: str | None = "train",
+    *,
+    left_out: Counter | None = None,
+    skipped: list[dict] | None = None,
 ) -> Iterator[PersonSample]:
     """People of LSP Extended, in the order of the photos' names. The labels were crowd-sourced: some are swapped or off.
 
@@ -55,6 +62,7 @@ def read_lspet(
         root: folder with `joints.mat`, `joints` (14, 3, N), and `images/`.
         split: only a name; `"train"` leaves out the photos in `exclude.txt`.
         left_out: gets the number of people left out, by reason.
+        skipped: see `sources.read`.
 
     Yields:
         PersonSample; v = 2 where a joint is annotated, else v = 0 and not known.
@@ -64,37 +72,38 @@ def read_lspet(
     """
     joints, photos = _load(Path(root), (len(LSP14), 3, None))
     joints = joints.transpose(2, 0, 1)
-    yield from _samples(Path(root), "lspet", joints, photos, range(len(photos)), split, left_out)
+    yield from _samples(Path(root), "lspet", joints, photos, range(len(photos)), split, left_out, skipped)
 
 
-def _samples(root, dataset, joints, photos, chosen, split, left_out) -> Iterator[PersonSample]:
+def _samples(root, dataset, joints, photos, chosen, split, left_out, skipped) -> Iterator[PersonSample]:
     left_out = Counter() if left_out is None else left_out
     excluded = excluded_photos(root, split)
     for i in chosen:
-        photo, points, flags = photos[i], joints[i, :, :2] - 1, joints[i, :, 2]
-        where = f"{root / 'joints.mat'}, column {i + 1} ({photo.name})"
-        if not np.all(np.isfinite(joints[i])):
-            raise DataError(where, "holds NaN or infinity", "mend joints.mat")
-        if not np.all(np.isin(flags, (0, 1))):
-            raise DataError(where, f"flags {sorted(set(flags.tolist()))}, expected 0 or 1", "mend joints.mat")
-        visible = 2 - flags if dataset == "lsp" else 2 * flags
-        visible = convert_flags(visible, LSP14, COCO17)
-        if photo.name in excluded:
-            left_out["exclude.txt"] += 1
-        elif not visible.any():
-            left_out["no labelled joint"] += 1
-        else:
-            yield PersonSample(
-                image=photo,
-                source_id=photo.stem,
-                person_id=photo.stem,
-                keypoints=np.where(visible[:, None] > 0, convert(points, LSP14, COCO17), 0),
-                keypoints_visible=visible,
-                joint_known=_IN_LSP14 & (visible > 0),
-                bbox=None,
-                area=0.0,
-                dataset=dataset,
-            )
+        with or_skipped(photos[i].stem, skipped):
+            photo, points, flags = photos[i], joints[i, :, :2] - 1, joints[i, :, 2]
+            where = f"{root / 'joints.mat'}, column {i + 1} ({photo.name})"
+            if not np.all(np.isfinite(joints[i])):
+                raise DataError(where, "holds NaN or infinity", "mend joints.mat")
+            if not np.all(np.isin(flags, (0, 1))):
+                raise DataError(where, f"flags {sorted(set(flags.tolist()))}, expected 0 or 1", "mend joints.mat")
+            visible = 2 - flags if dataset == "lsp" else 2 * flags
+            visible = convert_flags(visible, LSP14, COCO17)
+            if photo.name in excluded:
+                left_out["exclude.txt"] += 1
+            elif not visible.any():
+                left_out["no labelled joint"] += 1
+            else:
+                yield PersonSample(
+                    image=photo,
+                    source_id=photo.stem,
+                    person_id=photo.stem,
+                    keypoints=np.where(visible[:, None] > 0, convert(points, LSP14, COCO17), 0),
+                    keypoints_visible=visible,
+                    joint_known=_IN_LSP14 & (visible > 0),
+                    bbox=None,
+                    area=0.0,
+                    dataset=dataset,
+                )
 
 
 def _load(root: Path, shape: tuple) -> tuple[np.ndarray, list[Path]]:

@@ -2,6 +2,7 @@
 
 Layout (https://github.com/CMU-Perceptual-Computing-Lab/panoptic-toolbox):
     SEQ/calibration_SEQ.json, SEQ/hdPose3d_stage1_coco19/body3DScene_%08d.json, SEQ/hdImgs/00_NN/00_NN_%08d.jpg
+Sequences of 2014 and 2015 may have `hdPose3d_stage1` instead, with 15 joints: no eyes and ears.
 Centimetres, world y points down; pixels count from the centre of the first pixel, nothing is shifted.
 """
 
@@ -13,16 +14,43 @@ from pathlib import Path
 import numpy as np
 
 from posekit.errors import DataError
-from posekit.geometry import Camera, inside, project, to_camera
+from posekit.geometry import Camera, in_view, project, segment_distance, to_camera
 from posekit.images import read_image
-from posekit.skeleton import COCO17, PANOPTIC19, convert, convert_flags
-from posekit.sources import PersonSample, excluded_photos, read_json
+from posekit.skeleton import COCO17, PANOPTIC15, PANOPTIC19, convert, convert_flags
+from posekit.sources import PersonSample, excluded_photos, or_skipped, read_json
+
+VERSIONS = (0.0, 0.7)
+"""Versions of pose files whose bodies are known to be as read here; those of the data set say 0.7."""
 
 CONFIDENCE = 0.1
 """A joint counts as found when its confidence is above this, the data set's usual threshold."""
 
 _HD_PANEL = 0
-_POSES = "hdPose3d_stage1_coco19"
+_POSES = ("hdPose3d_stage1_coco19", "hdPose3d_stage1")
+_KEYS = {"joints19": PANOPTIC19, "joints15": PANOPTIC15}
+
+VOLUMES = (
+    ("left_shoulder", "left_hip", 11.0),
+    ("right_shoulder", "right_hip", 11.0),
+    ("neck", "body_center", 13.0),
+    ("left_shoulder", "left_elbow", 5.0),
+    ("right_shoulder", "right_elbow", 5.0),
+    ("left_elbow", "left_wrist", 4.0),
+    ("right_elbow", "right_wrist", 4.0),
+    ("left_hip", "left_knee", 8.0),
+    ("right_hip", "right_knee", 8.0),
+    ("left_knee", "left_ankle", 5.5),
+    ("right_knee", "right_ankle", 5.5),
+)
+"""A body as thick lines between joints: ends and radius in cm. Rough: it answers who stands before whom."""
+
+HEAD_RADIUS = 9.0
+"""The head is a ball about the middle between the ears, in cm."""
+
+MARGIN, OWN_MARGIN, FACE_MARGIN = 5.0, 8.0, 2.0
+"""How far a part must lie in front of a joint to cover it, in cm: of another body, of the person's own, and the head before its face."""
+
+_FACE = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
 
 
 def read_calibration(path: str | Path) -> dict[str, Camera]:
@@ -52,7 +80,7 @@ def read_calibration(path: str | Path) -> dict[str, Camera]:
                 t=np.asarray(entry["t"], np.float64).reshape(3),
                 resolution=(int(entry["resolution"][0]), int(entry["resolution"][1])),
             )
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
             raise DataError(
                 where,
                 f"cannot be read: {type(error).__name__} {error}",
@@ -71,59 +99,41 @@ def read_poses(path: str | Path) -> list[tuple[int, np.ndarray]]:
         path: `body3DScene_%08d.json`.
 
     Returns:
-        list of (body id, (19, 4) float64: x, y, z in cm and the confidence; a missing joint is 0, 0, 0, -1).
+        list of (body id, (19, 4) float64: x, y, z in cm and the confidence; a missing joint is 0, 0, 0, -1). Bodies of the older
+        kind, `joints15`, come in the same shape, their eyes and ears missing.
 
     Raises:
-        DataError: when the file is no pose file, or a body in it is not 19 x 4 finite numbers.
+        DataError: when the file is no pose file or one of another version, or a body in it is not 19 (15) x 4 finite numbers.
     """
     data = read_json(path)
     if not isinstance(data, dict) or not isinstance(data.get("bodies"), list):
         raise DataError(path, "no list 'bodies': not a Panoptic pose file", "fetch it again")
+    version = data.get("version", VERSIONS[0])
+    if isinstance(version, bool) or not isinstance(version, int | float) or not VERSIONS[0] <= version <= VERSIONS[1]:
+        problem = f"is of version {version!r}; this reader knows {VERSIONS[0]} to {VERSIONS[1]}"
+        raise DataError(
+            path, problem, "its joints may have another order or unit: check the data set's page, then teach the reader"
+        )
     bodies = []
     for position, body in enumerate(data["bodies"]):
         where = f"{path}, body {body.get('id', position) if isinstance(body, dict) else position}"
         try:
-            identity, joints = int(body["id"]), np.asarray(body["joints19"], np.float64).reshape(len(PANOPTIC19), 4)
-        except (KeyError, TypeError, ValueError) as error:
+            identity = int(body["id"])
+            key = next(key for key in _KEYS if key in body)
+            joints = np.asarray(body[key], np.float64).reshape(len(_KEYS[key]), 4)
+        except StopIteration:
+            raise DataError(where, "has neither joints19 nor joints15", "fetch the poses again") from None
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            problem = f"cannot be read: {type(error).__name__} {error}"
             raise DataError(
-                where,
-                f"cannot be read: {type(error).__name__} {error}",
-                f"it needs id and joints19 with {len(PANOPTIC19)} x (x, y, z, confidence)",
+                where, problem, "it needs id and joints19 with 19 x (x, y, z, confidence), or joints15"
             ) from None
         if not np.all(np.isfinite(joints)):
-            raise DataError(where, "joints19 hold NaN or infinity", "mend or remove the body")
+            raise DataError(where, f"{key} hold NaN or infinity", "mend or remove the body")
+        missing = np.tile([0.0, 0.0, 0.0, -1.0], (len(PANOPTIC19) - len(joints), 1))
+        joints = np.concatenate([joints, missing])  # the 15 are the first of the 19
         bodies.append((identity, joints))
     return bodies
-
-
-def in_view(points: np.ndarray, camera: Camera) -> np.ndarray:
-    """Which world points the camera's picture shows: in front of it, within the lens's range, inside the frame.
-
-    The distortion polynomial only describes the lens up to the radius where it stops growing; farther out it folds back
-    and would put people who stand beside the camera into the middle of its picture.
-
-    Args:
-        points: (..., 3) cm.
-        camera: the camera.
-
-    Returns:
-        (...) bool.
-    """
-    xyz = to_camera(points, camera)
-    depth = xyz[..., 2]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        radius = np.linalg.norm(xyz[..., :2] / depth[..., None], axis=-1)
-    within_frame = inside(project(points, camera), camera.resolution)
-    return (depth > 1e-6) & (radius < lens_range(camera.distCoef)) & within_frame
-
-
-def lens_range(distCoef: np.ndarray) -> float:
-    """The distance from the axis (on the plane z = 1) up to which a lens's radial distortion keeps growing; may be inf."""
-    k1, k2, _, _, k3 = np.asarray(distCoef, np.float64)
-    # d/dr of r (1 + k1 r^2 + k2 r^4 + k3 r^6) = 0, as a polynomial in 1 / r^2: its largest positive root is where it folds
-    roots = np.roots([1, 3 * k1, 5 * k2, 7 * k3])
-    folds = roots.real[(abs(roots.imag) < 1e-9) & (roots.real > 1e-9)]
-    return float(1 / np.sqrt(folds.max())) if len(folds) else np.inf
 
 
 def read(
@@ -132,13 +142,16 @@ def read(
     *,
     dataset: str = "panoptic",
     split: str | None = None,
+    confidence: float = CONFIDENCE,
     left_out: Counter | None = None,
+    skipped: list[dict] | None = None,
 ) -> Iterator[PersonSample]:
     """Every person of every frame in every camera, as 2D samples: the 3D joints, projected with the lens's distortion.
 
-    A joint is v = 2 inside the frame (who stands before whom is not known here); v = 0 and known when it is found in 3D but
-    lies outside the frame or behind the camera; v = 0 and not known when it was not found. People of whom no joint is in
-    the frame are left out and counted. There is no annotated box.
+    A joint is v = 2 inside the frame, v = 1 where a body seems to stand before it (`hidden`: a guess, the data set has no such
+    label, and furniture is not known); v = 0 and known when it is found in 3D but lies outside the frame or behind the camera;
+    v = 0 and not known when it was not found. People of whom no joint is in the frame are left out and counted. There is no
+    annotated box, and the area is 0, not known.
 
     Args:
         sequence_dir: the sequence's folder.
@@ -146,7 +159,9 @@ def read(
             these are projected whether or not a photo is there.
         dataset: what the samples are called.
         split: `"train"` applies an `exclude.txt` of photo names beside the calibration.
+        confidence: a joint counts as found above this.
         left_out: gets the number of people left out, by reason.
+        skipped: see `sources.read`; a pose file that cannot be used costs its whole frame.
 
     Yields:
         PersonSample, frame by frame; `person_id` is "sequence/camera_frame/body id".
@@ -158,9 +173,11 @@ def read(
     left_out = Counter() if left_out is None else left_out
     calibration_file = _calibration_file(root)
     calibration = read_calibration(calibration_file)
-    poses = {_frame(path): path for path in sorted((root / _POSES).glob("body3DScene_*.json"))}
+    folders = [root / name for name in _POSES]
+    files = next((f for folder in folders if (f := sorted(folder.glob("body3DScene_*.json")))), [])
+    poses = {_frame(path): path for path in files}
     if not poses:
-        raise DataError(root / _POSES, "no body3DScene_*.json", f"extract {_POSES}.tar of this sequence there")
+        raise DataError(folders[0], "no body3DScene_*.json", f"extract {_POSES[0]}.tar (or {_POSES[1]}.tar) there")
     views = _photos(root) if cameras is None else _wanted(cameras, calibration, poses)
     if not views:
         raise DataError(root / "hdImgs", "no photos 00_NN/00_NN_%08d.jpg", "extract the HD frames there")
@@ -170,37 +187,94 @@ def read(
     for frame, path in poses.items():
         if frame not in views:
             continue
-        bodies = read_poses(path)
-        for name in views[frame]:
-            camera = calibration.get(name)
-            if camera is None:
-                raise DataError(
-                    calibration_file, f"no camera {name!r}, but photos of it", "fetch the calibration again"
-                )
-            photo = root / "hdImgs" / name / f"{name}_{frame:08d}.jpg"
-            if cameras is None and name not in checked:
-                _check_size(photo, camera)
-                checked.add(name)
-            if photo.name in excluded:
-                left_out["exclude.txt"] += len(bodies)
-                continue
-            for identity, joints in bodies:
-                source_id = f"{root.resolve().name}/{name}_{frame:08d}"
-                sample = _sample(joints, camera, photo, source_id, f"{source_id}/{identity}", dataset)
-                if sample is None:
-                    left_out["no joint in the frame"] += 1
-                else:
-                    yield sample
+        with or_skipped(path.name, skipped):
+            bodies = read_poses(path)
+            if len({identity for identity, _ in bodies}) < len(bodies):
+                raise DataError(path, "two bodies have one id", "fetch the poses again")
+            for name in views[frame]:
+                camera = calibration.get(name)
+                if camera is None:
+                    raise DataError(
+                        calibration_file, f"no camera {name!r}, but photos of it", "fetch the calibration again"
+                    )
+                photo = root / "hdImgs" / name / f"{name}_{frame:08d}.jpg"
+                size = None
+                if cameras is None:
+                    size = (int(camera.resolution[0]), int(camera.resolution[1]))
+                    if name not in checked:
+                        _check_size(photo, camera)
+                        checked.add(name)
+                if photo.name in excluded:
+                    left_out["exclude.txt"] += len(bodies)
+                    continue
+                everyone = np.stack([joints for _, joints in bodies]) if bodies else np.zeros((0, len(PANOPTIC19), 4))
+                covered = hidden(everyone, camera, confidence)
+                for (identity, joints), under in zip(bodies, covered, strict=True):
+                    source_id = f"{root.resolve().name}/{name}_{frame:08d}"
+                    person_id = f"{source_id}/{identity}"
+                    sample = _sample(joints, under, camera, confidence, photo, source_id, person_id, dataset, size)
+                    if sample is None:
+                        left_out["no joint in the frame"] += 1
+                    else:
+                        yield sample
+
+
+def hidden(bodies: np.ndarray, camera: Camera, confidence: float = CONFIDENCE) -> np.ndarray:
+    """A guess at which joints other bodies, or the person's own, cover: who stands before whom, by depth.
+
+    Bodies are thick lines between their joints (`VOLUMES`). A joint is taken as covered when the line of sight from the camera to it passes
+    through one that is nearer to the camera; of the person's own body only through parts that the joint does not belong to, and well in
+    front of it.
+
+    Args:
+        bodies: (B, 19, 4) cm and confidence.
+        camera: the camera.
+        confidence: joints at or below it are not found, and build no volume.
+
+    Returns:
+        (B, 19) bool.
+    """
+    B, K = bodies.shape[:2]
+    covered = np.zeros((B, K), bool)
+    if not B:
+        return covered
+    points, found = to_camera(bodies[..., :3], camera), bodies[..., 3] > confidence
+    ears = [PANOPTIC19.index(joint) for joint in ("left_ear", "right_ear")]
+    ends = np.concatenate([points, points[:, ears].mean(axis=1, keepdims=True)], axis=1)  # the head's middle is end K
+    there = np.concatenate([found, found[:, ears].all(axis=1, keepdims=True)], axis=1)
+    a, b = (np.array([*(PANOPTIC19.index(volume[i]) for volume in VOLUMES), K]) for i in (0, 1))
+    radius = np.array([*(volume[2] for volume in VOLUMES), HEAD_RADIUS])
+    solid = there[:, a] & there[:, b]  # (B, V)
+    own = (np.arange(K)[:, None] == a) | (np.arange(K)[:, None] == b)  # (K, V): the joint belongs to the part
+    face = np.isin(np.arange(K), [PANOPTIC19.index(joint) for joint in _FACE])
+    for person in range(B):
+        for other in range(B):
+            distance, along = segment_distance(
+                np.zeros(3), points[person][:, None], ends[other][a][None], ends[other][b][None]
+            )  # (K, V)
+            depth = np.linalg.norm(points[person], axis=-1)[:, None]
+            margin = np.where(face, FACE_MARGIN, OWN_MARGIN)[:, None] if person == other else MARGIN
+            before = (distance < radius) & ((1 - along) * depth > margin) & solid[other]
+            covered[person] |= (before & ~own if person == other else before).any(axis=1)
+    return covered & found
 
 
 def _sample(
-    joints: np.ndarray, camera: Camera, photo: Path, source_id: str, person_id: str, dataset: str
+    joints: np.ndarray,
+    under: np.ndarray,
+    camera: Camera,
+    confidence: float,
+    photo: Path,
+    source_id: str,
+    person_id: str,
+    dataset: str,
+    size: tuple[int, int] | None,
 ) -> PersonSample | None:
     """One body (19, 4) in one camera; None when no joint of it is in the frame."""
-    found = joints[:, 3] > CONFIDENCE
+    found = joints[:, 3] > confidence
     seen = found & in_view(joints[:, :3], camera)
     pixels = np.where(seen[:, None], project(joints[:, :3], camera), 0)
-    visible = convert_flags(np.where(seen, 2, 0), PANOPTIC19, COCO17)
+    visible = convert_flags(np.where(seen, np.where(under, 1, 2), 0), PANOPTIC19, COCO17)
     if not visible.any():
         return None
     return PersonSample(
@@ -213,6 +287,7 @@ def _sample(
         bbox=None,
         area=0.0,
         dataset=dataset,
+        photo_size=size,
     )
 
 
