@@ -28,81 +28,7 @@ def _unchanged(names: str, given: tuple, before: list) -> None:
         )
 
 
-# ---- exercise 1: strict PCP for one limb --------------------------------------------------------------------------------
-
-
-def _limb_mistakes(pred: np.ndarray, true: np.ndarray, threshold: float) -> dict[str, bool]:
-    """What each typical wrong rule answers, by the hint it deserves."""
-    error, length, predicted = _length(pred - true), _length(true[1] - true[0]), _length(pred[1] - pred[0])
-    reach = threshold * length
-    return {
-        "One end of this limb is far outside its circle, but you found it, because the *mean* of the two distances is "
-        "small enough. That is relaxed PCP; strict PCP asks each end by itself.": error.mean() <= reach,
-        "You measure with the *predicted* limb's length. A model that draws long limbs would widen its own circles: "
-        "the unit is the length of the true limb.": bool(np.all(error <= threshold * predicted)),
-        "For you it is enough when *one* end lies within its circle. Strict PCP wants both.": error.min() <= reach,
-        "You look at the first end only. The second end of the limb must lie within its circle too.": error[0] <= reach,
-        "You look at the second end only. The first end of the limb must lie within its circle too.": error[1] <= reach,
-        "You add the two distances before you compare. Each end has a circle of its own: compare them one by one.": (
-            error.sum() <= reach
-        ),
-        "You compare x and y one at a time, which makes the circle a square. The distance is the length of the vector "
-        "between prediction and truth.": bool(np.all(np.abs(pred - true) <= reach)),
-        "Your circle has the whole limb's length as its radius: where is the threshold?": bool(np.all(error <= length)),
-        "Your circle ignores `threshold` and always takes a half.": bool(np.all(error <= 0.5 * length)),
-        "Your circle does not grow with the limb: its radius is `threshold` *times the true limb's length*.": bool(
-            np.all(error <= threshold)
-        ),
-        "You compare how long the two limbs are, not where their ends lie: a limb of the right length in the wrong place "
-        "would be found.": bool(abs(predicted - length) <= reach),
-    }
-
-
-def check_limb_found(limb_found: Callable) -> None:
-    """`limb_found(pred, true, threshold)`: is this limb found, by strict PCP?"""
-    expect_written(limb_found, "limb_found")
-    rng = np.random.default_rng(707)
-    cases = [
-        (true + rng.normal(0, 0.4, (2, 2)) * _length(true[1] - true[0]), true, threshold)
-        for true, threshold in zip(rng.uniform(0, 224, (500, 2, 2)), rng.choice([0.3, 0.5, 0.5, 0.8], 500))
-    ]
-    cases += [(rng.uniform(0, 3, (2, 2)), rng.uniform(0, 3, (2, 2)), 0.5) for _ in range(200)]
-    answers, truths, wrong = [], [], {}
-    for pred, true, threshold in cases:
-        given = pred.copy(), true.copy()
-        answer = limb_found(*given, threshold)
-        expect_written(answer, "limb_found(pred, true, threshold)")
-        expect(
-            np.ndim(answer) == 0 and answer in (0, 1),
-            f"`limb_found` should answer True or False, one answer for the limb; it returned {answer!r}.",
-        )
-        _unchanged("pred true", given, [pred, true])
-        answers.append(bool(answer))
-        truths.append(bool(np.all(_length(pred - true) <= threshold * _length(true[1] - true[0]))))
-        for hint, value in _limb_mistakes(pred, true, threshold).items():
-            wrong.setdefault(hint, []).append(bool(value))
-    if answers != truths:
-        expect(
-            [not a for a in answers] != truths, "You answer True where the limb is lost, and False where it is found."
-        )
-        for hint, values in wrong.items():
-            expect(answers != values, hint)
-        i = int(np.flatnonzero(np.array(answers) != truths)[0])
-        pred, true, threshold = cases[i]
-        raise CheckFailed(
-            f"At threshold {threshold} the limb from {true[0].round(1)} to {true[1].round(1)}, predicted from "
-            f"{pred[0].round(1)} to {pred[1].round(1)}, is {'found' if truths[i] else 'lost'}, but you say otherwise. "
-            "Draw it, with a circle around each true end."
-        )
-    edge = np.array([[0.0, 0], [0, 10]])
-    expect(
-        limb_found(edge + [[3, 4], [0, 5]], edge, 0.5),
-        "An end that lies exactly on its circle is found: 'at most half the length', so <= and not <.",
-    )
-    passed("strict PCP: both ends, within a share of the true limb's length")
-
-
-# ---- exercise 2: PCK ----------------------------------------------------------------------------------------------------
+# ---- exercise 1: PCK ----------------------------------------------------------------------------------------------------
 
 
 def _crowd(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -196,7 +122,7 @@ def check_pck(pck: Callable) -> None:
     passed("PCK with the torso as its unit, and the people without one are counted")
 
 
-# ---- exercise 3: back to the photo -----------------------------------------------------------------------------------------
+# ---- exercise 2: back to the photo -----------------------------------------------------------------------------------------
 
 
 def check_to_photo(to_photo: Callable) -> None:
@@ -255,7 +181,7 @@ def check_to_photo(to_photo: Callable) -> None:
     passed("three steps back, exact to a thousandth of a pixel")
 
 
-# ---- exercise 4: spot the collapse -----------------------------------------------------------------------------------------
+# ---- exercise 3: spot the collapse -----------------------------------------------------------------------------------------
 
 
 def _groups(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -324,3 +250,84 @@ def check_collapse(collapse: Callable) -> None:
                 "in the coordinates of each person's own crop."
             )
     passed("seen: in its crop, a constant pose has nowhere to hide")
+
+
+# ---- exercise 4: is A better than B? ---------------------------------------------------------------------------------------
+
+
+def _two_models(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """50 people, some easy and some hard for both models; what was found where nothing counts means nothing; 400 draws."""
+    ease = rng.beta(1.5, 1.2, (50, 1))
+    luck = rng.random((50, K))
+    found_b, found_a = luck < ease, np.where(rng.random((50, K)) < 0.8, luck, rng.random((50, K))) < ease + 0.05
+    counted = rng.random((50, K)) < rng.uniform(0.3, 1, (50, 1))
+    return found_a, found_b, counted, rng.integers(0, 50, (400, 50))
+
+
+def _shares(found: np.ndarray, counted: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """The share of joints found in each draw."""
+    return (found & counted).sum(axis=1)[draws].sum(axis=1) / counted.sum(axis=1)[draws].sum(axis=1)
+
+
+def _middle(values: np.ndarray, low: float = 2.5, high: float = 97.5) -> np.ndarray:
+    return np.percentile(values, [low, high])
+
+
+def _difference_mistakes(found_a, found_b, counted, draws) -> dict[str, np.ndarray]:
+    a, b = (_shares(found, counted, draws) for found in (found_a, found_b))
+    gain, every = a - b, np.ones_like(counted)
+    mean_share = [((f & counted).sum(axis=1) / counted.sum(axis=1))[draws].mean(axis=1) for f in (found_a, found_b)]
+    once = [np.unique(row) for row in draws]
+    single = [[(f & counted)[rows].sum() / counted[rows].sum() for rows in once] for f in (found_a, found_b)]
+    joints = np.random.default_rng(0).integers(0, counted.sum(), (400, counted.sum()))
+    apart = (found_a[counted].astype(float) - found_b[counted])[joints].mean(axis=1)
+    return {
+        "You turned the difference round: it is A's share minus B's.": _middle(-gain),
+        "You made one interval for A and one for B, and subtracted their ends. That throws away what pairs them: take the "
+        "difference *within each draw*, and the interval of the differences.": np.subtract(
+            _middle(a), _middle(b)[::-1]
+        ),
+        "You subtracted the ends of two intervals, low from low and high from high. Take the difference within each draw "
+        "first.": np.subtract(_middle(a), _middle(b)),
+        "You took each person's share first, and then the mean over people. PCK pools the joints: add up what was found and what "
+        "counts over the people drawn, then divide.": _middle(mean_share[0] - mean_share[1]),
+        "You count joints that do not count: what `found` says of them means nothing.": _middle(
+            _shares(found_a, every, draws) - _shares(found_b, every, draws)
+        ),
+        "You divide by all joints. Only those that count belong below the fraction's bar.": _middle(
+            _shares(found_a & counted, every, draws) - _shares(found_b & counted, every, draws)
+        ),
+        "Somebody who was drawn twice counts twice; you count everybody once.": _middle(np.subtract(*single)),
+        "`np.percentile` wants per cent: 2.5 and 97.5, not 0.025 and 0.975.": _middle(gain, 0.025, 0.975),
+        "You cut off 5 % on *each* side, and 90 % are left. Half of it belongs on either side.": _middle(gain, 5, 95),
+        "That is the interval of A's own share. Where is B?": _middle(a),
+        "That is the interval of B's own share. Where is A?": _middle(b),
+        "That is where the *mean* of the draws lies: it shrinks the more often you draw. How far do the draws "
+        "themselves reach?": gain.mean() + np.array([-1.96, 1.96]) * gain.std() / np.sqrt(len(draws)),
+        "You went to 1.96 standard deviations on either side of the mean, as if the differences were a bell curve. Ask the draws: the "
+        "middle 95 % of them.": gain.mean() + np.array([-1.96, 1.96]) * gain.std(),
+        "You drew joints, not people.": _middle(apart),
+    }
+
+
+def check_difference(difference: Callable) -> None:
+    """`difference(found_a, found_b, counted, draws)`: the paired bootstrap interval of PCK(A) - PCK(B)."""
+    expect_written(difference, "difference")
+    rng = np.random.default_rng(711)
+    for _ in range(3):
+        crowd = _two_models(rng)
+        given = tuple(a.copy() for a in crowd)
+        answer = difference(*given)
+        expect_written(answer, "difference(found_a, found_b, counted, draws)")
+        answer = expect_array(answer, "the interval", (2,))
+        _unchanged("found_a found_b counted draws", given, list(crowd))
+        truth = _middle(_shares(crowd[0], *crowd[2:]) - _shares(crowd[1], *crowd[2:]))
+        if np.abs(answer - truth).max() > 1e-9:
+            expect(np.abs(answer[::-1] - truth).max() > 1e-9, "The low end comes first.")
+            for hint, value in _difference_mistakes(*crowd).items():
+                expect(np.abs(answer - value).max() > 1e-9, hint)
+            raise CheckFailed(
+                f"For these two models the interval reaches from {truth[0]:.4f} to {truth[1]:.4f}; yours from {answer[0]:.4f} to "
+                f"{answer[1]:.4f}. For each row of `draws`: those people, their joints pooled, A's share minus B's."
+            )
+    passed("the interval of a difference, person for person")

@@ -16,23 +16,6 @@ def length(vectors):
 # ---- exercise 1 -------------------------------------------------------------------------------------------------------
 
 
-def limb(judge, unit=lambda pred, true: length(true[1] - true[0]), error=lambda pred, true: length(pred - true)):
-    """A rule from three parts: `judge(errors, reach)`, the unit, and the errors of the two ends."""
-    return lambda pred, true, threshold=0.5: bool(judge(error(pred, true), threshold * unit(pred, true)))
-
-
-def both(errors, reach):
-    return np.all(errors <= reach)
-
-
-def limb_in_place(pred, true, threshold=0.5):
-    pred -= true
-    return bool(np.all(length(pred) <= threshold * length(true[1] - true[0])))
-
-
-# ---- exercise 2 -------------------------------------------------------------------------------------------------------
-
-
 def pck(
     pred,
     true,
@@ -92,7 +75,7 @@ def forgets_the_labels_in_place(pred, true, labelled, threshold=0.2):
     return answer
 
 
-# ---- exercise 3 -------------------------------------------------------------------------------------------------------
+# ---- exercise 2 -------------------------------------------------------------------------------------------------------
 
 
 def back(u, affine, crop_px, stored_px, *, half=0.5, margin=0.5, width=0, centre=0.5, over=None, turn=True, shift=True):
@@ -114,7 +97,7 @@ def stored_pixels(u, affine, crop_px, stored_px):
     return (u + 0.5) * crop_px - 0.5 + (stored_px - crop_px) / 2
 
 
-# ---- exercise 4 -------------------------------------------------------------------------------------------------------
+# ---- exercise 3 -------------------------------------------------------------------------------------------------------
 
 
 def longer(boxes):
@@ -146,28 +129,48 @@ def one(boxes):
     return 1
 
 
+# ---- exercise 4 -------------------------------------------------------------------------------------------------------
+
+
+def shares(found, counted, draws):
+    return (found & counted).sum(axis=1)[draws].sum(axis=1) / counted.sum(axis=1)[draws].sum(axis=1)
+
+
+def difference_with(counts=lambda counted: counted, masks=True, ends=(2.5, 97.5), share=shares, interval=None):
+    """The right answer, with one handle for each mistake."""
+
+    def answer(found_a, found_b, counted, draws):
+        if masks:
+            found_a, found_b = found_a & counted, found_b & counted
+        a, b = (share(found, counts(counted), draws) for found in (found_a, found_b))
+        return np.percentile(a - b, ends) if interval is None else interval(a, b)
+
+    return answer
+
+
+def mean_of_shares(found, counted, draws):
+    return ((found & counted).sum(axis=1) / counted.sum(axis=1))[draws].mean(axis=1)
+
+
+def everybody_once(found, counted, draws):
+    drawn = [np.unique(row) for row in draws]
+    return np.array([(found & counted)[rows].sum() / counted[rows].sum() for rows in drawn])
+
+
+def middle(values):
+    return np.percentile(values, [2.5, 97.5])
+
+
+def bell(values, shrink=1):
+    return values.mean() + np.array([-1.96, 1.96]) * values.std() / shrink
+
+
+def unmasks_in_place(found_a, found_b, counted, draws):
+    found_a &= counted
+    return difference_with()(found_a, found_b, counted, draws)
+
+
 WRONG = [
-    (ch07.check_limb_found, limb(lambda errors, reach: errors.mean() <= reach), "relaxed PCP"),
-    (ch07.check_limb_found, limb(both, unit=lambda pred, true: length(pred[1] - pred[0])), "*predicted* limb's length"),
-    (ch07.check_limb_found, limb(lambda errors, reach: errors.min() <= reach), "wants both"),
-    (ch07.check_limb_found, limb(lambda errors, reach: errors[0] <= reach), "first end only"),
-    (ch07.check_limb_found, limb(lambda errors, reach: errors[1] <= reach), "second end only"),
-    (ch07.check_limb_found, limb(lambda errors, reach: errors.sum() <= reach), "add the two distances"),
-    (ch07.check_limb_found, limb(both, error=lambda pred, true: np.abs(pred - true)), "a square"),
-    (ch07.check_limb_found, lambda pred, true, threshold=0.5: limb(both)(pred, true, 1), "where is the threshold"),
-    (ch07.check_limb_found, lambda pred, true, threshold=0.5: limb(both)(pred, true, 0.5), "ignores `threshold`"),
-    (ch07.check_limb_found, limb(both, unit=lambda pred, true: 1), "does not grow with the limb"),
-    (
-        ch07.check_limb_found,
-        limb(both, error=lambda pred, true: np.abs(length(pred[1] - pred[0]) - length(true[1] - true[0]))),
-        "in the wrong place",
-    ),
-    (ch07.check_limb_found, lambda *given: not limb(both)(*given), "True where the limb is lost"),
-    (ch07.check_limb_found, limb(lambda errors, reach: np.all(errors < reach)), "<= and not <"),
-    (ch07.check_limb_found, limb_in_place, "changed the array `pred`"),
-    (ch07.check_limb_found, lambda pred, true, threshold=0.5: length(pred - true) <= 9, "one answer for the limb"),
-    (ch07.check_limb_found, lambda pred, true, threshold=0.5: True, "Draw it"),
-    (ch07.check_limb_found, lambda pred, true, threshold=0.5: None, "has no value yet"),
     (ch07.check_pck, pck_with(ends=(RIGHT_SHOULDER, LEFT_HIP)), "the right shoulder and the left hip"),
     (ch07.check_pck, pck_with(ends=(LEFT_SHOULDER, LEFT_HIP)), "stayed on the left side"),
     (ch07.check_pck, pck_with(ends=(RIGHT_SHOULDER, RIGHT_HIP)), "stayed on the right side"),
@@ -218,4 +221,25 @@ WRONG = [
     (ch07.check_collapse, ratio_with(turned=True), "turned the ratio round"),
     (ch07.check_collapse, lambda *given: 0.5, "over *people*"),
     (ch07.check_collapse, lambda *given: None, "has no value yet"),
+    (ch07.check_difference, difference_with(interval=lambda a, b: middle(b - a)), "turned the difference round"),
+    (ch07.check_difference, difference_with(interval=lambda a, b: middle(a) - middle(b)[::-1]), "what pairs them"),
+    (ch07.check_difference, difference_with(interval=lambda a, b: middle(a) - middle(b)), "low from low"),
+    (ch07.check_difference, difference_with(share=mean_of_shares), "each person's share first"),
+    (ch07.check_difference, difference_with(masks=False, counts=np.ones_like), "joints that do not count"),
+    (ch07.check_difference, difference_with(counts=np.ones_like), "divide by all joints"),
+    (ch07.check_difference, difference_with(share=everybody_once), "drawn twice"),
+    (ch07.check_difference, difference_with(ends=(0.025, 0.975)), "wants per cent"),
+    (ch07.check_difference, difference_with(ends=(5, 95)), "on *each* side"),
+    (ch07.check_difference, difference_with(ends=(97.5, 2.5)), "low end comes first"),
+    (ch07.check_difference, difference_with(interval=lambda a, b: middle(a)), "Where is B?"),
+    (ch07.check_difference, difference_with(interval=lambda a, b: middle(b)), "Where is A?"),
+    (
+        ch07.check_difference,
+        difference_with(interval=lambda a, b: bell(a - b, len(a) ** 0.5)),
+        "shrinks the more often",
+    ),
+    (ch07.check_difference, difference_with(interval=lambda a, b: bell(a - b)), "a bell curve"),
+    (ch07.check_difference, difference_with(interval=lambda a, b: np.zeros(2)), "For each row of `draws`"),
+    (ch07.check_difference, unmasks_in_place, "changed the array `found_a`"),
+    (ch07.check_difference, lambda *given: None, "has no value yet"),
 ]
