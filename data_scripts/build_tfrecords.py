@@ -23,9 +23,10 @@ def main(argv: list[str] | None = None) -> int:
         return check(argv[1:])
     options, pipeline = _parse(argv)
     started, left_out = time.monotonic(), Counter()
+    skipped = [] if options.skip_bad else None
     try:
         manifest = records.write_records(
-            sources.read(options.dataset, options.src, options.split, left_out),
+            sources.read(options.dataset, options.src, options.split, left_out, skipped),
             options.out,
             options.dataset,
             options.split,
@@ -38,6 +39,7 @@ def main(argv: list[str] | None = None) -> int:
             resume=options.resume,
             skip_bad=options.skip_bad,
             left_out=left_out,
+            skipped=skipped,
             runner=beam.runner(pipeline, options.workers) if options.runner == "beam" else None,
         )
     except DataError as error:
@@ -57,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     for person in manifest["skipped"]:
         print(f"skipped: {person['person_id']} ({person['problem']})", file=sys.stderr)
     if manifest["skipped"]:
-        print(f"skipped: {len(manifest['skipped'])} people whose photo cannot be used")
+        print(f"skipped: {len(manifest['skipped'])}, whose annotation or photo cannot be used")
     return 0
 
 

@@ -433,10 +433,24 @@ def test_skip_bad_leaves_them_out_and_lists_them(with_bad_photos, tmp_path, caps
         assert manifest["people"] == 16 and len(manifest["skipped"]) == 8
         assert {s["problem"].split(":")[0] for s in manifest["skipped"]} == set(bad)
         assert sum(line.startswith("skipped: ") for line in printed.err.splitlines()) == 8
-        assert "skipped: 8 people" in printed.out
+        assert "skipped: 8, whose" in printed.out
         assert records.check(tmp_path / workers)["damage"] == []
     assert files(tmp_path / "1") == files(tmp_path / "2")
     assert str(tmp_path) not in (tmp_path / "1" / "manifest.json").read_text()
+
+
+def test_annotations_that_cannot_be_used_are_skipped_and_listed_too(tmp_path, capsys):
+    path, data = tiny_data.coco(tmp_path / "coco", photos=2, people=2)
+    data["annotations"][1]["keypoints"][4] = "here"
+    path.write_text(json.dumps(data))
+    assert command_line().main(["coco", str(tmp_path / "coco"), str(tmp_path / "stopped"), "--workers", "1"]) == 2
+    assert "annotation 2" in capsys.readouterr().err and not (tmp_path / "stopped").exists()
+    for way in ([], ["--resume"]):  # the second finds all of it whole
+        arguments = ["coco", str(tmp_path / "coco"), str(tmp_path / "out"), "--workers", "1", "--skip-bad", *way]
+        assert command_line().main(arguments) == 0
+        manifest = records.read_manifest(tmp_path / "out")
+        assert manifest["people"] == 3
+        assert [s["person_id"] for s in manifest["skipped"]] == ["annotation 2 of person_keypoints_train2017.json"]
 
 
 def test_a_run_stopped_by_a_bad_photo_goes_on_with_skip_bad(with_bad_photos, tmp_path):
