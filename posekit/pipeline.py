@@ -375,17 +375,17 @@ def make_batches(
     import tensorflow as tf
 
     directories = [directories] if isinstance(directories, str | Path) else list(directories)
-    box_px, stored_px, people = _stored_sizes(directories)
+    box_px, stored_px, sizes = _stored_sizes(directories)
 
     @_guests
     def cut_batch(step, encoded, keypoints, visible, known):
         rng, images = np.random.default_rng((seed, int(step))), aligned((len(encoded), input_size, input_size, 3))
-        affines, flips = np.empty((len(encoded), 2, 3)), np.zeros(len(encoded), bool)
+        varied = [augment.draw(rng) if augment else Variation() for _ in encoded]
+        people = zip(keypoints, visible, varied, strict=True)
+        affines = np.stack([crop_map(k, v, stored_px, box_px, input_size, variation) for k, v, variation in people])
+        flips = np.array([variation.flip for variation in varied])
         for i, jpeg in enumerate(encoded):
-            variation = augment.draw(rng) if augment else Variation()
-            affines[i] = crop_map(keypoints[i], visible[i], stored_px, box_px, input_size, variation)
-            flips[i] = variation.flip
-            draw_crop(decode_image(jpeg, f"batch {step}, picture {i}"), affines[i], variation, rng, images[i])
+            draw_crop(decode_image(jpeg, f"batch {step}, picture {i}"), affines[i], varied[i], rng, images[i])
         return images, *targets(affines, keypoints, visible, known, flips, stored_px, input_size)
 
     def to_batch(step, columns):
@@ -395,6 +395,6 @@ def make_batches(
             column.set_shape((None, *shape))
         return images, {"keypoints": places, "visibility": seen}
 
-    dataset = read_people(directories, people, shuffle=shuffle, seed=seed, cache_bytes=cache_bytes)
+    dataset = read_people(directories, sizes, shuffle=shuffle, seed=seed, cache_bytes=cache_bytes)
     dataset = dataset.repeat() if repeat else dataset
     return dataset.batch(batch_size).enumerate().map(to_batch, cores()).prefetch(2)

@@ -1,6 +1,9 @@
 """Batches: the centre crop to the pixel, pictures and joints that move together, masks, and what a seed fixes."""
 
 import dataclasses
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from posekit.skeleton import COCO17
 from posekit.sources import coco
 
 K = len(COCO17)
+ROOT = Path(__file__).parents[1]
 TWIN = list(COCO17.flip_indices)
 STILL = Augmentation.only()
 STRONG = Augmentation(flip=0.5, rotation=45, scale=0.35, shift=0.15, colour=0)
@@ -78,31 +82,116 @@ def test_a_flip_mirrors_the_picture_and_swaps_the_names():
     assert np.array_equal(visibility, plain_visibility[TWIN])
 
 
-@settings(deadline=None, max_examples=40)
+KINDS = {
+    "flip": Augmentation.only(flip=1),
+    "rotation": Augmentation.only(rotation=60),
+    "scale": Augmentation.only(scale=0.5),
+    "shift": Augmentation.only(shift=0.2),
+    "half_body": Augmentation.only(half_body=1),
+    "all that moves": dataclasses.replace(STRONG, half_body=0.5),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(deadline=None, max_examples=20)
 @given(seed=st.integers(0, 10_000), input_size=st.sampled_from([224, 192, 128]))
-def test_each_dot_stays_under_its_joint(seed, input_size):
-    """Flip, rotation, scale and shift: the target of the left wrist lies on the dot that shows a left wrist now."""
-    points = joints(seed)
-    flipped = seed % 2 == 1
-    augment = dataclasses.replace(STRONG, flip=float(flipped))
+def test_each_dot_stays_under_its_joint(kind, seed, input_size):
+    """Each kind of variation alone, and all: the target of the left wrist lies on the dot that shows a left wrist now."""
+    points, augment = joints(seed), KINDS[kind]
+    flipped = augment.draw(np.random.default_rng(seed)).flip
     crop, keypoints, _ = cut(
         dotted(points), points, input_size=input_size, augment=augment, rng=np.random.default_rng(seed)
     )
     y, x = np.mgrid[:input_size, :input_size]
-    unit, looked = input_size / 224, 0
-    for joint in np.flatnonzero(keypoints[:, 2]):
-        px, py = geometry.decode_keypoints(keypoints[joint, :2], (input_size, input_size))
+    seen = np.flatnonzero(keypoints[:, 2])
+    shown = geometry.decode_keypoints(keypoints[seen, :2], (input_size, input_size))
+    drawn = points[[TWIN[k] for k in seen] if flipped else seen]
+    unit = np.linalg.norm(shown - shown.mean(0)) / np.linalg.norm(drawn - drawn.mean(0)) if len(seen) > 1 else 1.0
+    looked = 0
+    for joint, (px, py) in zip(seen, shown, strict=True):
         if min(px, py, input_size - px, input_size - py) < 12 * unit:
             continue  # a part of the dot is cut off
         near = np.where(np.hypot(x - px, y - py) < 10 * unit, crop.sum(axis=2, dtype=float), 0)
         assert near.sum() > 0
         centre = np.array([(x * near).sum(), (y * near).sum()]) / near.sum()
-        assert np.abs(centre - (px, py)).max() < 0.15
-        shown = crop[round(py), round(px)].astype(float)
-        drawn = COLOURS[TWIN[joint] if flipped else joint]
-        assert np.abs(shown / shown.max() - drawn / drawn.max()).max() < 0.06
+        assert np.abs(centre - (px, py)).max() < 0.15 * max(1, unit)
+        colour = crop[round(py), round(px)].astype(float)
+        wanted = COLOURS[TWIN[joint] if flipped else joint]
+        assert np.abs(colour / colour.max() - wanted / wanted.max()).max() < 0.06
         looked += 1
-    assert looked >= 1
+    assert looked >= 1 or kind == "all that moves"
+
+
+def test_a_half_body_is_in_the_crop_and_the_rest_is_known_to_be_out():
+    rng, always = np.random.default_rng(8), Augmentation.only(half_body=1)
+    points = np.concatenate([rng.uniform((110, 30), (220, 130), (11, 2)), rng.uniform((120, 180), (210, 310), (6, 2))])
+    halves = {"upper": range(11), "lower": range(11, 17)}
+    for half, members in halves.items():
+        seed = next(s for s in range(50) if always.draw(np.random.default_rng(s)).half == half)
+        crop, keypoints, visibility = cut(noise(8), points, augment=always, rng=np.random.default_rng(seed))
+        chosen = points[list(members)]
+        low, high = chosen.min(0), chosen.max(0)
+        reach = np.abs(points - (low + high) / 2).max(1) * 2 < 1.5 * (high - low).max()
+        assert np.array_equal(keypoints[:, 2], reach) and reach[list(members)].all() and not reach.all()
+        assert np.array_equal(visibility[:, 0], reach) and np.all(visibility[:, 1] == 1)
+        side = 1.5 * (high - low).max()  # the joints keep their distances, in shares of the new square
+        assert np.allclose(np.diff(keypoints[list(members), :2], axis=0), np.diff(chosen, axis=0) / side, atol=1e-5)
+
+
+def test_a_half_body_wants_joints_to_stand_on():
+    points, always = joints(9), Augmentation.only(half_body=1)
+    plain = cut(noise(9), points)
+    few = np.where(np.arange(K) < 8, 2, 0)
+    for visible, changes in ((np.full(K, 2), True), (few, False), (np.where(np.arange(K) < 9, 2, 0), True)):
+        crop, *_ = cut(noise(9), points, visible, augment=always, rng=np.random.default_rng(1))
+        assert np.array_equal(crop, plain[0]) != changes
+    beyond = points.copy()
+    beyond[8:] = (-50, 400)  # labelled, but in no pixel of the stored picture
+    crop, *_ = cut(noise(9), beyond, augment=always, rng=np.random.default_rng(1))
+    assert np.array_equal(crop, plain[0])
+    no_legs = np.where(np.arange(K) < 11, 2, 0)  # whichever half is drawn, it is the upper one
+    crops = [cut(noise(9), points, no_legs, augment=always, rng=np.random.default_rng(s))[0] for s in range(12)]
+    assert len({c.tobytes() for c in crops}) == 1
+    close = np.full((K, 2), 168.0) + np.arange(K)[:, None] / 100  # a magnifying glass has its limits: three times
+    _, keypoints, _ = cut(noise(9), close, augment=always, rng=np.random.default_rng(1))
+    assert np.allclose(np.diff(keypoints[:, 0]), 0.01 / (224 / 3), atol=1e-6)
+
+
+def test_erasing_hides_pixels_and_no_joint():
+    points, image = joints(10), np.full((336, 336, 3), 200, np.uint8)
+    erased = dataclasses.replace(STRONG, erase=1.0)
+    areas, hidden = [], 0
+    for seed in range(60):
+        plain = cut(image, points, augment=STRONG, rng=np.random.default_rng(seed))
+        crop, keypoints, visibility = cut(image, points, augment=erased, rng=np.random.default_rng(seed))
+        assert np.array_equal(keypoints, plain[1]) and np.array_equal(visibility, plain[2])
+        changed = np.any(crop != plain[0], axis=2)
+        rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
+        hole = np.zeros_like(changed)
+        hole[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+        assert changed[hole].mean() > 0.97  # a rectangle, and full: noise equals the picture at one pixel in 256^3
+        filled = crop[hole]
+        assert abs(filled.mean() - 127.5) < 6 and filled.std() > 70
+        areas.append(hole.mean())
+        inside = keypoints[keypoints[:, 2] > 0, :2]
+        at = np.clip(np.rint(geometry.decode_keypoints(inside, (224, 224))).astype(int), 0, 223)
+        hidden += hole[at[:, 1], at[:, 0]].sum()
+    assert 0.015 < min(areas) < 0.04 and 0.12 < max(areas) < 0.21 and hidden > 20
+
+
+@given(seed=st.integers(0, 10_000))
+def test_kinds_are_drawn_independently(seed):
+    """Switching one kind on or off leaves the others as they were: they can be compared one by one."""
+    everything = Augmentation(0.5, 30, 0.3, 0.1, 0.3, 0.5, 0.5)
+    whole = everything.draw(np.random.default_rng(seed))
+    touches = {"flip": {"flip"}, "rotation": {"rotation"}, "scale": {"zoom"}, "shift": {"shift"}, "colour": {"colour"}}
+    for kind, fields in {**touches, "half_body": {"half"}, "erase": {"hole"}}.items():
+        without = dataclasses.replace(everything, **{kind: 0.0}).draw(np.random.default_rng(seed))
+        for name in pipeline.Variation._fields:
+            if name not in fields:
+                assert np.array_equal(getattr(whole, name), getattr(without, name)), (kind, name)
+    alone = Augmentation.only(rotation=30).draw(np.random.default_rng(seed))
+    assert alone == pipeline.Variation(rotation=whole.rotation)
 
 
 def test_masks_say_what_is_inside_outside_and_unknown():
@@ -197,6 +286,9 @@ def test_colour_changes_tones_and_not_places():
         assert np.array_equal(keypoints, plain) and np.array_equal(crop, np.repeat(crop[:1], 256, axis=0))
         assert np.all(np.diff(crop[0].astype(int), axis=0) >= 0)  # brighter stays brighter
         changed += not np.array_equal(crop, ramp)
+        colour = only.draw(np.random.default_rng(seed)).colour
+        expected = np.clip(np.rint(ramp[0] @ colour[:, :3].T + colour[:, 3]), 0, 255)
+        assert np.array_equal(crop[0], expected)
     assert changed == 10
 
 
@@ -336,6 +428,68 @@ def test_without_a_cache_the_same_people_come(folder):
     assert not same(shuffled, collect(batches(folder)))
     options = {"augment": Augmentation(), "shuffle": True, "seed": 4, "cache_bytes": 0}
     assert same(collect(batches(folder, **options)), collect(batches(folder, **options)))
+
+
+def test_everyone_sees_the_same_pixels(folder):
+    """Training, evaluation, and TensorFlow's decoder when asked for the accurate transform; its default differs."""
+    import tensorflow as tf
+
+    fast = 0
+    for person, picture in zip(records.read_records(folder), collect(batches(folder))[0], strict=True):
+        ours = decode_image(person.encoded, person.person_id)
+        theirs = tf.io.decode_jpeg(person.encoded, channels=3, dct_method="INTEGER_ACCURATE").numpy()
+        assert np.array_equal(ours, theirs) and np.array_equal(ours[16:80, 16:80], picture)
+        fast += not np.array_equal(ours, tf.io.decode_jpeg(person.encoded, channels=3).numpy())
+    assert fast > 0
+
+
+def test_beyond_the_cache_a_buffer_bounds_what_is_held(folder, monkeypatch):
+    """With a buffer of 3, nobody comes more than 3 places before their turn; with all in memory, from anywhere."""
+    one_shard = folder.parent / "one-shard"
+    annotations, _ = tiny_data.coco(folder.parent / "many", photos=12, people=2, seed=4)
+    samples = coco.read(annotations, folder.parent / "many" / "train2017")
+    records.write_records(samples, one_shard, "tiny", "train", box_px=64, shards=1, progress=False)
+    place = {row.tobytes(): i for i, row in enumerate(collect(batches(one_shard))[1])}
+    monkeypatch.setattr(pipeline, "SHUFFLE_BUFFER", 3)
+    ahead = {}
+    for cache_bytes in (0, 6 << 30):
+        rows = [collect(batches(one_shard, shuffle=True, seed=s, cache_bytes=cache_bytes))[1] for s in range(8)]
+        ahead[cache_bytes] = max(place[row.tobytes()] - i for order in rows for i, row in enumerate(order))
+    assert 0 < ahead[0] <= 2 and ahead[6 << 30] > 8
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 6 << 30], ids=["read anew", "from memory"])
+def test_a_large_and_a_small_folder_are_mixed_throughout(folder, tmp_path, monkeypatch, cache_bytes):
+    annotations, _ = tiny_data.coco(tmp_path / "coco", photos=25, people=2, seed=12)
+    samples = coco.read(annotations, tmp_path / "coco" / "train2017")
+    records.write_records(samples, tmp_path / "large", "tiny", "train", box_px=64, progress=False)
+    monkeypatch.setattr(pipeline, "SHUFFLE_BUFFER", 4)
+    small = set(people(collect(batches(folder))))
+    mixed = collect(batches([tmp_path / "large", folder], shuffle=True, cache_bytes=cache_bytes, seed=3))[1]
+    places = [i for i, row in enumerate(mixed) if row.tobytes() in small]
+    assert len(mixed) == 60 and len(places) == 10
+    assert places[0] < 20 and places[-1] >= 40 and sum(20 <= p < 40 for p in places) >= 1
+
+
+def test_the_number_of_cores_does_not_show(folder, monkeypatch):
+    found = {}
+    for n in (1, 5):
+        monkeypatch.setattr(pipeline, "cores", lambda n=n: n)
+        options = {"augment": Augmentation(half_body=0.5, erase=0.5), "shuffle": True, "repeat": True, "seed": 8}
+        found[n] = collect(batches(folder, batch_size=2, cache_bytes=0, **options), 15)
+    assert same(found[1], found[5])
+
+
+def test_a_script_may_end_in_the_middle_of_an_endless_set(folder):
+    """Threads that still work in Python when it ends would abort the process with code 134."""
+    code = (
+        "import sys; from posekit import pipeline; "
+        "batches = iter(pipeline.make_batches(sys.argv[1], 4, augment=pipeline.Augmentation(), shuffle=True, repeat=True)); "
+        "[next(batches) for _ in range(6)]; print('done')"
+    )
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, cwd=ROOT)
+        assert done.returncode == 0 and done.stdout == "done\n", done.stderr
 
 
 def test_two_folders_are_one_set_and_shuffle_mixes_them(folder, tmp_path):
