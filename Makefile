@@ -6,6 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PY     := $(BIN)/python
 STAMP  := $(VENV)/.setup-done
+BEAM   := .venv-beam
 NBVAL  := --nbval --nbval-current-env --nbval-cell-timeout 600 --nbval-sanitize-with tests/nbval_sanitize.cfg \
           -p no:cacheprovider --dist loadscope
 JOBS   ?= 2
@@ -16,7 +17,7 @@ export TF_CPP_MIN_LOG_LEVEL := 3
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data book html lab lint test test-slow refresh assignments bench clean
+.PHONY: help setup data book html lab lint test test-slow test-beam refresh assignments bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +62,17 @@ test: data  ## everything but slow and gpu tests: units, notebooks, book, browse
 
 test-slow: data  ## the slow tests, and those that need a GPU where there is one
 	$(PY) -m pytest -m "slow or gpu" $(TESTS)
+
+test-beam: $(BEAM)/.setup-done  ## records through Apache Beam, in an environment of its own
+	@echo "==> records through Apache Beam"
+	$(BEAM)/bin/python -m pytest tests/test_beam.py
+
+$(BEAM)/.setup-done: tests/requirements-beam.txt pyproject.toml
+	@echo "==> environment in $(BEAM) (0.8 GB, half a minute the first time)"
+	@test -x $(BEAM)/bin/python || $(PYTHON) -m venv $(BEAM) || { echo "error: venv failed; on Debian or Ubuntu: apt install python3-venv" >&2; exit 2; }
+	$(BEAM)/bin/python -m pip install --disable-pip-version-check --quiet --prefer-binary -r tests/requirements-beam.txt
+	$(BEAM)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
+	@touch $@
 
 refresh: data  ## run notebooks in place and write them normalised: make refresh NB="chapters/01*.ipynb"
 	$(PY) book/tools/refresh.py $(NB)

@@ -43,14 +43,13 @@ def runner(options: Sequence[str] = (), workers: int = 1) -> Callable[[Work], di
         import apache_beam  # noqa: F401
     except ImportError:
         mend = (
-            "pip install 'posekit[beam]', best into an environment of its own: it needs an older protobuf than the book"
+            "pip install 'posekit[beam]', best into an environment of its own: it wants an older protobuf than the book"
         )
         raise DataError("apache-beam", "is not installed", mend) from None
 
     def write(work: Work) -> dict[str, dict]:
-        for left in work.folder.glob(
-            "beam-*"
-        ):  # by a run that was killed; should it still have workers, they stop here
+        # Of a run that was killed. Should it still have workers somewhere, they fail when they miss it.
+        for left in work.folder.glob("beam-*"):
             shutil.rmtree(left)
         aside = Path(tempfile.mkdtemp(prefix="beam-", dir=work.folder))
         try:
@@ -66,19 +65,29 @@ def runner(options: Sequence[str] = (), workers: int = 1) -> Callable[[Work], di
 def _run(work: Work, aside: Path, options: Sequence[str], workers: int) -> None:
     """Run the pipeline to its end."""
     import apache_beam as beam
-    from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
-    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+    from apache_beam.options.pipeline_options import (
+        DirectOptions,
+        PipelineOptions,
+        StandardOptions,
+        TypeOptions,
+        WorkerOptions,
+    )
 
     chosen = PipelineOptions(list(options))
-    engine = chosen.view_as(StandardOptions).runner
-    if engine in (None, "DirectRunner"):
-        # The direct runner proper: "DirectRunner" tries first to fetch a program from the network, and forgets about the workers.
-        engine, direct = FnApiRunner(), chosen.view_as(DirectOptions)
+    if chosen.view_as(StandardOptions).runner in (None, "DirectRunner"):
+        # Else Beam tries Prism first, a program that it fetches from the network; it would see none of the direct options.
+        chosen.view_as(TypeOptions).allow_unsafe_triggers = True
         if not any(option.startswith("--direct_") for option in options):
+            direct = chosen.view_as(DirectOptions)
             direct.direct_num_workers, direct.direct_running_mode = workers, "multi_processing"
+        workers_options = chosen.view_as(WorkerOptions)
+        if workers_options.default_sdk_harness_log_level is None:
+            # what Beam warns of on one machine does not matter here: an unknown folder for schemas, no client for Google's cloud
+            workers_options.default_sdk_harness_log_level = "ERROR"
+            logging.getLogger("apache_beam").setLevel(logging.ERROR)
     task = (work.folder, aside, work.spool, work.settings, work.skip_bad)
     try:
-        pipeline = beam.Pipeline(runner=engine, options=chosen)
+        pipeline = beam.Pipeline(options=chosen)
         # Reshuffle: else a runner would keep all shards with the one worker that created the list
         _ = pipeline | beam.Create(work.files) | beam.Reshuffle() | beam.Map(write_task, *task)
         state = pipeline.run().wait_until_finish()
