@@ -1,8 +1,8 @@
-"""What MiniDome people do: styles of legs, trunk and arms that combine, as still poses and as motion (chapter 02).
+"""What MiniDome people do: whole-body actions, as still poses and as motion (chapter 02).
 
-A style gives the mean and the spread of some joint angles; what it does not name scatters a little around zero. Legs,
-trunk, head and each arm are drawn apart, so that a few dozen lines give a broad set of poses; `pose.within_range` keeps
-every one of them natural.
+A style gives the mean and the spread of some joint angles; what it does not name scatters a little around zero. Legs and
+trunk each have a style; a *gesture* gives both arms theirs at once, since arms do things together: they swing, fold, hold
+a phone, wave while the other hangs. A minority moves its arms apart. `pose.within_range` keeps every pose natural.
 """
 
 import numpy as np
@@ -47,26 +47,45 @@ ARMS = {
     "on_head": {"arm_raise": (115, 10), "arm_plane": (80, 12), "arm_turn": (-35, 12), "elbow": (128, 10)},
     "swing": {"arm_turn": (18, 10), "elbow": (20, 10)},
     "lap": {"arm_raise": (26, 8), "arm_plane": (15, 15), "arm_turn": (30, 12), "elbow": (58, 14)},
+    "table": {"arm_raise": (34, 8), "arm_plane": (22, 14), "arm_turn": (24, 12), "elbow": (68, 14)},
+    "clasp": {"arm_raise": (20, 6), "arm_plane": (25, 12), "arm_turn": (48, 8), "elbow": (66, 12)},
     "free": {"arm_raise": (75, 45), "arm_plane": (55, 50), "arm_turn": (0, 45), "elbow": (60, 40)},
 }
-_OTHER = {"neck_flex": (3, 11), "neck_side": (0, 7), "neck_twist": (0, 22), "forearm_turn": (0, 28), "wrist": (4, 14)}
+_OTHER = {"neck_flex": (3, 9), "neck_side": (0, 6), "neck_twist": (0, 18), "forearm_turn": (0, 28), "wrist": (4, 14)}
 _OTHER |= {"ankle": (0, 4)}
 
-_LEG_SHARES = {
-    "stand": 20,
-    "ease": 18,
-    "wide": 9,
-    "walk": 17,
-    "run": 5,
-    "sit": 13,
-    "crouch": 6,
-    "lunge": 5,
-    "balance": 4,
+GESTURES = {
+    "hang": ("hang", "hang", 20),
+    "talk": ("gesture", "gesture", 8),
+    "explain": ("gesture", "hang", 6),
+    "work": ("table", "table", 10),
+    "clasp": ("clasp", "clasp", 6),
+    "hips": ("hips", "hips", 7),
+    "one_hip": ("hips", "hang", 4),
+    "folded": ("folded", "folded", 6),
+    "reach_up": ("overhead", "overhead", 6),
+    "take_down": ("overhead", "hang", 4),
+    "hold_out": ("reach", "reach", 4),
+    "point": ("reach", "hang", 5),
+    "wide": ("side", "side", 4),
+    "wave": ("wave", "hang", 7),
+    "phone": ("phone", "hang", 6),
+    "text": ("carry", "table", 4),
+    "carry": ("carry", "carry", 5),
+    "behind": ("behind", "behind", 2),
+    "on_head": ("on_head", "on_head", 2),
+    "think": ("phone", "folded", 2),
 }
-_LEG_SHARES |= {"kneel": 3}
-_TRUNK_SHARES = {"upright": 48, "lean": 20, "bend": 14, "arch": 6, "turn": 12}
-_ARM_SHARES = {"hang": 17, "gesture": 14, "reach": 14, "side": 9, "overhead": 13, "hips": 5, "folded": 3, "phone": 4}
-_ARM_SHARES |= {"carry": 5, "wave": 5, "behind": 2, "on_head": 3, "free": 12}
+"""Each gesture: the styles of the two arms (which side does which is drawn), and its share."""
+
+APART = 0.13
+"""The share of people whose arms are drawn each by itself."""
+
+_LEG_SHARES = {"stand": 28, "ease": 26, "wide": 6, "walk": 17, "run": 4, "sit": 12, "crouch": 2, "lunge": 2}
+_LEG_SHARES |= {"balance": 2, "kneel": 1}
+_TRUNK_SHARES = {"upright": 64, "lean": 17, "bend": 6, "arch": 3, "turn": 10}
+_ARM_SHARES = {"hang": 14, "gesture": 16, "reach": 14, "side": 10, "overhead": 12, "hips": 6, "phone": 5, "carry": 6}
+_ARM_SHARES |= {"wave": 6, "on_head": 3, "free": 8}
 
 
 def _pick(shares: dict[str, float], rng: np.random.Generator) -> str:
@@ -76,16 +95,19 @@ def _pick(shares: dict[str, float], rng: np.random.Generator) -> str:
 
 def draw_action(rng: np.random.Generator) -> dict[str, str]:
     """A style for the legs, the trunk and each arm: `{"legs": ..., "trunk": ..., "left_arm": ..., "right_arm": ...}`."""
-    legs, trunk, left = _pick(_LEG_SHARES, rng), _pick(_TRUNK_SHARES, rng), _pick(_ARM_SHARES, rng)
-    right = left if rng.random() < 0.45 or left == "folded" else _pick(_ARM_SHARES, rng)
-    if legs in ("walk", "run"):
-        trunk = "lean" if trunk == "bend" else trunk
-        if rng.random() < 0.7:
+    legs, trunk = _pick(_LEG_SHARES, rng), _pick(_TRUNK_SHARES, rng)
+    left, right, _ = GESTURES[_pick({name: share for name, (_, _, share) in GESTURES.items()}, rng)]
+    if rng.random() < 0.5:
+        left, right = right, left
+    if rng.random() < APART:
+        left, right = _pick(_ARM_SHARES, rng), _pick(_ARM_SHARES, rng)
+    elif legs in ("walk", "run"):
+        if rng.random() < 0.75 or legs == "run":
             left = right = "swing"
-    if legs == "sit":
-        trunk = "lean" if trunk in ("bend", "arch") else trunk
-        if rng.random() < 0.4:
-            left = right = "lap"
+    elif legs == "sit" and rng.random() < 0.55:
+        left = right = "lap"
+    if legs in ("walk", "run", "sit") and trunk in ("bend", "arch"):
+        trunk = "lean"
     return {"legs": legs, "trunk": trunk, "left_arm": left, "right_arm": right}
 
 
@@ -96,6 +118,8 @@ def draw_keys(action: dict[str, str], count: int, rng: np.random.Generator) -> n
         mean, spread = style.get(name, (0, 0))
         style[name] = (mean + value[0], np.hypot(spread, value[1])) if name.startswith("pelvis") else value
     out = np.zeros((count, len(ANGLES)))
+    together = action["left_arm"] == action["right_arm"]
+    common = {part: rng.standard_normal(count) for part in ("arm_raise", "arm_plane", "arm_turn", "elbow")}
     for i, name in enumerate(ANGLES):
         side, _, part = name.partition("_")
         own = {**style, **ARMS[action[f"{side}_arm"]]} if side in ("left", "right") else style
@@ -103,6 +127,8 @@ def draw_keys(action: dict[str, str], count: int, rng: np.random.Generator) -> n
         if part in own:
             mean, spread = own[part]
             draws = rng.standard_normal(count)
+            if together and part in common:  # both arms do much the same
+                draws = 0.9 * common[part] + 0.44 * draws
             out[:, i] = mean + spread * draws
             if side in ("left", "right") and part.startswith(("hip", "knee", "ankle")):
                 out[:, i] = mean + spread * (draws[0] + 0.15 * (draws - draws[0]))
@@ -141,7 +167,7 @@ def _uneven_legs(legs: str, out: np.ndarray, rng: np.random.Generator) -> None:
 
 def _gait(angles: np.ndarray, phase: np.ndarray, run: bool, swing_left: bool, swing_right: bool) -> None:
     """Write a walking or running cycle over (T, 30) angles in place; `phase` (T,) radians, 2 pi a stride."""
-    stride, lift, arm = (38, 85, 42) if run else (24, 52, 24)
+    stride, lift, arm = (36, 70, 40) if run else (24, 52, 24)
     for side, p in (("left_", phase), ("right_", phase + np.pi)):
         put(
             angles,
@@ -171,7 +197,7 @@ def move(action: dict[str, str], frames: int, speed: float, rng: np.random.Gener
     Returns:
         (T, 30) degrees, smooth in time, in their natural ranges.
     """
-    pace = rng.uniform(18, 36)  # frames from one key pose to the next
+    pace = rng.uniform(24, 42)  # frames from one key pose to the next
     keys = draw_keys(action, int(np.ceil((frames - 1) / pace)) + 2 if frames > 1 else 1, rng)
     start, phase = rng.uniform(0, 0.999), rng.uniform(0, 2 * np.pi)
     if frames == 1:

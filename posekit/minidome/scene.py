@@ -20,8 +20,11 @@ ROOM = np.array([480.0, 380.0, 430.0])
 STAGE = 115.0
 """People stand within this distance from the middle, cm."""
 
-CROWD = (1,) * 9 + (2,) * 7 + (3,) * 4
-"""Numbers of people in twenty scenes, in an order that the seed shuffles: 55 % of scenes have two or more."""
+CROWD = (1,) * 21 + (2,) * 14 + (3,) * 5
+"""Numbers of people in forty scenes, in an order that the seed shuffles: 47.5 % of scenes have two or more."""
+
+TOWARDS = 0.76
+"""The share of people who turn to one of the cameras (give or take 36 degrees); the others face anywhere."""
 
 
 @dataclass(frozen=True)
@@ -87,14 +90,16 @@ def draw_scene(seed: int, number: int, frames: int, cameras: dict[str, Camera], 
     rng = np.random.default_rng([seed, 0x5CE2E, number])
     block = np.random.default_rng([seed, 0xC20D, number // len(CROWD)]).permutation(CROWD)
     names = sorted(cameras)
-    chosen = [names[i] for i in sorted(rng.choice(len(names), views, replace=False))]
+    high = np.array([-cameras[name].position[1] for name in names])
+    weights = np.exp(-np.clip(high - 150, 0, None) / 80)  # most photos are taken from eye height, not from the ceiling
+    chosen = [names[i] for i in sorted(rng.choice(len(names), views, replace=False, p=weights / weights.sum()))]
+    eyes = [cameras[name].position for name in chosen]
     people: list[Person] = []
     seats: list[Solids] = []
     for _ in range(block[number % len(CROWD)]):
-        person, seat = _draw_person(frames, people, seats, rng)
+        person, seat = _draw_person(frames, people, seats, eyes, rng)
         people.append(person)
         seats.append(seat)
-    eyes = [cameras[name].position for name in chosen]
     things = solids.together(seats + _draw_things(people, eyes, rng))
     elevation, azimuth = np.deg2rad(rng.uniform(35, 75)), rng.uniform(0, 2 * np.pi)
     light = np.array([np.cos(elevation) * np.cos(azimuth), -np.sin(elevation), np.cos(elevation) * np.sin(azimuth)])
@@ -107,7 +112,7 @@ def draw_scene(seed: int, number: int, frames: int, cameras: dict[str, Camera], 
 
 
 def _draw_person(
-    frames: int, others: list[Person], seats: list[Solids], rng: np.random.Generator
+    frames: int, others: list[Person], seats: list[Solids], eyes: list[np.ndarray], rng: np.random.Generator
 ) -> tuple[Person, Solids]:
     """A person whose limbs do not pass through the body, who does not stand inside anybody else."""
     figure, action = draw_figure(rng), draw_action(rng)
@@ -121,12 +126,12 @@ def _draw_person(
             break
     most = -np.inf
     for _ in range(14):
-        moved = _somewhere(best, rng)
+        moved = _somewhere(best, eyes, rng)
         seat_there = _seat(moved, rng)
         room = _distance(moved, others, seats)
         if room > most:
             chosen, seat, most = moved, seat_there, room
-        if most > 3:
+        if most > 12:
             break
     return chosen, seat
 
@@ -135,7 +140,7 @@ def _in_motion(figure: Figure, action: dict, frames: int, rng: np.random.Generat
     """A person in motion; walkers go round on a circle about the middle, others turn a little on the spot. One
     frame is a still of it."""
     bones = figure.bones
-    speed = rng.uniform(0.75, 1.05) if action["legs"] == "walk" else rng.uniform(1.1, 1.4)
+    speed = rng.uniform(0.75, 1.05) if action["legs"] == "walk" else rng.uniform(1.05, 1.3)
     angles = move(action, frames, speed, rng)
     time = np.arange(frames) / FPS
     if frames == 1:
@@ -156,13 +161,17 @@ def _in_motion(figure: Figure, action: dict, frames: int, rng: np.random.Generat
     return Person(figure, action, angles, heading, axes, origins)
 
 
-def _somewhere(person: Person, rng: np.random.Generator) -> Person:
-    """The same person turned and moved as a whole: walkers turn about the middle, others stand where chance puts them."""
-    turn = rng.uniform(0, 360)
+def _somewhere(person: Person, eyes: list[np.ndarray], rng: np.random.Generator) -> Person:
+    """The same person turned and moved as a whole: walkers turn about the middle, others stand where chance puts them,
+    and most of them turn to somebody who looks on."""
     walks = len(person.angles) > 1 and person.action["legs"] in ("walk", "run")
     r = 0 if walks else STAGE * np.sqrt(rng.random())
     bearing = rng.uniform(0, 2 * np.pi)
     shift = np.array([r * np.cos(bearing), 0, r * np.sin(bearing)])
+    way = eyes[rng.integers(len(eyes))] - shift
+    turn = np.rad2deg(np.arctan2(way[0], way[2])) - person.heading[0] + rng.normal(0, 36)
+    if rng.random() >= TOWARDS:
+        turn = rng.uniform(0, 360)
     a = np.deg2rad(turn)
     spin = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
     return Person(
@@ -270,10 +279,10 @@ def _draw_things(people: list[Person], eyes: list[np.ndarray], rng: np.random.Ge
     points = np.concatenate([body.a, body.b])
     radii = np.concatenate([body.ra, body.rb])
     out, spots = [], []
-    for _ in range(rng.choice(5, p=[0.16, 0.3, 0.28, 0.17, 0.09])):
+    for _ in range(rng.choice(5, p=[0.12, 0.28, 0.3, 0.2, 0.1])):
         thing, radius, height = _draw_thing(rng)
         for _ in range(8):
-            if rng.random() < 0.6:
+            if rng.random() < 0.13:
                 person, eye = people[rng.integers(len(people))], eyes[rng.integers(len(eyes))]
                 target = person.origins[0, FRAME["pelvis"]]
                 way = (eye - target) * [1, 0, 1]
