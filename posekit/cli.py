@@ -219,19 +219,21 @@ def _evaluate_coco(args) -> int:
 
 def _print_scores(scores: dict) -> None:
     print(f"{scores['n']} people, box: {scores['box']}, flip test: {'yes' if scores['flip'] else 'no'}")
-    print(f"{'':22s}{'model':>8s}{'mean pose':>11s}")
-    rows = [
+    print(f"{'':22s}{'model':>8s}{'mean pose':>11s}   95 % of resampled people")
+    blind, intervals = scores["mean_pose"], scores["intervals"]
+    rows = [(f"strict PCP {limb}", value, blind["pcp"][limb], None) for limb, value in scores["pcp"].items()]
+    rows[-1] = (*rows[-1][:3], intervals["pcp"])
+    for label, key in (
         ("PCK@0.2 (torso)", "pck@0.2"),
         ("OKS", "oks"),
         ("visibility accuracy", "visibility_accuracy"),
         ("visibility AUROC", "visibility_auroc"),
         ("collapse ratio", "collapse_ratio"),
-    ]
-    for limb in scores["pcp"]:
-        print(f"{'strict PCP ' + limb:22s}{scores['pcp'][limb]:8.3f}{scores['mean_pose']['pcp'][limb]:11.3f}")
-    for label, key in rows:
-        both = (side[key] if side[key] is not None else float("nan") for side in (scores, scores["mean_pose"]))
-        print(f"{label:22s}" + "{:8.3f}{:11.3f}".format(*both))
+    ):
+        rows.append((label, scores[key], blind[key], intervals.get(key)))
+    for label, *values, interval in rows:
+        model, mean, *ends = (float("nan") if v is None else v for v in (*values, *(interval or ())))
+        print(f"{label:22s}{model:8.3f}{mean:11.3f}" + ("   {:.3f} … {:.3f}".format(*ends) if ends else ""))
 
 
 def predict(args) -> int:

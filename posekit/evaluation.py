@@ -109,7 +109,7 @@ def predict_records(
         variation = Variation(zoom=float(np.exp(zoom)), shift=(right, down))
         affine = pipeline.crop_map(person.keypoints, person.keypoints_visible, person.width, box_px, size, variation)
         crops.append(np.empty((size, size, 3), np.uint8))
-        pipeline.draw_crop(image, affine, crops[-1], variation, None)
+        pipeline.draw_crop(image, affine, variation, None, crops[-1])
         place, seen = pipeline.targets(
             affine, person.keypoints, person.keypoints_visible, person.joint_known, False, person.width, size
         )

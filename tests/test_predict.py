@@ -377,7 +377,8 @@ def test_the_table_shows_the_mean_pose_beside_the_model(capsys, constant_run, re
     code, out, _ = run_cli(capsys, "evaluate", "--model", constant_run, "--records", record_folder, "--no-flip")
     assert code == 0
     assert "40 people, box: annotation, flip test: no" in out
-    rows = [line.rsplit(maxsplit=2) for line in out.splitlines()[2:]]
+    rows = [(line[:22], *line[22:].split()[:2]) for line in out.splitlines()[2:]]
+    assert sum("…" in line for line in out.splitlines()) == 3, "an interval on each headline figure"
     assert len(rows) == len(LIMBS) + 5
     assert all(float(model) == pytest.approx(float(mean), abs=2e-3) for _, model, mean in rows)
 
