@@ -8,6 +8,7 @@ import json
 import math
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -213,6 +214,26 @@ def mean_targets(directories: Sequence[str | Path]) -> tuple[np.ndarray, np.ndar
     return pose, share
 
 
+def adamw(model: keras.Model, learning_rate: float, weight_decay: float) -> keras.optimizers.AdamW:
+    """AdamW that decays kernels only: biases and the norms' scales and offsets are not to be drawn to 0.
+
+    Source: Loshchilov & Hutter, "Decoupled weight decay regularization", ICLR 2019; the exception: He et al., "Bag of tricks for
+    image classification with convolutional neural networks", CVPR 2019, section 3.1.
+    """
+    optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay)
+    optimizer.exclude_from_weight_decay(var_list=[v for v in model.trainable_variables if len(v.shape) < 2])
+    return optimizer
+
+
+def command(argv: Sequence[str]) -> str:
+    """The command line for a record: of paths that begin at this machine's root, only the last part."""
+    if "posekit" not in argv[0]:
+        return "posekit.training.train"
+    parts = [argument.rpartition("=") for argument in argv[1:]]
+    parts = [(key, sign, Path(value).name if Path(value).is_absolute() else value) for key, sign, value in parts]
+    return shlex.join(["python", "-m", "posekit", *map("".join, parts)])
+
+
 def provenance() -> dict:
     """Where and with what a record was made: commit, versions, hardware. No host name, no path."""
     try:
@@ -315,7 +336,7 @@ def train(
             deadline=(begin, begin + seconds) if recipe.minutes else None,
         )
         model.compile(
-            optimizer=keras.optimizers.AdamW(recipe.learning_rate, weight_decay=recipe.weight_decay),
+            optimizer=adamw(model, recipe.learning_rate, recipe.weight_decay),
             loss={"keypoints": losses.masked_l1, "visibility": losses.masked_bce},
             loss_weights={"keypoints": 1.0, "visibility": recipe.visibility_weight},
         )
@@ -326,10 +347,8 @@ def train(
         final = _build(recipe)
         final.set_weights(model.get_weights())
         record = {
-            "command": " ".join(["python -m posekit", *sys.argv[1:]])
-            if "posekit" in sys.argv[0]
-            else "posekit.training.train",
-            "recipe": {**asdict(recipe), "dtype": dtype, "start_from": str(start_from) if start_from else None},
+            "command": command(sys.argv),
+            "recipe": {**asdict(recipe), "dtype": dtype, "start_from": Path(start_from).name if start_from else None},
             "data": {
                 Path(d).name: {k: m[k] for k in ("dataset", "split", "people", "box", "digest")}
                 for d, m in manifests.items()

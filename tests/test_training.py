@@ -149,6 +149,26 @@ def test_a_collapse_is_called_out_while_it_happens(record_folder, tmp_path, caps
     assert watch.rows[0]["val_collapse_ratio"] < 1e-6
 
 
+def test_weight_decay_shrinks_kernels_and_nothing_else():
+    """With zero gradients AdamW does nothing but decay: by learning rate x decay."""
+    model = models.build(width=4, input_size=64)
+    before = [v.numpy() for v in model.trainable_variables]
+    optimizer = training.adamw(model, 0.1, 0.5)
+    optimizer.apply([keras.ops.zeros_like(v) for v in model.trainable_variables], model.trainable_variables)
+    kernels = [len(v.shape) >= 2 for v in model.trainable_variables]
+    assert 0 < sum(kernels) < len(kernels)
+    for variable, was, is_kernel in zip(model.trainable_variables, before, kernels, strict=True):
+        np.testing.assert_allclose(variable.numpy(), was * (0.95 if is_kernel else 1), rtol=1e-5, err_msg=variable.path)
+        assert is_kernel == (variable.name == "kernel"), variable.path
+
+
+def test_a_recorded_command_names_no_folder_of_the_machine(tmp_path):
+    data, out = tmp_path / "some data", tmp_path / "run"
+    argv = [str(tmp_path / "posekit/__main__.py"), "train", "--records", str(data), f"--out={out}", "--val", "val/r"]
+    assert training.command(argv) == "python -m posekit train --records 'some data' --out=run --val val/r"
+    assert training.command(["pytest", str(tmp_path)]) == "posekit.training.train"
+
+
 # ---- bad input ------------------------------------------------------------------------------------------------------------
 
 
