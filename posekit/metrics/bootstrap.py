@@ -48,7 +48,7 @@ def interval(
     Args:
         found: (N,) or (N, K) bool or numbers in 0 ... 1, e.g. of `found_joints`, or each person's OKS; (N, G, K) for a mean of
             G shares, as PCP is the mean over four kinds of limbs: `found_limbs(...)` reshaped to (N, 4, 2).
-        counted: the same shape, bool.
+        counted: the same shape, bool. Or both as numbers of joints, when a row is not a person but a group that is drawn as one, a scene.
         level: of confidence.
         resamples: how many times N people are drawn with replacement.
         seed: of the draws.
