@@ -115,8 +115,8 @@ def apply_affine(affine: np.ndarray, points: np.ndarray) -> np.ndarray:
 def warp(image: np.ndarray, affine: np.ndarray, size: tuple[int, int], out: np.ndarray | None = None) -> np.ndarray:
     """Resample a picture through an affine map; what lies outside the photo becomes black.
 
-    Enlarging and mild shrinking use one bilinear `cv2.warpAffine`. Below half size bilinear sampling would skip pixels
-    (aliasing), so the photo is first shrunk by area averaging.
+    Enlarging and mild shrinking use one bilinear `cv2.warpAffine`. At half size and below bilinear sampling would skip pixels
+    (aliasing), so the part of the photo that is needed is halved first, as often as it takes, each pixel the mean of four.
 
     Args:
         image: (H, W, C) uint8.
@@ -130,14 +130,19 @@ def warp(image: np.ndarray, affine: np.ndarray, size: tuple[int, int], out: np.n
     import cv2
 
     affine = np.asarray(affine, np.float64)
-    scale = float(np.sqrt(abs(np.linalg.det(affine[:, :2]))))
-    if scale < 0.5:
-        height, width = image.shape[:2]
-        small = max(1, round(width * scale)), max(1, round(height * scale))
-        image = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
-        rx, ry = small[0] / width, small[1] / height
-        shrink = np.array([[rx, 0, (rx - 1) / 2], [0, ry, (ry - 1) / 2]])
-        affine = compose(affine, invert(shrink))
+    halvings = int(np.log2(1 / np.sqrt(abs(np.linalg.det(affine[:, :2])))) + 1e-9)
+    if halvings > 0:
+        (w, h), block, edges = size, 2**halvings, image.shape[1::-1]
+        reach = apply_affine(invert(affine), [(-1, -1), (w, -1), (-1, h), (w, h)])
+        low = np.clip(np.floor(reach.min(axis=0)).astype(int) - block, 0, edges)
+        blocks = (np.clip(np.ceil(reach.max(axis=0)).astype(int) + block + 1, 0, edges) - low) // block
+        if blocks.all():
+            (left, top), (right, bottom) = low, low + blocks * block
+            image = image[top:bottom, left:right]
+            for _ in range(halvings):
+                image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
+            first = low + (block - 1) / 2  # the centre of the first block
+            affine = compose(affine, np.array([[block, 0, first[0]], [0, block, first[1]]]))
     return cv2.warpAffine(image, affine, size, dst=out, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 
 

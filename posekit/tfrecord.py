@@ -97,6 +97,8 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 def varint(number: int) -> bytes:
     """An integer in groups of 7 bits, lowest first; the top bit says "more to come". Negative: as 64-bit two's complement."""
+    if 0 <= number < 0x80:
+        return bytes((number,))
     number &= (1 << 64) - 1
     out = bytearray()
     while number > 0x7F:
@@ -180,7 +182,9 @@ def _encode_feature(name: bytes, value: object) -> bytes:
         if array.dtype.kind == "f":
             content, kind = array.astype("<f4").tobytes(), _FLOAT_LIST
         elif array.dtype.kind in "biu" and not (array.dtype.kind == "u" and np.any(array > np.iinfo(np.int64).max)):
-            content, kind = b"".join(varint(int(item)) for item in array), _INT64_LIST
+            items = array.tolist()
+            small = not items or (min(items) >= 0 and max(items) < 0x80)  # one byte each
+            content, kind = bytes(items) if small else b"".join(map(varint, items)), _INT64_LIST
         else:
             raise ValueError(f"dtype {array.dtype}")
     except (ValueError, OverflowError) as error:

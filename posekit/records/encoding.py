@@ -1,5 +1,6 @@
 """Samples into payloads on all cores, in order, few of them in memory (chapter 03)."""
 
+import ctypes
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -10,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from posekit.sources import PersonSample
 
 CHUNK = 16
 """People that a worker takes at a time."""
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ def _start_worker() -> None:
     import cv2
 
     cv2.setNumThreads(1)
+    keep_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
@@ -92,3 +96,11 @@ def _leave_with_parent() -> None:
     """A killed parent cannot tell its workers to stop: they watch it."""
     multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
     os._exit(1)
+
+
+def keep_memory() -> None:
+    """A freed photo stays with this process: glibc gives it back to the system, and the next one pays with thousands of page faults."""
+    with suppress(AttributeError, OSError, TypeError):  # other systems than Linux have no mallopt, and no need of it
+        mallopt = ctypes.CDLL(None).mallopt
+        for parameter, megabytes in ((_M_MMAP_THRESHOLD, 32), (_M_TRIM_THRESHOLD, 128)):
+            mallopt(parameter, megabytes << 20)
