@@ -15,7 +15,7 @@ import pytest
 
 from posekit.errors import DataError
 from posekit.geometry import Camera, distort, project
-from posekit.minidome import annotate, body, dome, pose, render, scene, sequence, solids
+from posekit.minidome import annotate, body, clothes, dome, pose, render, scene, sequence, solids
 from posekit.minidome import dataset as make_dataset
 from posekit.minidome.actions import draw_action, move
 from posekit.skeleton import COCO17, PANOPTIC19
@@ -43,7 +43,7 @@ def camera_at(bearing: float, distance: float = 320.0, height: float = 110.0, co
 def standing(spot=(0.0, 0.0), heading: float = 0.0, seed: int = 3, **angles: float) -> scene.Person:
     """A person who stands with the arms a little out."""
     rng = np.random.default_rng(seed)
-    build = body.Build(175, 1.0, 0.0)
+    build = clothes.Build(175, 1.0, 0.0)
     figure = body.make_figure(body.draw_bones(build, rng), build, rng)
     arms = {f"{side}_{name}": v for side in ("left", "right") for name, v in (("arm_raise", 25), ("arm_plane", 90))}
     numbers = pose.vector(**{**arms, **angles})[None]
@@ -97,7 +97,7 @@ def test_bones_keep_their_length_and_people_move_smoothly(takes):
 
 def test_joints_bend_only_the_natural_way(cameras):
     rng = np.random.default_rng(0)
-    bones = body.draw_bones(body.Build(172, 1.0, 0.0), rng)
+    bones = body.draw_bones(clothes.Build(172, 1.0, 0.0), rng)
     angles = np.concatenate([move(draw_action(rng), 1, 1.0, rng) for _ in range(400)])
     for name, (low, high) in pose.RANGES.items():
         values = pose.get(angles, name)

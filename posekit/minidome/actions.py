@@ -167,7 +167,7 @@ def _uneven_legs(legs: str, out: np.ndarray, rng: np.random.Generator) -> None:
 
 def _gait(angles: np.ndarray, phase: np.ndarray, run: bool, swing_left: bool, swing_right: bool) -> None:
     """Write a walking or running cycle over (T, 30) angles in place; `phase` (T,) radians, 2 pi a stride."""
-    stride, lift, arm = (36, 70, 40) if run else (24, 52, 24)
+    stride, lift, arm = (36, 66, 40) if run else (24, 52, 24)
     for side, p in (("left_", phase), ("right_", phase + np.pi)):
         put(
             angles,

@@ -13,6 +13,9 @@ RINGS = ((120, 7, 275), (153, 5, 275), (198, 5, 268), (240, 5, 256), (313, 4, 21
 AIM = np.array([0.0, -92.0, 0.0])
 """Where the cameras look, about the middle of a standing person, cm (y points down)."""
 
+ROOM = np.array([480.0, 380.0, 430.0])
+"""Half width, height and half depth of the room, cm; floor at y = 0, ceiling at y = -380."""
+
 CAMERAS = sum(number for _, number, _ in RINGS)
 
 

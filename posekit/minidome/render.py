@@ -117,20 +117,44 @@ def nearest(shapes: Solids, grid: RayGrid) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         depth (H, W) float32 (z in cm, inf where there is none) and number (H, W) int32 of the shape, -1 for none.
     """
+    pieces = [
+        np.s_[r0:r1, c0:c1] if r1 > r0 and c1 > c0 else None for r0, r1, c0, c1 in rectangles(shapes, grid).tolist()
+    ]
+    return _nearest(shapes, grid, pieces)
+
+
+def nearest_along(shapes: Solids, rays: RayGrid, grid: RayGrid, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As `nearest`, for rays (S, P) that pass within the pixels `at` (P,) of `grid`, in order; each shape is tried on the
+    pixels of its own rectangle, one wider."""
+    width = grid.x.shape[1]
+    rects = rectangles(shapes, grid)
+    begin, end = np.searchsorted(at, (rects[:, 0] - 1) * width), np.searchsorted(at, (rects[:, 1] + 1) * width)
+    columns = at % width
+    pieces = []
+    for (r0, r1, c0, c1), first, last in zip(rects.tolist(), begin.tolist(), end.tolist()):
+        near = np.zeros(0, int)
+        if r1 > r0 and c1 > c0:
+            part = columns[first:last]
+            near = first + np.flatnonzero((part >= c0 - 1) & (part <= c1))
+        pieces.append((slice(None), near) if len(near) else None)
+    return _nearest(shapes, rays, pieces)
+
+
+def _nearest(shapes: Solids, grid: RayGrid, pieces: list) -> tuple[np.ndarray, np.ndarray]:
+    """`nearest`, each shape tried on its own piece of the rays (None: nowhere)."""
     depth, ident = np.full(grid.x.shape, np.inf, np.float32), np.full(grid.x.shape, -1, np.int32)
     flat_depth, flat_ident = depth.reshape(-1), ident.reshape(-1)
     flat_x, flat_y = grid.x.reshape(-1), grid.y.reshape(-1)
     terms = solids.cone_terms(shapes, np.zeros(3))
     round_balls = np.abs(shapes.metric - np.eye(3)).max(axis=(1, 2), initial=0) < 1e-9
     nearest_z = np.minimum(shapes.a[:, 2] - shapes.ra, shapes.b[:, 2] - shapes.rb)
-    rects = rectangles(shapes, grid).tolist()
     for i in np.argsort(nearest_z, kind="stable").tolist():
-        r0, r1, c0, c1 = rects[i]
-        if r1 <= r0 or c1 <= c0:
+        if pieces[i] is None:
             continue
-        box = np.s_[r0:r1, c0:c1]
+        box = pieces[i]
+        number = grid.number[box]
         # float32 resolves 1e-3 of a hand's radius at 3 m; the few pixels of an eye can afford float64
-        kind = np.float64 if (r1 - r0) * (c1 - c0) < 1200 else np.float32
+        kind = np.float64 if number.size < 1200 else np.float32
         term = terms.one(i, kind)
         x, y, dd = grid.x[box].astype(kind), grid.y[box].astype(kind), grid.dd[box]
         if not round_balls[i]:
@@ -138,7 +162,7 @@ def nearest(shapes: Solids, grid: RayGrid) -> tuple[np.ndarray, np.ndarray]:
         vd = x * term.ray_v[0] + (y * term.ray_v[1] + term.ray_v[2])
         od = x * term.ray_o[0] + (y * term.ray_o[1] + term.ray_o[2])
         seen = solids.cone_silhouette(term, vd, od, dd) >= 0
-        at = grid.number[box][seen]
+        at = number[seen]
         if not len(at):
             continue
         t = solids.cone_entry(term, vd[seen], od[seen], dd[seen])
@@ -146,10 +170,10 @@ def nearest(shapes: Solids, grid: RayGrid) -> tuple[np.ndarray, np.ndarray]:
         at = at[closer]
         flat_depth[at], flat_ident[at] = t[closer], i
     for j in range(len(shapes.box_centre)):
-        r0, r1, c0, c1 = rects[shapes.num_cones + j]
-        if r1 <= r0 or c1 <= c0:
+        piece = pieces[shapes.num_cones + j]
+        if piece is None:
             continue
-        at = grid.number[r0:r1, c0:c1].reshape(-1)
+        at = grid.number[piece].reshape(-1)
         x, y, axes = flat_x[at], flat_y[at], shapes.box_axes[j].astype(np.float32)
         rd = [x * a[0] + (y * a[1] + a[2]) for a in axes]
         t = solids.box_entry(
@@ -210,19 +234,33 @@ def _surface(shapes: Solids, grid: RayGrid, depth: np.ndarray, ident: np.ndarray
     offset = (-np.einsum("ni,ni->n", av, shapes.a) - shapes.ra * narrow) / slope
     s_at_0 = np.where(hull, offset, shapes.rb > shapes.ra)
     length = np.sqrt(np.einsum("ni,ni->n", v, v))
-    a, v, s_way, s_at_0, length, metric, looks = (
+    a, v, s_way, s_at_0, length, metric, side, looks = (
         np.asarray(values, np.float32)[which]
-        for values in (shapes.a, v, s_way, s_at_0, length, shapes.metric, shapes.look)
+        for values in (shapes.a, v, s_way, s_at_0, length, shapes.metric, shapes.side, shapes.look)
     )
     p, toward_eye = _rays_at(grid, depth, at)
     s = np.clip(np.einsum("pi,pi->p", p, s_way) + s_at_0, 0, 1)
     normal = np.einsum("pij,pj->pi", metric, p - a - s[:, None] * v)
     normal /= np.sqrt(np.einsum("pi,pi->p", normal, normal))[:, None]
     albedo = np.where((s > looks[:, 9])[:, None], looks[:, 3:6], looks[:, 0:3])
-    striped = (looks[:, 10] > 0) & (s <= looks[:, 9])
-    on = striped & ((s * length / np.where(striped, looks[:, 10], 1)) % 1 < 0.5)
-    albedo[on] = looks[on, 6:9]
+    dyed = np.flatnonzero((looks[:, [10, 12, 13]].max(axis=1) > 0) & (s <= looks[:, 9]))
+    if len(dyed):
+        along, across = (s * length)[dyed], np.einsum("pi,pi->p", (p - a)[dyed], side[dyed])
+        front = np.einsum("pi,pi->p", np.cross(v[dyed], side[dyed]), normal[dyed]) < 0
+        albedo[dyed] = _patterned(looks[dyed], along, across, front)
     return albedo, normal, toward_eye, looks[:, 11]
+
+
+def _patterned(looks: np.ndarray, along: np.ndarray, across: np.ndarray, front: np.ndarray) -> np.ndarray:
+    """Stripes, checks and logos: how much of the second colour lies at a point (along, across) of its shape, cm."""
+    period, wide = looks[:, 10], looks[:, 12]
+    share = np.zeros_like(along)
+    for at, size, other in ((along, period, wide), (across, wide, period)):
+        on = (size > 0) & ((at / np.where(size > 0, size, 1)) % 1 < 0.5)
+        share += on * np.where(other > 0, 0.5, 1)
+    radius = looks[:, 13]
+    share = np.where(front & (across**2 + (along - looks[:, 14]) ** 2 < radius**2), 1, share)[:, None]
+    return looks[:, 0:3] * (1 - share) + looks[:, 6:9] * share
 
 
 def _box_surface(shapes: Solids, grid: RayGrid, depth: np.ndarray, ident: np.ndarray, at: np.ndarray):
@@ -236,12 +274,42 @@ def _box_surface(shapes: Solids, grid: RayGrid, depth: np.ndarray, ident: np.nda
     rows = np.arange(len(at))
     normal = axes[rows, face] * np.sign(local[rows, face])[:, None]
     looks = shapes.box_look.astype(np.float32)[which]
-    albedo = looks[:, 0:3].copy()
-    on = (looks[:, 10] > 0) & ((local[:, 1] / np.where(looks[:, 10] > 0, looks[:, 10], 1)) % 1 < 0.5)
-    albedo[on] = looks[on, 6:9]
+    albedo = _patterned(looks, local[:, 1], local[:, 0], np.zeros(len(at), bool))
     rim = np.sort(share, axis=1)[:, 1] > 0.985
     albedo[rim] *= 0.8
     return albedo, normal, toward_eye, looks[:, 11]
+
+
+def _albedo_light(shapes: Solids, grid: RayGrid, depth, ident, at: np.ndarray, scene: Scene) -> np.ndarray:
+    """(P, 3) float32 colours 0-255 of the pixels `at`, all of which see a shape."""
+    out = np.empty((len(at), 3), np.float32)
+    is_box = ident.reshape(-1)[at] >= shapes.num_cones
+    for pick, surface in ((~is_box, _surface), (is_box, _box_surface)):
+        pick = np.flatnonzero(pick)
+        if len(pick):
+            albedo, normal, toward_eye, shine = surface(shapes, grid, depth, ident, at[pick])
+            out[pick] = _shade(albedo, normal, toward_eye, shine, scene, grid.camera.R)
+    return out
+
+
+def _crevices(depth: np.ndarray) -> np.ndarray:
+    """(H, W) uint8, 255 in the open, darker where a surface lies close behind others: light that does not get in.
+
+    The depth of a pixel against the mean of its neighbours (Luft, Colditz & Deussen, "Image enhancement by unsharp
+    masking the depth buffer", SIGGRAPH 2006); far things behind do not count.
+    """
+    import cv2
+
+    full = depth.shape
+    small = np.minimum(depth[::2, ::2], 2000.0)
+    solid = (small < 2000).astype(np.float32)
+    size = max(3, full[0] // 36) | 1
+    weight = cv2.blur(solid, (size, size))
+    mean = cv2.blur(small * solid, (size, size)) / np.maximum(weight, 1e-3)
+    behind = small - mean
+    dark = np.where((behind > 0) & (solid > 0), np.minimum(behind / 14, 1) * np.minimum(30 / (behind + 30), 1), 0)
+    soft = cv2.blur(dark, (3, 3)) * 90
+    return 255 - cv2.resize(soft, full[::-1]).astype(np.uint8)
 
 
 def draw(scene: Scene, shapes: Solids, sheet: np.ndarray, grid: RayGrid, finish_seed) -> tuple[np.ndarray, np.ndarray]:
@@ -252,40 +320,73 @@ def draw(scene: Scene, shapes: Solids, sheet: np.ndarray, grid: RayGrid, finish_
         shapes: everything that stands in the room, world coordinates.
         sheet: the painted room, `room.paint`.
         grid: the camera's rays.
-        finish_seed: seed of the camera's exposure.
+        finish_seed: seed of the camera's exposure and noise.
 
     Returns:
         picture (H, W, 3) uint8 RGB and number (H, W) int32 of the shape seen, -1 for the room.
     """
     import cv2
 
-    camera = grid.camera
-    viewed = solids.to_view(shapes, camera.R, camera.t)
+    viewed = solids.to_view(shapes, grid.camera.R, grid.camera.t)
     depth, ident = nearest(viewed, grid)
     picture = cv2.remap(sheet, *grid.sheet, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    flat, flat_ident = picture.reshape(-1, 3), ident.reshape(-1)
-    for at, surface in (
-        (np.flatnonzero((flat_ident >= 0) & (flat_ident < shapes.num_cones)), _surface),
-        (np.flatnonzero(flat_ident >= shapes.num_cones), _box_surface),
-    ):
-        if len(at):
-            albedo, normal, toward_eye, shine = surface(viewed, grid, depth, ident, at)
-            flat[at] = np.clip(_shade(albedo, normal, toward_eye, shine, scene, camera.R), 0, 255)
-    return _finish(picture, ident, np.random.default_rng(finish_seed)), ident
+    room_only = picture.copy()
+    flat = picture.reshape(-1, 3)
+    at = np.flatnonzero(ident.reshape(-1) >= 0)
+    if len(at):
+        dark = _crevices(depth)
+        light = _albedo_light(viewed, grid, depth, ident, at, scene)
+        flat[at] = np.clip(light * (dark.reshape(-1)[at, None] / np.float32(255)), 0, 255)
+        _smooth_edges(picture, room_only, dark, viewed, grid, ident, scene)
+    return _finish(picture, np.random.default_rng(finish_seed)), ident
 
 
-def _finish(picture: np.ndarray, ident: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What the camera adds: softened outlines (in place of supersampling), exposure and contrast."""
-    import cv2
-
-    edge = np.zeros(ident.shape, np.uint8)
-    edge[:, 1:] |= (ident[:, 1:] != ident[:, :-1]).view(np.uint8)
-    edge[:, :-1] |= edge[:, 1:]
-    rows = (ident[1:] != ident[:-1]).view(np.uint8)
+def _edges(ident: np.ndarray, picture: np.ndarray) -> np.ndarray:
+    """Flat numbers, in order, of the pixels that see another shape than a neighbour, where that can be seen."""
+    bright = picture[..., 1].astype(np.int16)
+    edge = np.zeros(ident.shape, bool)
+    columns = (ident[:, 1:] != ident[:, :-1]) & (np.abs(bright[:, 1:] - bright[:, :-1]) > 9)
+    rows = (ident[1:] != ident[:-1]) & (np.abs(bright[1:] - bright[:-1]) > 9)
+    edge[:, 1:] |= columns
+    edge[:, :-1] |= columns
     edge[1:] |= rows
     edge[:-1] |= rows
-    soft = cv2.GaussianBlur(picture, (3, 3), 0.7)
-    cv2.copyTo(soft, edge, picture)
-    gain, gamma = rng.uniform(0.85, 1.15), rng.uniform(0.8, 1.15)
+    return np.flatnonzero(edge)
+
+
+def _smooth_edges(picture, room_only, dark, shapes: Solids, grid: RayGrid, ident, scene: Scene) -> None:
+    """Average four rays a pixel where shapes meet, in place, so that outlines do not look like stairs."""
+    at = _edges(ident, picture)
+    h, w = ident.shape
+    row, col = np.divmod(at, w)
+    right, below = at + np.where(col < w - 1, 1, -1), at + np.where(row < h - 1, w, -w)
+    x, y = grid.x.reshape(-1), grid.y.reshape(-1)
+    sign_x, sign_y = np.where(col < w - 1, 1, -1), np.where(row < h - 1, 1, -1)
+    step = [(v[right] - v[at]) * sign_x for v in (x, y)], [(v[below] - v[at]) * sign_y for v in (x, y)]
+    across, down = np.array([[-0.125, -0.375], [0.375, -0.125], [0.125, 0.375], [-0.375, 0.125]]).T[..., None]
+    px = (x[at] + across * step[0][0] + down * step[1][0]).astype(np.float32)
+    py = (y[at] + across * step[0][1] + down * step[1][1]).astype(np.float32)
+    number = np.arange(px.size, dtype=np.int32).reshape(px.shape)
+    rays = RayGrid(grid.camera, px, py, px * px + py * py + 1, number, px[0], px[0], py[0], py[0], grid.sheet)
+    depth, seen = nearest_along(shapes, rays, grid, at)
+    colour = np.tile(room_only.reshape(-1, 3)[at].astype(np.float32), (4, 1))
+    hit = np.flatnonzero(seen.reshape(-1) >= 0)
+    shadow = np.tile(dark.reshape(-1)[at, None] / np.float32(255), (4, 1))
+    colour[hit] = np.clip(_albedo_light(shapes, rays, depth, seen, hit, scene) * shadow[hit], 0, 255)
+    picture.reshape(-1, 3)[at] = colour.reshape(4, -1, 3).mean(axis=0)
+
+
+def _finish(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """What the camera adds: exposure, contrast, and the noise of its sensor."""
+    import cv2
+
+    gain, gamma = rng.uniform(0.9, 1.15), rng.uniform(0.8, 1.1)
     table = np.clip(255 * (gain * (np.arange(256) / 255)) ** gamma, 0, 255).astype(np.uint8)
-    return cv2.LUT(picture, table)
+    out = cv2.LUT(picture, table)
+    sigma = rng.gamma(2.0, 1.0)
+    if sigma > 0.8:
+        tile = (128 + sigma * rng.standard_normal((64, 67))).round().astype(np.uint8)
+        h, w = out.shape[:2]
+        grain = np.tile(tile, (-(-h // 64), -(-w // 67)))[:h, :w]
+        out = cv2.addWeighted(out, 1, cv2.merge([grain] * 3), 1, -128)
+    return out

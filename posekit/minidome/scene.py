@@ -8,14 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from posekit.geometry import Camera
-from posekit.minidome import solids
+from posekit.minidome import solids, things
 from posekit.minidome.actions import FPS, draw_action, move
-from posekit.minidome.body import Figure, draw_colour, draw_figure
+from posekit.minidome.body import Figure, draw_figure
 from posekit.minidome.pose import FRAME, place
-from posekit.minidome.solids import Solids, look
-
-ROOM = np.array([480.0, 380.0, 430.0])
-"""Half width, height and half depth of the room, cm; floor at y = 0, ceiling at y = -380."""
+from posekit.minidome.solids import Solids
 
 STAGE = 115.0
 """People stand within this distance from the middle, cm."""
@@ -23,8 +20,8 @@ STAGE = 115.0
 CROWD = (1,) * 21 + (2,) * 14 + (3,) * 5
 """Numbers of people in forty scenes, in an order that the seed shuffles: 47.5 % of scenes have two or more."""
 
-TOWARDS = 0.76
-"""The share of people who turn to one of the cameras (give or take 36 degrees); the others face anywhere."""
+TOWARDS = 0.82
+"""The share of people who turn to one of the cameras (give or take 30 degrees); the others face anywhere."""
 
 
 @dataclass(frozen=True)
@@ -100,12 +97,14 @@ def draw_scene(seed: int, number: int, frames: int, cameras: dict[str, Camera], 
         person, seat = _draw_person(frames, people, seats, eyes, rng)
         people.append(person)
         seats.append(seat)
-    things = solids.together(seats + _draw_things(people, eyes, rng))
-    elevation, azimuth = np.deg2rad(rng.uniform(35, 75)), rng.uniform(0, 2 * np.pi)
+    bodies = [person.flesh(t, i) for i, person in enumerate(people) for t in _key_frames(person, 5)]
+    targets = [person.origins[0, FRAME["pelvis"]] for person in people]
+    furniture = solids.together(seats + things.furnish(solids.together(bodies), targets, eyes, rng))
+    elevation, azimuth = np.deg2rad(rng.uniform(38, 72)), rng.uniform(0, 2 * np.pi)
     light = np.array([np.cos(elevation) * np.cos(azimuth), -np.sin(elevation), np.cos(elevation) * np.sin(azimuth)])
     warm = rng.normal(0, 0.05)
-    tint = np.array([1 + warm, 1.0, 1 - warm]) * rng.uniform(0.85, 1.12)
-    return Scene(people, things, chosen, light, rng.uniform(0.35, 0.6), tint, int(rng.integers(2**31)))
+    tint = np.array([1 + warm, 1.0, 1 - warm]) * rng.uniform(0.9, 1.1)
+    return Scene(people, furniture, chosen, light, rng.uniform(0.45, 0.7), tint, int(rng.integers(2**31)))
 
 
 # ---- people -----------------------------------------------------------------------------------------------------------
@@ -169,7 +168,7 @@ def _somewhere(person: Person, eyes: list[np.ndarray], rng: np.random.Generator)
     bearing = rng.uniform(0, 2 * np.pi)
     shift = np.array([r * np.cos(bearing), 0, r * np.sin(bearing)])
     way = eyes[rng.integers(len(eyes))] - shift
-    turn = np.rad2deg(np.arctan2(way[0], way[2])) - person.heading[0] + rng.normal(0, 36)
+    turn = np.rad2deg(np.arctan2(way[0], way[2])) - person.heading[0] + rng.normal(0, 30)
     if rng.random() >= TOWARDS:
         turn = rng.uniform(0, 360)
     a = np.deg2rad(turn)
@@ -235,125 +234,10 @@ def _distance(person: Person, others: list[Person], seats: list[Solids]) -> floa
     return float(gap)
 
 
-# ---- things -----------------------------------------------------------------------------------------------------------
-
-
 def _seat(person: Person, rng: np.random.Generator) -> Solids:
-    """What a sitting person sits on: a block, a stool or a chair, as high as the seat."""
+    """What a sitting person sits on, as high as the seat."""
     if person.action["legs"] != "sit":
         return solids.nothing()
     pelvis, axes = person.origins[:, FRAME["pelvis"]], person.axes[0, FRAME["pelvis"]]
     lowest = pelvis[:, 1].max() + 7.5 * person.figure.bones.thigh / 42
-    height = max(-lowest, 12.0)
-    back = -axes[:, 2] * [1, 0, 1]
-    centre = pelvis.mean(axis=0) * [1, 0, 1] + 3 * back
-    yaw = np.rad2deg(np.arctan2(-back[0], -back[2]))
-    style, paint = rng.choice(["block", "stool", "chair"]), draw_colour(rng, muted=True)
-    if style == "block":
-        return solids.boxes(centre - [0, height / 2, 0], [20, height / 2, 17], yaw, look(paint))
-    c, s = np.cos(np.deg2rad(yaw)), np.sin(np.deg2rad(yaw))
-    corner = lambda x, z: centre + np.array([c * x + s * z, 0, -s * x + c * z])  # noqa: E731
-    feet = np.array([corner(x, z) for x in (-16, 16) for z in (-14, 14)])
-    seat = solids.boxes(centre - [0, height - 2, 0], [19, 2, 18], yaw, look(paint))
-    legs = solids.cones(feet - [0, height - 4, 0], feet - [0, 1.8, 0], 1.8, 1.8, look(paint * 0.6))
-    if style == "stool":
-        return solids.together([seat, legs])
-    rest = corner(0, -19.5) - [0, height + 24, 0]
-    posts = np.array([corner(x, -19.5) for x in (-15, 15)]) - [0, height, 0]
-    return solids.together(
-        [
-            seat,
-            legs,
-            solids.boxes(rest, [18, 11, 1.5], yaw, look(paint)),
-            solids.cones(posts, posts - [0, 20, 0], 1.6, 1.6, look(paint * 0.6)),
-        ]
-    )
-
-
-def _draw_things(people: list[Person], eyes: list[np.ndarray], rng: np.random.Generator) -> list[Solids]:
-    """Furniture: some of it between a person and a camera, some anywhere, none of it inside a person or a camera."""
-    bodies = []
-    for i, person in enumerate(people):
-        bodies += [person.flesh(t, i) for t in _key_frames(person, 5)]
-    body = solids.together(bodies)
-    points = np.concatenate([body.a, body.b])
-    radii = np.concatenate([body.ra, body.rb])
-    out, spots = [], []
-    for _ in range(rng.choice(5, p=[0.12, 0.28, 0.3, 0.2, 0.1])):
-        thing, radius, height = _draw_thing(rng)
-        for _ in range(8):
-            if rng.random() < 0.13:
-                person, eye = people[rng.integers(len(people))], eyes[rng.integers(len(eyes))]
-                target = person.origins[0, FRAME["pelvis"]]
-                way = (eye - target) * [1, 0, 1]
-                spot = target + way / np.linalg.norm(way) * rng.uniform(38, 100) + rng.normal(0, 18, 3)
-            else:
-                bearing, r = rng.uniform(0, 2 * np.pi), rng.uniform(60, 380)
-                spot = np.array([r * np.cos(bearing), 0, r * np.sin(bearing)])
-            spot[1] = 0
-            near = points[:, 1] < 1e9 if height > 60 else points[:, 1] > -height - 12
-            gap = np.linalg.norm(points[:, [0, 2]] - spot[[0, 2]], axis=1) - radii - radius
-            apart = all(np.hypot(*(spot - other)[[0, 2]]) > radius + r + 3 for other, r in spots)
-            to_eyes = min(np.hypot(*(spot - eye)[[0, 2]]) - radius for eye in eyes)
-            inside_room = abs(spot[0]) + radius < ROOM[0] and abs(spot[2]) + radius < ROOM[2]
-            if gap[near].min(initial=1e9) > 1 and apart and to_eyes > 55 and inside_room:
-                out.append(_moved(thing, spot))
-                spots.append((spot, radius))
-                break
-    return out
-
-
-def _moved(thing: Solids, by: np.ndarray) -> Solids:
-    return solids.to_view(thing, np.eye(3), by)
-
-
-def _draw_thing(rng: np.random.Generator) -> tuple[Solids, float, float]:
-    """A piece of furniture at the origin, its radius seen from above and its height, cm."""
-    kind = rng.choice(["crate", "post", "table", "plant", "board"], p=[0.3, 0.18, 0.22, 0.2, 0.1])
-    paint, yaw = draw_colour(rng, muted=True), rng.uniform(0, 180)
-    stripes = {"stripe": draw_colour(rng, muted=True), "period": rng.uniform(10, 30)} if rng.random() < 0.3 else {}
-    if kind == "crate":
-        half = rng.uniform((12, 15, 10), (32, 48, 24))
-        return (
-            solids.boxes([0, -half[1], 0], half, yaw, look(paint, **stripes)),
-            float(np.hypot(*half[[0, 2]])),
-            2 * half[1],
-        )
-    if kind == "post":
-        r, h = rng.uniform(2.5, 7), rng.uniform(140, 260)
-        foot = solids.cones(
-            [0, -2.5, 0], [0, -2.4, 0], 3.2 * r, 3.2 * r, look(paint * 0.7), np.diag([1, (3.2 * r / 2.5) ** 2, 1])[None]
-        )
-        return (
-            solids.together([solids.cones([0, -2, 0], [0, -h, 0], r, r, look(paint, shine=0.2, **stripes)), foot]),
-            r * 3.2,
-            h,
-        )
-    if kind == "table":
-        half, top = rng.uniform((30, 1.5, 20), (50, 3, 32)), rng.uniform(55, 82)
-        a = np.deg2rad(yaw)
-        corners = np.array([[x * (half[0] - 4), 0, z * (half[2] - 4)] for x in (-1, 1) for z in (-1, 1)])
-        feet = corners @ np.array([[np.cos(a), 0, -np.sin(a)], [0, 1, 0], [np.sin(a), 0, np.cos(a)]])
-        legs = solids.cones(feet - [0, 2.2, 0], feet - [0, top - 2, 0], 2.2, 2.2, look(paint * 0.6))
-        return (
-            solids.together([solids.boxes([0, -top, 0], half, yaw, look(paint)), legs]),
-            float(np.hypot(*half[[0, 2]])),
-            top + 4,
-        )
-    if kind == "board":
-        half = np.array([rng.uniform(25, 45), rng.uniform(30, 60), 1.5])
-        return solids.boxes([0, -half[1] - 4, 0], half, yaw, look(paint)), float(half[0]), 2 * half[1]
-    pot = rng.uniform(11, 17)
-    h, n = rng.uniform(45, 120), int(rng.integers(6, 11))
-    turn, lift = rng.uniform(0, 2 * np.pi) + np.arange(n) * 2.4, rng.uniform(0.35, 1, n)
-    green = np.array([0.12, rng.uniform(0.3, 0.55), 0.14])
-    base = np.tile([0.0, -1.8 * pot, 0.0], (n, 1))
-    tips = np.stack(
-        [np.cos(turn) * pot * 1.9 * (1.2 - lift), -1.8 * pot - h * lift, np.sin(turn) * pot * 1.9 * (1.2 - lift)],
-        axis=1,
-    )
-    greens = [look(green * k) for k in rng.uniform(0.7, 1.4, n)]
-    leaves = solids.cones((base + tips) / 2, tips, rng.uniform(2.5, 5, n), rng.uniform(4, 8.5, n), greens)
-    stems = solids.cones(base, (base + tips) / 2, 1.2, 1.2, look(green * 0.7))
-    vase = solids.cones([0, -0.75 * pot, 0], [0, -1.4 * pot, 0], 0.75 * pot, pot, look(paint))
-    return solids.together([vase, stems, leaves]), 1.9 * pot, 1.8 * pot + h
+    return things.seat(pelvis.mean(axis=0) * [1, 0, 1], -axes[:, 2] * [1, 0, 1], max(-lowest, 12.0), rng)

@@ -19,11 +19,14 @@ class Solids:
         ra, rb: (N,) their radii, > 0.
         metric: (N, 3, 3) symmetric positive definite A; the identity for true balls.
         owner: (N,) person that the cone belongs to, -1 for things.
-        look: (N, 12) base colour 3, tip colour 3, stripe colour 3 (0-1), then `cut`, `period`, `shine`: the tip colour
-            begins at the share `cut` of the way from a to b, stripes repeat every `period` cm along it (0: none).
+        side: (N, 3) unit vector across the cone, from which patterns are measured (a limb's own x).
+        look: (N, 15) base, tip and second colour (0-1), then `cut`, `period`, `shine`, `across`, `logo`, `logo_at`: the
+            tip colour begins at the share `cut` of the way from a to b; stripes of the second colour repeat every
+            `period` cm along it and every `across` cm along `side` (0: none; both: checks); a disc of it with radius
+            `logo` cm lies on the front, `logo_at` cm along (0: none).
         box_centre, box_half: (M, 3) centre and half sides.
         box_axes: (M, 3, 3) rows are the box's own x, y, z directions.
-        box_look: (M, 12) as `look`.
+        box_look: (M, 15) as `look`, stripes along the box's y and x.
     """
 
     a: np.ndarray
@@ -32,6 +35,7 @@ class Solids:
     rb: np.ndarray
     metric: np.ndarray
     owner: np.ndarray
+    side: np.ndarray
     look: np.ndarray
     box_centre: np.ndarray
     box_half: np.ndarray
@@ -50,18 +54,22 @@ class Solids:
 
     def cones_where(self, mask: np.ndarray) -> "Solids":
         """Only the round cones that (N,) `mask` picks, without boxes."""
-        names = ("a", "b", "ra", "rb", "metric", "owner", "look")
+        names = ("a", "b", "ra", "rb", "metric", "owner", "side", "look")
         return Solids(*(getattr(self, name)[mask] for name in names), *_no_boxes())
 
 
-def look(base, tip=None, stripe=None, cut: float = 2.0, period: float = 0.0, shine: float = 0.0) -> np.ndarray:
+LOOK = 15
+"""Numbers in a row of `Solids.look`."""
+
+
+def look(base, tip=None, second=None, cut=2.0, period=0.0, shine=0.0, across=0.0, logo=0.0, logo_at=0.0) -> np.ndarray:
     """One row of `Solids.look`; colours are RGB 0-1."""
-    tip, stripe = base if tip is None else tip, base if stripe is None else stripe
-    return np.concatenate([base, tip, stripe, [cut, period, shine]]).astype(np.float64)
+    tip, second = base if tip is None else tip, base if second is None else second
+    return np.concatenate([base, tip, second, [cut, period, shine, across, logo, logo_at]]).astype(np.float64)
 
 
-def cones(a, b, ra, rb, looks, metric=None, owner=-1) -> Solids:
-    """Round cones from arrays; `metric` None means true balls."""
+def cones(a, b, ra, rb, looks, metric=None, owner=-1, side=None) -> Solids:
+    """Round cones from arrays; `metric` None means true balls, `side` None the world's x."""
     a = np.atleast_2d(np.asarray(a, np.float64))
     n = len(a)
     metric = np.broadcast_to(np.eye(3), (n, 3, 3)) if metric is None else np.asarray(metric, np.float64)
@@ -72,7 +80,8 @@ def cones(a, b, ra, rb, looks, metric=None, owner=-1) -> Solids:
         np.broadcast_to(np.asarray(rb, np.float64), (n,)),
         metric,
         np.broadcast_to(np.asarray(owner, np.int64), (n,)),
-        np.broadcast_to(np.asarray(looks, np.float64), (n, 12)),
+        np.broadcast_to(np.array([1.0, 0, 0]) if side is None else np.asarray(side, np.float64), (n, 3)),
+        np.broadcast_to(np.asarray(looks, np.float64), (n, LOOK)),
         *_no_boxes(),
     )
 
@@ -91,17 +100,17 @@ def boxes(centre, half, yaw, looks) -> Solids:
         centre,
         np.broadcast_to(np.asarray(half, np.float64), (m, 3)),
         axes,
-        np.broadcast_to(np.asarray(looks, np.float64), (m, 12)),
+        np.broadcast_to(np.asarray(looks, np.float64), (m, LOOK)),
     )
 
 
 def _no_cones() -> tuple:
     z = np.zeros
-    return z((0, 3)), z((0, 3)), z(0), z(0), z((0, 3, 3)), z(0, np.int64), z((0, 12))
+    return z((0, 3)), z((0, 3)), z(0), z(0), z((0, 3, 3)), z(0, np.int64), z((0, 3)), z((0, LOOK))
 
 
 def _no_boxes() -> tuple:
-    return np.zeros((0, 3)), np.zeros((0, 3)), np.zeros((0, 3, 3)), np.zeros((0, 12))
+    return np.zeros((0, 3)), np.zeros((0, 3)), np.zeros((0, 3, 3)), np.zeros((0, LOOK))
 
 
 def nothing() -> Solids:
@@ -126,6 +135,7 @@ def to_view(solids: Solids, rotation: np.ndarray, translation: np.ndarray) -> So
         solids.rb,
         r @ solids.metric @ r.T,
         solids.owner,
+        solids.side @ r.T,
         solids.look,
         solids.box_centre @ r.T + t,
         solids.box_half,
