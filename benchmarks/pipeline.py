@@ -9,8 +9,9 @@ tf_photos   tf.data over the original photos (640 x 360): labels and affine maps
             by ImageProjectiveTransformV3, colour and erasing by the batch. `tf_photos_hd`: the same over photos of 1920 x 1080, as CMU Panoptic's.
 torch       `torch.utils.data.DataLoader` with two workers over the same JPEGs in memory, posekit's crop of one person. Null without PyTorch.
 
-A turn is timed once its buffers have been emptied, so that no one lives on what was prepared while others ran. Processor time a picture is
-given beside, since it does not depend on what else the machine does; so is what each step of the pipeline takes of it.
+A turn begins when all others have come to rest, and is timed once its buffers have been emptied: no one lives on what was prepared while
+others ran. Processor time a picture is given beside, since it depends less on what else the machine does; so is what each step of the pipeline
+takes of it. `hand_over` is what is left: TensorFlow around our function, and two threads that get in each other's way.
 """
 
 import argparse
@@ -39,6 +40,17 @@ SIZE, SEED, DRAINED = 224, 0, 8
 CLAIMS = {"ratio_to_bound": 0.85, "ratio_to_tf_photos": 3.0, "ratio_to_torch": 1.0}
 
 
+def rest(longest: float = 30.0) -> None:
+    """Wait until nobody in this process fills buffers any more: one who did would work while others are timed."""
+    end = time.monotonic() + longest
+    while time.monotonic() < end:
+        busy = time.process_time()
+        time.sleep(0.05)
+        if time.process_time() - busy < 0.003:
+            return
+    raise SystemExit("error: somebody goes on working outside their turn")
+
+
 class Turn:
     """Something that takes turns: `advance(n)` makes n batches. Counts wall-clock and processor time, and pictures."""
 
@@ -47,6 +59,7 @@ class Turn:
 
     def __call__(self, batches: int) -> tuple[float, float]:
         """(pictures a second, processor microseconds a picture)."""
+        rest()
         self.advance(DRAINED)
         wall, cpu = time.perf_counter(), time.process_time()
         self.advance(batches)
@@ -190,7 +203,7 @@ def photo_batches(people: list, batch: int):
     )
     dataset = tf.data.Dataset.from_tensor_slices(columns).shuffle(len(people), seed=SEED).repeat()
     dataset = dataset.batch(batch).map(plan, auto).unbatch().map(warp, auto).batch(batch)
-    return dataset.map(finish, auto).prefetch(auto)
+    return dataset.map(finish, auto).prefetch(2)  # AUTOTUNE would go on filling a buffer without end, in others' turns
 
 
 # ---- PyTorch ----------------------------------------------------------------------------------------------------------------------
@@ -238,6 +251,7 @@ class TorchTurn:
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def __call__(self, batches: int) -> tuple[float, float]:
+        rest()
         self.process.stdin.write(f"{batches}\n")
         self.process.stdin.flush()
         return float(self.process.stdout.readline()), math.nan
@@ -251,7 +265,7 @@ class TorchTurn:
 
 
 def steps(people: list, directory: Path, manifest: dict, batch: int) -> dict[str, float]:
-    """Processor microseconds a picture of each step of the pipeline, one after the other in one thread; the best of three passes."""
+    """Processor microseconds a picture of each step of the pipeline, in one thread; the best of five passes."""
     import tensorflow as tf
 
     n, stored, box_px = len(people), manifest["stored_px"], manifest["box_px"]
@@ -302,18 +316,16 @@ def steps(people: list, directory: Path, manifest: dict, batch: int) -> dict[str
             j = slice(i, i + batch)
             pipeline.targets(np.stack(maps[j]), *(column[j] for column in labels), flips[j], stored, SIZE)
 
-    def best(function) -> float:
-        taken = []
-        for _ in range(3):
+    taken = {f: [] for f in (read, parse, vary, targets, decode, warp, colour, erase)}
+    for _ in range(5):
+        for function in taken:
             begin = time.process_time()
             function()
-            taken.append(time.process_time() - begin)
-        return 1e6 * min(taken) / n
-
-    took = {f.__name__: best(f) for f in (read, parse, vary, targets)}
-    # One after the other on each picture, while it is in the cache: what each adds.
-    chain = {f.__name__: best(f) for f in (decode, warp, colour, erase)}
-    took |= dict(zip(chain, np.diff([0.0, *chain.values()]).tolist(), strict=True))
+            taken[function].append(1e6 * (time.process_time() - begin) / n)
+    took = {f.__name__: min(times) for f, times in taken.items()}
+    # These were done one after the other on each picture, while it is in the cache: what each adds.
+    chain = ["decode", "warp", "colour", "erase"]
+    took |= dict(zip(chain, np.diff([0.0, *(took[name] for name in chain)]).tolist(), strict=True))
     return {name: took[name] for name in ("read", "parse", "decode", "vary", "warp", "colour", "erase", "targets")}
 
 
@@ -327,6 +339,9 @@ def photos(root: Path, split: str) -> list:
 def measure(repetitions: int, batches: int, batch: int, hd_frames: int) -> tuple[dict, list[list]]:
     """All turns. Returns what `--json` prints, and the rows of log.csv."""
     begin, load = time.perf_counter(), os.getloadavg()
+    np.ones(
+        31 << 20, np.uint8
+    )  # glibc keeps freed memory up to the largest block freed; before, each picture's may go back
     data = minidome.dataset(progress=False)
     manifest, people = records.read_manifest(data.train_records), list(records.read_records(data.train_records))
     with tempfile.TemporaryDirectory() as scratch:
