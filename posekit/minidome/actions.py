@@ -73,7 +73,7 @@ GESTURES = {
     "text": ("carry", "table", 4),
     "carry": ("carry", "carry", 5),
     "behind": ("behind", "behind", 2),
-    "on_head": ("on_head", "on_head", 2),
+    "on_head": ("on_head", "on_head", 1),
     "think": ("phone", "folded", 2),
 }
 """Each gesture: the styles of the two arms (which side does which is drawn), and its share."""

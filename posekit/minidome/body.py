@@ -101,14 +101,14 @@ def _joints(bones: Bones, build: Build) -> tuple[np.ndarray, np.ndarray, np.ndar
     }
     for side, sign in (("left_", 1.0), ("right_", -1.0)):
         table |= {
-            side + "eye": ("head", (sign * 3.1 * s, up + 0.4 * s, 8.0 * s), 2.2 * s),
+            side + "eye": ("head", (sign * 3.1 * s, up + 0.4 * s, 8.0 * s), 3.2 * s),
             side + "ear": ("head", (sign * 8.9 * s, up - 0.8 * s, -0.6 * s), 3.4 * s),
             side + "shoulder": (side + "upper_arm", (0, 0, 0), 10.0 * u),
             side + "elbow": (side + "forearm", (0, 0, 0), 9.5 * u),
-            side + "wrist": (side + "hand", (0, 0, 0), 6.5 * u),
-            side + "hip": (side + "thigh", (0, 0, 0), 18.5 * u),
-            side + "knee": (side + "shin", (0, 0, 0), 10.5 * u),
-            side + "ankle": (side + "foot", (0, 0, 0), 8.0 * u),
+            side + "wrist": (side + "hand", (0, 0, 0), 7.0 * u),
+            side + "hip": (side + "thigh", (0, 0, 0), 20.0 * u),
+            side + "knee": (side + "shin", (0, 0, 0), 13.0 * u),
+            side + "ankle": (side + "foot", (0, 0, 0), 9.5 * u),
         }
     rows = [table[name] for name in PANOPTIC19.joints]
     return (

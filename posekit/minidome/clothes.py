@@ -51,7 +51,6 @@ class Outfit:
         sleeve, leg: 0-2.
         skirt: how far down the thigh it reaches, 0 for none, over 1 beyond the knee.
         hem: how far down the thigh the top reaches (a coat), 0 for a shirt.
-        opening: colour of what an open jacket shows, or None.
         loose: cm between limb and cloth.
     """
 
@@ -64,7 +63,6 @@ class Outfit:
     leg: float
     skirt: float
     hem: float
-    opening: np.ndarray | None
     loose: float
 
     @property
@@ -90,18 +88,16 @@ def draw_outfit(build: Build, rng: np.random.Generator) -> Outfit:
     bottom = look(pick(TROUSERS, rng))
     sleeve = float(rng.choice([0.0, 0.55, 1.2, 1.94], p=[0.1, 0.4, 0.06, 0.44]))
     leg = float(rng.choice([0.35, 0.72, 1.3, 1.93], p=[0.05, 0.15, 0.05, 0.75]))
-    skirt, hem, opening = 0.0, 0.0, None
+    skirt, hem = 0.0, 0.0
     if build.curve > 0 and rng.random() < 0.4:
         skirt, leg = rng.uniform(0.45, 1.15), 0.3
         if rng.random() < 0.5:  # a dress: skirt and top are of one cloth
             bottom = look(colour, second=second, **{k: v for k, v in dyed.items() if "logo" not in k})
     elif sleeve > 1.5 and rng.random() < 0.3:
         hem = rng.uniform(0.2, 0.95)
-    if sleeve > 1.5 and build.curve < 0.1 and rng.random() < 0.45 and pattern in ("plain", "checks"):
-        opening = pick(CLOTH, rng)
     return Outfit(
         *(skin, top, bottom, look(pick(SHOES, rng), shine=0.25), look(colour)),
-        *(sleeve, leg, skirt, hem, opening, rng.uniform(0.2, 1.2) * build.h),
+        *(sleeve, leg, skirt, hem, rng.uniform(0.2, 1.2) * build.h),
     )
 
 
@@ -168,10 +164,6 @@ def _torso(parts: _Parts, bones: Bones, build: Build, wear: Outfit) -> None:
     parts.add("neck", (0, -1.8, -0.6), 5.7 * h * wide**0.3, wear.skin, (0, bones.neck + 2, 0.3), 5.0 * h * wide**0.3)
     collar = wear.plain[:3] * 0.82
     parts.add("neck", (0, -0.9 * h, -0.6), 7.2 * h * wide**0.3, look(collar), stretch=(1.05, 0.34, 1.0))
-    if wear.opening is not None:
-        depth = 0.655 * chest
-        parts.add("chest", (0, 0.86 * bones.chest, depth * 0.66), 4.2 * h, look(wear.opening),
-                  (0, 0.1 * bones.chest, 0.69 * waist - 1.6 * h), 3.2 * h, (1, 1, 0.75))  # fmt: skip
     for reach, cloth, flare in ((wear.skirt, wear.bottom, 1.5), (wear.hem, wear.cloth, 1.0)):
         if reach:
             _skirt(parts, bones, hips, reach, cloth, flare * h)
@@ -182,7 +174,7 @@ def _skirt(parts: _Parts, bones: Bones, hips: float, reach: float, cloth, flare:
     end, flat = min(reach, 0.97), (1, 0.14, 0.92)  # flattened along the leg, so that the hem is an edge
     for side, sign in SIDES:
         inward, low = -sign * 0.3 * bones.hips, 0.58 * hips + 3.0 * flare * end
-        parts.add(side + "thigh", (inward, -1.0, -0.5), 0.66 * hips, cloth, (inward, -end * bones.thigh, 0), low, flat)
+        parts.add(side + "thigh", (inward, -1.0, -0.5), 0.72 * hips, cloth, (inward, -end * bones.thigh, 0), low, flat)
         if reach > 1:
             parts.add(side + "thigh", (inward, -0.9 * bones.thigh, 0), low, cloth,
                       (inward, -(reach - 1) * bones.shin, 0), low * 1.03, flat, to=side + "shin")  # fmt: skip

@@ -117,46 +117,23 @@ def nearest(shapes: Solids, grid: RayGrid) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         depth (H, W) float32 (z in cm, inf where there is none) and number (H, W) int32 of the shape, -1 for none.
     """
-    pieces = [
-        np.s_[r0:r1, c0:c1] if r1 > r0 and c1 > c0 else None for r0, r1, c0, c1 in rectangles(shapes, grid).tolist()
-    ]
-    return _nearest(shapes, grid, pieces)
-
-
-def nearest_along(shapes: Solids, rays: RayGrid, grid: RayGrid, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """As `nearest`, for rays (S, P) that pass within the pixels `at` (P,) of `grid`, in order; each shape is tried on the
-    pixels of its own rectangle, one wider."""
-    width = grid.x.shape[1]
-    rects = rectangles(shapes, grid)
-    begin, end = np.searchsorted(at, (rects[:, 0] - 1) * width), np.searchsorted(at, (rects[:, 1] + 1) * width)
-    columns = at % width
-    pieces = []
-    for (r0, r1, c0, c1), first, last in zip(rects.tolist(), begin.tolist(), end.tolist()):
-        near = np.zeros(0, int)
-        if r1 > r0 and c1 > c0:
-            part = columns[first:last]
-            near = first + np.flatnonzero((part >= c0 - 1) & (part <= c1))
-        pieces.append((slice(None), near) if len(near) else None)
-    return _nearest(shapes, rays, pieces)
-
-
-def _nearest(shapes: Solids, grid: RayGrid, pieces: list) -> tuple[np.ndarray, np.ndarray]:
-    """`nearest`, each shape tried on its own piece of the rays (None: nowhere)."""
     depth, ident = np.full(grid.x.shape, np.inf, np.float32), np.full(grid.x.shape, -1, np.int32)
     flat_depth, flat_ident = depth.reshape(-1), ident.reshape(-1)
     flat_x, flat_y = grid.x.reshape(-1), grid.y.reshape(-1)
     terms = solids.cone_terms(shapes, np.zeros(3))
     round_balls = np.abs(shapes.metric - np.eye(3)).max(axis=(1, 2), initial=0) < 1e-9
     nearest_z = np.minimum(shapes.a[:, 2] - shapes.ra, shapes.b[:, 2] - shapes.rb)
+    rects = rectangles(shapes, grid).tolist()
+    exact, quick = terms.cast(np.float64), terms.cast(np.float32)
     for i in np.argsort(nearest_z, kind="stable").tolist():
-        if pieces[i] is None:
+        r0, r1, c0, c1 = rects[i]
+        if r1 <= r0 or c1 <= c0:
             continue
-        box = pieces[i]
+        box = np.s_[r0:r1, c0:c1]
         number = grid.number[box]
         # float32 resolves 1e-3 of a hand's radius at 3 m; the few pixels of an eye can afford float64
-        kind = np.float64 if number.size < 1200 else np.float32
-        term = terms.one(i, kind)
-        x, y, dd = grid.x[box].astype(kind), grid.y[box].astype(kind), grid.dd[box]
+        kind, term = (np.float64, exact.one(i)) if number.size < 1200 else (np.float32, quick.one(i))
+        x, y, dd = grid.x[box].astype(kind, copy=False), grid.y[box].astype(kind, copy=False), grid.dd[box]
         if not round_balls[i]:
             dd = _quadratic(term.metric, x, y)
         vd = x * term.ray_v[0] + (y * term.ray_v[1] + term.ray_v[2])
@@ -170,10 +147,10 @@ def _nearest(shapes: Solids, grid: RayGrid, pieces: list) -> tuple[np.ndarray, n
         at = at[closer]
         flat_depth[at], flat_ident[at] = t[closer], i
     for j in range(len(shapes.box_centre)):
-        piece = pieces[shapes.num_cones + j]
-        if piece is None:
+        r0, r1, c0, c1 = rects[shapes.num_cones + j]
+        if r1 <= r0 or c1 <= c0:
             continue
-        at = grid.number[piece].reshape(-1)
+        at = grid.number[r0:r1, c0:c1].reshape(-1)
         x, y, axes = flat_x[at], flat_y[at], shapes.box_axes[j].astype(np.float32)
         rd = [x * a[0] + (y * a[1] + a[2]) for a in axes]
         t = solids.box_entry(
@@ -341,39 +318,59 @@ def draw(scene: Scene, shapes: Solids, sheet: np.ndarray, grid: RayGrid, finish_
     return _finish(picture, np.random.default_rng(finish_seed)), ident
 
 
-def _edges(ident: np.ndarray, picture: np.ndarray) -> np.ndarray:
-    """Flat numbers, in order, of the pixels that see another shape than a neighbour, where that can be seen."""
-    bright = picture[..., 1].astype(np.int16)
-    edge = np.zeros(ident.shape, bool)
+def _edges(ident: np.ndarray, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Flat numbers of the pixels that see another shape than a neighbour, where that can be seen, and what it sees."""
+    bright, flat = picture[..., 1].astype(np.int16), np.arange(ident.size).reshape(ident.shape)
     columns = (ident[:, 1:] != ident[:, :-1]) & (np.abs(bright[:, 1:] - bright[:, :-1]) > 9)
     rows = (ident[1:] != ident[:-1]) & (np.abs(bright[1:] - bright[:-1]) > 9)
-    edge[:, 1:] |= columns
-    edge[:, :-1] |= columns
-    edge[1:] |= rows
-    edge[:-1] |= rows
-    return np.flatnonzero(edge)
+    here = [flat[:, 1:][columns], flat[:, :-1][columns], flat[1:][rows], flat[:-1][rows]]
+    there = [flat[:, :-1][columns], flat[:, 1:][columns], flat[:-1][rows], flat[1:][rows]]
+    at, first = np.unique(np.concatenate(here), return_index=True)
+    return at, ident.reshape(-1)[np.concatenate(there)[first]]
+
+
+def _hits(shapes: Solids, number: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """(P,) how far along its ray (x, y, 1) each meets the one shape `number` (-1: none, inf)."""
+    out = np.full(len(number), np.inf)
+    cone = np.flatnonzero((number >= 0) & (number < shapes.num_cones))
+    if len(cone):
+        terms, at = solids.cone_terms(shapes, np.zeros(3)), number[cone]
+        metric = np.moveaxis(terms.metric, 0, -1)[..., at]
+        vd, od = (row[0] * x[cone] + row[1] * y[cone] + row[2] for row in (terms.ray_v.T[:, at], terms.ray_o.T[:, at]))
+        out[cone] = solids.cone_entry(terms.one(at), vd, od, _quadratic(metric, x[cone], y[cone]))
+    box = np.flatnonzero(number >= shapes.num_cones)
+    if len(box):
+        at = number[box] - shapes.num_cones
+        axes = np.moveaxis(shapes.box_axes, 0, -1)[..., at]
+        centre, half = shapes.box_centre[at].T, shapes.box_half[at].T
+        rd = [row[0] * x[box] + row[1] * y[box] + row[2] for row in axes]
+        out[box] = solids.box_entry(rd, -np.einsum("ijp,jp->ip", axes, centre), half)
+    return out
 
 
 def _smooth_edges(picture, room_only, dark, shapes: Solids, grid: RayGrid, ident, scene: Scene) -> None:
-    """Average four rays a pixel where shapes meet, in place, so that outlines do not look like stairs."""
-    at = _edges(ident, picture)
+    """Average three rays a pixel where two shapes meet, in place, so that outlines do not look like stairs."""
+    at, other = _edges(ident, picture)
     h, w = ident.shape
     row, col = np.divmod(at, w)
-    right, below = at + np.where(col < w - 1, 1, -1), at + np.where(row < h - 1, w, -w)
-    x, y = grid.x.reshape(-1), grid.y.reshape(-1)
     sign_x, sign_y = np.where(col < w - 1, 1, -1), np.where(row < h - 1, 1, -1)
-    step = [(v[right] - v[at]) * sign_x for v in (x, y)], [(v[below] - v[at]) * sign_y for v in (x, y)]
-    across, down = np.array([[-0.125, -0.375], [0.375, -0.125], [0.125, 0.375], [-0.375, 0.125]]).T[..., None]
-    px = (x[at] + across * step[0][0] + down * step[1][0]).astype(np.float32)
-    py = (y[at] + across * step[0][1] + down * step[1][1]).astype(np.float32)
-    number = np.arange(px.size, dtype=np.int32).reshape(px.shape)
-    rays = RayGrid(grid.camera, px, py, px * px + py * py + 1, number, px[0], px[0], py[0], py[0], grid.sheet)
-    depth, seen = nearest_along(shapes, rays, grid, at)
-    colour = np.tile(room_only.reshape(-1, 3)[at].astype(np.float32), (4, 1))
-    hit = np.flatnonzero(seen.reshape(-1) >= 0)
-    shadow = np.tile(dark.reshape(-1)[at, None] / np.float32(255), (4, 1))
+    across, down = np.array([[-0.35, 0.2], [0.35, -0.2]]).T[..., None]
+    x, y = (
+        (v[at] + across * (v[at + sign_x] - v[at]) * sign_x + down * (v[at + w * sign_y] - v[at]) * sign_y).reshape(-1)
+        for v in (grid.x.reshape(-1).astype(np.float64), grid.y.reshape(-1).astype(np.float64))
+    )
+    own, other = np.tile(ident.reshape(-1)[at], 2), np.tile(other, 2)
+    depth, depth_other = _hits(shapes, own, x, y), _hits(shapes, other, x, y)
+    seen = np.where(depth_other < depth, other, own)
+    depth = np.minimum(depth, depth_other).astype(np.float32)
+    x, y = x.astype(np.float32), y.astype(np.float32)
+    rays = RayGrid(grid.camera, x, y, x * x + y * y + 1, seen, x, x, y, y, grid.sheet)
+    colour = np.tile(room_only.reshape(-1, 3)[at].astype(np.float32), (2, 1))
+    hit = np.flatnonzero(np.isfinite(depth))
+    shadow = np.tile(dark.reshape(-1)[at, None] / np.float32(255), (2, 1))
     colour[hit] = np.clip(_albedo_light(shapes, rays, depth, seen, hit, scene) * shadow[hit], 0, 255)
-    picture.reshape(-1, 3)[at] = colour.reshape(4, -1, 3).mean(axis=0)
+    flat = picture.reshape(-1, 3)
+    flat[at] = (flat[at] + colour[: len(at)] + colour[len(at) :]) / 3
 
 
 def _finish(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:

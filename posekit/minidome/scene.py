@@ -14,13 +14,13 @@ from posekit.minidome.body import Figure, draw_figure
 from posekit.minidome.pose import FRAME, place
 from posekit.minidome.solids import Solids
 
-STAGE = 115.0
+STAGE = 125.0
 """People stand within this distance from the middle, cm."""
 
 CROWD = (1,) * 21 + (2,) * 14 + (3,) * 5
 """Numbers of people in forty scenes, in an order that the seed shuffles: 47.5 % of scenes have two or more."""
 
-TOWARDS = 0.82
+TOWARDS = 0.55
 """The share of people who turn to one of the cameras (give or take 30 degrees); the others face anywhere."""
 
 
@@ -86,10 +86,7 @@ def draw_scene(seed: int, number: int, frames: int, cameras: dict[str, Camera], 
     """
     rng = np.random.default_rng([seed, 0x5CE2E, number])
     block = np.random.default_rng([seed, 0xC20D, number // len(CROWD)]).permutation(CROWD)
-    names = sorted(cameras)
-    high = np.array([-cameras[name].position[1] for name in names])
-    weights = np.exp(-np.clip(high - 150, 0, None) / 80)  # most photos are taken from eye height, not from the ceiling
-    chosen = [names[i] for i in sorted(rng.choice(len(names), views, replace=False, p=weights / weights.sum()))]
+    chosen = _draw_cameras(cameras, views, rng)
     eyes = [cameras[name].position for name in chosen]
     people: list[Person] = []
     seats: list[Solids] = []
@@ -105,6 +102,22 @@ def draw_scene(seed: int, number: int, frames: int, cameras: dict[str, Camera], 
     warm = rng.normal(0, 0.05)
     tint = np.array([1 + warm, 1.0, 1 - warm]) * rng.uniform(0.9, 1.1)
     return Scene(people, furniture, chosen, light, rng.uniform(0.45, 0.7), tint, int(rng.integers(2**31)))
+
+
+def _draw_cameras(cameras: dict[str, Camera], views: int, rng: np.random.Generator) -> list[str]:
+    """Names of the cameras that look on: rather at eye height than at the ceiling, as most photos are taken, and rather
+    on the same side of the stage as the first, so that who turns to one is not from behind in all others."""
+    names = sorted(cameras)
+    position = np.array([cameras[name].position for name in names])
+    bearing = np.arctan2(position[:, 0], position[:, 2])
+    weights = np.exp(-np.clip(-position[:, 1] - 150, 0, None) / 80)
+    chosen: list[int] = []
+    for _ in range(views):
+        chosen.append(int(rng.choice(len(names), p=weights / weights.sum())))
+        if len(chosen) == 1:
+            weights *= 1 + 0.8 * np.cos(bearing - bearing[chosen[0]])
+        weights[chosen[-1]] = 0
+    return [names[i] for i in sorted(chosen)]
 
 
 # ---- people -----------------------------------------------------------------------------------------------------------
@@ -130,7 +143,7 @@ def _draw_person(
         room = _distance(moved, others, seats)
         if room > most:
             chosen, seat, most = moved, seat_there, room
-        if most > 12:
+        if most > 25:
             break
     return chosen, seat
 

@@ -164,14 +164,19 @@ class ConeTerms:
     ra: np.ndarray
     rb: np.ndarray
 
-    @property
-    def slope(self) -> np.ndarray:
-        """v . v - (ra - rb)^2: > 0 where the hull is more than its larger ball."""
-        return self.vv - (self.ra - self.rb) ** 2
+    slope: np.ndarray
+    """v . v - (ra - rb)^2: > 0 where the hull is more than its larger ball."""
 
-    def one(self, i: int, dtype: type) -> "ConeTerms":
-        """The terms of shape `i`, in the precision wanted."""
-        return ConeTerms(*(np.asarray(getattr(self, f.name)[i], dtype) for f in fields(self)))
+    def cast(self, dtype: type) -> "ConeTerms":
+        """The terms in another precision."""
+        return ConeTerms(*(getattr(self, f.name).astype(dtype) for f in fields(self)))
+
+    def one(self, i) -> "ConeTerms":
+        """The terms of shape `i`; an array picks one for each ray."""
+        return ConeTerms(
+            *(self.ray_v[i], self.ray_o[i], self.metric[i], self.vv[i], self.vo[i], self.oo[i]),
+            *(self.ra[i], self.rb[i], self.slope[i]),
+        )
 
 
 def cone_terms(solids: Solids, origin: np.ndarray) -> ConeTerms:
@@ -179,7 +184,9 @@ def cone_terms(solids: Solids, origin: np.ndarray) -> ConeTerms:
     v, o = solids.b - solids.a, np.asarray(origin, np.float64) - solids.a
     av, ao = np.einsum("nij,nj->ni", solids.metric, v), np.einsum("nij,nj->ni", solids.metric, o)
     dot = lambda p, q: np.einsum("ni,ni->n", p, q)  # noqa: E731
-    return ConeTerms(av, ao, solids.metric, dot(av, v), dot(av, o), dot(ao, o), solids.ra, solids.rb)
+    vv = dot(av, v)
+    slope = vv - (solids.ra - solids.rb) ** 2
+    return ConeTerms(av, ao, solids.metric, vv, dot(av, o), dot(ao, o), solids.ra, solids.rb, slope)
 
 
 def cone_silhouette(terms: ConeTerms, vd: np.ndarray, od: np.ndarray, dd: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from posekit.minidome.solids import Solids, boxes, cones, look
 
 ALONG_WALLS = {"shelf": 24, "sofa": 20, "cabinet": 20, "lamp": 14, "plant": 22}
 ANYWHERE = {"crate": 20, "table": 26, "plant": 22, "lamp": 12, "post": 5, "ball": 12}
-IN_THE_WAY = 0.1
+IN_THE_WAY = 0.12
 """The share of the things that stand free which stand between a person and a camera."""
 
 
@@ -70,7 +70,7 @@ def furnish(body: Solids, targets: list[np.ndarray], eyes: list[np.ndarray], rng
                 way = (eye - target) * [1, 0, 1]
                 spot = target + way / np.linalg.norm(way) * rng.uniform(38, 100) + rng.normal(0, 18, 3)
             else:
-                bearing, r = rng.uniform(0, 2 * np.pi), rng.uniform(60, 380)
+                bearing, r = rng.uniform(0, 2 * np.pi), rng.uniform(130, 380)
                 spot = np.array([r * np.cos(bearing), 0, r * np.sin(bearing)])
             spot[1] = 0
             near = points[:, 1] < 1e9 if height > 60 else points[:, 1] > -height - 12
