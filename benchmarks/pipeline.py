@@ -290,9 +290,8 @@ def steps(people: list, directory: Path, manifest: dict, batch: int) -> dict[str
             pipeline.parse(part)
 
     def vary() -> None:
-        for i, p in enumerate(people):
-            v = AUGMENT.draw(np.random.default_rng((SEED, 0, i)))
-            pipeline.crop_map(p.keypoints, p.keypoints_visible, stored, box_px, SIZE, v)
+        for p in people:
+            pipeline.crop_map(p.keypoints, p.keypoints_visible, stored, box_px, SIZE, AUGMENT.draw(rng))
 
     def decode() -> None:
         for jpeg in jpegs:
