@@ -315,6 +315,7 @@ def steps(people: list, directory: Path, manifest: dict, batch: int) -> dict[str
             j = slice(i, i + batch)
             pipeline.targets(np.stack(maps[j]), *(column[j] for column in labels), flips[j], stored, SIZE)
 
+    cv2.setNumThreads(1)  # else OpenCV's own second thread waits for work by spinning, which is processor time too
     taken = {f: [] for f in (read, parse, vary, targets, decode, warp, colour, erase)}
     for _ in range(5):
         for function in taken:
