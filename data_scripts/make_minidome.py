@@ -30,6 +30,15 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--seed", type=int, default=0, metavar="S", help="the same seed gives the same bytes (default 0)"
     )
+    parser.add_argument("--mode", default="dome", help="dome, or desk: people as a webcam sees them (default dome)")
+    parser.add_argument(
+        "--empty", type=float, default=0.0, metavar="SHARE", help="share of scenes without anybody (default 0)"
+    )
+    parser.add_argument("--motion", type=Path, metavar="FILE", help="real motion to follow: BVH, or npz of joints")
+    parser.add_argument(
+        "--step", type=int, default=1, metavar="K", help="with --motion: go on by K/29.97 s a frame (default 1)"
+    )
+    parser.add_argument("--backgrounds", type=Path, metavar="DIR", help="photos to stand behind the people")
     parser.add_argument("--workers", type=int, default=2, metavar="W", help="processes (default 2)")
     parser.add_argument("--shares", action="store_true", help="only print how varied the sequence in OUT is")
     return parser.parse_args(argv)
@@ -44,7 +53,20 @@ def main(argv: list[str] | None = None) -> int:
         if given.shares:
             print(describe(shares(given.out)))
             return 0
-        found = make_sequence(given.out, given.frames, given.cameras, given.size, given.take, given.seed, given.workers)
+        names = (
+            "frames",
+            "cameras",
+            "size",
+            "take",
+            "seed",
+            "workers",
+            "mode",
+            "empty",
+            "motion",
+            "step",
+            "backgrounds",
+        )
+        found = make_sequence(given.out, **{name: getattr(given, name) for name in names})
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

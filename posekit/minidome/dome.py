@@ -48,6 +48,40 @@ def make_cameras(size: tuple[int, int], seed: int) -> dict[str, Camera]:
     return cameras
 
 
+SEAT = np.array([0.0, 0.0, 150.0 - ROOM[2]])
+"""Where people sit in desk mode: before the room's -z wall, facing +z."""
+
+
+def make_webcams(size: tuple[int, int], seed: int) -> dict[str, Camera]:
+    """31 webcams, `"00_00"` ... `"00_30"`, each on a monitor of its own before the one seat `SEAT`.
+
+    They stand 40-110 cm before the sitter at the height of a laptop's or a monitor's upper edge, see 55-84 degrees of
+    width, aim roughly at the face, and distort mildly (barrel).
+
+    Args:
+        size: (w, h) of the pictures.
+        seed: of the sequence.
+    """
+    rng = np.random.default_rng([seed, 0xDE5C])
+    cameras = {}
+    for node in range(CAMERAS):
+        away, height = rng.uniform(48, 118), rng.uniform(92, 138)
+        position = SEAT + [rng.normal(0, 9), -height, 12 + away]
+        target = SEAT + [rng.normal(0, 7), -rng.normal(114, 7), 10]
+        z = (target - position) / np.linalg.norm(target - position)
+        x = np.cross([0.0, 1.0, 0.0], z)
+        x /= np.linalg.norm(x)
+        roll, y = np.deg2rad(rng.normal(0, 1.5)), np.cross(z, x / np.linalg.norm(x))
+        R = np.stack([np.cos(roll) * x + np.sin(roll) * y, np.cos(roll) * y - np.sin(roll) * x, z])
+        focal = max(size) / 2 / np.tan(np.deg2rad(rng.uniform(55, 84)) / 2)
+        middle = np.array(size) / 2 - 0.5 + rng.normal(0, 0.005, 2) * max(size)
+        K = np.array([[focal, 0, middle[0]], [0, focal, middle[1]], [0, 0, 1]])
+        distortion = np.array([rng.uniform(-0.12, 0), rng.uniform(0, 0.03), *rng.normal(0, 3e-4, 2), 0])
+        name = f"00_{node:02d}"
+        cameras[name] = Camera(name, K, distortion, R, -R @ position, size)
+    return cameras
+
+
 def _camera(name: str, position: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> Camera:
     z = AIM + rng.normal(0, (10, 7, 10)) - position
     z /= np.linalg.norm(z)

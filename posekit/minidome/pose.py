@@ -149,62 +149,77 @@ def place(bones: Bones, angles: np.ndarray, heading: np.ndarray, spot: np.ndarra
         axes (B, 17, 3, 3), whose columns are the frames' x (left), y (up) and z (forward) in the world, and origins
         (B, 17, 3) in cm: where the part begins (thigh: hip, shin: knee, foot: ankle, ...).
     """
+    axes = turn_joints(angles)
+    shrug = [np.clip(get(angles, side + "arm_raise") - 60, 0, None)[:, None] / 115 for side in ("left_", "right_")]
+    return stand(bones, axes, put_joints(bones, axes, shrug), heading, spot)
+
+
+def turn_joints(angles: np.ndarray) -> np.ndarray:
+    """(B, 30) degrees -> (B, 17, 3, 3), the parts' axes as columns (left, up, forward) in the body's own directions."""
     g = lambda name: get(angles, name)  # noqa: E731
-    axes, origins = np.zeros((len(angles), 17, 3, 3)), np.zeros((len(angles), 17, 3))
-
-    def put_frame(name: str, frame: np.ndarray, origin: np.ndarray) -> None:
-        axes[:, FRAME[name]], origins[:, FRAME[name]] = frame, origin
-
+    axes = np.zeros((len(angles), 17, 3, 3))
     pelvis = _turn(0, g("pelvis_pitch")) @ _turn(2, g("pelvis_roll"))
     half = _turn(0, g("spine_flex") / 2) @ _turn(2, g("spine_side") / 2) @ _turn(1, g("spine_twist") / 2)
     waist = pelvis @ half
     chest = waist @ half
     neck_half = _turn(0, g("neck_flex") / 2) @ _turn(2, g("neck_side") / 2) @ _turn(1, g("neck_twist") / 2)
     neck = chest @ neck_half
-    head = neck @ neck_half
-    root = np.zeros((len(angles), 3))
-    at_waist = root + 0.45 * bones.waist * pelvis[..., 1]
-    at_chest = at_waist + 0.55 * bones.waist * waist[..., 1]
-    at_neck = at_chest + bones.chest * chest[..., 1]
-    at_head = at_neck + bones.neck * neck[..., 1]
-    put_frame("pelvis", pelvis, root)
-    put_frame("waist", waist, at_waist)
-    put_frame("chest", chest, at_chest)
-    put_frame("neck", neck, at_neck)
-    put_frame("head", head, at_head)
-
+    for name, frame in zip(FRAMES, (pelvis, waist, chest, neck, neck @ neck_half)):
+        axes[:, FRAME[name]] = frame
     for side, sign in (("left_", 1.0), ("right_", -1.0)):
-        raised = g(side + "arm_raise")
-        shrug = np.clip(raised - 60, 0, None)[:, None] / 115
-        shoulder = (
-            at_neck
-            + sign * bones.shoulders * (1 - 0.09 * shrug) * chest[..., 0]
-            + (0.35 * shrug - 0.42) * bones.neck * chest[..., 1]
+        upper = (
+            chest @ _swing(g(side + "arm_raise"), g(side + "arm_plane"), sign) @ _turn(1, -sign * g(side + "arm_turn"))
         )
-        upper = chest @ _swing(raised, g(side + "arm_plane"), sign) @ _turn(1, -sign * g(side + "arm_turn"))
         fore = upper @ _turn(0, -g(side + "elbow")) @ _turn(1, -sign * g(side + "forearm_turn"))
-        hand = fore @ _turn(2, -sign * g(side + "wrist"))
-        elbow = shoulder + _down(upper, bones.upper_arm)
-        put_frame(side + "upper_arm", upper, shoulder)
-        put_frame(side + "forearm", fore, elbow)
-        put_frame(side + "hand", hand, elbow + _down(fore, bones.forearm))
-
         thigh = pelvis @ _turn(0, -g(side + "hip_flex")) @ _turn(2, sign * g(side + "hip_out"))
         thigh = thigh @ _turn(1, sign * g(side + "hip_turn"))
         shin = thigh @ _turn(0, g(side + "knee"))
-        hip = root + sign * bones.hips * pelvis[..., 0]
-        knee = hip + _down(thigh, bones.thigh)
-        level = np.rad2deg(np.arctan2(-shin[:, 1, 2], shin[:, 1, 1]))  # the turn that lays the foot level
-        foot = shin @ _turn(0, -np.clip(level + g(side + "ankle"), -50, 28))
-        put_frame(side + "thigh", thigh, hip)
-        put_frame(side + "shin", shin, knee)
-        put_frame(side + "foot", foot, knee + _down(shin, bones.shin))
+        axes[:, FRAME[side + "upper_arm"]], axes[:, FRAME[side + "forearm"]] = upper, fore
+        axes[:, FRAME[side + "hand"]] = fore @ _turn(2, -sign * g(side + "wrist"))
+        axes[:, FRAME[side + "thigh"]], axes[:, FRAME[side + "shin"]] = thigh, shin
+        axes[:, FRAME[side + "foot"]] = level_foot(shin, g(side + "ankle"))
+    return axes
 
+
+def level_foot(shin: np.ndarray, ankle) -> np.ndarray:
+    """The foot's axes (B, 3, 3) below a shin: level as far as the ankle allows, then turned by `ankle` degrees."""
+    level = np.rad2deg(np.arctan2(-shin[:, 1, 2], shin[:, 1, 1]))  # the turn that lays the foot level
+    return shin @ _turn(0, -np.clip(level + ankle, -50, 28))
+
+
+def put_joints(bones: Bones, axes: np.ndarray, shrug: list[np.ndarray]) -> np.ndarray:
+    """Axes of the parts and how far (B, 1), 0-1, the shoulders are lifted -> (B, 17, 3) origins, cm from the pelvis."""
+    part = lambda name: axes[:, FRAME[name]]  # noqa: E731
+    origins = np.zeros((len(axes), 17, 3))
+    at_waist = 0.45 * bones.waist * part("pelvis")[..., 1]
+    at_chest = at_waist + 0.55 * bones.waist * part("waist")[..., 1]
+    at_neck = at_chest + bones.chest * part("chest")[..., 1]
+    at_head = at_neck + bones.neck * part("neck")[..., 1]
+    for name, origin in zip(FRAMES[1:], (at_waist, at_chest, at_neck, at_head)):
+        origins[:, FRAME[name]] = origin
+    for side, sign, lift in (("left_", 1.0, shrug[0]), ("right_", -1.0, shrug[1])):
+        shoulder = (
+            at_neck
+            + sign * bones.shoulders * (1 - 0.09 * lift) * part("chest")[..., 0]
+            + (0.35 * lift - 0.42) * bones.neck * part("chest")[..., 1]
+        )
+        elbow = shoulder + _down(part(side + "upper_arm"), bones.upper_arm)
+        hip = sign * bones.hips * part("pelvis")[..., 0]
+        knee = hip + _down(part(side + "thigh"), bones.thigh)
+        origins[:, FRAME[side + "upper_arm"]], origins[:, FRAME[side + "forearm"]] = shoulder, elbow
+        origins[:, FRAME[side + "hand"]] = elbow + _down(part(side + "forearm"), bones.forearm)
+        origins[:, FRAME[side + "thigh"]], origins[:, FRAME[side + "shin"]] = hip, knee
+        origins[:, FRAME[side + "foot"]] = knee + _down(part(side + "shin"), bones.shin)
+    return origins
+
+
+def stand(bones: Bones, axes: np.ndarray, origins: np.ndarray, heading: np.ndarray, spot: np.ndarray):
+    """From the body's own directions to the world, the lowest point on the floor; see `place`."""
     lowest = _lowest(bones, axes, origins)
     turned = np.deg2rad(heading)
     c, s = np.cos(turned), np.sin(turned)
     # The body's (left, up, forward) to the world: half a turn about z puts y down and keeps left left; then the heading.
-    world = np.zeros((len(angles), 3, 3))
+    world = np.zeros((len(axes), 3, 3))
     world[:, 0, 0], world[:, 0, 2] = -c, s
     world[:, 1, 1] = -1
     world[:, 2, 0], world[:, 2, 2] = s, c

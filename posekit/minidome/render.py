@@ -223,7 +223,7 @@ def _surface(shapes: Solids, grid: RayGrid, depth: np.ndarray, ident: np.ndarray
     dyed = np.flatnonzero((looks[:, [10, 12, 13]].max(axis=1) > 0) & (s <= looks[:, 9]))
     if len(dyed):
         along, across = (s * length)[dyed], np.einsum("pi,pi->p", (p - a)[dyed], side[dyed])
-        front = np.einsum("pi,pi->p", np.cross(v[dyed], side[dyed]), normal[dyed]) < 0
+        front = np.einsum("pi,pi->p", np.cross(v[dyed], side[dyed]), normal[dyed]) > 0
         albedo[dyed] = _patterned(looks[dyed], along, across, front)
     return albedo, normal, toward_eye, looks[:, 11]
 
@@ -289,7 +289,9 @@ def _crevices(depth: np.ndarray) -> np.ndarray:
     return 255 - cv2.resize(soft, full[::-1]).astype(np.uint8)
 
 
-def draw(scene: Scene, shapes: Solids, sheet: np.ndarray, grid: RayGrid, finish_seed) -> tuple[np.ndarray, np.ndarray]:
+def draw(
+    scene: Scene, shapes: Solids, sheet: np.ndarray, grid: RayGrid, finish_seed, photo: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """One camera's picture of a frame.
 
     Args:
@@ -298,6 +300,7 @@ def draw(scene: Scene, shapes: Solids, sheet: np.ndarray, grid: RayGrid, finish_
         sheet: the painted room, `room.paint`.
         grid: the camera's rays.
         finish_seed: seed of the camera's exposure and noise.
+        photo: (H, W, 3) uint8 that stands behind instead of the room; `sheet` then only holds shadows.
 
     Returns:
         picture (H, W, 3) uint8 RGB and number (H, W) int32 of the shape seen, -1 for the room.
@@ -307,6 +310,8 @@ def draw(scene: Scene, shapes: Solids, sheet: np.ndarray, grid: RayGrid, finish_
     viewed = solids.to_view(shapes, grid.camera.R, grid.camera.t)
     depth, ident = nearest(viewed, grid)
     picture = cv2.remap(sheet, *grid.sheet, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    if photo is not None:
+        picture = cv2.multiply(photo, picture, scale=1 / 255)
     room_only = picture.copy()
     flat = picture.reshape(-1, 3)
     at = np.flatnonzero(ident.reshape(-1) >= 0)
@@ -315,7 +320,7 @@ def draw(scene: Scene, shapes: Solids, sheet: np.ndarray, grid: RayGrid, finish_
         light = _albedo_light(viewed, grid, depth, ident, at, scene)
         flat[at] = np.clip(light * (dark.reshape(-1)[at, None] / np.float32(255)), 0, 255)
         _smooth_edges(picture, room_only, dark, viewed, grid, ident, scene)
-    return _finish(picture, np.random.default_rng(finish_seed)), ident
+    return _finish(picture, scene.grain, np.random.default_rng(finish_seed)), ident
 
 
 def _edges(ident: np.ndarray, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -373,17 +378,17 @@ def _smooth_edges(picture, room_only, dark, shapes: Solids, grid: RayGrid, ident
     flat[at] = (flat[at] + colour[: len(at)] + colour[len(at) :]) / 3
 
 
-def _finish(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _finish(picture: np.ndarray, grain: float, rng: np.random.Generator) -> np.ndarray:
     """What the camera adds: exposure, contrast, and the noise of its sensor."""
     import cv2
 
     gain, gamma = rng.uniform(0.9, 1.15), rng.uniform(0.8, 1.1)
     table = np.clip(255 * (gain * (np.arange(256) / 255)) ** gamma, 0, 255).astype(np.uint8)
     out = cv2.LUT(picture, table)
-    sigma = rng.gamma(2.0, 1.0)
+    sigma = grain * rng.gamma(2.0, 1.0)
     if sigma > 0.8:
         tile = (128 + sigma * rng.standard_normal((64, 67))).round().astype(np.uint8)
         h, w = out.shape[:2]
-        grain = np.tile(tile, (-(-h // 64), -(-w // 67)))[:h, :w]
-        out = cv2.addWeighted(out, 1, cv2.merge([grain] * 3), 1, -128)
+        noise = np.tile(tile, (-(-h // 64), -(-w // 67)))[:h, :w]
+        out = cv2.addWeighted(out, 1, cv2.merge([noise] * 3), 1, -128)
     return out

@@ -66,6 +66,13 @@ def paint(scene: Scene, shapes: Solids) -> np.ndarray:
     return sheet
 
 
+def shadows(scene: Scene, shapes: Solids) -> np.ndarray:
+    """A white sheet with the shadows on the floor alone, for `render.draw` before a photo."""
+    sheet = np.full(SHEET, 255, np.uint8)
+    _shade_floor(sheet[WALL_ROWS + _PAD : WALL_ROWS + _PAD + FLOOR_ROWS, :FLOOR_COLS], scene, shapes)
+    return sheet
+
+
 def _bytes(colour: np.ndarray) -> np.ndarray:
     return np.clip(np.asarray(colour) * 255, 0, 255).astype(np.uint8)
 

@@ -11,6 +11,7 @@ from posekit.geometry import Camera
 from posekit.minidome import solids, things
 from posekit.minidome.actions import FPS, draw_action, move
 from posekit.minidome.body import Figure, draw_figure
+from posekit.minidome.motion import Clip, at_moments, moments, retarget
 from posekit.minidome.pose import FRAME, place
 from posekit.minidome.solids import Solids
 
@@ -31,7 +32,7 @@ class Person:
     Args:
         figure: bones and flesh.
         action: the styles, see `actions.draw_action`.
-        angles: (T, 30) degrees.
+        angles: (T, 30) degrees; (T, 0) where a file gives the motion.
         heading: (T,) degrees.
         axes, origins: (T, 17, 3, 3) and (T, 17, 3), from `pose.place`.
     """
@@ -64,6 +65,7 @@ class Scene:
         ambient: share of the light that comes from everywhere, 0-1.
         tint: (3,) colour of the light, about 1.
         room_seed: draws the room's surfaces.
+        grain: how strong the camera's noise is, 1 in a well-lit room.
     """
 
     people: list[Person]
@@ -73,9 +75,37 @@ class Scene:
     ambient: float
     tint: np.ndarray
     room_seed: int
+    grain: float = 1.0
 
 
-def draw_scene(seed: int, number: int, frames: int, cameras: dict[str, Camera], views: int) -> Scene:
+@dataclass(frozen=True)
+class Wishes:
+    """What a reader may ask of scenes beyond their number.
+
+    Args:
+        clips: real motion for the people; None draws actions.
+        step: how many of the dome's frames lie between two of the scene's.
+        empty: share of scenes without anybody, 0-1.
+        bare: no furniture but seats (before photos).
+    """
+
+    clips: tuple[Clip, ...] | None = None
+    step: int = 1
+    empty: float = 0.0
+    bare: bool = False
+
+
+PLAIN = Wishes()
+
+
+def nobody(seed: int, number: int, wishes: Wishes) -> bool:
+    """Whether a scene stays empty."""
+    return np.random.default_rng([seed, 0xE317, number]).random() < wishes.empty
+
+
+def draw_scene(
+    seed: int, number: int, frames: int, cameras: dict[str, Camera], views: int, wishes: Wishes = PLAIN
+) -> Scene:
     """Scene `number` of the sequence with this seed.
 
     Args:
@@ -83,6 +113,7 @@ def draw_scene(seed: int, number: int, frames: int, cameras: dict[str, Camera], 
         frames: T, how long the people move (1: a still).
         cameras: all cameras of the dome.
         views: how many of them look on.
+        wishes: what the reader asked for.
     """
     rng = np.random.default_rng([seed, 0x5CE2E, number])
     block = np.random.default_rng([seed, 0xC20D, number // len(CROWD)]).permutation(CROWD)
@@ -90,18 +121,22 @@ def draw_scene(seed: int, number: int, frames: int, cameras: dict[str, Camera], 
     eyes = [cameras[name].position for name in chosen]
     people: list[Person] = []
     seats: list[Solids] = []
-    for _ in range(block[number % len(CROWD)]):
-        person, seat = _draw_person(frames, people, seats, eyes, rng)
+    for _ in range(0 if nobody(seed, number, wishes) else block[number % len(CROWD)]):
+        person, seat = _draw_person(frames, people, seats, eyes, wishes, rng)
         people.append(person)
         seats.append(seat)
-    bodies = [person.flesh(t, i) for i, person in enumerate(people) for t in _key_frames(person, 5)]
-    targets = [person.origins[0, FRAME["pelvis"]] for person in people]
-    furniture = solids.together(seats + things.furnish(solids.together(bodies), targets, eyes, rng))
+    furniture = solids.together(seats if wishes.bare else seats + things.furnish(*surroundings(people), eyes, rng))
     elevation, azimuth = np.deg2rad(rng.uniform(38, 72)), rng.uniform(0, 2 * np.pi)
     light = np.array([np.cos(elevation) * np.cos(azimuth), -np.sin(elevation), np.cos(elevation) * np.sin(azimuth)])
     warm = rng.normal(0, 0.05)
     tint = np.array([1 + warm, 1.0, 1 - warm]) * rng.uniform(0.9, 1.1)
     return Scene(people, furniture, chosen, light, rng.uniform(0.45, 0.7), tint, int(rng.integers(2**31)))
+
+
+def surroundings(people: list[Person]) -> tuple[Solids, list[np.ndarray]]:
+    """All flesh at some moments, and where each person is: what furniture keeps clear of."""
+    bodies = [person.flesh(t, i) for i, person in enumerate(people) for t in _key_frames(person, 5)]
+    return solids.together(bodies), [person.origins[0, FRAME["pelvis"]] for person in people]
 
 
 def _draw_cameras(cameras: dict[str, Camera], views: int, rng: np.random.Generator) -> list[str]:
@@ -124,12 +159,19 @@ def _draw_cameras(cameras: dict[str, Camera], views: int, rng: np.random.Generat
 
 
 def _draw_person(
-    frames: int, others: list[Person], seats: list[Solids], eyes: list[np.ndarray], rng: np.random.Generator
+    frames: int,
+    others: list[Person],
+    seats: list[Solids],
+    eyes: list[np.ndarray],
+    wishes: Wishes,
+    rng: np.random.Generator,
 ) -> tuple[Person, Solids]:
     """A person whose limbs do not pass through the body, who does not stand inside anybody else."""
     figure, action = draw_figure(rng), draw_action(rng)
     best, least = None, np.inf
-    for _ in range(16 if frames == 1 else 6):
+    if wishes.clips:
+        best, least = _as_performed(figure, frames, wishes, rng), 0
+    for _ in range(0 if wishes.clips else 16 if frames == 1 else 6):
         candidate = _in_motion(figure, action, frames, rng)
         trouble = own_collision(candidate)
         if trouble < least:
@@ -173,11 +215,20 @@ def _in_motion(figure: Figure, action: dict, frames: int, rng: np.random.Generat
     return Person(figure, action, angles, heading, axes, origins)
 
 
+def _as_performed(figure: Figure, frames: int, wishes: Wishes, rng: np.random.Generator) -> Person:
+    """A person who does what one of the clips shows, from a random moment on."""
+    clip = wishes.clips[rng.integers(len(wishes.clips))]
+    axes, origins, heading = retarget(at_moments(clip, moments(clip, frames, wishes.step, rng)), figure.bones)
+    return Person(figure, {"legs": "motion"}, np.zeros((frames, 0)), heading, axes, origins)
+
+
 def _somewhere(person: Person, eyes: list[np.ndarray], rng: np.random.Generator) -> Person:
     """The same person turned and moved as a whole: walkers turn about the middle, others stand where chance puts them,
     and most of them turn to somebody who looks on."""
     walks = len(person.angles) > 1 and person.action["legs"] in ("walk", "run")
     r = 0 if walks else STAGE * np.sqrt(rng.random())
+    if person.action["legs"] == "motion":  # who crosses the stage does so about its middle
+        r *= max(0.0, 1 - np.ptp(person.origins[:, 0], axis=0).max() / 200)
     bearing = rng.uniform(0, 2 * np.pi)
     shift = np.array([r * np.cos(bearing), 0, r * np.sin(bearing)])
     way = eyes[rng.integers(len(eyes))] - shift

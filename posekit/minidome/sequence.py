@@ -25,12 +25,14 @@ import numpy as np
 
 from posekit.errors import DataError
 from posekit.images import encode_jpeg
-from posekit.minidome import room, solids
+from posekit.minidome import desk, room, solids
 from posekit.minidome.actions import FPS
 from posekit.minidome.annotate import CATEGORIES, annotate, bodies_json
-from posekit.minidome.dome import CAMERAS, calibration_json, make_cameras
+from posekit.minidome.backdrop import behind, list_photos
+from posekit.minidome.dome import CAMERAS, calibration_json, make_cameras, make_webcams
+from posekit.minidome.motion import read_motion
 from posekit.minidome.render import draw, ray_grid
-from posekit.minidome.scene import draw_scene
+from posekit.minidome.scene import Wishes, draw_scene
 
 JPEG_QUALITY = 92
 _CACHE_BYTES = 300e6  # rays kept by one process
@@ -45,6 +47,11 @@ class Plan:
     size: tuple[int, int]
     take: int
     seed: int
+    mode: str = "dome"
+    empty: float = 0.0
+    motion: str = ""
+    step: int = 1
+    backgrounds: str = ""
 
     def check(self) -> None:
         """Raise DataError for a plan that cannot be carried out."""
@@ -53,40 +60,60 @@ class Plan:
             ("cameras", 1, CAMERAS),
             ("take", 1, 10**5),
             ("seed", 0, 2**63),
+            ("step", 1, 10**4),
         ):
             value = getattr(self, name)
             if not low <= value <= high:
                 raise DataError(f"--{name} {value}", f"expected a whole number from {low} to {high}")
+        if self.mode not in MODES:
+            raise DataError(f"--mode {self.mode}", f"expected one of {', '.join(MODES)}")
+        if not 0 <= self.empty <= 1:
+            raise DataError(f"--empty {self.empty}", "expected a share from 0 to 1")
         if not all(32 <= side <= 4096 for side in self.size):
             raise DataError(
                 f"--size {self.size[0]}x{self.size[1]}", "expected sides from 32 to 4096", "such as 640x360"
             )
 
 
+MODES = {"dome": (make_cameras, draw_scene), "desk": (make_webcams, desk.draw_scene)}
+"""Each mode's cameras and scenes."""
+
+
 # ---- one frame -----------------------------------------------------------------------------------------------------------
 
 
 @functools.lru_cache(maxsize=2)
-def _cameras(size: tuple[int, int], seed: int) -> dict:
-    return make_cameras(size, seed)
+def _cameras(size: tuple[int, int], seed: int, mode: str) -> dict:
+    return MODES[mode][0](size, seed)
+
+
+@functools.lru_cache(maxsize=2)
+def _wishes(plan: Plan) -> Wishes:
+    clips = tuple(read_motion(plan.motion)) if plan.motion else None
+    return Wishes(clips, plan.step, plan.empty, bool(plan.backgrounds))
+
+
+@functools.lru_cache(maxsize=2)
+def _photos(folder: str) -> list[Path]:
+    return list_photos(folder)
 
 
 @functools.lru_cache(maxsize=2)
 def _scene(plan: Plan, number: int):
-    frames = min(plan.take, plan.frames - number * plan.take)
-    return draw_scene(plan.seed, number, frames, _cameras(plan.size, plan.seed), plan.cameras)
+    frames, cameras = min(plan.take, plan.frames - number * plan.take), _cameras(plan.size, plan.seed, plan.mode)
+    return MODES[plan.mode][1](plan.seed, number, frames, cameras, plan.cameras, _wishes(plan))
 
 
 _grids: dict = {}
 
 
 def _grid(plan: Plan, name: str):
-    key = (plan.size, plan.seed, name)
+    key = (plan.size, plan.seed, plan.mode, name)
     if key not in _grids:
         most = max(1, int(_CACHE_BYTES / (22 * plan.size[0] * plan.size[1])))
         while len(_grids) >= most:
             del _grids[next(iter(_grids))]
-        _grids[key] = ray_grid(_cameras(plan.size, plan.seed)[name])
+        _grids[key] = ray_grid(_cameras(plan.size, plan.seed, plan.mode)[name])
     return _grids[key]
 
 
@@ -100,11 +127,14 @@ def render_frame(plan: Plan, frame: int) -> tuple[dict, list[tuple[str, np.ndarr
     number, moment = divmod(frame, plan.take)
     scene = _scene(plan, number)
     shapes = solids.together([p.flesh(moment, i) for i, p in enumerate(scene.people)] + [scene.things])
-    sheet = room.paint(scene, shapes)
-    views = []
+    sheet = room.shadows(scene, shapes) if plan.backgrounds else room.paint(scene, shapes)
+    views, photo = [], None
     for name in scene.cameras:
         grid = _grid(plan, name)
-        picture, ident = draw(scene, shapes, sheet, grid, [plan.seed, 0xF111, number, int(name[3:])])
+        if plan.backgrounds:
+            rng = np.random.default_rng([plan.seed, 0xBAC, number, int(name[3:])])
+            photo = behind(_photos(plan.backgrounds), plan.size, scene.tint, rng)
+        picture, ident = draw(scene, shapes, sheet, grid, [plan.seed, 0xF111, number, int(name[3:])], photo)
         views.append((name, picture, annotate(scene, moment, shapes, ident, grid.camera)))
     return bodies_json(scene, moment, frame, FPS), views
 
@@ -192,7 +222,13 @@ def make_sequence(
     seed: int = 0,
     workers: int = 2,
     progress: bool = True,
-) -> dict[str, float]:
+    *,
+    mode: str = "dome",
+    empty: float = 0.0,
+    motion: str | Path | None = None,
+    step: int = 1,
+    backgrounds: str | Path | None = None,
+) -> dict[str, float | str]:
     """Write one MiniDome sequence.
 
     Args:
@@ -204,20 +240,31 @@ def make_sequence(
         seed: draws everything; the same seed gives the same bytes, whatever `workers`.
         workers: processes.
         progress: show a progress bar.
+        mode: `"dome"`, or `"desk"`: people as their webcam sees them.
+        empty: share of scenes without anybody, 0-1.
+        motion: a BVH or npz file (`motion.read_motion`); people do what it shows, each from a moment of its own on.
+        step: how many of the dome's frames (29.97 a second) the motion goes on from frame to frame of a take.
+        backgrounds: folder of photos that stand behind the people in place of the room.
 
     Returns:
         `shares` of the sequence.
 
     Raises:
-        DataError: on arguments out of range, a folder that is not empty or cannot be written.
+        DataError: on arguments out of range, a motion or photo that cannot be used, a folder that is not empty or cannot be
+            written.
     """
-    plan = Plan(frames, cameras, tuple(size), take, seed)
+    plan = Plan(
+        frames, cameras, tuple(size), take, seed, mode, float(empty), str(motion or ""), step, str(backgrounds or "")
+    )
     plan.check()
     if workers < 1:
         raise DataError(f"--workers {workers}", "expected 1 or more")
+    _wishes(plan)
+    if plan.backgrounds:
+        _photos(plan.backgrounds)
     out = Path(out).absolute()
     with _aside(out) as folder:
-        dome = _cameras(plan.size, plan.seed)
+        dome = _cameras(plan.size, plan.seed, plan.mode)
         for name in dome:
             (folder / "hdImgs" / name).mkdir(parents=True)
         (folder / "hdPose3d_stage1_coco19").mkdir()
@@ -233,7 +280,8 @@ def make_sequence(
         for name in dome:
             with contextlib.suppress(OSError):  # a camera that never looked on
                 (folder / "hdImgs" / name).rmdir()
-        info = {"description": "MiniDome, made people", "version": "1", **asdict(plan)}
+        info = {"description": "MiniDome, made people", "version": "2", **asdict(plan)}
+        info |= {"motion": Path(plan.motion).name, "backgrounds": Path(plan.backgrounds).name}
         coco = {"info": info, "images": images, "annotations": annotations, "categories": CATEGORIES}
         (folder / "annotations" / f"person_keypoints_{out.name}.json").write_text(json.dumps(coco), encoding="utf-8")
         result = shares(folder, out.name)
@@ -246,7 +294,7 @@ def _bar(progress: bool, plan: Plan, name: str):
     return tqdm(total=plan.frames, desc=f"MiniDome {name}", unit="frame", disable=not progress)
 
 
-def shares(folder: str | Path, sequence: str | None = None) -> dict[str, float]:
+def shares(folder: str | Path, sequence: str | None = None) -> dict[str, float | str]:
     """How varied a MiniDome sequence is.
 
     Args:
@@ -254,7 +302,7 @@ def shares(folder: str | Path, sequence: str | None = None) -> dict[str, float]:
         sequence: its name, where the folder's differs.
 
     Returns:
-        `frames`, `pictures`, `people` (annotated, a person counts once a picture), and the shares `joints_occluded`
+        `mode`, `frames`, `pictures`, `people` (annotated, a person counts once a picture), and the shares `joints_occluded`
         (hidden among the labelled joints), `people_from_behind` (facing away by more than 90 degrees), `scenes_with_two_or_more`
         (people in the room), `people_cut_off` (some joint outside the frame) and `people_left_out` (in the room, but out
         of the frame or hidden).
@@ -282,6 +330,7 @@ def shares(folder: str | Path, sequence: str | None = None) -> dict[str, float]:
     scenes = list(crowds.values())[:: coco["info"].get("take", 1)]
     share = lambda part: round(float(np.mean(part)), 4) if np.size(part) else 0.0  # noqa: E731
     return {
+        "mode": coco["info"].get("mode", "dome"),
         "frames": len(crowds),
         "pictures": len(coco["images"]),
         "people": len(people),
@@ -293,9 +342,10 @@ def shares(folder: str | Path, sequence: str | None = None) -> dict[str, float]:
     }
 
 
-def describe(values: dict[str, float]) -> str:
-    """`shares` as lines to print, each share beside what is wanted at least."""
+def describe(values: dict[str, float | str]) -> str:
+    """`shares` as lines to print, each share beside what its mode wants at least."""
     wanted = {"joints_occluded": 0.15, "people_from_behind": 0.25, "scenes_with_two_or_more": 0.40}
+    wanted = wanted if values["mode"] == "dome" else {"people_cut_off": 0.80}
     lines = [f"{values['frames']} frames, {values['pictures']} pictures, {values['people']} annotated people"]
     for name, value in values.items():
         if isinstance(value, float):

@@ -45,7 +45,9 @@ def seat(spot: np.ndarray, back: np.ndarray, height: float, rng: np.random.Gener
     return solids.together([top, legs, slab, cones(posts, posts - [0, 20, 0], 1.6, 1.6, look(paint * 0.6))])
 
 
-def furnish(body: Solids, targets: list[np.ndarray], eyes: list[np.ndarray], rng: np.random.Generator) -> list[Solids]:
+def furnish(
+    body: Solids, targets: list[np.ndarray], eyes: list[np.ndarray], rng: np.random.Generator, wall: int | None = None
+) -> list[Solids]:
     """Furniture along the walls and about the stage, none of it inside a person, a camera or each other.
 
     Args:
@@ -53,19 +55,21 @@ def furnish(body: Solids, targets: list[np.ndarray], eyes: list[np.ndarray], rng
         targets: (3,) each person's place.
         eyes: (3,) the cameras that look on.
         rng: source of chance.
+        wall: only along this one (0 +z, 1 +x, 2 -z, 3 -x), and nothing about the stage.
     """
     points, radii = np.concatenate([body.a, body.b]), np.concatenate([body.ra, body.rb])
     out, spots = [], []
     kinds = [_choose(ALONG_WALLS, rng) for _ in range(rng.integers(2, 6))]
     walls = len(kinds)
-    kinds += [_choose(ANYWHERE, rng) for _ in range(rng.choice(4, p=[0.2, 0.35, 0.3, 0.15]))]
+    if wall is None:
+        kinds += [_choose(ANYWHERE, rng) for _ in range(rng.choice(4, p=[0.2, 0.35, 0.3, 0.15]))]
     for i, kind in enumerate(kinds):
         thing, radius, height = make(kind, rng)
         for _ in range(8):
             yaw = rng.uniform(0, 360)
             if i < walls:
-                spot, yaw = _by_a_wall(radius, rng)
-            elif rng.random() < IN_THE_WAY:
+                spot, yaw = _by_a_wall(radius, rng, wall)
+            elif rng.random() < IN_THE_WAY and targets:
                 target, eye = targets[rng.integers(len(targets))], eyes[rng.integers(len(eyes))]
                 way = (eye - target) * [1, 0, 1]
                 spot = target + way / np.linalg.norm(way) * rng.uniform(38, 100) + rng.normal(0, 18, 3)
@@ -88,9 +92,9 @@ def _inside(spot: np.ndarray, radius: float) -> bool:
     return abs(spot[0]) + radius < ROOM[0] and abs(spot[2]) + radius < ROOM[2]
 
 
-def _by_a_wall(radius: float, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+def _by_a_wall(radius: float, rng: np.random.Generator, wall: int | None) -> tuple[np.ndarray, float]:
     """A place before one of the four walls, and the yaw that turns a thing's back to it."""
-    along, wall = rng.uniform(-0.75, 0.75), int(rng.integers(4))
+    along, wall = rng.uniform(-0.75, 0.75), int(rng.integers(4)) if wall is None else wall
     x, z = (along * ROOM[0], ROOM[2] - 0.75 * radius) if wall % 2 == 0 else (ROOM[0] - 0.75 * radius, along * ROOM[2])
     sign = 1 if wall < 2 else -1
     return np.array([sign * x, 0.0, sign * z]), (180.0, 270.0, 0.0, 90.0)[wall]
