@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 from posekit import images, minidome, viz
 from posekit.sources import coco
 
-PICTURES = ["00_28/00_28_00000011", "00_30/00_30_00000003", "00_20/00_20_00000002"]
+PICTURES = ["00_14/00_14_00000001", "00_10/00_10_00000004", "00_24/00_24_00000009"]
 ROOT = Path(__file__).resolve().parents[2]
 
 
