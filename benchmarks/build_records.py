@@ -303,7 +303,7 @@ def main() -> int:
     """Measure, print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--people", type=int, default=10_000, help="a turn on small photos; 40 % of it on full HD")
+    parser.add_argument("--people", type=int, default=10_000, help="a turn on small photos; 40 %% of it on full HD")
     parser.add_argument("--frames", type=int, default=120, help="small ones to render; a fifth of it in full HD")
     parser.add_argument("--json", action="store_true", help="print one JSON object (else a line)")
     parser.add_argument("--record", action="store_true", help="also write book/runs/build_records")
