@@ -90,7 +90,12 @@ def parser() -> argparse.ArgumentParser:
     p = sub.add_parser("experiment", help="run a recorded experiment of the book")
     p.add_argument("name", help="its name; `list` prints them all")
     p.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: book/runs/NAME)")
-    p.add_argument("--keep", type=Path, metavar="DIR", help="a new folder for the trained models")
+    p.add_argument(
+        "--keep",
+        type=Path,
+        metavar="DIR",
+        help="the folder to work in: keeps records and models, and what is whole there is not done again",
+    )
     return top
 
 

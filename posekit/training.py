@@ -34,6 +34,7 @@ class Recipe:
         head: a name in `posekit.models.HEADS`; the default won the comparison at equal time.
         width: channels of the backbone's first stage.
         input_size: side of the input in pixels.
+        pool: the picture is first averaged over pool x pool pixels (`posekit.models.build`).
         epochs: passes over the data; the run is then repeatable for its seed. Or
         minutes: wall-clock time from the call on; drives the schedule by the clock and promises no repeatability.
         batch_size: people a step.
@@ -50,6 +51,7 @@ class Recipe:
     head: str = "votes"
     width: int = models.DEFAULT_WIDTH
     input_size: int = 224
+    pool: int = 2
     epochs: int | None = None
     minutes: float | None = None
     batch_size: int = 32
@@ -178,7 +180,9 @@ class Watch(keras.callbacks.Callback):
 
 
 def _build(recipe: Recipe) -> keras.Model:
-    return models.build(recipe.backbone, head=recipe.head, width=recipe.width, input_size=recipe.input_size)
+    return models.build(
+        recipe.backbone, head=recipe.head, width=recipe.width, input_size=recipe.input_size, pool=recipe.pool
+    )
 
 
 def _copy_weights(start_from: str | Path, model: keras.Model) -> None:

@@ -13,6 +13,7 @@ import tiny_data
 
 from posekit import cli, evaluation, experiments, losses, models, pipeline, predict, records, training
 from posekit.errors import DataError
+from posekit.experiments import stage_one
 from posekit.sources import coco
 
 
@@ -252,6 +253,6 @@ def test_an_experiment_is_recorded_and_read_back(record_folder, tmp_path, monkey
 
 
 def test_labels_off_by_one_pair_each_picture_with_the_next_ones_labels():
-    images, targets = experiments.off_by_one(np.arange(3), {"keypoints": np.arange(3), "visibility": np.arange(3)})
+    images, targets = stage_one.off_by_one(np.arange(3), {"keypoints": np.arange(3), "visibility": np.arange(3)})
     assert images.tolist() == [0, 1, 2]
     assert {k: np.asarray(v).tolist() for k, v in targets.items()} == {"keypoints": [2, 0, 1], "visibility": [2, 0, 1]}

@@ -20,7 +20,11 @@ def _densenet(image, width: int, *, depth: int):
 BACKBONES = {
     **{f"resnet{depth}": partial(resnet.resnet, depth=depth, version=1) for depth in resnet.UNITS},
     **{f"resnet{depth}v2": partial(resnet.resnet, depth=depth, version=2) for depth in resnet.UNITS},
-    **{f"plain{depth}": partial(resnet.resnet_v1, units=resnet.UNITS[depth], shortcut=False) for depth in (18, 34)},
+    **{
+        f"plain{depth}": partial(resnet.resnet_v1, units=units, shortcut=False)
+        for depth, units in resnet.UNITS.items()
+        if depth not in resnet.BOTTLENECKS
+    },
     **{f"densenet{depth}": partial(_densenet, depth=depth) for depth in densenet.LAYERS},
     "deeppose_cnn": deeppose_cnn.deeppose_cnn,
     "deeppose_cnn_lrn": partial(deeppose_cnn.deeppose_cnn, batch_norm=False),

@@ -10,8 +10,8 @@ from keras import layers
 
 from posekit.models.resnet import conv, norm_relu, stem, stem_pool
 
-LAYERS = {121: (6, 12, 24, 16), 169: (6, 12, 32, 32)}
-"""Dense layers a block (Huang et al. 2017, table 1)."""
+LAYERS = {43: (2, 5, 7, 5), 121: (6, 12, 24, 16), 169: (6, 12, 32, 32)}
+"""Dense layers a block (Huang et al. 2017, table 1; 43 is ours, for the race on two cores of chapter 05)."""
 
 
 def dense_layer(x, growth: int, *, bottleneck: int | None = 4, name: str, epsilon: float = 1e-5):

@@ -9,8 +9,21 @@ Each function takes a Keras tensor and returns one; every activation has a name,
 
 from keras import layers
 
-UNITS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
-"""Residual units a stage (He et al. 2016, "Deep Residual Learning", table 1). From 50 layers on they are bottlenecks."""
+UNITS = {
+    10: (1, 1, 1, 1),
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    66: (6, 8, 12, 6),
+    98: (9, 12, 18, 9),
+    101: (3, 4, 23, 3),
+}
+"""Residual units a stage, by the number of layers with weights.
+
+Source: He et al., "Deep Residual Learning", 2016, table 1; 10, 66 and 98 are ours, to watch depth itself (chapter 04).
+"""
+BOTTLENECKS = (50, 101)
+"""Depths whose units are bottlenecks; the others have basic units."""
 
 # ---- the pieces ------------------------------------------------------------------------------------------------------------
 
@@ -234,7 +247,7 @@ def resnet_v2(image, units: tuple[int, ...], width: int = 64, *, bottleneck: boo
 
 
 def resnet(image, depth: int = 18, width: int = 64, *, version: int = 2):
-    """A ResNet of the papers by its depth: 18, 34 (basic units), 50, 101 (bottlenecks).
+    """A ResNet by its depth, with basic units or, at 50 and 101 layers, bottlenecks.
 
     Args:
         image: (B, S, S, 3).
@@ -243,7 +256,7 @@ def resnet(image, depth: int = 18, width: int = 64, *, version: int = 2):
         version: 1, or 2 for pre-activation.
 
     Returns:
-        (B, S / 32, S / 32, 8 * width) features, 32 * width from depth 50 on.
+        (B, S / 32, S / 32, 8 * width) features, 32 * width with bottlenecks.
     """
     build = {1: resnet_v1, 2: resnet_v2}[version]
-    return build(image, UNITS[depth], width, bottleneck=depth >= 50)
+    return build(image, UNITS[depth], width, bottleneck=depth in BOTTLENECKS)

@@ -1,0 +1,82 @@
+"""A fair race: four networks, one head, the same data and as many pictures, equal multiply-adds, three seeds (chapter 05)."""
+
+import itertools
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from posekit import models, predict
+from posekit.experiments import work
+
+NETWORKS = {"plain18": 16, "resnet18": 16, "resnet18v2": 16, "densenet43": 24}
+"""Backbone -> width at which it does about 44 million multiply-adds on 128 x 128 pixels."""
+SEEDS = (0, 1, 2)
+EPOCHS = {"minidome": 12, "lsp": 6}
+
+
+def feature_reuse(model: keras.Model) -> dict[str, list[list[float]]]:
+    """Who listens to whom in a DenseNet: the mean size of the weights with which a layer reads each layer before it.
+
+    Args:
+        model: with a `posekit.models.densenet` backbone.
+
+    Returns:
+        Block name -> rows, one a reader (each layer of the block, last what follows the block), each as long as it has sources
+        (the block's input, then its layers); divided by the row's largest. The convolution that reads is the reader's first.
+
+    Source:
+        Huang et al., CVPR 2017, figure 5, which takes the same mean over |w|.
+    """
+    names, found = {layer.name for layer in model.layers}, {}
+    for block in sorted({name.split("_")[0] for name in names if name.startswith("block")}):
+        count = sum(name.startswith(f"{block}_") and name.endswith("_out") for name in names)
+        after = f"transition{block.removeprefix('block')}_conv"
+        readers = [f"{block}_layer{i + 1}_conv1" for i in range(count)] + [after] * (after in names)
+        growth = model.get_layer(f"{block}_layer1_conv2").filters
+        rows = []
+        for reader in readers:
+            size = np.abs(model.get_layer(reader).get_weights()[0]).mean(axis=(0, 1, 3))
+            first = len(size) - growth * (len(rows))
+            sources = np.split(size, np.arange(first, len(size), growth))
+            means = np.array([part.mean() for part in sources])
+            rows.append((means / means.max()).round(4).tolist())
+        found[block] = rows
+    return found
+
+
+def race(folder: Path) -> dict[str, Path]:
+    """Plain, residual, pre-activation and dense nets on MiniDome and on LSP, three seeds each."""
+    lsp, lspet = work.photos("lsp", "lspet")
+    data = {
+        "minidome": ([work.minidome_records(folder, 1500, 1)], work.minidome_records(folder, 150, 2)),
+        "lsp": (
+            [
+                work.people_records(folder, "lspet", lspet, "train", "joints"),
+                work.people_records(folder, "lsp", lsp, "train", "joints"),
+            ],
+            work.people_records(folder, "lsp", lsp, "val", "joints"),
+        ),
+    }
+    runs = {}
+    for where, seed, (backbone, width) in itertools.product(data, SEEDS, NETWORKS.items()):
+        people, val = data[where]
+        name = f"{where}-{backbone}-{seed}"
+        recipe = {
+            "backbone": backbone,
+            "width": width,
+            "input_size": 128,
+            "pool": 1,
+            "epochs": EPOCHS[where],
+            "seed": seed,
+        }
+        runs[name] = work.train(folder, name, people, val, **recipe)
+        model = predict.load(runs[name]).model
+        facts = {
+            "multiply_adds": sum(models.multiply_adds(model).values()),
+            "activation_bytes": models.activation_bytes(model),
+        }
+        if backbone.startswith("densenet"):
+            facts["feature_reuse"] = feature_reuse(model)
+        work.note(runs[name], **facts)
+    return runs

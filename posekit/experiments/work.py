@@ -1,0 +1,75 @@
+"""What every experiment does: make records, train a run, look at it afterwards. What is whole already is not done again."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from posekit import evaluation, predict, records, sources, training
+from posekit.errors import DataError
+from posekit.minidome.sequence import make_sequence
+
+
+def minidome_records(folder: Path, frames: int, seed: int) -> Path:
+    """Generate a MiniDome sequence of two cameras and write its people as records; returns the record folder."""
+    sequence = folder / f"minidome{seed}"
+    if not (folder / f"{sequence.name}-train-annotation" / "manifest.json").is_file():
+        make_sequence(sequence, frames=frames, seed=seed)
+    return people_records(folder, "minidome", sequence)
+
+
+def people_records(folder: Path, dataset: str, source: Path, split: str = "train", box: str = "annotation") -> Path:
+    """Write one split of a data set as records into `folder`; returns the record folder."""
+    out, left_out = folder / f"{source.name}-{split}-{box}", Counter()
+    if not (out / "manifest.json").is_file():
+        people = sources.read(dataset, source, split, left_out)
+        records.write_records(people, out, dataset, split, box=box, left_out=left_out)
+    return out
+
+
+def photos(*names: str) -> list[Path]:
+    """Folders of real photos that `POSEKIT_DATA` holds.
+
+    Raises:
+        DataError: when it is not set.
+    """
+    data = os.environ.get("POSEKIT_DATA")
+    if not data:
+        wanted = " and ".join(f"{name}/" for name in names)
+        raise DataError("POSEKIT_DATA", "is not set", f"point it to the folder that holds {wanted}")
+    return [Path(data) / name for name in names]
+
+
+def train(folder: Path, name: str, people: list[Path], val: Path, tamper: Callable | None = None, **recipe) -> Path:
+    """Train a run into `folder`/`name` unless it is there from an earlier call, with this recipe; returns its folder.
+
+    Raises:
+        DataError: when a run of that name was trained by another recipe.
+    """
+    out, wanted = folder / name, training.Recipe(**recipe)
+    if (out / "record.json").is_file():
+        had = json.loads((out / "record.json").read_text(encoding="utf-8"))["recipe"]
+        wanted = json.loads(json.dumps(asdict(wanted)))
+        if any(had[key] != value for key, value in wanted.items() if key != "dtype"):
+            raise DataError(out, "trained by another recipe", "remove it, or choose another --keep")
+        print(f"--- {name}: there already", flush=True)
+        return out
+    print(f"--- {name}", flush=True)
+    training.train(people, val, wanted, out, tamper=tamper)
+    return out
+
+
+def note(run: Path, **facts) -> None:
+    """Keep further facts in a run's record.json."""
+    path = run / "record.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    record.update(facts)
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def rescore(run: Path, folders: dict[str, Path]) -> None:
+    """Score a run on record folders and keep the scores in its record, under the keys of `folders`."""
+    loaded = predict.load(run)
+    note(run, **{key: evaluation.jsonable(evaluation.evaluate(loaded, folder)) for key, folder in folders.items()})
