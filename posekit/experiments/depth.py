@@ -20,14 +20,14 @@ DEPTHS = (10, 18, 34, 66, 98)
 """Layers with weights of the networks that are trained alike."""
 
 
-def halved_unit(x, filters: int, *, name: str):
+def halved_unit(x: object, filters: int, *, name: str):
     """A pre-activation unit whose shortcut halves what it carries: y = x / 2 + F(x) (He et al. 2016, "Identity Mappings", eq. 6)."""
     out = resnet.conv(resnet.norm_relu(x, name=f"{name}_preact1"), filters, 3, name=f"{name}_conv1")
     out = resnet.conv(resnet.norm_relu(out, name=f"{name}_preact2"), filters, 3, name=f"{name}_conv2")
     return layers.Add(name=f"{name}_out")([layers.Rescaling(0.5, name=f"{name}_half")(x), out])
 
 
-def plain_unit(x, filters: int, *, name: str):
+def plain_unit(x: object, filters: int, *, name: str):
     """Two convolutions with norm and ReLU, and no shortcut."""
     return resnet.basic_unit(x, filters, name=name, shortcut=False)
 
@@ -108,7 +108,7 @@ def gradients(folder: Path) -> dict[str, Path]:
     return runs
 
 
-def kernel_gradients(model: keras.Model, images, targets: dict) -> list[list]:
+def kernel_gradients(model: keras.Model, images: np.ndarray, targets: dict) -> list[list]:
     """[layer, norm of the keypoint loss' gradient with respect to its kernel] for every convolution, from the picture on."""
     import tensorflow as tf
 

@@ -42,7 +42,7 @@ def photos(*names: str) -> list[Path]:
     return [Path(data) / name for name in names]
 
 
-def train(folder: Path, name: str, people: list[Path], val: Path, tamper: Callable | None = None, **recipe) -> Path:
+def train(folder: Path, name: str, people: list[Path], val: Path, tamper: Callable | None = None, **recipe: object) -> Path:
     """Train a run into `folder`/`name` unless it is there from an earlier call, with this recipe; returns its folder.
 
     Raises:
@@ -61,7 +61,7 @@ def train(folder: Path, name: str, people: list[Path], val: Path, tamper: Callab
     return out
 
 
-def note(run: Path, **facts) -> None:
+def note(run: Path, **facts: object) -> None:
     """Keep further facts in a run's record.json."""
     path = run / "record.json"
     record = json.loads(path.read_text(encoding="utf-8"))
