@@ -129,7 +129,7 @@ def train_loss(model: keras.Model, people: list[Path], size: int) -> float:
 def degradation(folder: Path) -> dict[str, Path]:
     """Plain, residual and pre-activation nets of 10 to 98 layers: the same data, order, steps and seed on 64-pixel crops."""
     people, val = [work.minidome_records(folder, 1500, 1)], work.minidome_records(folder, 150, 2)
-    common = {"width": 16, "input_size": 64, "pool": 1, "batch_size": 64, "epochs": 8, "dtype": "float32"}
+    common = {"width": 16, "input_size": 64, "pool": 1, "batch_size": 64, "epochs": 10, "dtype": "float32"}
     batch = next(pipeline.make_batches(people[0], 64, input_size=64).take(1).as_numpy_iterator())
     runs = {}
     for layers_deep in DEPTHS:
