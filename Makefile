@@ -17,7 +17,7 @@ export TF_CPP_MIN_LOG_LEVEL := 3
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data book html lab lint test test-slow test-beam refresh assignments bench clean
+.PHONY: help setup data book html lab lint test test-slow test-beam backends refresh assignments bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,13 @@ $(BEAM)/.setup-done: tests/requirements-beam.txt pyproject.toml
 	@test -x $(BEAM)/bin/python || $(PYTHON) -m venv $(BEAM) || { echo "error: venv failed; on Debian or Ubuntu: apt install python3-venv" >&2; exit 2; }
 	$(BEAM)/bin/python -m pip install --disable-pip-version-check --quiet --prefer-binary -r tests/requirements-beam.txt
 	$(BEAM)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
+	@touch $@
+
+backends: $(VENV)/.backends-done  ## JAX and PyTorch into .venv, so that the tests of all three backends run
+
+$(VENV)/.backends-done: tests/requirements-backends.txt $(STAMP)
+	@echo "==> JAX and PyTorch (1.1 GB)"
+	$(PY) -m pip install --disable-pip-version-check --quiet --prefer-binary -r tests/requirements-backends.txt
 	@touch $@
 
 refresh: data  ## run notebooks in place and write them normalised: make refresh NB="chapters/01*.ipynb"

@@ -1,5 +1,6 @@
 """ResNet, pre-activation ResNet and DenseNet against keras.applications, weight for weight; and the papers' tables (chapters 04, 05)."""
 
+import os
 import subprocess
 import sys
 
@@ -285,25 +286,36 @@ def test_xla_agrees_and_bfloat16_stays_near(backbone, width):
 
 
 OTHER_BACKEND = """
-import sys, numpy as np, keras
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
 from posekit import models
-model = models.build(sys.argv[1], width=4, input_size=64, pool=1)
-data = np.load(sys.argv[2])
-model.set_weights([data[f"w{i}"] for i in range(len(data.files) - 1)])
-out = model(data["x"], training=False)["keypoints"]
-np.save(sys.argv[3], keras.ops.convert_to_numpy(out))
+
+for path in sorted(Path(sys.argv[1]).glob("*.npz")):
+    model = models.build(path.stem, width=4, input_size=64, pool=1)
+    data = np.load(path)
+    model.set_weights([data[f"w{i}"] for i in range(len(data.files) - 1)])
+    out = model(data["x"], training=False)["keypoints"]
+    np.save(path.with_suffix(".npy"), keras.ops.convert_to_numpy(out))
 """
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-@pytest.mark.parametrize("backbone", ["resnet50", "resnet18v2", "densenet121", "deeppose_cnn_lrn"])
-def test_other_backends_agree(backbone, backend, tmp_path):
-    pytest.importorskip(backend, reason=f"{backend} is not installed")
-    model, x = small(backbone, 4), pictures(64) * 50 + 128
-    np.savez(tmp_path / "in.npz", x=x, **{f"w{i}": w for i, w in enumerate(model.get_weights())})
-    command = [sys.executable, "-c", OTHER_BACKEND, backbone, str(tmp_path / "in.npz"), str(tmp_path / "out.npy")]
-    import os
-
-    done = subprocess.run(command, env={**os.environ, "KERAS_BACKEND": backend}, capture_output=True, text=True)
+def test_other_backends_agree(backend, tmp_path):
+    pytest.importorskip(backend, reason=f"{backend} is not installed: `make backends`")
+    x, expected = pictures(64) * 50 + 128, {}
+    for backbone in ("resnet50", "resnet18v2", "densenet121", "deeppose_cnn_lrn"):
+        model = small(backbone, 4)
+        np.savez(tmp_path / f"{backbone}.npz", x=x, **{f"w{i}": w for i, w in enumerate(model.get_weights())})
+        expected[backbone] = model.predict_on_batch(x)["keypoints"]
+    done = subprocess.run(
+        [sys.executable, "-c", OTHER_BACKEND, str(tmp_path)],
+        env={**os.environ, "KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert relative_error(np.load(tmp_path / "out.npy"), model.predict_on_batch(x)["keypoints"]) <= 1e-4
+    for backbone, want in expected.items():
+        assert relative_error(np.load(tmp_path / f"{backbone}.npy"), want) <= 1e-4, backbone
