@@ -1,0 +1,98 @@
+"""The experiments of chapters 04 and 05: what they measure is what they say, and an interrupted one goes on."""
+
+import json
+from dataclasses import asdict
+
+import keras
+import numpy as np
+import pytest
+
+from posekit import losses, models, training
+from posekit.errors import DataError
+from posekit.experiments import EXPERIMENTS, depth, race, work
+from posekit.models import densenet
+
+
+def silence_branches(model: keras.Model) -> keras.Model:
+    """All convolutions of the units at 0: only the shortcuts are left."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D) and layer.name.startswith("block"):
+            layer.set_weights([np.zeros_like(w) for w in layer.get_weights()])
+    return model
+
+
+@pytest.mark.parametrize(("variant", "factor"), [("v2", 1.0), ("v2_half", 0.5)])
+def test_where_only_the_shortcuts_are_left_the_gradient_is_their_product(variant, factor):
+    model = silence_branches(depth.stack(depth.UNITS[variant], 6, width=4, side=8))
+    np.testing.assert_allclose(depth.gradient_norms(model, 0, batch=2), factor ** np.arange(6, -1, -1.0), rtol=1e-5)
+
+
+def test_the_relu_after_the_addition_lets_no_gradient_through_where_the_sum_is_negative():
+    model = silence_branches(depth.stack(depth.UNITS["v1"], 4, width=4, side=8))
+    norms = depth.gradient_norms(model, 0, batch=2)
+    assert 0 < norms[0] < 1, "the first units' input holds zeros, behind which the gradient stops"
+    np.testing.assert_allclose(norms[:-1], norms[0], rtol=1e-5)
+
+
+def test_a_plain_stack_loses_its_gradient_with_its_convolutions():
+    model = depth.stack(depth.UNITS["plain"], 3, width=4, side=8)
+    assert np.all(depth.gradient_norms(model, 0, batch=2) > 0)
+    assert not any(layer.name.endswith("_add") for layer in model.layers)
+
+
+def test_kernel_gradients_are_as_long_as_a_step_at_rate_one():
+    keras.utils.set_random_seed(2)
+    model = models.build("plain10", width=2, input_size=64, pool=1)
+    rng = np.random.default_rng(1)
+    images = rng.uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
+    keypoints = np.concatenate([rng.uniform(-0.4, 0.4, (2, 17, 2)), np.ones((2, 17, 1))], axis=-1).astype(np.float32)
+    found = depth.kernel_gradients(model, images, {"keypoints": keypoints})
+    assert [name for name, _ in found] == [x.name for x in model.layers if isinstance(x, keras.layers.Conv2D)]
+    before = {name: model.get_layer(name).kernel.numpy() for name, _ in found}
+    model.compile(keras.optimizers.SGD(1.0), loss={"keypoints": losses.masked_l1})
+    model.train_on_batch(images, {"keypoints": keypoints})
+    for name, norm in found:
+        moved = before[name] - model.get_layer(name).kernel.numpy()
+        assert np.linalg.norm(moved) == pytest.approx(norm, rel=1e-3), name
+
+
+def test_feature_reuse_reads_the_kernels_source_by_source():
+    image = keras.Input((64, 64, 3))
+    model = keras.Model(image, densenet.densenet(image, (2, 1, 1, 1), 4))
+    reader = model.get_layer("block1_layer2_conv1")
+    kernel = np.zeros((1, 1, 12, 16), np.float32)
+    kernel[:, :, :8], kernel[:, :, 8:] = 0.5, -2  # the block's input has 8 channels, the first layer adds 4
+    reader.set_weights([kernel])
+    found = race.feature_reuse(model)
+    assert sorted(found) == ["block1", "block2", "block3", "block4"]
+    assert [len(row) for row in found["block1"]] == [1, 2, 3] and [len(row) for row in found["block4"]] == [1]
+    assert found["block1"][1] == [0.25, 1.0]
+
+
+def test_the_networks_of_the_race_do_equal_work():
+    work_of = {
+        name: sum(models.multiply_adds(models.build(name, head="votes", width=w, input_size=128, pool=1)).values())
+        for name, w in race.NETWORKS.items()
+    }
+    assert max(work_of.values()) <= 1.03 * min(work_of.values()), work_of
+
+
+def test_a_run_that_is_there_is_not_trained_again_and_another_recipe_is_refused(tmp_path, capsys):
+    recipe = {"epochs": 1, "width": 2}
+    (tmp_path / "mine").mkdir()
+    record = {"recipe": {**asdict(training.Recipe(**recipe)), "dtype": "mixed_bfloat16", "start_from": None}}
+    (tmp_path / "mine" / "record.json").write_text(json.dumps(record))
+    assert work.train(tmp_path, "mine", [], tmp_path, **recipe) == tmp_path / "mine"
+    assert "there already" in capsys.readouterr().out
+    with pytest.raises(DataError, match="another recipe"):
+        work.train(tmp_path, "mine", [], tmp_path, epochs=2, width=2)
+
+
+def test_photos_say_what_they_need(monkeypatch):
+    monkeypatch.delenv("POSEKIT_DATA", raising=False)
+    with pytest.raises(DataError, match="lsp/ and lspet/"):
+        work.photos("lsp", "lspet")
+
+
+def test_every_experiment_says_what_it_shows():
+    assert all(len(entry.about) > 20 and entry.function.__doc__ for entry in EXPERIMENTS.values())
