@@ -14,7 +14,6 @@ on what else the machine does. Memory is the high-water mark of the process that
 """
 
 import argparse
-import csv
 import ctypes
 import json
 import multiprocessing
@@ -280,23 +279,14 @@ def _figures(turns: dict[str, list], shape: tuple[int, int], n: int, photos: int
 
 
 def write_record(result: dict, rows: list[list]) -> Path:
-    """book/runs/build_records, in the form that `posekit.experiments.read` reads."""
-    from posekit import experiments, training
+    """book/runs/build_records."""
+    from posekit import experiments
 
-    folder = experiments.book_runs() / "build_records"
-    folder.mkdir(parents=True, exist_ok=True)
-    record = {
-        "name": "build_records",
-        "about": "photos into records beside a bare loop and a loop of TensorFlow's, and the memory that it takes",
-        "command": "python benchmarks/build_records.py --record",
-        **training.provenance(),
-        **result,
-    }
-    (folder / "record.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    with (folder / "log.csv").open("w", newline="", encoding="utf-8") as file:
-        header = ["run", "repetition", "people", "crops_per_second", "cpu_ms_per_crop"]
-        csv.writer(file, lineterminator="\n").writerows([header, *rows])
-    return folder
+    about = "photos into records beside a bare loop and a loop of TensorFlow's, and the memory that it takes"
+    header = ["run", "repetition", "people", "crops_per_second", "cpu_ms_per_crop"]
+    return experiments.write(
+        "build_records", about, "python benchmarks/build_records.py --record", result, header, rows
+    )
 
 
 def main() -> int:

@@ -108,6 +108,20 @@ def ceiling_tflops(dtype: str) -> float:
     return 2 * 8192**3 / min(seconds(multiply) for _ in range(5)) / 1e12
 
 
+def write_record(result: dict, names: list[str]) -> None:
+    """book/runs/models."""
+    from posekit import experiments
+
+    about = "a training step and inference of our networks beside keras.applications', taking turns"
+    rows = [
+        [name, kind, result[name][kind]["ms_ours"], result[name][kind]["ms_theirs"], result[name][kind]["ratio"]]
+        for name in names
+        for kind in ("train", "infer")
+    ]
+    header = ["run", "kind", "ms_ours", "ms_theirs", "ratio"]
+    experiments.write("models", about, "python benchmarks/models.py --record", result, header, rows)
+
+
 def main() -> int:
     """Compare, print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -116,6 +130,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=11)
     parser.add_argument("--models", nargs="+", choices=PAIRS, default=list(PAIRS))
     parser.add_argument("--json", action="store_true", help="print one JSON object (else lines)")
+    parser.add_argument("--record", action="store_true", help="also write book/runs/models")
     args = parser.parse_args()
     gpu = False
     if keras.backend.backend() == "tensorflow":
@@ -140,6 +155,8 @@ def main() -> int:
             result[f"{name}_bfloat16_xla"] = fast
     for key in ("ratio", "ratio_per_multiply_add"):
         result[f"{key}_worst"] = max(result[name][kind][key] for name in args.models for kind in ("train", "infer"))
+    if args.record:
+        write_record(result, args.models)
     print(json.dumps(result) if args.json else "\n".join(f"{k} {v}" for k, v in result.items()))
     return 0
 

@@ -15,7 +15,6 @@ takes of it. `hand_over` is what is left: TensorFlow around our function, and tw
 """
 
 import argparse
-import csv
 import importlib.util
 import json
 import math
@@ -408,23 +407,12 @@ def measure(repetitions: int, batches: int, batch: int, hd_frames: int) -> tuple
 
 
 def write_record(result: dict, rows: list[list]) -> Path:
-    """book/runs/pipeline, in the form that `posekit.experiments.read` reads."""
-    from posekit import experiments, training
+    """book/runs/pipeline."""
+    from posekit import experiments
 
-    folder = experiments.book_runs() / "pipeline"
-    folder.mkdir(parents=True, exist_ok=True)
-    record = {
-        "name": "pipeline",
-        "about": "training batches from records beside a bare loop, tf.data over photos and a PyTorch DataLoader",
-        "command": "python benchmarks/pipeline.py --record",
-        **training.provenance(),
-        **result,
-    }
-    (folder / "record.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    with (folder / "log.csv").open("w", newline="", encoding="utf-8") as file:
-        header = ["run", "repetition", "images_per_second", "cpu_us_per_image"]
-        csv.writer(file, lineterminator="\n").writerows([header, *rows])
-    return folder
+    about = "training batches from records beside a bare loop, tf.data over photos and a PyTorch DataLoader"
+    header = ["run", "repetition", "images_per_second", "cpu_us_per_image"]
+    return experiments.write("pipeline", about, "python benchmarks/pipeline.py --record", result, header, rows)
 
 
 def main() -> int:

@@ -9,12 +9,13 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from posekit import training
 from posekit.errors import DataError
 from posekit.experiments import depth, race, stage_one
 
@@ -130,6 +131,29 @@ def run(name: str, out: Path | None = None, keep: Path | None = None) -> Path:
         for file in whole.iterdir():
             shutil.copy2(file, out / file.name)
     return out
+
+
+def write(name: str, about: str, command: str, facts: dict, header: Sequence[str], rows: Sequence[Sequence]) -> Path:
+    """Keep a benchmark's figures in book/runs, in the form that `read` reads.
+
+    Args:
+        name: of the folder.
+        about: what was measured.
+        command: what repeats it.
+        facts: the figures; they stand in record.json beside where and with what they were taken.
+        header: columns of log.csv; the first is `run`.
+        rows: its lines.
+
+    Returns:
+        The folder.
+    """
+    folder = book_runs() / name
+    folder.mkdir(parents=True, exist_ok=True)
+    record = {"name": name, "about": about, "command": command, **training.provenance(), **facts}
+    (folder / "record.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    with (folder / "log.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+    return folder
 
 
 EXPERIMENTS = {

@@ -42,7 +42,9 @@ def photos(*names: str) -> list[Path]:
     return [Path(data) / name for name in names]
 
 
-def train(folder: Path, name: str, people: list[Path], val: Path, tamper: Callable | None = None, **recipe: object) -> Path:
+def train(
+    folder: Path, name: str, people: list[Path], val: Path, tamper: Callable | None = None, **recipe: object
+) -> Path:
     """Train a run into `folder`/`name` unless it is there from an earlier call, with this recipe; returns its folder.
 
     Raises:
