@@ -14,6 +14,7 @@ _ROOMS = (
     "beam",
     "checks",
     "cli",
+    "device",
     "downloads",
     "errors",
     "evaluation",

@@ -274,7 +274,7 @@ _guests = _Guests()
 atexit.register(_guests.wait)
 
 
-def _stored_sizes(directories: list[str | Path]) -> tuple[int, int, list[int]]:
+def stored_sizes(directories: list[str | Path]) -> tuple[int, int, list[int]]:
     """box_px, stored_px, and the number of people of each folder, from the manifests."""
     if not directories:
         raise DataError("records", "no folder of records was given", "name at least one")
@@ -375,7 +375,7 @@ def make_batches(
     import tensorflow as tf
 
     directories = [directories] if isinstance(directories, str | Path) else list(directories)
-    box_px, stored_px, sizes = _stored_sizes(directories)
+    box_px, stored_px, sizes = stored_sizes(directories)
 
     @_guests
     def cut_batch(step, encoded, keypoints, visible, known):
