@@ -1,0 +1,306 @@
+"""Stages two and three of DeepPose: look again, closer, where the stage before saw each joint (chapter 10).
+
+    pose of stage s - 1 ─► a sub-image around each joint, side σ · diameter ─► refiner ─► displacement ─► pose of stage s
+
+A refiner learns on displacements drawn from the errors that the stage before makes. Two ways to build one: the paper's, a network for
+each joint (`kinds=17`), and a cheaper one, a network for all, which is told which joint it looks at (`kinds=9`, left and right joints
+being each other's mirror image).
+
+Source: Toshev & Szegedy, "DeepPose", CVPR 2014, section 3.2, equations 6 to 9.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from posekit import evaluation, geometry, losses, pipeline, predict, records
+from posekit.images import decode_image
+from posekit.models import resnet, votes_head
+from posekit.skeleton import COCO17
+
+K = len(COCO17)
+RIGHT = np.array([name.startswith("right_") for name in COCO17.joints])
+"""Joints whose sub-image is mirrored, so that a refiner only ever sees left ones."""
+KINDS = np.minimum(np.arange(K), np.array(COCO17.flip_indices))
+"""(17,) the joint that each joint looks like in the mirror: its left twin, or itself."""
+SIGMA = 2.0
+"""Side of a sub-image in diameters; the paper's value for LSP."""
+
+
+# ---- the geometry of a second look -----------------------------------------------------------------------------------------
+
+
+def diameter(pose: np.ndarray) -> np.ndarray:
+    """How large a person is: the distance between opposing shoulder and hip, the mean of both diagonals.
+
+    Args:
+        pose: (..., 17, 2) pixels.
+
+    Returns:
+        (...) pixels.
+    """
+    corners = [COCO17.index(name) for name in ("left_shoulder", "right_hip", "right_shoulder", "left_hip")]
+    a, b, c, d = (pose[..., i, :] for i in corners)
+    return (np.linalg.norm(a - b, axis=-1) + np.linalg.norm(c - d, axis=-1)) / 2
+
+
+@dataclass(frozen=True)
+class Displacements:
+    """Where the truth lies, seen from a stage's prediction: a Gaussian for each joint, in diameters of the predicted pose.
+
+    Args:
+        mean: (17, 2).
+        covariance: (17, 2, 2).
+    """
+
+    mean: np.ndarray
+    covariance: np.ndarray
+
+    @classmethod
+    def measured(cls, predicted: np.ndarray, true: np.ndarray, labelled: np.ndarray) -> "Displacements":
+        """From a stage's answers.
+
+        Args:
+            predicted, true: (N, 17, 2) pixels.
+            labelled: (N, 17) bool; a joint that is labelled in fewer than three people gets the distribution of all joints.
+        """
+        labelled = np.asarray(labelled, bool)
+        relative = (true - predicted) / diameter(predicted)[:, None, None]
+        everything = relative[labelled]
+        if len(everything) < 3:
+            raise ValueError("fewer than three labelled joints: no distribution of errors")
+        parts = [relative[labelled[:, k], k] if labelled[:, k].sum() >= 3 else everything for k in range(K)]
+        return cls(np.stack([p.mean(axis=0) for p in parts]), np.stack([np.cov(p.T) for p in parts]))
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """One displacement for each joint, (17, 2) diameters."""
+        root = np.linalg.cholesky(self.covariance + 1e-9 * np.eye(2))
+        return self.mean + np.einsum("kij,kj->ki", root, rng.normal(size=(K, 2)))
+
+
+def sub_image_maps(centers: np.ndarray, side: float, size: int) -> np.ndarray:
+    """Affine maps from picture pixels to sub-images, those of right joints mirrored.
+
+    Args:
+        centers: (17, 2) where the stage before saw the joints.
+        side: of the sub-images, picture pixels.
+        size: of the sub-images in their own pixels.
+
+    Returns:
+        (17, 2, 3).
+    """
+    return np.stack(
+        [
+            geometry.crop_affine(center, side, size, flip=bool(right))
+            for center, right in zip(centers, RIGHT, strict=True)
+        ]
+    )
+
+
+def look(image: np.ndarray, pose: np.ndarray, size: int, sigma: float = SIGMA) -> tuple[np.ndarray, np.ndarray]:
+    """The sub-images around a pose's joints.
+
+    Args:
+        image: (H, W, 3) uint8.
+        pose: (17, 2) pixels of the image.
+        size: side of a sub-image in its pixels.
+        sigma: its side in diameters of the pose.
+
+    Returns:
+        (17, size, size, 3) uint8, and the maps (17, 2, 3) that cut them.
+    """
+    maps = sub_image_maps(pose, max(sigma * float(diameter(pose)), 4.0), size)
+    return np.stack([geometry.warp(image, affine, (size, size)) for affine in maps]), maps
+
+
+# ---- the refiner -----------------------------------------------------------------------------------------------------------
+
+SHARED, SEPARATE = "shared", "separate"
+_ASKED = np.unique(KINDS)
+
+
+def _network(image: object, width: int, units: tuple[int, ...], joints: int) -> object:
+    x = layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(image)
+    return votes_head(resnet.resnet_v2(x, units, width), joints)["keypoints"]
+
+
+def refiner(
+    way: str = SHARED, size: int = 64, *, width: int = 16, units: tuple[int, ...] = (1, 1, 1, 1)
+) -> keras.Model:
+    """Small pre-activation ResNets that say where in its sub-image a joint is.
+
+    Args:
+        way: `"separate"`: a network for each joint, nothing shared, as the paper's stages are trained for each joint; `"shared"`: one
+            network for all joints, whose last convolution alone knows which one is asked for.
+        size: side of a sub-image in pixels.
+        width: channels of the first stage.
+        units: residual units of each stage.
+
+    Returns:
+        A model from (B, 17, S, S, 3) sub-images in 0 ... 255, those of right joints mirrored, to (B, 17, 2): the joints' places in
+        normalised coordinates of their (mirrored) sub-images.
+    """
+    people = keras.Input((K, size, size, 3), name="sub_images")
+    image = keras.Input((size, size, 3), name="image")
+    if way == SEPARATE:
+        nets = [keras.Model(image, _network(image, width, units, 1), name=f"refiner_{name}") for name in COCO17.joints]
+        return keras.Model(people, ops.concatenate([net(people[:, k]) for k, net in enumerate(nets)], axis=1))
+    net = keras.Model(image, _network(image, width, units, len(_ASKED)), name="refiner")
+    places = ops.reshape(net(ops.reshape(people, (-1, size, size, 3))), (-1, K, len(_ASKED), 2))
+    asked = np.equal(KINDS[:, None], _ASKED)[None, :, :, None].astype(np.float32)  # (1, 17, 9, 1)
+    return keras.Model(people, ops.sum(places * asked, axis=2))
+
+
+def multiply_adds(model: keras.Model) -> int:
+    """Multiply-adds of a refiner for one person, 17 sub-images."""
+    from posekit import models
+
+    nets = [layer for layer in model.layers if isinstance(layer, keras.Model)]
+    return (K if len(nets) == 1 else 1) * sum(sum(models.multiply_adds(net).values()) for net in nets)
+
+
+# ---- training --------------------------------------------------------------------------------------------------------------
+
+
+def simulated(
+    person: records.PersonRecord, errors: Displacements, size: int, rng: np.random.Generator, sigma: float = SIGMA
+) -> tuple[np.ndarray, np.ndarray]:
+    """One person as a stage is trained on: the stage before is not asked, its errors are drawn (equations 8 and 9).
+
+    Args:
+        person: a record.
+        errors: of the stage before.
+        size: side of a sub-image in its pixels.
+        rng: where the displacements, and a mirror image every other time, come from.
+        sigma: side of a sub-image in diameters.
+
+    Returns:
+        (17, S, S, 3) uint8 sub-images and (17, 3) float32 targets: normalised u, v and the weight. A joint weighs 0 where it is not
+        labelled, or lies outside the stored picture or its sub-image, or where the person's diameter is not known.
+    """
+    points, labelled = np.asarray(person.keypoints, np.float64), person.keypoints_visible >= 1
+    labelled = labelled & geometry.inside(points, (person.width, person.width))
+    corners = labelled[[COCO17.index(n) for n in ("left_shoulder", "right_hip", "right_shoulder", "left_hip")]]
+    target = np.zeros((K, 3), np.float32)
+    if not corners.all():
+        return np.zeros((K, size, size, 3), np.uint8), target
+    image, whole = decode_image(person.encoded, person.person_id), float(diameter(points))
+    seen = np.where(labelled[:, None], points, points[labelled].mean(axis=0)) - errors.draw(rng) * whole
+    if rng.random() < 0.5:
+        image, order = np.ascontiguousarray(image[:, ::-1]), COCO17.flip_indices
+        points, seen = (geometry.flip_keypoints(x, person.width, order) for x in (points, seen))
+        labelled = labelled[list(order)]
+    maps = sub_image_maps(seen, max(sigma * whole, 4.0), size)
+    crops = np.stack([geometry.warp(image, affine, (size, size)) for affine in maps])
+    there = geometry.apply_affine(maps, points[:, None])[:, 0]
+    weight = labelled & geometry.inside(there, (size, size))
+    target[:, :2] = np.where(weight[:, None], geometry.encode_keypoints(there, (size, size)), 0)
+    target[:, 2] = weight
+    return crops, target
+
+
+def make_batches(
+    directories: Sequence[str | Path], errors: Displacements, size: int, people: int = 8, *, seed: int = 0
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Batches without end of `simulated` people: (B, 17, S, S, 3) uint8 and (B, 17, 3) float32."""
+    everybody = [person for directory in directories for person in records.read_records(directory)]
+    step, epoch, left = 0, 0, []
+    while True:
+        while len(left) < people:
+            left += np.random.default_rng((seed, epoch)).permutation(len(everybody)).tolist()
+            epoch += 1
+        chosen, left = left[:people], left[people:]
+        rng = np.random.default_rng((seed, 1, step))
+        pairs = [simulated(everybody[i], errors, size, rng) for i in chosen]
+        yield tuple(np.stack(column) for column in zip(*pairs, strict=True))
+        step += 1
+
+
+# ---- a cascade at work -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """Stage one and its refiners.
+
+    Args:
+        first: stage one.
+        refiners: of stages two, three, ...
+        sigma: side of the sub-images in diameters.
+    """
+
+    first: predict.Predictor
+    refiners: tuple[keras.Model, ...]
+    sigma: float = SIGMA
+
+    def refine(self, stage: int, images: Sequence[np.ndarray], poses: np.ndarray) -> np.ndarray:
+        """Poses of the next stage (equation 7).
+
+        Args:
+            stage: 2, 3, ...
+            images: (H, W, 3) uint8, one a person.
+            poses: (N, 17, 2) of the stage before, pixels of the images.
+
+        Returns:
+            (N, 17, 2) pixels of the images.
+        """
+        model = self.refiners[stage - 2]
+        size = model.input_shape[2]
+        looks = [look(image, pose, size, self.sigma) for image, pose in zip(images, poses, strict=True)]
+        places = np.asarray(model.predict_on_batch(np.stack([crops for crops, _ in looks]).astype(np.float32)))
+        points = geometry.decode_keypoints(places, (size, size))
+        back = np.stack([[geometry.invert(affine) for affine in maps] for _, maps in looks])
+        return geometry.apply_affine(back, points[..., None, :])[..., 0, :]
+
+    def answers(self, directory: str | Path, *, flip: bool = True, batch_size: int = 32) -> list[evaluation.Answers]:
+        """What every stage says of the people of a record folder, for `evaluation.scores`; the first is stage one."""
+        first = evaluation.predict_records(self.first, directory, flip=flip)
+        people = list(records.read_records(directory))
+        size, box_px = self.first.input_size, records.read_manifest(directory)["box_px"]
+        to_crop = pipeline.crop_map(
+            people[0].keypoints, people[0].keypoints_visible, people[0].width, box_px, size, pipeline.Variation()
+        )
+        stored = geometry.apply_affine(
+            geometry.invert(to_crop), geometry.decode_keypoints(first.crop_keypoints, (size, size))
+        )
+        found = [first]
+        for stage in range(2, len(self.refiners) + 2):
+            refined = []
+            for start in range(0, len(people), batch_size):
+                part = people[start : start + batch_size]
+                images = [decode_image(person.encoded, person.person_id) for person in part]
+                refined.append(self.refine(stage, images, stored[start : start + batch_size]))
+            stored = np.concatenate(refined)
+            crop = geometry.encode_keypoints(geometry.apply_affine(to_crop, stored), (size, size))
+            found.append(first.replaced(crop, first.visibility))
+        return found
+
+
+def train_refiner(
+    model: keras.Model,
+    batches: Iterator[tuple[np.ndarray, np.ndarray]],
+    steps: int,
+    *,
+    learning_rate: float = 3e-3,
+) -> list[float]:
+    """Train a refiner with AdamW, warm-up and cosine; returns the loss of every twentieth of the way.
+
+    Args:
+        model: made by `refiner`.
+        batches: of `make_batches`.
+        steps: how many.
+        learning_rate: the peak.
+    """
+    from posekit import training
+
+    schedule = training.Schedule(learning_rate, warmup=0.05, steps=steps)
+    model.compile(training.adamw(model, learning_rate, 0.05), loss=losses.masked_l1)
+    parts = max(1, steps // 20)
+    history = model.fit(
+        batches, steps_per_epoch=parts, epochs=-(-steps // parts), callbacks=[schedule], shuffle=False, verbose=0
+    )
+    return [round(float(value), 5) for value in history.history["loss"]]
