@@ -20,6 +20,7 @@ _ROOMS = (
     "errors",
     "evaluation",
     "experiments",
+    "gadgets",
     "geometry",
     "images",
     "losses",
