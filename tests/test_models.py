@@ -232,6 +232,46 @@ def test_voting_head_is_small():
     assert voting(channels=6).count_params() == (6 + 1) * 3 * 17 + (6 + 1) * 17
 
 
+# ---- integral regression, and how sure ------------------------------------------------------------------------------------------
+
+
+def test_integral_head_is_the_centre_of_mass_of_its_heat_map():
+    features = keras.Input((2, 3, 5))
+    model = keras.Model(features, models.integral_head(features, 4))
+    shake(model)
+    x = np.random.default_rng(6).normal(size=(2, 2, 3, 5)).astype(np.float32)
+    maps = keras.Model(features, model.get_layer("head_maps").output).predict_on_batch(x).astype(np.float64)
+    assert maps.shape == (2, 8, 12, 4)
+    heat = np.exp(maps) / np.exp(maps).sum(axis=(1, 2), keepdims=True)
+    across, down = (np.arange(12) + 0.5) / 12 - 0.5, (np.arange(8) + 0.5) / 8 - 0.5
+    wanted = np.stack([(heat.sum(axis=1) * across[:, None]).sum(1), (heat.sum(axis=2) * down[:, None]).sum(1)], axis=-1)
+    np.testing.assert_allclose(model.predict_on_batch(x)["keypoints"], wanted, atol=1e-5)
+
+
+def test_multiply_adds_of_a_deconvolution():
+    """Each input cell meets the whole kernel: 6 cells x 4 x 4 x 5 x 64, then 24 x 4 x 4 x 64 x 64."""
+    features = keras.Input((2, 3, 5))
+    counts = models.multiply_adds(keras.Model(features, models.integral_head(features, 4)))
+    assert counts["head_deconv1"] == 6 * 16 * 5 * 64 and counts["head_deconv2"] == 24 * 16 * 64 * 64
+    assert counts["head_maps"] == 96 * 64 * 4
+
+
+@pytest.mark.parametrize("head", ["regression", "deeppose2014_dropout", "votes", "integral"])
+def test_scale_is_an_output_where_asked(head, tmp_path):
+    keras.utils.set_random_seed(0)
+    model = models.build(head=head, width=4, input_size=64, pool=1, scale=True)
+    out = model.predict_on_batch(pictures())
+    assert set(out) == {"keypoints", "visibility", "scale"} and out["scale"].shape == (3, 17, 2)
+    np.testing.assert_allclose(out["scale"], 1e-3 + 1 / (1 + np.exp(2)), rtol=1e-5)
+    assert out["scale"].dtype == np.float32
+    model.get_layer("head_scale").bias.assign(np.full(34, -100.0))
+    assert model.predict_on_batch(pictures())["scale"].min() >= 0.99e-3  # never 0: its logarithm stands in the loss
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras", compile=False).predict_on_batch(pictures())
+    np.testing.assert_array_equal(again["scale"], model.predict_on_batch(pictures())["scale"])
+    assert set(models.build(head=head, width=4, input_size=64).output) == {"keypoints", "visibility"}
+
+
 def test_unknown_head_names_the_known():
     with pytest.raises(DataError, match="votes"):
         models.build(head="hydra")

@@ -47,6 +47,8 @@ def multiply_adds(model: keras.Model) -> dict[str, int]:
     for layer in model.layers:
         if isinstance(layer, keras.layers.Conv2D):
             counts[layer.name] = math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:3])
+        elif isinstance(layer, keras.layers.Conv2DTranspose):  # each input cell meets the whole kernel
+            counts[layer.name] = math.prod(layer.kernel.shape) * math.prod(layer.input.shape[1:3])
         elif isinstance(layer, keras.layers.Dense):
             counts[layer.name] = math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])
     return counts
