@@ -12,20 +12,22 @@ from posekit.errors import DataError
 from posekit.minidome.sequence import make_sequence
 
 
-def minidome_records(folder: Path, frames: int, seed: int) -> Path:
+def minidome_records(folder: Path, frames: int, seed: int, **options: object) -> Path:
     """Generate a MiniDome sequence of two cameras and write its people as records; returns the record folder."""
     sequence = folder / f"minidome{seed}"
     if not (folder / f"{sequence.name}-train-annotation" / "manifest.json").is_file():
         make_sequence(sequence, frames=frames, seed=seed)
-    return people_records(folder, "minidome", sequence)
+    return people_records(folder, "minidome", sequence, **options)
 
 
-def people_records(folder: Path, dataset: str, source: Path, split: str = "train", box: str = "annotation") -> Path:
-    """Write one split of a data set as records into `folder`; returns the record folder."""
+def people_records(
+    folder: Path, dataset: str, source: Path, split: str = "train", box: str = "annotation", **options: object
+) -> Path:
+    """Write one split of a data set as records into `folder`; returns the record folder. Options go to `records.write_records`."""
     out, left_out = folder / f"{source.name}-{split}-{box}", Counter()
     if not (out / "manifest.json").is_file():
         people = sources.read(dataset, source, split, left_out)
-        records.write_records(people, out, dataset, split, box=box, left_out=left_out)
+        records.write_records(people, out, dataset, split, box=box, left_out=left_out, **options)
     return out
 
 
