@@ -5,11 +5,8 @@ time. Both are drawn by `gadgets.js`, which lies in the cell's output with its d
 same is seen.
 """
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -17,34 +14,34 @@ import numpy as np
 from posekit import viz
 from posekit.errors import DataError
 from posekit.models.inspect import multiply_adds
+from posekit.turntable import Scripted
+
+TO_SCALE = 8
+"""Lengths that differ by this factor at most are drawn to scale; where they differ more, by their square roots."""
+PASSING = "#8A94A0"
+"""Colour of channels that no addition or concatenation among the steps takes in."""
+
+_OPERATIONS = {
+    "InputLayer": "input",
+    "BatchNormalization": "batch norm",
+    "Add": "addition",
+    "Concatenate": "concatenation",
+    "Dense": "dense layer",
+    "ZeroPadding2D": "padding with zeros",
+    "MaxPooling2D": "max pooling",
+    "AveragePooling2D": "average pooling",
+    "GlobalAveragePooling2D": "mean over all places",
+    "Identity": "identity",
+    "Flatten": "flattening",
+}
+_APART = ("BatchNormalization", "Activation", "ReLU", "MaxPooling2D", "AveragePooling2D", "ZeroPadding2D", "Identity")
 
 
-class Gadget:
-    """A rendered gadget, as notebooks and pages show it.
+class Gadget(Scripted):
+    """A rendered gadget, as notebooks and pages show it; `steps` and `slider` make them."""
 
-    Args:
-        scene: what `gadgets.js` draws; `kind` is "steps" or "slider".
-        still: the picture for where scripts do not run.
-        alt: its description.
-    """
-
-    def __init__(self, scene: dict, still: viz.Figure, alt: str):
-        self.scene, self.still, self.alt = scene, still, alt
-
-    def __repr__(self) -> str:
-        return self.alt
-
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        bundle = self.still._repr_mimebundle_()
-        scene = json.dumps(self.scene, separators=(",", ":")).replace("<", "\\u003c")
-        identity = hashlib.sha256(scene.encode()).hexdigest()[:8]
-        script = Path(__file__).with_suffix(".js").read_text(encoding="utf-8").rstrip()
-        bundle["text/html"] = (
-            f'<div class="posekit-gadget" data-gadget="{identity}" style="background: #fff; color: #222; border-radius: 8px; '
-            f'padding: 10px; box-sizing: border-box">{bundle["text/html"]}</div>\n'
-            f'<script>{script}("{identity}", {scene});</script>'
-        )
-        return bundle
+    name, script = "gadget", "gadgets.js"
+    style = "background: #fff; color: #222; border-radius: 8px; padding: 10px; box-sizing: border-box"
 
 
 def _show(scene: dict, still, alt: str) -> None:
@@ -59,37 +56,26 @@ def _show(scene: dict, still, alt: str) -> None:
 
 def _operation(layer: keras.Layer) -> str:
     """What a layer does, in a few words."""
-    if isinstance(layer, keras.layers.Conv2D):
-        size, stride = layer.kernel_size[0], layer.strides[0]
-        return f"convolution {size} × {size}" + (f", stride {stride}" if stride > 1 else "")
-    if isinstance(layer, keras.layers.Dense):
-        return "dense layer"
-    words = {
-        "InputLayer": "input",
-        "BatchNormalization": "batch norm",
-        "Add": "addition",
-        "Concatenate": "concatenation",
-        "ZeroPadding2D": "padding with zeros",
-        "MaxPooling2D": "max pooling",
-        "AveragePooling2D": "average pooling",
-        "GlobalAveragePooling2D": "mean over all places",
-        "Identity": "identity",
-        "Flatten": "flattening",
-    }
     if isinstance(layer, keras.layers.Activation):
         return {"relu": "ReLU"}.get(layer.activation.__name__, layer.activation.__name__)
-    return words.get(type(layer).__name__, type(layer).__name__)
+    words, stride = _OPERATIONS.get(type(layer).__name__, type(layer).__name__), 1
+    if isinstance(layer, keras.layers.Conv2D):
+        words, stride = f"{_words(layer.kernel_size)} convolution", layer.strides[0]
+    elif words.endswith(" pooling"):
+        words, stride = f"{_words(layer.pool_size)} {words}", layer.strides[0]
+    return words + (f", stride {stride}" if stride > 1 else "")
 
 
-KEEPING = (
-    keras.layers.BatchNormalization,
-    keras.layers.Activation,
-    keras.layers.MaxPooling2D,
-    keras.layers.AveragePooling2D,
-    keras.layers.ZeroPadding2D,
-    keras.layers.Identity,
-)
-"""Layers that keep channels apart."""
+def _words(shape: Sequence[int]) -> str:
+    return " × ".join(str(n) for n in shape)
+
+
+def _before(layer: keras.Layer) -> list[keras.Layer]:
+    """The layers whose outputs a layer takes, in order."""
+    if isinstance(layer, keras.layers.InputLayer):
+        return []
+    inputs = layer.input if isinstance(layer.input, list | tuple) else [layer.input]
+    return [tensor._keras_history.operation for tensor in inputs]
 
 
 def _sources(model: keras.Model) -> dict[str, list[tuple[str, int]]]:
@@ -99,93 +85,129 @@ def _sources(model: keras.Model) -> dict[str, list[tuple[str, int]]]:
     """
     found = {}
     for layer in model.layers:
-        before = [found[tensor._keras_history.operation.name] for tensor in _inputs(layer)]
+        before = [found[one.name] for one in _before(layer)]
         if isinstance(layer, keras.layers.Concatenate):
             found[layer.name] = [part for parts in before for part in parts]
-        elif isinstance(layer, KEEPING) and before and len(before[0]) > 1:
+        elif type(layer).__name__ in _APART and before:
             found[layer.name] = before[0]
         else:
             found[layer.name] = [(layer.name, int(layer.output.shape[-1]))]
     return found
 
 
-def _inputs(layer: keras.Layer) -> list:
-    if isinstance(layer, keras.layers.InputLayer):
-        return []
-    return layer.input if isinstance(layer.input, list | tuple) else [layer.input]
+def _behind(layer: keras.Layer) -> set[str]:
+    """A layer and all that it needs, by name."""
+    seen, todo = set(), [layer]
+    while todo:
+        layer = todo.pop()
+        if layer.name not in seen:
+            seen.add(layer.name)
+            todo += _before(layer)
+    return seen
+
+
+def _nearest(layer: keras.Layer, shown: set[str]) -> str:
+    """The step that a layer's output comes from, by name: the layer, or one before it, if only norms and the like lie between."""
+    one = layer
+    while one.name not in shown and type(one).__name__ in _APART:
+        one = _before(one)[0]
+    return one.name if one.name in shown else layer.name
+
+
+def box_sides(shapes: Sequence[Sequence[int]]) -> tuple[list[list[float]], str]:
+    """How large the boxes of several tensors are beside one another.
+
+    Args:
+        shapes: of each (H, W, C), or (C,).
+
+    Returns:
+        Height, width and length of each box, as shares of the largest height or width, and of the largest number of channels; and a
+        sentence on how they are drawn.
+    """
+    full = np.array([(1, 1, *shape) if len(shape) == 1 else shape for shape in shapes], float)
+    ways = []
+    for axes in (slice(0, 2), slice(2, 3)):
+        ways.append("to scale" if full[:, axes].max() <= TO_SCALE * full[:, axes].min() else "by their square roots")
+        if ways[-1] != "to scale":
+            full[:, axes] = np.sqrt(full[:, axes])
+        full[:, axes] /= full[:, axes].max()
+    same = f"Boxes are drawn {ways[0]}."
+    return np.round(full, 4).tolist(), same if ways[0] == ways[
+        1
+    ] else f"Height and width are drawn {ways[0]}, channels {ways[1]}."
 
 
 def _scene(model: keras.Model, layers: Sequence[tuple[str, str]]) -> dict:
-    known = [layer.name for layer in model.layers]
+    known, shown = {layer.name: layer for layer in model.layers}, {name for name, _ in layers}
     missing = [name for name, _ in layers if name not in known]
-    if missing:
-        some = ", ".join(known[:: max(1, len(known) // 8)])
-        raise DataError(f"layer {missing[0]!r}", f"not in {model.name}", f"some that there are: {some}")
-    work, made = multiply_adds(model), _sources(model)
-    shown, steps, totals = {name for name, _ in layers}, [], [0, 0]
-    colours: dict[str, int] = {}
-    for name, sentence in layers:
-        layer = model.get_layer(name)
-        own = [layer.count_params(), work.get(name, 0)]
-        totals = [a + b for a, b in zip(totals, own, strict=True)]
-        parts = made[name]
-        for source, _ in parts:
-            colours.setdefault(source, len(colours))
-        ways = [_way(tensor, shown) for tensor in _inputs(layer)]
-        steps.append(
-            {
-                "name": name,
-                "operation": _operation(layer),
-                "shape": [int(n) for n in layer.output.shape[1:]],
-                "parts": [[source, channels, colours[source]] for source, channels in parts],
-                "ways": ways if len(ways) > 1 else [],
-                "own": own,
-                "totals": list(totals),
-                "sentence": sentence,
-            }
+    if missing or not layers:
+        some = ", ".join([*known][:: max(1, len(known) // 8)])
+        raise DataError(
+            f"layer {missing[0]!r}" if missing else "layers", f"not in {model.name}", f"some that there are: {some}"
         )
-    return {"kind": "steps", "steps": steps, "palette": [*viz.PALETTE]}
+    work, made = multiply_adds(model), _sources(model)
+    first = _behind(known[layers[0][0]]) - {layers[0][0]}
+    steps, done = [], set()
+    for name, sentence in layers:
+        layer = known[name]
+        done |= _behind(layer) - first
+        tensors = [(name, layer)] + [(_nearest(one, shown), one) for one in _before(layer) if steps]
+        boxes = [
+            {"name": word, "shape": [int(n) for n in one.output.shape[1:]], "parts": made[one.name]}
+            for word, one in tensors
+        ]
+        costs = [[known[one].count_params(), work.get(one, 0)] for one in (name, *sorted(done))]
+        steps.append(
+            boxes[0]
+            | {"operation": _operation(layer), "sentence": sentence, "ways": boxes[1:]}
+            | {"own": costs[0], "totals": [sum(column) for column in zip(*costs[1:], strict=True)]}
+        )
+    boxes = [box for step in steps for box in (step, *step["ways"])]
+    sides, note = box_sides([box["shape"] for box in boxes])
+    colours = _colours(steps)
+    for box, side in zip(boxes, sides, strict=True):
+        box["sides"] = side
+        box["parts"] = [[source, channels, colours.get(source, PASSING)] for source, channels in box["parts"]]
+    return {"kind": "steps", "steps": steps, "note": note}
 
 
-def _way(tensor, shown: set[str]) -> list:
-    """[name, shape] of what comes in: the layer that made it, or, behind norms and ReLUs that are no steps, the one before them."""
-    made = layer = tensor._keras_history.operation
-    while layer.name not in shown and isinstance(layer, KEEPING):
-        layer = _inputs(layer)[0]._keras_history.operation
-    return [(layer if layer.name in shown else made).name, [int(n) for n in tensor.shape[1:]]]
-
-
-def box_size(shape: Sequence[int]) -> tuple[float, float, float]:
-    """Width, height and depth of the box that stands for a tensor, in units of the drawing.
-
-    Square roots, so that 112 x 112 x 64 and 1 x 1 x 2048 are both seen in one drawing.
-
-    Args:
-        shape: (H, W, C), or (C,).
-    """
-    h, w, c = (1, 1, *shape) if len(shape) == 1 else shape
-    return 11 * math.sqrt(w), 11 * math.sqrt(h), 7 * math.sqrt(c)
-
-
-def _shape_words(shape: Sequence[int]) -> str:
-    return " × ".join(str(n) for n in shape)
+def _colours(steps: list[dict]) -> dict[str, str]:
+    """Source -> colour, of those that meet in an addition or a concatenation, of what comes in and of what additions make."""
+    kept = [steps[0]["parts"]]
+    for step in steps:
+        if len(step["ways"]) > 1:
+            kept += [*(way["parts"] for way in step["ways"]), step["parts"]]
+    names = dict.fromkeys(source for parts in kept for source, _ in parts)
+    return {name: viz.PALETTE[k % len(viz.PALETTE)] for k, name in enumerate(names)}
 
 
 def _still_steps(scene: dict):
-    """All steps below one another: name, operation, shape."""
+    """All steps beside one another, four a row: box, what was done, shape."""
     import matplotlib.pyplot as plt
+    from matplotlib.colors import to_rgb
+    from matplotlib.patches import Polygon
 
     steps = scene["steps"]
-    fig, ax = plt.subplots(figsize=(6.4, 0.5 + 0.36 * len(steps)))
-    widest = max(math.sqrt(step["shape"][-1]) for step in steps)
-    for row, step in enumerate(steps):
-        left, scale = 0.0, 4.2 / widest / math.sqrt(step["shape"][-1])
+    columns = min(4, len(steps))
+    rows = -(-len(steps) // columns)
+    fig, ax = plt.subplots(figsize=(6.4, 1.45 * rows))
+    for k, step in enumerate(steps):
+        (h, w, c), x, y = step["sides"], 3.2 * (k % columns), -2.9 * (k // columns)
+        across, left = np.array([0.42, 0.3]) * max(w, 0.03) * 1.1, x + 1.3 - (1.7 * c + 0.46 * w) / 2
+        height, every = 1.1 * max(h, 0.03), sum(n for _, n, _ in step["parts"])
         for _, channels, colour in step["parts"]:
-            width = channels * scale
-            ax.barh(row, width, left=left, height=0.62, color=viz.PALETTE[colour % len(viz.PALETTE)], edgecolor="white")
-            left += width
-        ax.text(left + 0.08, row, f"{step['operation']}: {_shape_words(step['shape'])}", va="center", fontsize=9)
-    ax.set(xlim=(0, 8), ylim=(len(steps) - 0.4, -0.6))
+            length = 1.7 * max(c, 0.03) * channels / every
+            foot, out, up = np.array([left, y]), np.array([length, 0]), np.array([0, height])
+            faces = [(foot, out, up, 1.0), (foot + up, out, across, 1.5), (foot + out, across, up, 0.75)]
+            for corner, one, two, light in faces:
+                shade = np.clip(np.array(to_rgb(colour)) * min(light, 1) + max(0.0, light - 1), 0, 1)
+                corners = [corner, corner + one, corner + one + two, corner + two]
+                ax.add_patch(Polygon(corners, facecolor=shade, edgecolor="white", linewidth=0.6))
+            left += length
+        text = {"ha": "center", "va": "top", "fontsize": 7.5}
+        ax.text(x + 1.3, y - 0.12, f"{k + 1}. {step['operation']}", **text)
+        ax.text(x + 1.3, y - 0.52, _words(step["shape"]), fontweight="bold", **text)
+    ax.set(xlim=(-0.3, 3.2 * columns - 0.3), ylim=(-2.9 * (rows - 1) - 1.1, 1.9), aspect="equal")
     ax.set_axis_off()
     return fig
 
@@ -195,7 +217,8 @@ def steps(model: keras.Model, layers: Sequence[tuple[str, str]], alt: str) -> No
 
     Args:
         model: a functional model with a fixed input size.
-        layers: (name of a layer, a sentence on what it does), in the order of the steps.
+        layers: (name of a layer, a sentence on what it does), in the order of the steps. Layers may be left out; what they cost is
+            counted all the same, from the first step on.
         alt: says what the figure shows, for readers who do not see it.
 
     Raises:
@@ -211,14 +234,17 @@ def steps(model: keras.Model, layers: Sequence[tuple[str, str]], alt: str) -> No
 
 def _curve(values: Sequence) -> dict:
     x, y, *band = (np.asarray(v, float) for v in values)
-    if len(band) not in (0, 2) or any(v.shape != x.shape or v.ndim != 1 for v in (y, *band)):
+    if len(band) not in (0, 2) or any(v.shape != x.shape or v.ndim != 1 for v in (y, *band)) or not len(x):
         raise ValueError("a curve is (x, y) or (x, y, low, high), one-dimensional and equally long")
-    rounded = {"x": x, "y": y, **dict(zip(("low", "high"), band, strict=False))}
-    return {name: [float(f"{v:.4g}") for v in values] for name, values in rounded.items()}
+    if not all(np.isfinite(v).all() for v in (x, y, *band)):
+        raise ValueError("a curve holds a value that is not finite")
+    named = {"x": x, "y": y, **dict(zip(("low", "high"), band, strict=False))}
+    rounded = {name: [float(f"{v:.4g}") for v in values] for name, values in named.items()}
+    return {name: [int(v) if v.is_integer() else v for v in values] for name, values in rounded.items()}
 
 
 def _limits(frames: Mapping, log: bool) -> dict:
-    """The axes, which hold every frame: [low, high] of x and of y."""
+    """The axes, which hold every frame: [low, high] of x and of y; of y's decimal logarithm where `log`."""
     curves = [curve for frame in frames.values() for curve in frame.values()]
     x = np.concatenate([c["x"] for c in curves])
     y = np.concatenate([np.concatenate([c["y"], c.get("low", []), c.get("high", [])]) for c in curves])
@@ -231,19 +257,18 @@ def _limits(frames: Mapping, log: bool) -> dict:
 
 
 def _still_slider(scene: dict):
+    """The last frame."""
     import matplotlib.pyplot as plt
 
     fig, ax = plt.subplots()
     frame = scene["frames"][-1]
-    for k, (name, curve) in enumerate(zip(scene["series"], frame["curves"], strict=True)):
-        ax.plot(curve["x"], curve["y"], label=name, color=viz.PALETTE[k % len(viz.PALETTE)])
+    for name, colour, curve in zip(scene["series"], scene["colours"], frame["curves"], strict=True):
+        ax.plot(curve["x"], curve["y"], label=name, color=colour)
         if "low" in curve:
-            ax.fill_between(
-                curve["x"], curve["low"], curve["high"], color=viz.PALETTE[k % len(viz.PALETTE)], alpha=0.18
-            )
+            ax.fill_between(curve["x"], curve["low"], curve["high"], color=colour, alpha=0.18, linewidth=0)
     y = [10.0**v for v in scene["y"]] if scene["log"] else scene["y"]
-    ax.set(xlabel=scene["xlabel"], ylabel=scene["ylabel"], title=f"{scene['label']}: {frame['value']:g}", ylim=y)
     ax.set_yscale("log" if scene["log"] else "linear")
+    ax.set(xlabel=scene["xlabel"], ylabel=scene["ylabel"], title=f"{scene['label']}: {frame['value']:g}", ylim=y)
     ax.legend()
     return fig
 
@@ -261,20 +286,20 @@ def slider(
         log: a logarithmic y axis.
 
     Raises:
-        ValueError: when frames have different curves, a curve is not one-dimensional, or `alt` says next to nothing.
+        ValueError: when there is nothing to show, frames have different curves, a curve is not one-dimensional or not finite, or `alt`
+            says next to nothing.
     """
     ordered = {value: {name: _curve(c) for name, c in frames[value].items()} for value in sorted(frames)}
+    if not ordered or not all(ordered.values()):
+        raise ValueError("there is no curve to show")
     series = list(next(iter(ordered.values())))
     if any(list(frame) != series for frame in ordered.values()):
         raise ValueError("every frame needs the same curves, in the same order")
     scene = {
         "kind": "slider",
-        "label": label,
-        "xlabel": xlabel,
-        "ylabel": ylabel,
-        "log": log,
+        **{"label": label, "xlabel": xlabel, "ylabel": ylabel, "log": bool(log)},
         "series": series,
-        "palette": [*viz.PALETTE],
+        "colours": [viz.PALETTE[k % len(viz.PALETTE)] for k in range(len(series))],
         "frames": [{"value": value, "curves": list(frame.values())} for value, frame in ordered.items()],
         **_limits(ordered, log),
     }

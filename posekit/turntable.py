@@ -124,14 +124,19 @@ def _sheet(views: Mapping[str, np.ndarray], names: Sequence[str]) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(data).decode()
 
 
-class Turntable:
-    """A rendered scene, as notebooks and pages show it; `show` makes one.
+class Scripted:
+    """A picture that a script brings to life in JupyterLab and in the built page, without a kernel and without the network.
+
+    A subclass says what it is called in the page, which file of this folder is its script, and how its frame looks. The script is
+    one function of an identity, by which it finds its frame, and of the scene; two figures of the same scene have the same.
 
     Args:
-        scene: what `turntable.js` draws.
+        scene: what the script draws; anything that JSON can hold.
         still: the picture for where scripts do not run.
         alt: its description.
     """
+
+    name = script = style = ""
 
     def __init__(self, scene: dict, still: viz.Figure, alt: str):
         self.scene, self.still, self.alt = scene, still, alt
@@ -144,13 +149,19 @@ class Turntable:
         scene = json.dumps(self.scene, separators=(",", ":")).replace("<", "\\u003c")
         same = json.dumps({key: value for key, value in self.scene.items() if key != "sheet"})
         identity = hashlib.sha256(same.encode()).hexdigest()[:8]
-        script = Path(__file__).with_suffix(".js").read_text(encoding="utf-8").rstrip()
+        script = (Path(__file__).parent / self.script).read_text(encoding="utf-8").rstrip()
         bundle["text/html"] = (
-            f'<div class="posekit-turntable" data-turntable="{identity}" style="display: flex; flex-wrap: wrap; gap: 12px; '
-            f'background: #fff; border-radius: 8px; padding: 8px; box-sizing: border-box">{bundle["text/html"]}</div>\n'
+            f'<div class="posekit-{self.name}" data-{self.name}="{identity}" style="{self.style}">{bundle["text/html"]}</div>\n'
             f'<script>{script}("{identity}", {scene});</script>'
         )
         return bundle
+
+
+class Turntable(Scripted):
+    """A rendered scene, as notebooks and pages show it; `show` makes one."""
+
+    name, script = "turntable", "turntable.js"
+    style = "display: flex; flex-wrap: wrap; gap: 12px; background: #fff; border-radius: 8px; padding: 8px; box-sizing: border-box"
 
 
 def show(

@@ -59,11 +59,25 @@ def show_slider(frames=FRAMES, **options):
 def test_steps_count_what_the_network_costs(unit, shown):
     gadgets.steps(unit, every(unit), ALT)
     steps = scene_of(shown[0]._repr_mimebundle_())["steps"]
-    assert [step["shape"] for step in steps] == [list(layer.output.shape[1:]) for layer in unit.layers]
-    assert steps[-1]["totals"] == [unit.count_params(), sum(models.multiply_adds(unit).values())]
+    work = models.multiply_adds(unit)
+    for step, layer in zip(steps, unit.layers, strict=True):
+        assert step["shape"] == list(layer.output.shape[1:])
+        assert step["own"] == [layer.count_params(), work.get(layer.name, 0)]
+    assert steps[-1]["totals"] == [unit.count_params(), sum(work.values())]
     by_name = {step["name"]: step for step in steps}
-    assert by_name["unit_conv2"]["operation"] == "convolution 3 × 3, stride 2"
-    assert by_name["unit_add"]["ways"] == [["unit_conv_proj_bn", [8, 8, 16]], ["unit_conv3_bn", [8, 8, 16]]]
+    assert by_name["unit_conv2"]["operation"] == "3 × 3 convolution, stride 2"
+    ways = [[way["name"], way["shape"]] for way in by_name["unit_add"]["ways"]]
+    assert ways == [["unit_conv_proj_bn", [8, 8, 16]], ["unit_conv3_bn", [8, 8, 16]]]
+
+
+def test_layers_that_are_left_out_cost_all_the_same_and_those_before_the_first_step_do_not(unit, block, shown):
+    gadgets.steps(unit, [("x", "In."), ("unit_out", "Out.")], ALT)
+    gadgets.steps(block, [("block_layer1_out", "In."), ("block_layer2_conv1", "The next.")], ALT)
+    first, second = (scene_of(gadget._repr_mimebundle_())["steps"] for gadget in shown)
+    assert first[1]["totals"][0] == unit.count_params() and first[1]["own"] == [0, 0]
+    new = ("block_layer2_preact1_bn", "block_layer2_conv1")
+    assert second[1]["totals"][0] == sum(block.get_layer(name).count_params() for name in new)
+    assert second[0]["ways"] == [], "before the first step there is nothing to show"
 
 
 def test_slabs_keep_their_source_and_colour_through_a_dense_block(block, shown):
@@ -73,13 +87,35 @@ def test_slabs_keep_their_source_and_colour_through_a_dense_block(block, shown):
     assert [part[:2] for part in last] == [["x", 6], ["block_layer1_conv2", 4], ["block_layer2_conv2", 4]]
     assert last[:2] == first and len({part[2] for part in last}) == 3
     assert by_name["block_layer2_preact1_relu"]["parts"] == first, "a norm and a ReLU keep channels apart"
-    assert [part[0] for part in by_name["block_layer2_conv1"]["parts"]] == ["block_layer2_conv1"]
+    assert by_name["block_layer2_conv2"]["parts"] == last[2:] and by_name["x"]["parts"] == last[:1]
+    assert by_name["block_layer2_conv1"]["parts"] == [["block_layer2_conv1", 16, gadgets.PASSING]]
+    assert [way["parts"] for way in by_name["block_layer2_out"]["ways"]] == [first, last[2:]]
     assert all(sum(part[1] for part in step["parts"]) == step["shape"][-1] for step in by_name.values())
+
+
+def test_what_an_addition_takes_in_and_what_it_makes_have_colours_of_their_own(unit, shown):
+    gadgets.steps(unit, every(unit), ALT)
+    by_name = {step["name"]: step for step in scene_of(shown[0]._repr_mimebundle_())["steps"]}
+    colours = [by_name[f"unit_{name}"]["parts"][0][2] for name in ("conv_proj_bn", "conv3_bn", "add")]
+    assert len({*colours, gadgets.PASSING}) == 4
+    assert by_name["unit_out"]["parts"] == by_name["unit_add"]["parts"]
+    assert by_name["unit_conv1"]["parts"][0][2] == gadgets.PASSING
+
+
+def test_boxes_are_to_scale_or_by_square_roots_and_say_which():
+    sides, words = gadgets.box_sides([(8, 8, 6), (8, 4, 12)])
+    np.testing.assert_allclose(sides, [[1, 1, 0.5], [1, 0.5, 1]])
+    assert words == "Boxes are drawn to scale."
+    sides, words = gadgets.box_sides([(100, 100, 64), (2048,)])
+    np.testing.assert_allclose(sides, [[1, 1, (64 / 2048) ** 0.5], [0.1, 0.1, 1]], atol=1e-4)
+    assert words == "Boxes are drawn by their square roots."
+    assert "channels to scale" in gadgets.box_sides([(100, 100, 8), (1, 1, 16)])[1]
 
 
 def test_a_way_is_named_after_the_nearest_step(block, shown):
     gadgets.steps(block, [("x", "In."), ("block_layer1_out", "Out.")], ALT)
-    assert [way[0] for way in scene_of(shown[0]._repr_mimebundle_())["steps"][1]["ways"]] == ["x", "block_layer1_conv2"]
+    ways = scene_of(shown[0]._repr_mimebundle_())["steps"][1]["ways"]
+    assert [way["name"] for way in ways] == ["x", "block_layer1_conv2"]
 
 
 def test_output_is_described_repeatable_and_asks_nobody(unit, shown):
@@ -93,14 +129,17 @@ def test_output_is_described_repeatable_and_asks_nobody(unit, shown):
         assert "http" not in bundle["text/html"].replace("http://www.w3.org/2000/svg", "")
 
 
-def test_a_layer_that_is_not_there_is_named(unit):
-    with pytest.raises(DataError, match="unit_conv9"):
-        gadgets.steps(unit, [("unit_conv9", "?")], ALT)
+@pytest.mark.parametrize(("layers", "what"), [([("unit_conv9", "?")], "unit_conv9"), ([], "layers")])
+def test_layers_that_are_not_there_are_named(unit, layers, what):
+    with pytest.raises(DataError, match=what):
+        gadgets.steps(unit, layers, ALT)
 
 
 def test_a_figure_needs_a_description(unit):
     with pytest.raises(ValueError, match="alt text"):
         gadgets.steps(unit, every(unit), "")
+    with pytest.raises(ValueError, match="alt text"):
+        gadgets.slider(FRAMES, " ", label="Blocks", xlabel="block", ylabel="gradient")
 
 
 def test_text_cannot_end_the_script(unit, shown):
@@ -121,6 +160,9 @@ def test_frames_are_sorted_and_share_their_axes(shown):
         ({1: {"a": ([0, 1], [1, 2])}, 2: {"b": ([0, 1], [1, 2])}}, {}, "same curves"),
         ({1: {"a": ([0, 1], [1, 2, 3])}}, {}, "equally long"),
         ({1: {"a": ([0, 1], [0, 2])}}, {"log": True}, "above 0"),
+        ({1: {"a": ([0, 1], [0, np.nan])}}, {}, "not finite"),
+        ({}, {}, "no curve"),
+        ({1: {}}, {}, "no curve"),
     ],
 )
 def test_curves_that_cannot_be_drawn_are_refused(frames, options, what):
@@ -154,36 +196,81 @@ def test_a_block_is_stepped_through_with_mouse_and_keys(browser, block, shown, t
     with page_with(browser, shown, tmp_path, scheme, size) as page:
         assert page.locator("img").is_hidden()
         spoken, back, forth = page.locator("[aria-live]"), page.get_by_text("Back"), page.get_by_text("Next")
-        assert back.is_disabled() and page.locator("svg[role=img]").get_attribute("aria-label") == ALT
-        before = page.locator(".posekit-gadget").bounding_box()["height"]
-        for step in page.scene["steps"]:
-            words = spoken.text_content()
+        assert back.get_attribute("aria-disabled") == "true"
+        assert page.locator("svg[role=img]").get_attribute("aria-label") == ALT
+        before = page.locator(".posekit-gadget").bounding_box()
+        steps = page.scene["steps"]
+        for k, step in enumerate(steps):
+            words = spoken.text_content().replace("\N{NO-BREAK SPACE}", " ")
             assert " × ".join(map(str, step["shape"])) in words and step["sentence"] in words and step["name"] in words
-            assert page.locator("svg [data-shape]").get_attribute("data-shape") == "x".join(map(str, step["shape"]))
-            assert page.locator("svg [data-shape] path").count() == 3 * len(step["parts"])
-            if not forth.is_disabled():
-                forth.click()
-        assert forth.is_disabled()
-        assert page.locator(".posekit-gadget").bounding_box()["height"] <= before + 60
-        back.focus()
-        page.keyboard.press("Home")
-        assert page.get_by_text(f"Step 1 of {len(page.scene['steps'])}").is_visible()
-        forth.focus()
-        page.keyboard.press("ArrowRight")
-        assert page.get_by_text("Step 2 of").is_visible() and page.evaluate("window.scrollY") == 0
-        page.keyboard.press("Enter")
-        assert page.get_by_text("Step 3 of").is_visible()
+            assert f"Parameters: here {step['own'][0]:,}, so far {step['totals'][0]:,}." in words
+            assert f"Multiply-adds: here {step['own'][1]:,}, so far {step['totals'][1]:,}." in words
+            assert page.get_by_text(f"Step {k + 1} of {len(steps)}").is_visible()
+            slabs = page.locator('[data-box="out"] [data-face="front"]')
+            assert [slab.get_attribute("fill") for slab in slabs.all()] == [part[2] for part in step["parts"]]
+            assert page.locator('[data-box="in"]').count() == len(step["ways"])
+            assert page.locator(".posekit-gadget").bounding_box() == before, "nothing below moves"
+            forth.click(force=True)  # it says that it is disabled after the last step, and keeps the focus
+        assert forth.get_attribute("aria-disabled") == "true"
+        assert page.get_by_text(f"Step {len(steps)} of").is_visible(), "after the last step there is none"
+        assert "6 from x, 4 from block_layer1_conv2, 4 from block_layer2_conv2." in spoken.text_content()
+        for key, number in {"Home": 1, "ArrowRight": 2, "Enter": 3, "ArrowLeft": 2, "End": len(steps)}.items():
+            page.keyboard.press(key)  # the focus stays on the button, at either end too
+            assert page.get_by_text(f"Step {number} of").is_visible(), key
+        assert page.evaluate("window.scrollY") == 0
+        page.locator("[data-step='3']").click()
+        assert page.get_by_text("Step 4 of").is_visible()
 
 
 @pytest.mark.browser
-def test_boxes_are_as_large_as_python_says(browser, unit, shown, tmp_path):  # noqa: F811
+@pytest.mark.parametrize("size", WIDTHS)
+def test_boxes_have_the_proportions_that_python_says_and_fit(browser, unit, shown, tmp_path, size):  # noqa: F811
     gadgets.steps(unit, every(unit), ALT)
-    with page_with(browser, shown, tmp_path) as page:
-        front = page.locator("svg [data-shape] path").nth(2).get_attribute("d")
-        points = np.array([[float(v) for v in point.split()] for point in re.split("[ML]", front.rstrip("Z"))[1:]])
-        width, height, _ = gadgets.box_size((16, 16, 8))
-        np.testing.assert_allclose(np.ptp(points[:, 0]), 0.55 * width, atol=0.11)
-        np.testing.assert_allclose(points[3, 1] - points[0, 1], height, atol=0.11)
+    with page_with(browser, shown, tmp_path, size=size) as page:
+        scales = []
+        for step in page.scene["steps"]:
+            boxes = page.locator("[data-box]").all()
+            whole = page.locator("svg[role=img]").bounding_box()
+            for box, one in zip(boxes, [step, *step["ways"]], strict=True):
+                drawn = [float(v) for v in box.get_attribute("data-sides").split()]
+                scales.append(np.divide(drawn, one["sides"]))
+                face = box.locator('[data-face="front"]').first.get_attribute("d")
+                points = np.array([[float(v) for v in p.split()] for p in re.split("[ML]", face.rstrip("Z"))[1:]])
+                np.testing.assert_allclose(np.ptp(points, 0), [drawn[2], drawn[0]], atol=0.21)
+                seen = box.bounding_box()
+                assert whole["x"] <= seen["x"] and seen["x"] + seen["width"] <= whole["x"] + whole["width"]
+                assert whole["y"] <= seen["y"] and seen["y"] + seen["height"] <= whole["y"] + whole["height"]
+            page.get_by_text("Next").click(force=True)
+        heights, widths, lengths = np.transpose(scales)
+        np.testing.assert_allclose(heights, heights[0], rtol=0.03)
+        np.testing.assert_allclose(widths, heights[0], rtol=0.03)
+        np.testing.assert_allclose(lengths, lengths[0], rtol=0.03)
+
+
+@pytest.mark.browser
+def test_a_finger_steps_and_slides(browser, block, shown, tmp_path):  # noqa: F811
+    gadgets.steps(block, every(block), ALT)
+    show_slider(log=True)
+    texts = "".join(gadget._repr_mimebundle_()["text/html"] for gadget in shown)
+    meta = '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    (tmp_path / "page.html").write_text(f"<!doctype html>{meta}<body>{texts}", "utf-8")
+    context = browser.new_context(viewport=dict(zip(("width", "height"), WIDTHS["phone"], strict=True)), has_touch=True)
+    page = context.new_page()
+    page.goto((tmp_path / "page.html").as_uri())
+    page.get_by_text("Next").tap()
+    page.get_by_text("Next").tap()
+    assert page.get_by_text("Step 3 of").is_visible()
+    page.locator("[data-step='1']").tap()
+    assert page.get_by_text("Step 2 of").is_visible()
+    plot, bars = page.locator("svg[role=img]").nth(1), page.locator("input[type=range]").all()
+    assert plot.evaluate("e => getComputedStyle(e).touchAction") == "pan-y"
+    box = plot.bounding_box()
+    plot.tap(position={"x": box["width"] - 16, "y": 100})
+    assert "read at 5:" in page.locator("[aria-live]").nth(1).text_content()
+    assert min(one.bounding_box()["height"] for one in bars) >= 32, "large enough for a finger"
+    bars[0].tap(position={"x": 4, "y": 16})
+    assert bars[0].get_attribute("aria-valuetext") == "Blocks 2"
+    context.close()
 
 
 @pytest.mark.browser
@@ -191,19 +278,59 @@ def test_boxes_are_as_large_as_python_says(browser, unit, shown, tmp_path):  # n
 def test_the_slider_shows_the_curve_of_its_value(browser, shown, tmp_path, scheme, size):  # noqa: F811
     show_slider(log=True)
     with page_with(browser, shown, tmp_path, scheme, size) as page:
-        bar = page.locator("input[type=range]")
+        bar, place = page.locator("input[type=range]").all()
+        spoken = page.locator("[aria-live]")
         assert bar.get_attribute("aria-valuetext") == "Blocks 5"
+        assert place.get_attribute("aria-valuetext") == "block 0", "the curves are furthest apart there"
+        ticks, height = page.locator("svg text").all_text_contents()[:6], page.locator("body").bounding_box()["height"]
         bar.focus()
         page.keyboard.press("Home")
         assert bar.get_attribute("aria-valuetext") == "Blocks 2" and page.evaluate("window.scrollY") == 0
+        assert page.locator("svg text").all_text_contents()[:6] == ticks, "the axes stay"
+        assert page.locator("body").bounding_box()["height"] == height
         path = page.locator('[data-series="plain"]').get_attribute("d")
         points = np.array([[float(v) for v in point.split()] for point in re.split("[ML]", path)[1:]])
         assert len(points) == 3
-        np.testing.assert_allclose(np.diff(points[:, 1]), np.diff(points[:, 1])[0], atol=0.11)  # tenfold each: straight
-        assert "plain: 100 at 0, 1 at 2" in page.locator("[aria-live]").text_content()
+        np.testing.assert_allclose(np.diff(points, axis=0), np.diff(points, axis=0)[:1].repeat(2, 0), atol=0.11)
+        assert spoken.text_content() == "Blocks 2, read at 0:plain 100v2 1"
+        assert {"plain 100", "v2 1"} <= set(page.locator("svg text").all_text_contents())
         page.keyboard.press("ArrowRight")
         assert bar.get_attribute("aria-valuetext") == "Blocks 3"
         assert len(re.findall("[ML]", page.locator('[data-series="plain"]').get_attribute("d"))) == 4
+        place.focus()
+        page.keyboard.press("ArrowRight")
+        assert spoken.text_content() == "Blocks 3, read at 1:plain 100v2 1"
+        bar.focus()
+        page.keyboard.press("End")
+        assert spoken.text_content() == "Blocks 5, read at 1:plain 10000v2 1", "the place stays"
+        page.locator("[data-series=v2]").scroll_into_view_if_needed()
+        box = page.locator("svg").bounding_box()
+        page.mouse.move(box["x"] + box["width"] - 20, box["y"] + 80)
+        assert spoken.text_content() == "Blocks 5, read at 5:plain 1v2 1"
+
+
+@pytest.mark.browser
+def test_bands_and_large_and_small_numbers_can_be_read(browser, shown, tmp_path):  # noqa: F811
+    y = np.array([1e-7, 2.5e6])
+    show_slider({1: {"a": ([0, 1], y, y / 2, y * 2)}, 2: {"a": ([0, 1], y, y / 2, y * 2)}}, log=True)
+    with page_with(browser, shown, tmp_path) as page:
+        assert page.locator("[data-band=a]").count() == 1
+        assert page.locator("[aria-live]").text_content() == "Blocks 2, read at 1:a 2.5 × 10⁶ (1.3 × 10⁶ to 5 × 10⁶)"
+        page.locator("input").nth(1).press("Home")
+        assert "a 1 × 10⁻⁷ (5 × 10⁻⁸ to 2 × 10⁻⁷)" in page.locator("[aria-live]").text_content()
+
+
+@pytest.mark.browser
+def test_gadgets_do_not_move_by_themselves_and_fit_a_window_that_changes(browser, block, shown, tmp_path):  # noqa: F811
+    gadgets.steps(block, every(block), ALT)
+    with page_with(browser, shown, tmp_path) as page:
+        picture = page.locator("svg[role=img]")
+        first, wide = picture.inner_html(), picture.bounding_box()["width"]
+        page.wait_for_timeout(300)
+        assert picture.inner_html() == first
+        page.set_viewport_size({"width": 390, "height": 844})
+        page.wait_for_function("document.querySelector('svg[role=img]').getBoundingClientRect().width < 390")
+        assert picture.bounding_box()["width"] < wide and page.get_by_text("Step 1 of").is_visible()
 
 
 @pytest.mark.browser
