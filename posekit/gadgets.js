@@ -6,7 +6,6 @@
   var root = document.querySelector('[data-gadget="' + id + '"]:not([data-ready])');
   if (!root) return;
   root.setAttribute("data-ready", "");
-  root.setAttribute("data-lm-suppress-shortcuts", "true");  // in JupyterLab keys go to the gadget, not to the notebook
   root.querySelector("img").hidden = true;
   var INK = "#222", SOFT = "#555", LINE = "#bbb", BLUE = "#0b5c94", ORANGE = "#d55e00";
   var TEXT = "font: 15px/1.5 sans-serif; color: " + INK + "; margin: 0; ", SMALL = "font: 13px/1.4 sans-serif; color: " + SOFT + "; margin: 0; ";
@@ -42,7 +41,10 @@
     look();
     if (window.ResizeObserver) new ResizeObserver(look).observe(ruler); else window.addEventListener("resize", look);
   }
-  function onKeys(actions) {  // keys act here and only here: the page does not scroll, and the book does not turn its pages
+  function onKeys(actions) {  // keys act here and only here: the page does not scroll, the book does not turn its pages,
+    root.querySelectorAll("button, input").forEach(function (node) {
+      node.setAttribute("data-lm-suppress-shortcuts", "true");  // and JupyterLab does not take them for its own
+    });
     root.addEventListener("keydown", function (event) {
       if (event.ctrlKey || event.metaKey || event.altKey) return;
       if (event.key.indexOf("Arrow") === 0 || event.key === "Home" || event.key === "End") event.stopPropagation();
@@ -263,6 +265,7 @@
     function nearest(values, x) {
       return values.reduce(function (best, v, i) { return Math.abs(v - x) < Math.abs(values[best] - x) ? i : best; }, 0);
     }
+    var whole = frames.every(function (frame) { return frame.curves.every(function (curve) { return curve.x.every(function (v) { return v % 1 === 0; }); }); });
     function path(x, y) { return x.map(function (v, i) { return (i ? "L" : "M") + across(v).toFixed(1) + " " + up(y[i]).toFixed(1); }).join(""); }
 
     function draw() {
@@ -274,7 +277,7 @@
         make("svg:path", { d: "M" + left + " " + y.toFixed(1) + "H" + (width - right), stroke: "#e2e2e2" }, picture);
         write(picture, left - 7, y + 4.5, text, 13, { "text-anchor": "end", fill: SOFT });
       });
-      ticks(scene.x[0], scene.x[1], width < 450 ? 4 : 8).forEach(function (v) {
+      ticks(scene.x[0], scene.x[1], width < 450 ? 4 : 8, whole).forEach(function (v) {
         write(picture, across(v), HEIGHT - bottom + 18, plain(v), 13, { "text-anchor": "middle", fill: SOFT });
       });
       make("svg:path", { d: "M" + left + " " + top + "V" + (HEIGHT - bottom) + "H" + (width - right), fill: "none", stroke: "#444" }, picture);

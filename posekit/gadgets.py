@@ -198,9 +198,9 @@ def _still_steps(scene: dict):
         for _, channels, colour in step["parts"]:
             length = 1.7 * max(c, 0.03) * channels / every
             foot, out, up = np.array([left, y]), np.array([length, 0]), np.array([0, height])
-            faces = [(foot, out, up, 1.0), (foot + up, out, across, 1.5), (foot + out, across, up, 0.75)]
-            for corner, one, two, light in faces:
-                shade = np.clip(np.array(to_rgb(colour)) * min(light, 1) + max(0.0, light - 1), 0, 1)
+            faces = [(foot, out, up, 0, 1), (foot + up, out, across, 0.45, 0.55), (foot + out, across, up, 0, 0.75)]
+            for corner, one, two, light, dark in faces:
+                shade = light + np.array(to_rgb(colour)) * dark
                 corners = [corner, corner + one, corner + one + two, corner + two]
                 ax.add_patch(Polygon(corners, facecolor=shade, edgecolor="white", linewidth=0.6))
             left += length

@@ -7,7 +7,7 @@ import re
 import keras
 import numpy as np
 import pytest
-from test_offline import WIDTHS, browser, html, opened  # noqa: F401
+from test_offline import WIDTHS, browser, html, opened, outside  # noqa: F401
 
 from posekit import gadgets, models
 from posekit.errors import DataError
@@ -281,6 +281,7 @@ def test_the_slider_shows_the_curve_of_its_value(browser, shown, tmp_path, schem
         bar, place = page.locator("input[type=range]").all()
         spoken = page.locator("[aria-live]")
         assert bar.get_attribute("aria-valuetext") == "Blocks 5"
+        assert page.locator("[data-lm-suppress-shortcuts]").count() == 2, "JupyterLab takes keys elsewhere for its own"
         assert place.get_attribute("aria-valuetext") == "block 0", "the curves are furthest apart there"
         ticks, height = page.locator("svg text").all_text_contents()[:6], page.locator("body").bounding_box()["height"]
         bar.focus()
@@ -342,3 +343,30 @@ def test_the_picture_stays_where_scripts_do_not_run(browser, unit, shown, tmp_pa
     page.goto((tmp_path / "page.html").as_uri())
     assert page.locator("img").is_visible() and page.locator("svg").count() == 0
     context.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("scheme", "size"), [("light", "desktop"), ("dark", "phone")])
+def test_gadgets_work_in_the_built_book_and_the_book_stays_on_its_page(browser, html, scheme, size):  # noqa: F811
+    pages = [path for path in sorted((html / "chapters").glob("*.html")) if "data-gadget=" in path.read_text("utf-8")]
+    if not pages:
+        pytest.skip("no chapter shows a gadget")
+    with opened(browser, scheme, size) as page:
+        for path in pages:
+            page.goto(path.as_uri())
+            for gadget in page.locator(".posekit-gadget").all():
+                assert gadget.locator("img").is_hidden() and gadget.locator("svg[role=img]").is_visible()
+                spoken, height = gadget.locator("[aria-live]"), gadget.bounding_box()["height"]
+                before = spoken.text_content()
+                if gadget.locator("button").count():
+                    hand, keys = gadget.get_by_text("Next"), ("ArrowRight", "ArrowRight", "ArrowLeft")
+                else:
+                    hand, keys = gadget.locator("input").first, ("ArrowRight", "ArrowLeft", "ArrowLeft")
+                for key in keys:  # on the page itself these lead to the next chapter
+                    hand.press(key)
+                page.wait_for_timeout(200)
+                assert spoken.text_content() != before and page.url == path.as_uri()
+                assert gadget.bounding_box()["height"] == height
+                assert gadget.evaluate("e => e.scrollWidth <= e.clientWidth")
+            assert outside(page.asked, html.as_uri()) == []
+            assert [w for w in page.wrong if "CORS" not in w] == []
