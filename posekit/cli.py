@@ -21,6 +21,13 @@ def _positive(kind):
     return parse
 
 
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"must be from 0 to below 1, got {text}")
+    return value
+
+
 def _box(text: str) -> list[float]:
     try:
         box = [float(part) for part in text.split(",")]
@@ -48,17 +55,30 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--records", nargs="+", required=True, type=Path, metavar="DIR", help="record folders to train on")
     p.add_argument("--val", required=True, type=Path, metavar="DIR", help="record folder to score on")
     p.add_argument("--backbone", required=True)
-    p.add_argument("--head", help="regression (DeepPose), deeppose2014, deeppose2014_dropout, or votes (default)")
+    p.add_argument(
+        "--head", help="regression (DeepPose), deeppose2014, deeppose2014_dropout, integral, or votes (default)"
+    )
+    p.add_argument("--loss", help="l2, l1 (default), smooth_l1, gaussian, laplace or rle (chapter 09)")
     p.add_argument("--width", type=_positive(int), help="channels of the first stage")
     p.add_argument("--input-size", type=_positive(int), default=224)
     length = p.add_mutually_exclusive_group(required=True)
     length.add_argument("--epochs", type=_positive(int), help="passes over the data; repeatable with --seed")
     length.add_argument("--minutes", type=_positive(float), help="wall-clock time; not repeatable")
     p.add_argument("--batch-size", type=_positive(int))
+    p.add_argument("--optimizer", help="adamw (default) or sgd")
     p.add_argument("--learning-rate", type=_positive(float))
+    p.add_argument("--clip", type=_positive(float), metavar="LENGTH", help="longest gradient")
+    p.add_argument("--average", type=_share, metavar="MOMENTUM", help="average the weights: 0.998, about 500 steps")
+    p.add_argument("--half-body", type=_share, metavar="SHARE", help="of pictures cut around half a body")
+    p.add_argument("--erase", type=_share, metavar="SHARE", help="of pictures with a rectangle of noise")
     p.add_argument("--init", metavar="RUN|NAME", help="start from this model's weights instead of random ones")
     p.add_argument("--seed", type=int)
     p.add_argument("--out", required=True, type=Path, metavar="RUN", help="folder to write")
+    p.add_argument("--resume", action="store_true", help="go on with an interrupted run, if --out has one")
+    p.add_argument(
+        "--checkpoint", type=float, default=60.0, metavar="SECONDS", help="least time between checkpoints (default 60)"
+    )
+    p.add_argument("--tensorboard", type=Path, metavar="DIR", help="folder for TensorBoard's curves")
 
     p = sub.add_parser(
         "evaluate",
@@ -158,10 +178,16 @@ def doctor(args) -> int:
 def train(args) -> int:
     """Train and print the validation score."""
     _quiet_backend()
-    from posekit import training
+    from posekit import pipeline, training
 
+    varied = {name: value for name in ("half_body", "erase") if (value := getattr(args, name)) is not None}
     given = {
         "head": args.head,
+        "loss": args.loss,
+        "optimizer": args.optimizer,
+        "average": args.average,
+        "clip": args.clip,
+        "augment": pipeline.Augmentation(**varied),
         "width": args.width,
         "batch_size": args.batch_size,
         "learning_rate": args.learning_rate,
@@ -172,7 +198,16 @@ def train(args) -> int:
     recipe = training.Recipe(
         backbone=args.backbone, input_size=args.input_size, **{k: v for k, v in given.items() if v is not None}
     )
-    record = training.train(args.records, args.val, recipe, args.out, start_from=args.init)
+    record = training.train(
+        args.records,
+        args.val,
+        recipe,
+        args.out,
+        start_from=args.init,
+        resume=args.resume,
+        checkpoint_seconds=args.checkpoint,
+        tensorboard=args.tensorboard,
+    )
     print(f"{args.out}: {record['images']} pictures in {record['seconds']:.0f} s")
     _print_scores(record["val"])
     return 0

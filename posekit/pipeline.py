@@ -282,8 +282,7 @@ def stored_sizes(directories: list[str | Path]) -> tuple[int, int, list[int]]:
     box_px, stored = ({m[key] for m in manifests} for key in ("box_px", "stored_px"))
     if len(box_px) > 1 or len(stored) > 1:
         problem = f"folders of different sizes: box_px {sorted(box_px)}, stored {sorted(stored)}"
-        mend = "build them with the same --box-px and --context"
-        raise DataError(", ".join(map(str, directories)), problem, mend)
+        raise DataError(", ".join(map(str, directories)), problem, "build them with the same --box-px and --context")
     return box_px.pop(), stored.pop(), [m["people"] for m in manifests]
 
 
@@ -348,12 +347,13 @@ def make_batches(
     repeat: bool = False,
     seed: int = 0,
     cache_bytes: int = 2 << 30,
+    start: int = 0,
 ):
     """Batches for `model.fit` from one or more record folders, on any Keras backend.
 
-    The JPEGs stay in memory where they fit into `cache_bytes`; else the shards are read anew each epoch. Each picture is
-    decoded and warped anew every time: with OpenCV, as evaluation does, so that both see the same pixels. The same `seed` gives the same batches, whatever the number of cores (the order also depends on
-    TensorFlow's global seed, `keras.utils.set_random_seed`; the variation does not).
+    The JPEGs stay in memory where they fit into `cache_bytes`; else the shards are read anew each epoch. Each picture is decoded and
+    warped anew every time: with OpenCV, as evaluation does. The same `seed` gives the same batches, whatever the number of cores
+    (the order also depends on TensorFlow's global seed, `keras.utils.set_random_seed`; the variation does not).
 
     Args:
         directories: record folders (each with its manifest.json); several are mixed in proportion to their size.
@@ -364,10 +364,10 @@ def make_batches(
         repeat: go on for ever (training), or stop after one pass.
         seed: of order and variation.
         cache_bytes: how much memory the JPEGs may take.
+        start: leave out so many batches at the beginning, without decoding them: a run that goes on.
 
     Returns:
-        tf.data.Dataset of (images (B, S, S, 3) uint8, {"keypoints": (B, 17, 3), "visibility": (B, 17, 2)} float32).
-        See `crop_person` for the targets.
+        tf.data.Dataset of (images (B, S, S, 3) uint8, {"keypoints": (B, 17, 3), "visibility": (B, 17, 2)} float32), see `crop_person`.
 
     Raises:
         DataError: when there is no folder, one holds no records, or they hold pictures of different sizes.
@@ -396,5 +396,5 @@ def make_batches(
         return images, {"keypoints": places, "visibility": seen}
 
     dataset = read_people(directories, sizes, shuffle=shuffle, seed=seed, cache_bytes=cache_bytes)
-    dataset = dataset.repeat() if repeat else dataset
-    return dataset.batch(batch_size).enumerate().map(to_batch, cores()).prefetch(2)
+    dataset = (dataset.repeat() if repeat else dataset).batch(batch_size).enumerate().skip(start)
+    return dataset.map(to_batch, cores()).prefetch(2)

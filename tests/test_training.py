@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import shutil
+import time
 
 import keras
 import numpy as np
@@ -53,7 +54,7 @@ def test_schedule_climbs_then_falls_as_half_a_cosine():
 def test_schedule_by_the_clock_is_over_when_the_time_is(monkeypatch):
     schedule = training.Schedule(0.1, warmup=0.1, deadline=(100.0, 160.0))
     for now, progress in ((100, 0), (130, 0.5), (160, 1), (500, 1)):
-        monkeypatch.setattr(training.time, "monotonic", lambda now=now: now)
+        monkeypatch.setattr(time, "monotonic", lambda now=now: now)
         assert schedule.progress() == progress
 
 
@@ -256,3 +257,119 @@ def test_labels_off_by_one_pair_each_picture_with_the_next_ones_labels():
     images, targets = stage_one.off_by_one(np.arange(3), {"keypoints": np.arange(3), "visibility": np.arange(3)})
     assert images.tolist() == [0, 1, 2]
     assert {k: np.asarray(v).tolist() for k, v in targets.items()} == {"keypoints": [2, 0, 1], "visibility": [2, 0, 1]}
+
+
+# ---- losses, averages, curves -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", ["smooth_l1", "laplace", "rle"])
+def test_each_loss_trains_and_leaves_a_plain_network(record_folder, tmp_path, loss):
+    recipe = tiny(loss=loss, average=0.9, clip=1.0, optimizer="sgd" if loss == "smooth_l1" else "adamw")
+    training.train([record_folder], record_folder, recipe, tmp_path / "run", verbose=False)
+    loaded = predict.load(tmp_path / "run")
+    with_scale = loss in losses.WITH_SCALE
+    assert set(loaded.model.output) == {"keypoints", "visibility"} | ({"scale"} if with_scale else set())
+    assert loaded.record["recipe"]["loss"] == loss and loaded.record["parameters"] == loaded.model.count_params()
+    log = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
+    for row in log:
+        total = float(row["keypoints_loss"]) + recipe.visibility_weight * float(row["visibility_loss"])
+        assert float(row["loss"]) == pytest.approx(total, rel=1e-4)
+    assert float(log[-1]["keypoints_loss"]) < float(log[0]["keypoints_loss"])
+
+
+def test_the_trainee_is_compile_with_two_losses():
+    """The loss beside the network is the loss that chapter 06 gives to `compile`: same steps, same weights."""
+    rng, weights = np.random.default_rng(0), []
+    images = rng.uniform(0, 255, (4, 64, 64, 3)).astype(np.float32)
+    places, seen = rng.uniform(-0.5, 0.5, (4, 17, 3)).astype(np.float32), np.ones((4, 17, 2), np.float32)
+    for beside in (True, False):
+        keras.utils.set_random_seed(0)
+        network = models.build(width=4, input_size=64)
+        model = training.Trainee(network, "l1", 0.1) if beside else network
+        both = {"keypoints": losses.masked_l1, "visibility": losses.masked_bce}
+        weighed = {"loss": both, "loss_weights": {"keypoints": 1.0, "visibility": 0.1}}
+        model.compile(keras.optimizers.SGD(0.01), **({} if beside else weighed))
+        for _ in range(2):
+            model.train_on_batch(images, {"keypoints": places, "visibility": seen})
+        weights.append(network.get_weights())
+    for a, b in zip(*weights, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_the_average_is_the_formula_and_lends_itself_out():
+    network = keras.Sequential([keras.Input((2,)), keras.layers.BatchNormalization(), keras.layers.Dense(1)])
+    average, rng, wanted = training.Average(network, 0.8, every=2), np.random.default_rng(0), network.get_weights()
+    average.set_model(network)
+    for step in range(1, 61):
+        own = [rng.normal(size=w.shape).astype(np.float32) for w in wanted]
+        network.set_weights(own)
+        average.on_train_batch_end(step)
+        if step % 2 == 0:
+            stays = min(0.8, (1 + step) / (10 + step)) ** 2
+            wanted = [stays * a + (1 - stays) * b for a, b in zip(wanted, own, strict=True)]
+    with average.in_place():
+        for a, b in zip(network.get_weights(), wanted, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    for a, b in zip(network.get_weights(), own, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", training.network.OPTIMIZERS)
+def test_clipping_shortens_the_gradient_of_all_variables_together(name):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    moves = []
+    for size in (1.0, 100.0):
+        optimizer = training.make_optimizer(model, name, 0.1, 0.0, clip=0.5)
+        before = model.get_weights()
+        optimizer.apply([size * keras.ops.ones_like(v) for v in model.trainable_variables], model.trainable_variables)
+        moves.append([a - b for a, b in zip(model.get_weights(), before, strict=True)])
+        model.set_weights(before)
+    for a, b in zip(*moves, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4)
+    if name == "sgd":  # Nesterov's first step: (1 + momentum) x rate x gradient
+        assert np.sqrt(sum((m**2).sum() for m in moves[0])) == pytest.approx(1.9 * 0.1 * 0.5, rel=1e-4)
+
+
+def test_curves_for_tensorboard_are_read_by_tensorflow(record_folder, tmp_path):
+    import tensorflow as tf
+
+    training.train(
+        [record_folder], record_folder, tiny(), tmp_path / "run", verbose=False, tensorboard=tmp_path / "curves"
+    )
+    (path,) = (tmp_path / "curves").iterdir()
+    opened, *events = tf.compat.v1.train.summary_iterator(str(path))
+    assert opened.file_version == "brain.Event:2" and [event.step for event in events] == [1, 2, 3]
+    log = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
+    for event, row in zip(events, log, strict=True):
+        values = {value.tag: value.simple_value for value in event.summary.value}
+        assert values["loss"] == pytest.approx(float(row["loss"]), rel=1e-5)
+        assert values["val_pck@0.2"] == pytest.approx(float(row["val_pck@0.2"]), rel=1e-5) and "val_gain" in values
+
+
+def test_the_line_of_an_epoch_says_how_far_and_how_much_better_than_the_mean_pose(record_folder, tmp_path, capsys):
+    training.train([record_folder], record_folder, tiny(), tmp_path / "run")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("epoch   1  33%") and lines[2].startswith("epoch   3 100%")
+    assert all("gain" in line and "collapse_ratio" in line for line in lines[:3])
+
+
+@pytest.mark.parametrize("wrong", [{"loss": "l3"}, {"optimizer": "lion"}, {"average": 1.0}])
+def test_a_recipe_refuses_what_it_does_not_know(wrong):
+    with pytest.raises(DataError, match=next(iter(wrong))):
+        tiny(**wrong)
+
+
+def test_the_command_line_reaches_the_recipe(record_folder, tmp_path):
+    given = {
+        "--loss": "gaussian",
+        "--optimizer": "sgd",
+        "--clip": 1,
+        "--average": 0.9,
+        "--half-body": 0.3,
+        "--erase": 0.2,
+    }
+    given |= {"--width": 4, "--input-size": 64, "--learning-rate": 0.01, "--tensorboard": tmp_path / "curves"}
+    assert cli.main([*arguments(record_folder, tmp_path / "run", **given), "--resume"]) == 0
+    recipe = predict.load(tmp_path / "run").record["recipe"]
+    assert recipe["loss"] == "gaussian" and recipe["optimizer"] == "sgd" and recipe["average"] == 0.9
+    assert recipe["clip"] == 1 and recipe["augment"]["half_body"] == 0.3 and recipe["augment"]["erase"] == 0.2

@@ -1,0 +1,283 @@
+"""The recipe behind `python -m posekit train`: a run that can be repeated, and go on after it was killed (chapter 06).
+
+Chapter 06 shows `compile` and `fit` themselves; this room adds what a long run needs around them: `train` is the way through,
+`callbacks` what happens around its steps, `network` what is trained, `record` what is written down.
+"""
+
+import contextlib
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import keras
+
+from posekit import evaluation, losses, models, pipeline, predict, records
+from posekit.errors import DataError
+from posekit.training.callbacks import Average, Checkpoint, Schedule, Watch
+from posekit.training.network import OPTIMIZERS, Trainee, adamw, make_optimizer
+from posekit.training.record import bfloat16_pays, command, mean_targets, pack, provenance
+from posekit.training.tensorboard import TensorBoard
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides how a run goes, besides the data.
+
+    Args:
+        backbone: a name in `posekit.models.BACKBONES`.
+        head: a name in `posekit.models.HEADS`; the default won the comparison at equal time.
+        width: channels of the backbone's first stage.
+        input_size: side of the input in pixels.
+        pool: the picture is first averaged over pool x pool pixels (`posekit.models.build`).
+        epochs: passes over the data; the run is then repeatable for its seed. Or
+        minutes: wall-clock time from the call on; drives the schedule by the clock and promises no repeatability.
+        batch_size: people a step.
+        learning_rate: the peak, after warm-up.
+        weight_decay: AdamW's.
+        warmup: share of the run over which the rate climbs to its peak; a cosine takes it down to 0 after.
+        visibility_weight: weight of the visibility loss beside the keypoint loss.
+        augment: variation of the pictures.
+        dtype: "float32", "mixed_bfloat16", or "auto": bfloat16 where the processor has it.
+        seed: of weights, order and variation.
+        loss: of the keypoints, a name in `posekit.losses.LADDER`.
+        optimizer: "adamw", or "sgd" (Nesterov's momentum 0.9; wants a peak about 30 times as high).
+        average: momentum of the averaged weights, which are then scored and saved; 0: the weights as they are.
+        clip: longest gradient, see `make_optimizer`; 0: as long as it is.
+
+    Raises:
+        DataError: for an unknown loss or optimizer.
+    """
+
+    backbone: str = "resnet18v2"
+    head: str = "votes"
+    width: int = models.DEFAULT_WIDTH
+    input_size: int = 224
+    pool: int = 2
+    epochs: int | None = None
+    minutes: float | None = None
+    batch_size: int = 32
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.05
+    visibility_weight: float = 0.02
+    augment: pipeline.Augmentation = field(default_factory=pipeline.Augmentation)
+    dtype: str = "auto"
+    seed: int = 0
+    loss: str = "l1"
+    optimizer: str = "adamw"
+    average: float = 0.0
+    clip: float = 0.0
+
+    def __post_init__(self):
+        if (self.epochs is None) == (self.minutes is None):
+            raise ValueError("give either epochs or minutes")
+        for name, known in (("loss", losses.LADDER), ("optimizer", OPTIMIZERS)):
+            if getattr(self, name) not in known:
+                raise DataError(f"{name} {getattr(self, name)!r}", "unknown", f"choose one of {', '.join(known)}")
+        if not 0 <= self.average < 1:
+            raise DataError("average", f"is {self.average}", "expected a momentum from 0 to below 1")
+
+
+def _build(recipe: Recipe) -> keras.Model:
+    return models.build(
+        recipe.backbone,
+        head=recipe.head,
+        width=recipe.width,
+        input_size=recipe.input_size,
+        pool=recipe.pool,
+        scale=recipe.loss in losses.WITH_SCALE,
+    )
+
+
+def _build_in(recipe: Recipe, dtype: str) -> keras.Model:
+    """The network to be trained, computing in `dtype`."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(dtype)
+    try:
+        return _build(recipe)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _copy_weights(start_from: str | Path, model: keras.Model) -> None:
+    source = predict.load(start_from).model
+    try:
+        model.set_weights(source.get_weights())
+    except ValueError:
+        raise DataError(
+            start_from, "its weights do not fit this network", "use the same --backbone, --head and --width"
+        ) from None
+
+
+def train(
+    train_records: Sequence[str | Path],
+    val_records: str | Path,
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    start_from: str | Path | None = None,
+    tamper: Callable | None = None,
+    verbose: bool = True,
+    resume: bool = True,
+    checkpoint_seconds: float = 60.0,
+    tensorboard: str | Path | None = None,
+) -> dict:
+    """Train DeepPose stage one on records and write a run.
+
+    While it trains, all lies in a hidden folder beside `out`, `.NAME.partial`, with a checkpoint. A run of epochs that goes on from one
+    has, on a CPU, the curve and the weights, bit for bit, of one that was never interrupted.
+
+    Args:
+        train_records: record folders to train on.
+        val_records: record folder to score on.
+        recipe: how.
+        out: folder to write: model.keras (float32, whatever it was trained in), record.json, log.csv.
+        start_from: a run or a model's name whose weights to start from; random weights if None.
+        tamper: changes each training batch (images, targets); for experiments that show what a mistake does.
+        verbose: print a line an epoch.
+        resume: go on where an interrupted run of this `out` left off, if there is one; or refuse to, so that it is not lost.
+        checkpoint_seconds: least time between two checkpoints, which are written at the end of epochs.
+        tensorboard: folder for TensorBoard's event files.
+
+    Returns:
+        What record.json holds: command, recipe, data digests, provenance, time, the validation score, the mean pose.
+
+    Raises:
+        DataError: for damaged records, an `out` that exists, an interrupted run of another recipe.
+    """
+    begin, out = time.monotonic(), Path(out)
+    if out.exists():
+        raise DataError(out, "exists already", "choose another --out, or remove it")
+    partial = out.with_name(f".{out.name}.partial")
+    saved = partial / "checkpoint.npz"
+    if saved.exists() and not resume:
+        raise DataError(partial, "holds an interrupted run", "go on with --resume, or remove it")
+    manifests = {str(d): records.read_manifest(d) for d in [*train_records, val_records]}
+    pose, visibility = mean_targets(
+        train_records
+    )  # also verifies every record: a damaged one is named before hours are spent
+    if not saved.exists():
+        shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(partial.parent, f"cannot write there: {error.strerror}", "choose another --out") from None
+    try:
+        # -- what is trained
+        keras.utils.set_random_seed(recipe.seed)
+        dtype = recipe.dtype if recipe.dtype != "auto" else "mixed_bfloat16" if bfloat16_pays() else "float32"
+        network = _build_in(recipe, dtype)
+        if start_from is not None and not saved.exists():
+            _copy_weights(start_from, network)
+        model = Trainee(network, recipe.loss, recipe.visibility_weight)
+        optimizer = make_optimizer(model, recipe.optimizer, recipe.learning_rate, recipe.weight_decay, recipe.clip)
+        optimizer.build(model.trainable_variables)
+        model.compile(optimizer)
+
+        # -- what happens around its steps
+        people = sum(manifests[str(d)]["people"] for d in train_records)
+        steps = max(1, people // recipe.batch_size)
+        seconds = recipe.minutes * 60 if recipe.minutes else 0
+        schedule = Schedule(
+            recipe.learning_rate,
+            warmup=recipe.warmup,
+            steps=steps * recipe.epochs if recipe.epochs else None,
+            deadline=(begin, begin + seconds) if recipe.minutes else None,
+        )
+        average = Average(network, recipe.average) if recipe.average else None
+        watch = Watch(
+            pipeline.make_batches(val_records, 64, input_size=recipe.input_size).take(8),
+            partial / "log.csv",
+            recipe.batch_size,
+            every_seconds=seconds / 12,
+            average=average,
+            mean_pose=pose,
+            progress=schedule.progress,
+            verbose=verbose,
+        )
+        facts = {
+            "recipe": {**asdict(recipe), "dtype": dtype, "start_from": Path(start_from).name if start_from else None},
+            "data": {
+                Path(d).name: {k: m[k] for k in ("dataset", "split", "people", "box", "digest")}
+                for d, m in manifests.items()
+            },
+        }
+        checkpoint = Checkpoint(
+            saved, model, watch, schedule, average, run=facts, begin=begin, every_seconds=checkpoint_seconds
+        )
+        done = checkpoint.restore() if saved.exists() else 0
+        if done and verbose:
+            print(f"going on after epoch {done}, {time.monotonic() - checkpoint.begin:.0f} s", flush=True)
+
+        # -- train
+        batches = pipeline.make_batches(
+            train_records,
+            recipe.batch_size,
+            input_size=recipe.input_size,
+            augment=recipe.augment,
+            shuffle=True,
+            repeat=True,
+            seed=recipe.seed,
+            start=watch.steps,
+        )
+        batches = batches.map(tamper) if tamper else batches
+        callbacks = [schedule, average, watch, TensorBoard(tensorboard, watch) if tensorboard else None, checkpoint]
+        model.fit(
+            batches,
+            initial_epoch=done,
+            epochs=recipe.epochs or 1_000_000,
+            steps_per_epoch=steps,
+            shuffle=False,
+            callbacks=[callback for callback in callbacks if callback],
+            verbose=0,
+        )
+        trained = time.monotonic() - checkpoint.begin
+
+        # -- what is kept
+        final = _build(recipe)
+        with average.in_place() if average else contextlib.nullcontext():
+            final.set_weights(network.get_weights())
+        record = {
+            "command": command(sys.argv),
+            **facts,
+            **provenance(),
+            "parameters": final.count_params(),
+            "seconds": round(trained, 1),
+            "images": watch.steps * recipe.batch_size,
+            "mean_pose": pose.round(5).tolist(),
+            "mean_visibility": visibility.round(5).tolist(),
+        }
+        record["val"] = evaluation.jsonable(evaluation.evaluate(predict.Predictor(final, record), val_records))
+        final.save(partial / "model.keras")
+        (partial / "record.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        for path in partial.glob("checkpoint.*"):
+            path.unlink()
+        partial.rename(out)
+    except BaseException:
+        if not saved.exists():
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return record
+
+
+__all__ = [
+    "Average",
+    "Checkpoint",
+    "Recipe",
+    "Schedule",
+    "TensorBoard",
+    "Trainee",
+    "Watch",
+    "adamw",
+    "bfloat16_pays",
+    "command",
+    "make_optimizer",
+    "mean_targets",
+    "pack",
+    "provenance",
+    "train",
+]

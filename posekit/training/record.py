@@ -1,0 +1,104 @@
+"""What a run's record says: the mean pose of its data, the command, where it was made; and making a run smaller."""
+
+import os
+import platform
+import shlex
+import subprocess
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from posekit import __version__, geometry, records
+
+
+def bfloat16_pays() -> bool:
+    """Does this machine multiply bfloat16 in hardware (a GPU, or a CPU with AVX512-BF16 or AMX)?"""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        if tf.config.list_physical_devices("GPU"):
+            return True
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def mean_targets(directories: Sequence[str | Path]) -> tuple[np.ndarray, np.ndarray]:
+    """The mean pose and the mean visibility of training people: what a model that sees nothing would say.
+
+    Returns:
+        (17, 2) mean normalised crop coordinates over people in whom the joint is labelled and inside the crop (0, the
+        centre, for a joint that never is); (17,) share of people with the joint inside, where that is known (0.5 if never).
+    """
+    points, inside, known = [], [], []
+    for directory in directories:
+        box_px = records.read_manifest(directory)["box_px"]
+        for person in records.read_records(directory):
+            affine = geometry.crop_affine(np.full(2, (person.width - 1) / 2), box_px, box_px)
+            crop = geometry.apply_affine(affine, person.keypoints)
+            points.append(geometry.encode_keypoints(crop, (box_px, box_px)))
+            inside.append((person.keypoints_visible >= 1) & geometry.inside(crop, (box_px, box_px)))
+            known.append(person.joint_known)
+    points, inside, known = np.stack(points), np.stack(inside), np.stack(known)
+    count = np.maximum(inside.sum(axis=0), 1)
+    pose = np.where(inside[..., None], points, 0).sum(axis=0) / count[:, None]
+    share = np.where(known.any(axis=0), (inside & known).sum(axis=0) / np.maximum(known.sum(axis=0), 1), 0.5)
+    return pose, share
+
+
+def command(argv: Sequence[str]) -> str:
+    """The command line for a record: of paths that begin at this machine's root, only the last part."""
+    if "posekit" not in argv[0]:
+        return "posekit.training.train"
+    parts = [argument.rpartition("=") for argument in argv[1:]]
+    parts = [(key, sign, Path(value).name if Path(value).is_absolute() else value) for key, sign, value in parts]
+    return shlex.join(["python", "-m", "posekit", *map("".join, parts)])
+
+
+def provenance() -> dict:
+    """Where and with what a record was made: commit, versions, hardware. No host name, no path."""
+    try:
+        root = Path(__file__).resolve().parents[2]
+        commit = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        commit = ""
+    cpu = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in (Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else [])
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    )
+    return {
+        "commit": commit,
+        "posekit": __version__,
+        "python": platform.python_version(),
+        "keras": keras.__version__,
+        "backend": keras.backend.backend(),
+        "hardware": f"{os.cpu_count()} x {cpu}",
+        "system": platform.system(),
+    }
+
+
+def pack(run: str | Path) -> None:
+    """Make a run's model.keras about half as large, in place: weights rounded to what float16 can hold, then deflated.
+
+    The model stays an ordinary float32 Keras file. Rounding changes a weight by at most one part in 2,048.
+    """
+    path = Path(run) / "model.keras"
+    model = keras.saving.load_model(path, compile=False)
+    model.set_weights([w.astype(np.float16).astype(w.dtype) for w in model.get_weights()])
+    loose = path.with_name("loose.keras")
+    model.save(loose)
+    with zipfile.ZipFile(loose) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    loose.unlink()

@@ -1,0 +1,47 @@
+"""Curves for TensorBoard, written without it: an event file is a TFRecord file of small messages."""
+
+import struct
+import time
+from pathlib import Path
+
+import keras
+
+from posekit.tfrecord import frame, varint
+
+
+def event(wall_time: float, step: int = 0, values: dict[str, float] | None = None) -> bytes:
+    """One message: values at a step; without values, the one that opens a file.
+
+    Source: tensorflow/core/util/event.proto, tensorflow/core/framework/summary.proto.
+    """
+    head = b"\x09" + struct.pack("<d", wall_time)
+    if values is None:
+        return head + _text(3, b"brain.Event:2")
+    parts = [_text(1, _text(1, name.encode()) + b"\x15" + struct.pack("<f", v)) for name, v in values.items()]
+    return head + b"\x10" + varint(step) + _text(5, b"".join(parts))
+
+
+def _text(field: int, content: bytes) -> bytes:
+    return varint(field << 3 | 2) + varint(len(content)) + content
+
+
+class TensorBoard(keras.callbacks.Callback):
+    """Writes each row that `watch` takes into an event file; `tensorboard --logdir FOLDER` draws them.
+
+    Args:
+        folder: made if need be. Each call adds a file, and TensorBoard joins them: so a resumed run goes on in its curves.
+        watch: the `Watch` whose rows are written; it must stand before this one in the list of callbacks.
+    """
+
+    def __init__(self, folder: str | Path, watch: keras.callbacks.Callback):
+        super().__init__()
+        self.watch, now = watch, time.time()
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        self.path = Path(folder) / f"events.out.tfevents.{now:.6f}.posekit"
+        self.path.write_bytes(frame(event(now)))
+
+    def on_epoch_end(self, epoch, logs=None):
+        row = self.watch.rows[-1]
+        values = {name: value for name, value in row.items() if name not in ("epoch", "images")}
+        with self.path.open("ab") as file:
+            file.write(frame(event(time.time(), row["epoch"], values)))
