@@ -67,6 +67,13 @@ def test_feature_reuse_reads_the_kernels_source_by_source():
     assert sorted(found) == ["block1", "block2", "block3", "block4"]
     assert [len(row) for row in found["block1"]] == [1, 2, 3] and [len(row) for row in found["block4"]] == [1]
     assert found["block1"][1] == [0.25, 1.0]
+    start = keras.models.clone_model(model)
+    start.set_weights(model.get_weights())
+    kernel[:, :, :8] += 3
+    kernel[:, :, 8:] -= 6
+    reader.set_weights([kernel])
+    changed = race.feature_reuse(model, start)
+    assert changed["block1"][1] == [0.5, 1.0], "only what has changed counts"
 
 
 def test_the_networks_of_the_race_do_equal_work():

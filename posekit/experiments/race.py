@@ -15,11 +15,13 @@ SEEDS = (0, 1, 2)
 EPOCHS = {"minidome": 12, "lsp": 6}
 
 
-def feature_reuse(model: keras.Model) -> dict[str, list[list[float]]]:
+def feature_reuse(model: keras.Model, start: keras.Model | None = None) -> dict[str, list[list[float]]]:
     """Who listens to whom in a DenseNet: the mean size of the weights with which a layer reads each layer before it.
 
     Args:
         model: with a `posekit.models.densenet` backbone.
+        start: the same network before training: then the mean size of what training has *changed*. After a short training the
+            weights themselves still look like the random ones that they were.
 
     Returns:
         Block name -> rows, one a reader (each layer of the block, last what follows the block), each as long as it has sources
@@ -36,11 +38,14 @@ def feature_reuse(model: keras.Model) -> dict[str, list[list[float]]]:
         growth = model.get_layer(f"{block}_layer1_conv2").filters
         rows = []
         for reader in readers:
-            size = np.abs(model.get_layer(reader).get_weights()[0]).mean(axis=(0, 1, 3))
+            kernel = model.get_layer(reader).get_weights()[0]
+            if start is not None:
+                kernel = kernel - start.get_layer(reader).get_weights()[0]
+            size = np.abs(kernel).mean(axis=(0, 1, 3))
             first = len(size) - growth * (len(rows))
             sources = np.split(size, np.arange(first, len(size), growth))
             means = np.array([part.mean() for part in sources])
-            rows.append((means / means.max()).round(4).tolist())
+            rows.append([round(float(v), 4) for v in means / means.max()])
         found[block] = rows
     return found
 
@@ -77,6 +82,8 @@ def race(folder: Path) -> dict[str, Path]:
             "activation_bytes": models.activation_bytes(model),
         }
         if backbone.startswith("densenet"):
-            facts["feature_reuse"] = feature_reuse(model)
+            keras.utils.set_random_seed(seed)
+            start = models.build(backbone, head="votes", width=width, input_size=128, pool=1)
+            facts |= {"feature_reuse": feature_reuse(model), "feature_reuse_change": feature_reuse(model, start)}
         work.note(runs[name], **facts)
     return runs
