@@ -151,6 +151,7 @@ class RealNVP(layers.Layer):
         super().__init__(dtype="float32", **options)
         self.stays = [i % 2 for i in range(couplings)]
         self.nets = [self._net(hidden) for _ in self.stays]
+        self.built = True  # nothing depends on what comes in
 
     @staticmethod
     def _net(hidden: int) -> keras.Sequential:
@@ -159,9 +160,6 @@ class RealNVP(layers.Layer):
         return keras.Sequential(
             [keras.Input((1,)), *inner, layers.Dense(2, kernel_initializer="zeros", dtype="float32")]
         )
-
-    def build(self, *shapes):
-        """Nothing left to make."""
 
     def _coupling(self, i: int, x):
         """The coordinate that stays, the other, and the other's log-stretch (within ±1) and shift: (N, 1) each."""
@@ -216,9 +214,7 @@ class RLE(layers.Layer):
     def __init__(self, residual: bool = True, **options):
         super().__init__(dtype="float32", **options)
         self.residual, self.flow = residual, RealNVP(name="flow")
-
-    def build(self, *shapes):
-        """Nothing left to make."""
+        self.built = True
 
     def call(self, y_true, y_pred, scale):
         """Arguments and result as in `masked_gaussian`."""

@@ -20,7 +20,7 @@ class Prediction:
     Args:
         keypoints: (17, 2) float32 photo pixels; also for joints believed outside the crop.
         visibility: (17,) probability that the joint lies inside the crop.
-        score: (17,) confidence 0 ... 1 in the joint. For now the visibility itself: calibration comes with the released model.
+        score: (17,) confidence 0 ... 1 in the joint: its visibility, times `losses.confidence` where the model gives a σ.
         bbox: (4,) the box that was used (x, y, w, h), photo pixels.
     """
 
@@ -55,7 +55,8 @@ class Predictor:
             flip: average with the prediction on the mirrored crop, mirrored back with left and right swapped.
 
         Returns:
-            `keypoints` (N, 17, 2) normalised crop coordinates, `visibility` (N, 17).
+            `keypoints` (N, 17, 2) normalised crop coordinates, `visibility` (N, 17); of a model trained with a learned σ also `scale`
+            (N, 17, 2), shares of the crop's side.
         """
         images = np.asarray(images, np.float32)
         out = {k: np.asarray(v, np.float32) for k, v in self.model.predict_on_batch(images).items()}
@@ -64,7 +65,8 @@ class Predictor:
             order = list(COCO17.flip_indices)
             back = np.asarray(mirrored["keypoints"], np.float32)[:, order] * np.array([-1, 1], np.float32)
             out["keypoints"] = (out["keypoints"] + back) / 2
-            out["visibility"] = (out["visibility"] + np.asarray(mirrored["visibility"], np.float32)[:, order]) / 2
+            for name in out.keys() - {"keypoints"}:
+                out[name] = (out[name] + np.asarray(mirrored[name], np.float32)[:, order]) / 2
         return out
 
     def predict(self, image: np.ndarray, bbox: np.ndarray | None = None, flip: bool = False) -> Prediction:
@@ -88,7 +90,12 @@ class Predictor:
         out = self.predict_crops(geometry.warp(image, affine, (size, size))[None], flip)
         crop = geometry.decode_keypoints(out["keypoints"][0], (size, size))
         keypoints = geometry.apply_affine(geometry.invert(affine), crop).astype(np.float32)
-        return Prediction(keypoints, out["visibility"][0], out["visibility"][0], bbox)
+        score = visibility = out["visibility"][0]
+        if "scale" in out:
+            from posekit import losses
+
+            score = visibility * losses.confidence(out["scale"][0])
+        return Prediction(keypoints, visibility, score, bbox)
 
 
 def load(name: str | Path) -> Predictor:

@@ -201,6 +201,21 @@ def test_the_flip_test_makes_a_model_fair_to_mirrors(network):
     np.testing.assert_allclose(there[:, list(COCO17.flip_indices)] * [-1, 1], here, atol=1e-5)
 
 
+def test_a_learned_scale_is_flipped_too_and_lowers_the_score():
+    """σ has no sign: the mirrored one is only renamed to its twin. A joint that the network is unsure of scores less."""
+    model = models.build(width=4, input_size=SIZE, scale=True)
+    rng = np.random.default_rng(0)
+    for name in ("head_scale", "head_keypoints"):
+        kernel = model.get_layer(name).kernel
+        kernel.assign(rng.normal(0, 0.3, kernel.shape))
+    network, crop = predict.Predictor(model, {}), cv2.resize(photo(1), (SIZE, SIZE))[None]
+    plain, mirrored = (network.predict_crops(x)["scale"][0] for x in (crop, crop[:, :, ::-1]))
+    both = network.predict_crops(crop, flip=True)["scale"][0]
+    np.testing.assert_allclose(both, (plain + mirrored[list(COCO17.flip_indices)]) / 2, atol=1e-5)
+    pose = network.predict(photo(1))
+    assert np.all(pose.score < pose.visibility) and np.all(pose.score > 0)
+
+
 # ---- evaluate ---------------------------------------------------------------------------------------------------------
 
 

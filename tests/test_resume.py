@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -172,3 +173,45 @@ def test_minutes_count_the_time_already_spent(record_folder, tmp_path):
     assert 12 <= record["seconds"] < 11 + time.monotonic() - begin and record["images"] > state["steps"] * 4
     rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
     assert float(rows[1]["seconds"]) > 11
+
+
+BOTH = """
+import sys
+from posekit import training
+
+folder, whole, broken = sys.argv[1:]
+recipe = training.Recipe(width=4, input_size=64, epochs=4, batch_size=4, dtype="float32", loss="rle", average=0.9, clip=1.0)
+training.train([folder], folder, recipe, whole, verbose=False)
+save = training.Checkpoint.save
+
+
+def then_stop(self, done):
+    save(self, done)
+    if done == 2:
+        raise KeyboardInterrupt
+
+
+training.Checkpoint.save = then_stop
+try:
+    training.train([folder], folder, recipe, broken, verbose=False, checkpoint_seconds=0)
+except KeyboardInterrupt:
+    training.Checkpoint.save = save
+    training.train([folder], folder, recipe, broken, verbose=False)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_runs_go_on_bit_for_bit_on_each_backend(backend, record_folder, tmp_path):
+    pytest.importorskip(backend)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    done = subprocess.run(
+        [sys.executable, "-c", BOTH, str(record_folder), str(whole), str(broken)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads((broken / "record.json").read_text())["backend"] == backend
+    same_run(whole, broken)

@@ -69,7 +69,7 @@ class Average(keras.callbacks.Callback):
     def __init__(self, network: keras.Model, momentum: float, every: int = 4):
         super().__init__()
         self.network, self.momentum, self.every, self.step = network, momentum, every, 0
-        self.values = network.get_weights()
+        self.values = [ops.convert_to_tensor(weight) for weight in network.get_weights()]
 
     def on_train_batch_end(self, batch, logs=None):
         self.step += 1
@@ -269,7 +269,9 @@ class Checkpoint(keras.callbacks.Callback):
         for i, variable in enumerate(self.variables()):
             variable.assign(arrays[f"variable{i}"])
         if self.average:
-            self.average.values = [arrays[f"average{i}"] for i in range(len(self.average.values))]
+            self.average.values = [
+                ops.convert_to_tensor(arrays[f"average{i}"]) for i in range(len(self.average.values))
+            ]
             self.average.step = state["steps"]
         self.schedule.step = self.watch.steps = state["steps"]
         self.watch.rows = state["rows"]

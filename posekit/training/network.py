@@ -24,6 +24,7 @@ class Trainee(keras.Model):
         self.with_scale, self.visibility_weight = loss in losses.WITH_SCALE, visibility_weight
         self.keypoints_mean = keras.metrics.Mean(name="keypoints_loss")
         self.visibility_mean = keras.metrics.Mean(name="visibility_loss")
+        self.built = True  # else `fit` would take a batch to see its shape, and the order of the others would change
 
     def call(self, images, training=None):
         """What the network answers."""
