@@ -195,7 +195,11 @@ def test_a_block_is_stepped_through_with_mouse_and_keys(browser, block, shown, t
     gadgets.steps(block, every(block), ALT)
     with page_with(browser, shown, tmp_path, scheme, size) as page:
         assert page.locator("img").is_hidden()
-        spoken, back, forth = page.locator("[aria-live]"), page.get_by_text("Back"), page.get_by_text("Next")
+        spoken, back, forth = (
+            page.locator("[aria-live]"),
+            page.get_by_role("button", name="Back"),
+            page.get_by_role("button", name="Next"),
+        )
         assert back.get_attribute("aria-disabled") == "true"
         assert page.locator("svg[role=img]").get_attribute("aria-label") == ALT
         before = page.locator(".posekit-gadget").bounding_box()
@@ -240,7 +244,7 @@ def test_boxes_have_the_proportions_that_python_says_and_fit(browser, unit, show
                 seen = box.bounding_box()
                 assert whole["x"] <= seen["x"] and seen["x"] + seen["width"] <= whole["x"] + whole["width"]
                 assert whole["y"] <= seen["y"] and seen["y"] + seen["height"] <= whole["y"] + whole["height"]
-            page.get_by_text("Next").click(force=True)
+            page.get_by_role("button", name="Next").click(force=True)
         heights, widths, lengths = np.transpose(scales)
         np.testing.assert_allclose(heights, heights[0], rtol=0.03)
         np.testing.assert_allclose(widths, heights[0], rtol=0.03)
@@ -257,8 +261,8 @@ def test_a_finger_steps_and_slides(browser, block, shown, tmp_path):  # noqa: F8
     context = browser.new_context(viewport=dict(zip(("width", "height"), WIDTHS["phone"], strict=True)), has_touch=True)
     page = context.new_page()
     page.goto((tmp_path / "page.html").as_uri())
-    page.get_by_text("Next").tap()
-    page.get_by_text("Next").tap()
+    page.get_by_role("button", name="Next").tap()
+    page.get_by_role("button", name="Next").tap()
     assert page.get_by_text("Step 3 of").is_visible()
     page.locator("[data-step='1']").tap()
     assert page.get_by_text("Step 2 of").is_visible()
@@ -359,7 +363,7 @@ def test_gadgets_work_in_the_built_book_and_the_book_stays_on_its_page(browser, 
                 spoken, height = gadget.locator("[aria-live]"), gadget.bounding_box()["height"]
                 before = spoken.text_content()
                 if gadget.locator("button").count():
-                    hand, keys = gadget.get_by_text("Next"), ("ArrowRight", "ArrowRight", "ArrowLeft")
+                    hand, keys = gadget.get_by_role("button", name="Next"), ("ArrowRight", "ArrowRight", "ArrowLeft")
                 else:
                     hand, keys = gadget.locator("input").first, ("ArrowRight", "ArrowLeft", "ArrowLeft")
                 for key in keys:  # on the page itself these lead to the next chapter
