@@ -76,6 +76,26 @@ def test_feature_reuse_reads_the_kernels_source_by_source():
     assert changed["block1"][1] == [0.5, 1.0], "only what has changed counts"
 
 
+def test_a_cut_connection_costs_what_it_carried_and_is_mended_afterwards():
+    keras.utils.set_random_seed(3)
+    image = keras.Input((64, 64, 3))
+    features = densenet.densenet(image, (2, 1, 1, 1), 4)
+    joints = keras.layers.Dense(34)(keras.layers.GlobalAveragePooling2D()(features))
+    model = keras.Model(image, {"keypoints": keras.layers.Reshape((17, 2))(joints)})
+    reader = model.get_layer("block1_layer2_conv1")
+    kernel = reader.get_weights()[0]
+    kernel[:, :, 8:] = 0  # it does not listen to the first layer
+    reader.set_weights([kernel])
+    before = [w.copy() for w in model.get_weights()]
+    images = np.random.default_rng(0).uniform(-1, 1, (6, 64, 64, 3)).astype(np.float32)
+    target = np.ones((6, 17, 3), np.float32)
+    target[..., :2] = model.predict(images, verbose=0)["keypoints"] + 0.01
+    cuts = race.feature_cuts(model, images, target)
+    assert [len(row) for row in cuts["block1"]] == [1, 2, 3] and [len(row) for row in cuts["block4"]] == [1]
+    assert cuts["block1"][1][1] == 0 and all(row[0] != 0 for row in cuts["block1"])
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+
+
 def test_the_networks_of_the_race_do_equal_work():
     work_of = {
         name: sum(models.multiply_adds(models.build(name, head="votes", width=w, input_size=128, pool=1)).values())
