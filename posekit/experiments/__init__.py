@@ -17,7 +17,7 @@ import numpy as np
 
 from posekit import training
 from posekit.errors import DataError
-from posekit.experiments import depth, race, refine, stage_one
+from posekit.experiments import depth, ladder, race, refine, stage_one
 
 
 @dataclass(frozen=True)
@@ -164,5 +164,6 @@ EXPERIMENTS = {
     "gradients": Experiment("gradients through 2 to 100 blocks that have learned nothing yet", depth.gradients),
     "degradation": Experiment("plain and residual nets of growing depth, trained alike", depth.degradation),
     "race": Experiment("four networks of equal multiply-adds (MiniDome, and photos through POSEKIT_DATA)", race.race),
+    "losses": Experiment("the loss ladder on MiniDome: five losses and two heads, three seeds", ladder.ladder),
     "cascade": Experiment("stages two and three on MiniDome, shared and separate refiners", refine.refine),
 }
