@@ -97,12 +97,12 @@ def _sources(model: keras.Model) -> dict[str, list[tuple[str, int]]]:
 
 def _behind(layer: keras.Layer) -> set[str]:
     """A layer and all that it needs, by name."""
-    seen, todo = set(), [layer]
-    while todo:
-        layer = todo.pop()
+    seen, waiting = set(), [layer]
+    while waiting:
+        layer = waiting.pop()
         if layer.name not in seen:
             seen.add(layer.name)
-            todo += _before(layer)
+            waiting += _before(layer)
     return seen
 
 

@@ -18,7 +18,7 @@ GREEN, RED, PURPLE, SKY, YELLOW, BLACK = "#009E73", "#D55E00", "#CC79A7", "#56B4
 PALETTE = (RIGHT, RED, GREEN, PURPLE, LEFT, SKY, BLACK)
 """Colours of lines and bars, in order; told apart with any kind of colour blindness (Okabe & Ito, 2008)."""
 
-MAX_PNG_BYTES = 98_000
+MAX_PNG_BYTES = 75_000
 _PAGE_DPI = 96  # CSS pixels an inch: a 6.4 inch figure is shown 614 px wide
 
 
