@@ -1,4 +1,4 @@
-"""The experiments of chapters 04 and 05: what they measure is what they say, and an interrupted one goes on."""
+"""The experiments of chapters 04 to 06: what they measure is what they say, and an interrupted one goes on."""
 
 import json
 from dataclasses import asdict
@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import pytest
 
-from posekit import losses, models, training
+from posekit import geometry, losses, models, records, training
 from posekit.errors import DataError
-from posekit.experiments import EXPERIMENTS, depth, race, work
+from posekit.experiments import EXPERIMENTS, ablation, depth, race, work
 from posekit.models import densenet
 
 
@@ -123,3 +123,56 @@ def test_photos_say_what_they_need(monkeypatch):
 
 def test_every_experiment_says_what_it_shows():
     assert all(len(entry.about) > 20 and entry.function.__doc__ for entry in EXPERIMENTS.values())
+
+
+# ---- the ablations of chapter 06 --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def two_records(tmp_path_factory):
+    """Eight frames as records, and the same people stretched, and with labels taken away."""
+    folder = tmp_path_factory.mktemp("ablation")
+    source = work.minidome_records(folder, 8, 1, box_px=96)
+    stretched = ablation.rewritten(source, folder / "stretched", ablation.stretch)
+    gaps = ablation.rewritten(source, folder / "gaps", ablation.take_labels)
+    return source, stretched, gaps
+
+
+def test_stretching_moves_nobody_in_the_photo_and_fills_the_crop_with_the_box(two_records):
+    source, stretched, _ = two_records
+    assert records.check(stretched)["people"] == records.check(source)["people"] > 8
+    for before, after in zip(records.read_records(source), records.read_records(stretched), strict=True):
+        seen = before.keypoints_visible > 0
+        where = [geometry.apply_affine(p.crop_to_image, p.keypoints)[seen] for p in (before, after)]
+        np.testing.assert_allclose(where[1], where[0], atol=0.05)
+        x, y, w, h = after.bbox
+        corners = geometry.apply_affine(geometry.invert(after.crop_to_image), np.array([[x, y], [x + w, y + h]]))
+        sides = corners[1] - corners[0]
+        assert sides[0] == pytest.approx(sides[1], rel=1e-3)
+        assert sides[0] == pytest.approx(96 / geometry.PADDING, rel=0.02)
+        assert after.encoded != before.encoded
+
+
+def test_labels_are_taken_from_the_same_joints_every_time(two_records):
+    source, _, gaps = two_records
+    share = []
+    for before, after in zip(records.read_records(source), records.read_records(gaps), strict=True):
+        gone = (before.keypoints_visible > 0) & (after.keypoints_visible == 0)
+        left = after.keypoints_visible > 0
+        share.append(gone.sum() / max(1, (before.keypoints_visible > 0).sum()))
+        np.testing.assert_array_equal(after.keypoints[left], before.keypoints[left])
+        assert not after.joint_known[gone].any() and not after.keypoints[gone].any()
+        features = {"person/keypoints_visible": before.keypoints_visible, "person/keypoints": before.keypoints}
+        again = ablation.take_labels(features | {"person/joint_known": before.joint_known}, before.person_id)
+        np.testing.assert_array_equal(again["person/keypoints_visible"] > 0, left)
+    assert np.mean(share) == pytest.approx(ablation.MISSING, abs=0.08)
+
+
+def test_without_a_mask_a_missing_joint_lies_in_the_corner():
+    place = np.array([[[0.1, -0.2, 1], [0, 0, 0]]], np.float32)
+    seen = np.array([[[1, 1], [0, 0]]], np.float32)
+    images, targets = ablation.without_mask("images", {"keypoints": place, "visibility": seen})
+    assert images == "images"
+    expected = np.array([[[0.1, -0.2, 1], [-0.5, -0.5, 1]]], np.float32)
+    np.testing.assert_array_equal(np.asarray(targets["keypoints"]), expected)
+    np.testing.assert_array_equal(np.asarray(targets["visibility"]), [[[1, 1], [0, 1]]])

@@ -1,0 +1,129 @@
+"""What each ingredient of the recipe is worth: the same short training without it, three seeds each (chapter 06)."""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from posekit import geometry, models, pipeline, predict, records
+from posekit.experiments import work
+from posekit.images import decode_image, encode_jpeg
+from posekit.records.writing import write_shard
+from posekit.schema import JPEG_QUALITY
+
+MISSING = 0.3
+"""Share of the joints whose label is taken away, at random, to see what masking is worth."""
+SEEDS = (0, 1, 2)
+COMMON = {"width": 16, "input_size": 128, "pool": 1, "epochs": 10}
+NETWORK_2014 = {"width": 32, "head": "deeppose2014", "backbone": "deeppose_cnn"}
+BARE_2014 = {**NETWORK_2014, "head": "deeppose2014_dropout", "backbone": "deeppose_cnn_lrn"}
+RECIPES = {
+    "base": {},
+    "no_variation": {"augment": pipeline.Augmentation.only()},
+    "stretched": {},
+    "masked": {},
+    "unmasked": {},
+    "flat_head": {"head": "regression"},
+    "cnn": NETWORK_2014,
+    "cnn_no_norm": BARE_2014,
+    "cnn_no_norm_slow": {**BARE_2014, "learning_rate": 3e-4},
+}
+"""Name -> how the recipe differs from `base`; three differ in what they are trained on."""
+
+
+# ---- other records -----------------------------------------------------------------------------------------------------------
+
+
+def rewritten(source: Path, out: Path, change: Callable[[dict, str], dict]) -> Path:
+    """A record folder whose records are those of another, each changed; returns `out`, which is left alone where it is whole.
+
+    Args:
+        source: the folder.
+        out: where.
+        change: from a record's features, as `records.parse_example` gives them, and its person's id to those to be replaced.
+    """
+    if (out / "manifest.json").is_file():
+        return out
+    out.mkdir(parents=True, exist_ok=True)
+    manifest, shards = records.read_manifest(source), []
+    for path in records.shard_paths(source):
+        changed = []
+        for payload in records.read_payloads(path):
+            features = records.parse_example(payload)
+            changed.append(records.encode_example({**features, **change(features, features["person/id"][0].decode())}))
+        shards.append({k: v for k, v in write_shard(out / path.name, changed).items() if k != "skipped"})
+    digest = hashlib.sha256("".join(shard["sha256"] for shard in shards).encode()).hexdigest()
+    text = json.dumps({**manifest, "shards": shards, "digest": digest}, indent=1)
+    (out / "manifest.json").write_text(text + "\n", encoding="utf-8")
+    return out
+
+
+def stretch(features: dict, person: str) -> dict:
+    """The crop that many first attempts make: the box itself, each side stretched to the network's input, proportions lost.
+
+    As much air is left around the box on each side, in shares of that side, as the padded square leaves around its longer side.
+    """
+    size = int(features["image/width"][0])
+    box = np.asarray(features["person/bbox"], np.float64)
+    wide, high = box[2:] / box[2:].max()
+    middle = (size - 1) / 2
+    affine = np.array([[1 / wide, 0, middle * (1 - 1 / wide)], [0, 1 / high, middle * (1 - 1 / high)]])
+    image = geometry.warp(decode_image(features["image/encoded"][0], person), affine, (size, size))
+    encoded = encode_jpeg(image, JPEG_QUALITY)
+    seen = np.asarray(features["person/keypoints_visible"]).reshape(-1, 1) >= 1
+    keypoints = geometry.apply_affine(affine, np.asarray(features["person/keypoints"]).reshape(-1, 2))
+    back = np.asarray(features["person/crop_to_image"], np.float64).reshape(2, 3)
+    return {
+        "image/encoded": encoded,
+        "image/key/sha256": hashlib.sha256(encoded).hexdigest(),
+        "person/keypoints": np.where(seen, keypoints, 0),
+        "person/crop_to_image": geometry.compose(back, geometry.invert(affine)),
+    }
+
+
+def take_labels(features: dict, person: str) -> dict:
+    """`MISSING` of the labels taken away, the same ones every time."""
+    seed = int.from_bytes(hashlib.sha256(person.encode()).digest()[:8], "little")
+    left = np.random.default_rng(seed).random(len(features["person/keypoints_visible"])) >= MISSING
+    keypoints = np.asarray(features["person/keypoints"]).reshape(-1, 2)
+    return {
+        "person/keypoints": np.where(left[:, None], keypoints, 0),
+        "person/keypoints_visible": np.where(left, features["person/keypoints_visible"], 0),
+        "person/joint_known": np.where(left, features["person/joint_known"], 0),
+    }
+
+
+def without_mask(images: object, targets: dict) -> tuple[object, dict]:
+    """A joint without a label is taught as a joint in the corner of the crop, where its (0, 0) lies; its visibility too."""
+    from keras import ops
+
+    place, seen = targets["keypoints"], targets["visibility"]
+    there = place[..., 2:] > 0
+    corner = ops.where(there, place[..., :2], -0.5 * ops.ones_like(place[..., :2]))
+    return images, {
+        "keypoints": ops.concatenate([corner, ops.ones_like(place[..., 2:])], axis=-1),
+        "visibility": ops.concatenate([seen[..., :1], ops.ones_like(seen[..., 1:])], axis=-1),
+    }
+
+
+# ---- the experiment ------------------------------------------------------------------------------------------------------------
+
+
+def ablations(folder: Path) -> dict[str, Path]:
+    """The recipe, and the recipe without one thing at a time; scored on the same people."""
+    people, val = work.minidome_records(folder, 750, 1), work.minidome_records(folder, 150, 2)
+    stretched = [rewritten(f, folder / f"{f.name}-stretched", stretch) for f in (people, val)]
+    gaps = rewritten(people, folder / f"{people.name}-gaps", take_labels)
+    data = {"stretched": stretched, "masked": (gaps, val), "unmasked": (gaps, val)}
+    runs = {}
+    for seed, (what, recipe) in itertools.product(SEEDS, RECIPES.items()):
+        name, (train, held_out) = f"{what}-{seed}", data.get(what, (people, val))
+        tamper = without_mask if what == "unmasked" else None
+        recipe = {**COMMON, **recipe, "seed": seed}
+        runs[name] = work.train(folder, name, [train], held_out, tamper, **recipe)
+        cost = sum(models.multiply_adds(predict.load(runs[name]).model).values())
+        work.note(runs[name], name=what, multiply_adds=cost)
+    return runs
