@@ -71,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--average", type=_share, metavar="MOMENTUM", help="average the weights: 0.998, about 500 steps")
     p.add_argument("--half-body", type=_share, metavar="SHARE", help="of pictures cut around half a body")
     p.add_argument("--erase", type=_share, metavar="SHARE", help="of pictures with a rectangle of noise")
+    p.add_argument("--input", help="tfdata, device (pictures in the GPU's memory), or auto (default; chapter 06)")
     p.add_argument("--init", metavar="RUN|NAME", help="start from this model's weights instead of random ones")
     p.add_argument("--seed", type=int)
     p.add_argument("--out", required=True, type=Path, metavar="RUN", help="folder to write")
@@ -187,6 +188,7 @@ def train(args) -> int:
         "optimizer": args.optimizer,
         "average": args.average,
         "clip": args.clip,
+        "input": args.input,
         "augment": pipeline.Augmentation(**varied),
         "width": args.width,
         "batch_size": args.batch_size,

@@ -1,11 +1,16 @@
 """Batches without TensorFlow: all pictures lie in the accelerator's memory, and the device cuts its crops itself (chapter 06).
 
 The way is that of `pipeline`: the same records, the same random choices, the same affine maps and targets. What differs is who
-resamples: a layer of the network, in `keras.ops`, so that it runs on TensorFlow, JAX and PyTorch, on a GPU or on none. A batch that
-travels is then a few numbers a person instead of a picture.
+resamples: a layer before the network, in `keras.ops`, so that it runs on TensorFlow, JAX and PyTorch, on a GPU or on none. A batch
+that travels is then a few numbers a person instead of a picture, and a thread has the next ones ready. `python -m posekit train`
+takes this way where there is a GPU, or no TensorFlow.
 """
 
+import importlib.util
+import itertools
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +18,11 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from posekit import geometry, pipeline, records
+from posekit import geometry, pipeline, profile, records
 from posekit.images import decode_image
+
+AT_MOST = 8 << 30
+"""Bytes of pictures that are put into an accelerator's memory without being asked to."""
 
 # ---- everybody in one array ------------------------------------------------------------------------------------------------
 
@@ -38,7 +46,7 @@ class People:
     box_px: int
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.keypoints)
 
 
 def read_people(directories: Sequence[str | Path]) -> People:
@@ -58,6 +66,49 @@ def read_people(directories: Sequence[str | Path]) -> People:
             images[len(found)] = decode_image(person.encoded, person.person_id)
             found.append((person.keypoints, person.keypoints_visible, person.joint_known))
     return People(images, *(np.stack(column) for column in zip(*found, strict=True)), box_px)
+
+
+def centre_crops(
+    directories: Sequence[str | Path] | str | Path, batch_size: int = 64, *, input_size: int = 224
+) -> Iterator[tuple[np.ndarray, dict]]:
+    """What `pipeline.make_batches` gives without variation, to the bit, through the plain reader: one pass, in the records' order.
+
+    Yields:
+        (images (B, S, S, 3) uint8, {"keypoints": (B, 17, 3), "visibility": (B, 17, 2)} float32), numpy arrays.
+    """
+    directories = [directories] if isinstance(directories, str | Path) else list(directories)
+    box_px, *_ = pipeline.stored_sizes(directories)
+    crops = (
+        pipeline.crop_person(
+            decode_image(person.encoded, person.person_id),
+            person.keypoints,
+            person.keypoints_visible,
+            person.joint_known,
+            box_px=box_px,
+            input_size=input_size,
+        )
+        for directory in directories
+        for person in records.read_records(directory)
+    )
+    while batch := list(itertools.islice(crops, batch_size)):
+        images, places, seen = (np.stack(column) for column in zip(*batch, strict=True))
+        yield images, {"keypoints": places, "visibility": seen}
+
+
+def chosen(wanted: str, directories: Sequence[str | Path]) -> str:
+    """Which way pictures take to a training: "tfdata" (`pipeline`) or "device" (this room).
+
+    Args:
+        wanted: one of them, or "auto": "device" where TensorFlow is not installed, and where there is an accelerator and the
+            pictures take less than `AT_MOST`.
+        directories: the record folders.
+    """
+    if wanted != "auto":
+        return wanted
+    if importlib.util.find_spec("tensorflow") is None:
+        return "device"
+    _, stored, people = pipeline.stored_sizes(directories)
+    return "device" if profile.accelerators() and sum(people) * stored * stored * 3 <= AT_MOST else "tfdata"
 
 
 # ---- on the device ---------------------------------------------------------------------------------------------------------
@@ -99,18 +150,20 @@ class Crops(layers.Layer):
     Args:
         images: (N, P, P, 3) uint8; kept as a weight that is not trained, so that they lie where the network lies.
         input_size: S.
+        seed: of the noise in holes.
 
     Call:
-        a dict of `person` (B,) int32, `affine` (B, 2, 3) float32 (crop -> stored pixels), `colour` (B, 3, 4) float32 and `hole`
-        (B, 4) float32 (`pipeline.Variation`; an empty hole is 0, 0, 0, 0) -> (B, S, S, 3) float32 in 0 ... 255.
+        a dict of `person` (B,) int32, `affine` (B, 2, 3) float32 (crop -> stored pixels), `colour` (B, 3, 4) float32 and, where there
+        are any, `hole` (B, 4) float32 (`pipeline.Variation`; an empty one is 0, 0, 0, 0) -> (B, S, S, 3) float32 in 0 ... 255.
     """
 
-    def __init__(self, images: np.ndarray, input_size: int, **options):
+    def __init__(self, images: np.ndarray, input_size: int, seed: int = 0, **options):
         super().__init__(trainable=False, dtype="float32", **options)
         self.input_size = input_size
         self.images = self.add_weight(name="images", shape=images.shape, dtype="uint8", trainable=False)
         self.images.assign(images)
-        self.noise = keras.random.SeedGenerator(0)
+        self.built = True
+        self.noise = keras.random.SeedGenerator(seed)
 
     def compute_output_shape(self, input_shape: dict) -> tuple:
         """(batch, S, S, 3), whatever comes in."""
@@ -122,6 +175,8 @@ class Crops(layers.Layer):
         colour = how["colour"]
         crop = ops.einsum("bhwc,bdc->bhwd", crop, colour[..., :3]) + colour[:, None, None, :, 3]
         crop = ops.clip(crop, 0, 255)
+        if "hole" not in how:
+            return crop
         left, top, right, bottom = (ops.round(how["hole"][:, k] * self.input_size)[:, None, None] for k in range(4))
         at = ops.arange(self.input_size, dtype="float32")
         row, column = at[None, :, None], at[None, None, :]
@@ -141,25 +196,28 @@ def make_batches(
     shuffle: bool = False,
     repeat: bool = False,
     seed: int = 0,
+    start: int = 0,
 ) -> Iterator[tuple[dict, dict]]:
-    """Batches for a network that begins with `Crops`. Arguments as in `pipeline.make_batches`.
+    """Batches for a network behind `Crops`. Arguments as in `pipeline.make_batches`.
 
     Yields:
-        ({"person", "affine", "colour", "hole"}, {"keypoints" (B, 17, 3), "visibility" (B, 17, 2)}), numpy arrays. A repeated set is
-        cut into whole batches.
+        ({"person", "affine", "colour"} and, with `augment.erase`, "hole"; {"keypoints" (B, 17, 3), "visibility" (B, 17, 2)}), numpy
+        arrays. A repeated set is cut into whole batches.
     """
-    stored, step, epoch = people.images.shape[1], 0, 0
-    plain = np.eye(3, 4)
-    left = np.arange(0)
-    while len(left) or epoch == 0 or repeat:
-        while len(left) < batch_size and (epoch == 0 or repeat):
-            order = np.random.default_rng((seed, epoch)).permutation(len(people)) if shuffle else np.arange(len(people))
-            left, epoch = np.concatenate([left, order]), epoch + 1
-        chosen, left = left[:batch_size], left[batch_size:]
+    stored, plain = people.images.shape[1], np.eye(3, 4)
+
+    def order() -> Iterator[int]:
+        for epoch in itertools.count() if repeat else range(1):
+            everybody = np.arange(len(people))
+            yield from np.random.default_rng((seed, epoch)).permutation(everybody) if shuffle else everybody
+
+    turns = order()
+    groups = iter(lambda: list(itertools.islice(turns, batch_size)), [])
+    for step, who in itertools.islice(enumerate(groups), start, None):
         rng = np.random.default_rng((seed, step))
-        varied = [augment.draw(rng) if augment else pipeline.Variation() for _ in chosen]
+        varied = [augment.draw(rng) if augment else pipeline.Variation() for _ in who]
         points, visible, known = (
-            column[chosen] for column in (people.keypoints, people.keypoints_visible, people.joint_known)
+            column[who] for column in (people.keypoints, people.keypoints_visible, people.joint_known)
         )
         affines = np.stack(
             [
@@ -168,28 +226,21 @@ def make_batches(
             ]
         )
         how = {
-            "person": chosen.astype(np.int32),
+            "person": np.array(who, np.int32),
             "affine": np.stack([geometry.invert(affine) for affine in affines]).astype(np.float32),
             "colour": np.stack([plain if v.colour is None else v.colour for v in varied]).astype(np.float32),
-            "hole": np.array([v.hole or (0, 0, 0, 0) for v in varied], np.float32),
         }
+        if augment and augment.erase:
+            how["hole"] = np.array([v.hole or (0, 0, 0, 0) for v in varied], np.float32)
         flips = np.array([variation.flip for variation in varied])
         places, seen = pipeline.targets(affines, points, visible, known, flips, stored, input_size)
         yield how, {"keypoints": places, "visibility": seen}
-        step += 1
 
 
-def on_device(model: keras.Model, images: np.ndarray, input_size: int) -> keras.Model:
-    """The same network, with `Crops` before it: trains on what `make_batches` of this room gives; the weights are shared.
-
-    Args:
-        model: from (B, S, S, 3) pictures.
-        images: (N, P, P, 3) uint8.
-        input_size: S.
-    """
-    shapes = {"person": (), "affine": (2, 3), "colour": (3, 4), "hole": (4,)}
-    how = {
-        name: keras.Input(shape, name=name, dtype="int32" if name == "person" else "float32")
-        for name, shape in shapes.items()
-    }
-    return keras.Model(how, model(Crops(images, input_size, name="crops")(how)), name=f"{model.name}_on_device")
+def ahead(batches: Iterator, depth: int = 8) -> Iterator:
+    """The same batches, so many of them made in advance by a thread of its own, while the device computes."""
+    with ThreadPoolExecutor(1) as thread:
+        waiting = deque(thread.submit(next, batches, None) for _ in range(depth))
+        while (batch := waiting.popleft().result()) is not None:
+            waiting.append(thread.submit(next, batches, None))
+            yield batch

@@ -75,6 +75,23 @@ def quiet_stderr() -> Iterator[None]:
         os.close(sink)
 
 
+def accelerators() -> list[str]:
+    """Names of the GPUs (or TPUs) that Keras' backend can use; empty where it computes on the processor."""
+    import keras
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return [str(device) for device in jax.devices() if device.platform != "cpu"]
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    import tensorflow as tf
+
+    return [device.name for device in tf.config.list_physical_devices("GPU")]
+
+
 def start(seed: int = 0) -> Profile:
     """Begin a chapter: quiet the libraries, fix the seeds of Python, NumPy and the backend, set the figure style.
 
@@ -87,15 +104,16 @@ def start(seed: int = 0) -> Profile:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_stderr():
         import keras
-        import tensorflow as tf
 
-        tf.get_logger().setLevel("ERROR")
-        gpus = tf.config.list_physical_devices("GPU")
-        for gpu in gpus:
-            with contextlib.suppress(RuntimeError):  # already in use: the choice was made before us
-                tf.config.experimental.set_memory_growth(gpu, True)
+        with contextlib.suppress(ImportError):  # JAX or PyTorch does without it
+            import tensorflow as tf
+
+            tf.get_logger().setLevel("ERROR")
+            for gpu in tf.config.list_physical_devices("GPU"):
+                with contextlib.suppress(RuntimeError):  # already in use: the choice was made before us
+                    tf.config.experimental.set_memory_growth(gpu, True)
+            tf.reduce_sum(tf.ones(1)).numpy()
         keras.utils.set_random_seed(seed)
-        tf.reduce_sum(tf.ones(1)).numpy()
         keras.ops.convert_to_numpy(keras.ops.ones(1))
 
     from posekit import viz
@@ -103,7 +121,7 @@ def start(seed: int = 0) -> Profile:
     viz.style()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Profile(
-        device="GPU" if gpus else "CPU",
+        device="GPU" if accelerators() else "CPU",
         cores=cores,
         live_seconds=float(os.environ.get("POSEKIT_LIVE_SECONDS", 45)),
     )

@@ -1,17 +1,19 @@
 """Crops that the device cuts are those of the pipeline, on every backend, also where TensorFlow is not installed."""
 
+import csv
 import importlib.util
-import json
+import itertools
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tiny_data
 
-from posekit import device, pipeline, records
+from posekit import device, evaluation, pipeline, predict, profile, records, training
 from posekit.errors import DataError
 from posekit.sources import coco
 
@@ -117,47 +119,150 @@ def test_a_hole_is_noise_and_leaves_the_rest(people):
     assert after[0][inside].std() > 50
 
 
+def test_no_holes_travel_where_none_are_wanted(people):
+    for erase, wanted in ((0.0, False), (0.5, True)):
+        how, _ = next(device.make_batches(people, 4, input_size=48, augment=pipeline.Augmentation(erase=erase)))
+        assert ("hole" in how) == wanted
+
+
+def test_a_run_that_goes_on_gets_the_batches_that_it_has_not_had(people):
+    def make(start):
+        return device.make_batches(people, 5, augment=VARIED, shuffle=True, repeat=True, seed=4, start=start)
+
+    whole, rest = itertools.islice(make(0), 3, 7), itertools.islice(make(3), 4)
+    for (how, targets), (again, same) in zip(whole, rest, strict=True):
+        for name in how:
+            np.testing.assert_array_equal(how[name], again[name])
+        np.testing.assert_array_equal(targets["keypoints"], same["keypoints"])
+
+
+def test_ahead_keeps_the_order_and_says_what_went_wrong():
+    assert list(device.ahead(iter(range(20)), depth=3)) == list(range(20))
+    assert list(device.ahead(iter(range(2)), depth=8)) == [0, 1]
+
+    def broken():
+        yield 1
+        raise DataError("shard", "is damaged", "mend it")
+
+    with pytest.raises(DataError, match="damaged"):
+        list(device.ahead(broken()))
+
+
+def test_centre_crops_are_the_pipelines_to_the_bit(folder):
+    theirs = list(pipeline.make_batches(folder, 5, input_size=48).as_numpy_iterator())
+    for (images, targets), (other, wanted) in zip(device.centre_crops(folder, 5, input_size=48), theirs, strict=True):
+        np.testing.assert_array_equal(images, other)
+        for name in wanted:
+            np.testing.assert_array_equal(targets[name], wanted[name])
+
+
+def test_which_way_is_chosen(folder, monkeypatch):
+    def chosen(wanted="auto"):
+        return device.chosen(wanted, [folder])
+
+    assert chosen("device") == "device" and chosen("tfdata") == "tfdata"
+    monkeypatch.setattr(profile, "accelerators", lambda: [])
+    assert chosen() == "tfdata"
+    monkeypatch.setattr(profile, "accelerators", lambda: ["gpu:0"])
+    assert chosen() == "device"
+    monkeypatch.setattr(device, "AT_MOST", 12 * 96 * 96 * 3 - 1)
+    assert chosen() == "tfdata"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert chosen() == "device"
+
+
+# ---- a whole run -------------------------------------------------------------------------------------------------------------
+
+
+def tiny(**changes) -> training.Recipe:
+    given = {"width": 4, "input_size": 64, "epochs": 2, "batch_size": 4, "dtype": "float32", "seed": 5}
+    return training.Recipe(**{**given, "input": "device", **changes})
+
+
+def curve(run: Path) -> list[dict]:
+    with (run / "log.csv").open() as file:
+        return [{k: float(v) for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+def test_a_run_on_the_device_goes_on_bit_for_bit(folder, tmp_path, monkeypatch):
+    recipe = tiny(augment=pipeline.Augmentation(erase=0.5), average=0.9)
+    training.train([folder], folder, recipe, tmp_path / "whole", verbose=False)
+    save = training.Checkpoint.save
+
+    def then_stop(self, done):
+        save(self, done)
+        assert self.path.stat().st_size < 10 * self.trainee.network.count_params() * 4, "the pictures are in it"
+        if done == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Checkpoint, "save", then_stop)
+        with pytest.raises(KeyboardInterrupt):
+            training.train([folder], folder, recipe, tmp_path / "broken", verbose=False, checkpoint_seconds=0)
+    training.train([folder], folder, recipe, tmp_path / "broken", verbose=False)
+    assert curve(tmp_path / "whole") == curve(tmp_path / "broken")
+    runs = [predict.load(tmp_path / name) for name in ("whole", "broken")]
+    for mine, other in zip(*(run.model.get_weights() for run in runs), strict=True):
+        np.testing.assert_array_equal(mine, other)
+    assert runs[0].record["recipe"]["input"] == "device"
+
+
+@pytest.mark.parametrize("way", ["tfdata", "device"])
+def test_batches_can_be_tampered_with_on_both_ways(folder, tmp_path, way):
+    def unlabelled(images, targets):
+        return images, {**targets, "keypoints": keras.ops.zeros_like(targets["keypoints"])}
+
+    training.train([folder], folder, tiny(input=way, epochs=1), tmp_path / "run", tamper=unlabelled, verbose=False)
+    assert curve(tmp_path / "run")[0]["keypoints_loss"] == 0
+
+
 WITHOUT_TENSORFLOW = """
-import json, sys
+import sys
 from importlib.machinery import PathFinder
 
 find = PathFinder.find_spec                            # as where TensorFlow is not installed
 PathFinder.find_spec = lambda name, *rest: None if name.split(".")[0] == "tensorflow" else find(name, *rest)
 
-import keras
-import numpy as np
-from posekit import device, losses, models, pipeline
+from posekit import cli, profile, training
 
-people = device.read_people([sys.argv[1]])
-keras.utils.set_random_seed(1)
-net = models.build(width=4, input_size=64)
-model = device.on_device(net, people.images, 64)
-model.compile(keras.optimizers.Adam(1e-3), {"keypoints": losses.masked_l1, "visibility": losses.masked_bce})
-how, _ = next(device.make_batches(people, 12, input_size=64, augment=pipeline.Augmentation(), seed=5))
-crops = keras.ops.convert_to_numpy(model.get_layer("crops")(how))
-batches = device.make_batches(people, 4, input_size=64, augment=pipeline.Augmentation(erase=0.3), shuffle=True, repeat=True, seed=3)
-history = model.fit(batches, steps_per_epoch=9, epochs=6, verbose=0).history["loss"]
-pictures = model.get_layer("crops").images
-same = bool(np.array_equal(keras.ops.convert_to_numpy(pictures), people.images))
+machine = profile.start()
+training.bfloat16_pays = lambda: False
+assert machine.device == "CPU"
+records, start, run = sys.argv[1:]
+options = f"--backbone resnet18v2 --width 4 --input-size 64 --epochs 2 --batch-size 4 --seed 5 --init {start}"
+code = cli.main(["train", "--records", records, "--val", records, "--out", run, *options.split()])
+code = code or cli.main(["evaluate", "--model", run, "--records", records])
 assert "tensorflow" not in sys.modules
-print(json.dumps({"backend": keras.backend.backend(), "crops": float(crops.mean()), "history": history, "same": same}))
+sys.exit(code)
 """
 
 
+@pytest.fixture(scope="module")
+def started(folder, tmp_path_factory) -> tuple[Path, Path]:
+    """A run, and another that went on from its weights, both by TensorFlow."""
+    root = tmp_path_factory.mktemp("started")
+    training.train([folder], folder, tiny(epochs=1), root / "start", verbose=False)
+    training.train([folder], folder, tiny(), root / "run", start_from=root / "start", verbose=False)
+    return root / "start", root / "run"
+
+
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_it_trains_where_tensorflow_is_not_installed(backend, folder, people):
+def test_commands_do_without_tensorflow(backend, folder, started, tmp_path):
+    """`train` and `evaluate`, where importing TensorFlow fails: the curve and the scores that TensorFlow comes to."""
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed: `make backends`")
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TENSORFLOW, str(folder)],
+        [sys.executable, "-c", WITHOUT_TENSORFLOW, str(folder), str(started[0]), str(tmp_path / "run")],
         capture_output=True,
         text=True,
         cwd=ROOT,
         env={**os.environ, "KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": ""},
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
-    how, _ = next(device.make_batches(people, 12, input_size=64, augment=pipeline.Augmentation(), seed=5))
-    assert found["backend"] == backend and found["same"]
-    assert found["crops"] == pytest.approx(float(np.asarray(device.Crops(people.images, 64)(how)).mean()), rel=1e-5)
-    assert found["history"][-1] < 0.8 * found["history"][0]
+    run = predict.load(tmp_path / "run")
+    assert run.record["backend"] == backend and run.record["recipe"]["input"] == "device"
+    for ours, theirs in zip(curve(tmp_path / "run"), curve(started[1]), strict=True):
+        for name in ("loss", "keypoints_loss", "visibility_loss", "val_pck@0.2"):
+            assert ours[name] == pytest.approx(theirs[name], rel=0.01, abs=0.01), name
+    scores = evaluation.evaluate(run, folder)
+    assert scores["pck@0.2"] == pytest.approx(run.record["val"]["pck@0.2"], abs=0.01)

@@ -57,7 +57,7 @@ def train(
         had = json.loads((out / "record.json").read_text(encoding="utf-8"))["recipe"]
         had = {**asdict(training.Recipe(epochs=1)), **had}  # a run from before a field was added
         wanted = json.loads(json.dumps(asdict(wanted)))
-        if any(had[key] != value for key, value in wanted.items() if key != "dtype"):
+        if any(had[key] != value for key, value in wanted.items() if key not in ("dtype", "input")):
             raise DataError(out, "trained by another recipe", "remove it, or choose another --keep")
         print(f"--- {name}: there already", flush=True)
         return out

@@ -5,22 +5,27 @@ Chapter 06 shows `compile` and `fit` themselves; this room adds what a long run 
 """
 
 import contextlib
+import itertools
 import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import keras
+import numpy as np
+from keras import ops
 
-from posekit import evaluation, losses, models, pipeline, predict, records
+from posekit import device, evaluation, losses, models, pipeline, predict, records
 from posekit.errors import DataError
 from posekit.training.callbacks import Average, Checkpoint, Schedule, Watch
 from posekit.training.network import OPTIMIZERS, Trainee, adamw, make_optimizer
 from posekit.training.record import bfloat16_pays, command, mean_targets, pack, provenance
 from posekit.training.tensorboard import TensorBoard
+
+INPUTS = ("auto", "tfdata", "device")
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,8 @@ class Recipe:
         optimizer: "adamw", or "sgd" (Nesterov's momentum 0.9; wants a peak about 30 times as high).
         average: momentum of the averaged weights, which are then scored and saved; 0: the weights as they are.
         clip: longest gradient, see `make_optimizer`; 0: as long as it is.
+        input: how pictures get there: "tfdata" (`pipeline`), "device" (`device`: no TensorFlow, an accelerator never waits), or "auto",
+            see `device.chosen`. Each is repeatable; they shuffle differently.
 
     Raises:
         DataError: for an unknown loss or optimizer.
@@ -71,11 +78,12 @@ class Recipe:
     optimizer: str = "adamw"
     average: float = 0.0
     clip: float = 0.0
+    input: str = "auto"
 
     def __post_init__(self):
         if (self.epochs is None) == (self.minutes is None):
             raise ValueError("give either epochs or minutes")
-        for name, known in (("loss", losses.LADDER), ("optimizer", OPTIMIZERS)):
+        for name, known in (("loss", losses.LADDER), ("optimizer", OPTIMIZERS), ("input", INPUTS)):
             if getattr(self, name) not in known:
                 raise DataError(f"{name} {getattr(self, name)!r}", "unknown", f"choose one of {', '.join(known)}")
         if not 0 <= self.average < 1:
@@ -111,6 +119,12 @@ def _copy_weights(start_from: str | Path, model: keras.Model) -> None:
         raise DataError(
             start_from, "its weights do not fit this network", "use the same --backbone, --head and --width"
         ) from None
+
+
+def _tampered(batches: Iterable, tamper: Callable) -> Iterator:
+    """Each batch as `tamper` leaves it, in numpy arrays."""
+    for batch in batches:
+        yield keras.tree.map_structure(ops.convert_to_numpy, tamper(*keras.tree.map_structure(np.asarray, batch)))
 
 
 def train(
@@ -169,18 +183,20 @@ def train(
     try:
         # -- what is trained
         keras.utils.set_random_seed(recipe.seed)
+        way = device.chosen(recipe.input, train_records)
         dtype = recipe.dtype if recipe.dtype != "auto" else "mixed_bfloat16" if bfloat16_pays() else "float32"
         network = _build_in(recipe, dtype)
         if start_from is not None and not saved.exists():
             _copy_weights(start_from, network)
-        model = Trainee(network, recipe.loss, recipe.visibility_weight)
+        people = device.read_people(train_records) if way == "device" else None
+        crops = device.Crops(people.images, recipe.input_size, recipe.seed) if people else None
+        model = Trainee(network, recipe.loss, recipe.visibility_weight, crops)
         optimizer = make_optimizer(model, recipe.optimizer, recipe.learning_rate, recipe.weight_decay, recipe.clip)
         optimizer.build(model.trainable_variables)
         model.compile(optimizer)
 
         # -- what happens around its steps
-        people = sum(manifests[str(d)]["people"] for d in train_records)
-        steps = max(1, people // recipe.batch_size)
+        steps = max(1, sum(manifests[str(d)]["people"] for d in train_records) // recipe.batch_size)
         seconds = recipe.minutes * 60 if recipe.minutes else 0
         schedule = Schedule(
             recipe.learning_rate,
@@ -190,7 +206,7 @@ def train(
         )
         average = Average(network, recipe.average) if recipe.average else None
         watch = Watch(
-            pipeline.make_batches(val_records, 64, input_size=recipe.input_size).take(8),
+            itertools.islice(device.centre_crops(val_records, 64, input_size=recipe.input_size), 8),
             partial / "log.csv",
             recipe.batch_size,
             every_seconds=seconds / 12,
@@ -200,7 +216,12 @@ def train(
             verbose=verbose,
         )
         facts = {
-            "recipe": {**asdict(recipe), "dtype": dtype, "start_from": Path(start_from).name if start_from else None},
+            "recipe": {
+                **asdict(recipe),
+                "dtype": dtype,
+                "input": way,
+                "start_from": Path(start_from).name if start_from else None,
+            },
             "data": {
                 Path(d).name: {k: m[k] for k in ("dataset", "split", "people", "box", "digest")}
                 for d, m in manifests.items()
@@ -214,17 +235,14 @@ def train(
             print(f"going on after epoch {done}, {time.monotonic() - checkpoint.begin:.0f} s", flush=True)
 
         # -- train
-        batches = pipeline.make_batches(
-            train_records,
-            recipe.batch_size,
-            input_size=recipe.input_size,
-            augment=recipe.augment,
-            shuffle=True,
-            repeat=True,
-            seed=recipe.seed,
-            start=watch.steps,
-        )
-        batches = batches.map(tamper) if tamper else batches
+        options = {"input_size": recipe.input_size, "augment": recipe.augment, "shuffle": True, "repeat": True}
+        options |= {"batch_size": recipe.batch_size, "seed": recipe.seed, "start": watch.steps}
+        if people:
+            people = replace(people, images=people.images[:0])  # they are in the layer now
+            batches = device.ahead(device.make_batches(people, **options))
+        else:
+            batches = pipeline.make_batches(train_records, **options)
+        batches = _tampered(batches, tamper) if tamper else batches
         callbacks = [schedule, average, watch, TensorBoard(tensorboard, watch) if tensorboard else None, checkpoint]
         model.fit(
             batches,

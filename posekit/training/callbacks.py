@@ -99,7 +99,7 @@ class Watch(keras.callbacks.Callback):
     outside the crop, which are not scored here.
 
     Args:
-        batches: validation people.
+        batches: validation people, (pictures, targets) as of `device.centre_crops`.
         log: the file to write.
         batch_size: of training, to count pictures.
         every_seconds: between two scores; 0: each epoch.
@@ -125,9 +125,8 @@ class Watch(keras.callbacks.Callback):
         verbose: bool = True,
     ):
         super().__init__()
-        parts = list(batches.as_numpy_iterator())
-        self.images = np.concatenate([x for x, _ in parts])
-        target = np.concatenate([y["keypoints"] for _, y in parts])
+        parts = [(np.asarray(x), np.asarray(y["keypoints"])) for x, y in batches]
+        self.images, target = (np.concatenate(column) for column in zip(*parts, strict=True))
         self.true, self.inside = target[..., :2], target[..., 2] > 0
         self.log, self.batch_size, self.every, self.verbose = log, batch_size, every_seconds, verbose
         self.average, self.mean_pose, self.progress = average, mean_pose, progress
@@ -227,8 +226,9 @@ class Checkpoint(keras.callbacks.Callback):
             self.last = time.monotonic()
 
     def variables(self) -> list:
-        """All of the model's and the optimizer's, random generators' and counts too."""
-        return [*self.trainee.variables, *self.trainee.optimizer.variables]
+        """All of the model's and the optimizer's, random generators' and counts too; but no pictures, which the records hold."""
+        everything = [*self.trainee.variables, *self.trainee.optimizer.variables]
+        return [variable for variable in everything if variable.dtype != "uint8"]
 
     def save(self, epochs: int) -> None:
         """Write it, after so many epochs."""

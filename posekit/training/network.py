@@ -16,10 +16,18 @@ class Trainee(keras.Model):
         network: from pictures to {"keypoints", "visibility"} and, for a loss with a learned σ, "scale".
         loss: a name in `posekit.losses.LADDER`.
         visibility_weight: weight of the visibility loss beside the keypoint loss.
+        crops: a `device.Crops` that cuts the pictures, where batches say only who and how; a picture passes it by.
     """
 
-    def __init__(self, network: keras.Model, loss: str = "l1", visibility_weight: float = 1.0):
+    def __init__(
+        self,
+        network: keras.Model,
+        loss: str = "l1",
+        visibility_weight: float = 1.0,
+        crops: keras.layers.Layer | None = None,
+    ):
         super().__init__(name="trainee")
+        self.crops = crops
         self.network, self.keypoint_loss = network, losses.keypoint_loss(loss)
         self.with_scale, self.visibility_weight = loss in losses.WITH_SCALE, visibility_weight
         self.keypoints_mean = keras.metrics.Mean(name="keypoints_loss")
@@ -28,6 +36,7 @@ class Trainee(keras.Model):
 
     def call(self, images, training=None):
         """What the network answers."""
+        images = self.crops(images) if isinstance(images, dict) else images
         return self.network(images, training=training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):

@@ -11,16 +11,13 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from posekit import __version__, geometry, records
+from posekit import __version__, geometry, profile, records
 
 
 def bfloat16_pays() -> bool:
     """Does this machine multiply bfloat16 in hardware (a GPU, or a CPU with AVX512-BF16 or AMX)?"""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        if tf.config.list_physical_devices("GPU"):
-            return True
+    if profile.accelerators():
+        return True
     try:
         flags = Path("/proc/cpuinfo").read_text()
     except OSError:
