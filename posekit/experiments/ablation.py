@@ -17,8 +17,8 @@ from posekit.schema import JPEG_QUALITY
 MISSING = 0.3
 """Share of the joints whose label is taken away, at random, to see what masking is worth."""
 SEEDS = (0, 1, 2)
-COMMON = {"width": 16, "input_size": 128, "pool": 1, "epochs": 10}
-NETWORK_2014 = {"width": 32, "head": "deeppose2014", "backbone": "deeppose_cnn"}
+COMMON = {"width": 16, "input_size": 128, "pool": 1, "epochs": 8}
+NETWORK_2014 = {"width": 16, "head": "deeppose2014", "backbone": "deeppose_cnn"}
 BARE_2014 = {**NETWORK_2014, "head": "deeppose2014_dropout", "backbone": "deeppose_cnn_lrn"}
 RECIPES = {
     "base": {},
@@ -26,7 +26,6 @@ RECIPES = {
     "stretched": {},
     "masked": {},
     "unmasked": {},
-    "flat_head": {"head": "regression"},
     "cnn": NETWORK_2014,
     "cnn_no_norm": BARE_2014,
     "cnn_no_norm_slow": {**BARE_2014, "learning_rate": 3e-4},

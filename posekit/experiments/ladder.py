@@ -19,7 +19,7 @@ RUNGS = {
 }
 """Name -> loss and head: the published order with DeepPose's head, then two heads that keep the picture's places."""
 SEEDS = (0, 1, 2)
-COMMON = {"backbone": "resnet18v2", "width": 16, "input_size": 128, "pool": 1, "epochs": 12}
+COMMON = {"backbone": "resnet18v2", "width": 16, "input_size": 128, "pool": 1, "epochs": 8}
 
 
 def confidence_and_oks(run: Path, directory: Path) -> float:
