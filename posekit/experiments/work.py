@@ -45,7 +45,13 @@ def photos(*names: str) -> list[Path]:
 
 
 def train(
-    folder: Path, name: str, people: list[Path], val: Path, tamper: Callable | None = None, **recipe: object
+    folder: Path,
+    name: str,
+    people: list[Path],
+    val: Path,
+    tamper: Callable | None = None,
+    start_from: str | Path | None = None,
+    **recipe: object,
 ) -> Path:
     """Train a run into `folder`/`name` unless it is there from an earlier call, with this recipe; returns its folder.
 
@@ -57,12 +63,12 @@ def train(
         had = json.loads((out / "record.json").read_text(encoding="utf-8"))["recipe"]
         had = {**asdict(training.Recipe(epochs=1)), **had}  # a run from before a field was added
         wanted = json.loads(json.dumps(asdict(wanted)))
-        if any(had[key] != value for key, value in wanted.items() if key not in ("dtype", "input")):
+        if any(had[key] != value for key, value in wanted.items() if key not in ("dtype", "input", "devices")):
             raise DataError(out, "trained by another recipe", "remove it, or choose another --keep")
         print(f"--- {name}: there already", flush=True)
         return out
     print(f"--- {name}", flush=True)
-    training.train(people, val, wanted, out, tamper=tamper)
+    training.train(people, val, wanted, out, tamper=tamper, start_from=start_from)
     return out
 
 
