@@ -9,8 +9,12 @@ being each other's mirror image).
 Source: Toshev & Szegedy, "DeepPose", CVPR 2014, section 3.2, equations 6 to 9.
 """
 
+import functools
+import itertools
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 import keras
@@ -18,6 +22,7 @@ import numpy as np
 from keras import layers, ops
 
 from posekit import evaluation, geometry, losses, pipeline, predict, records
+from posekit.errors import DataError
 from posekit.images import decode_image
 from posekit.models import resnet, votes_head
 from posekit.skeleton import COCO17
@@ -27,8 +32,10 @@ RIGHT = np.array([name.startswith("right_") for name in COCO17.joints])
 """Joints whose sub-image is mirrored, so that a refiner only ever sees left ones."""
 KINDS = np.minimum(np.arange(K), np.array(COCO17.flip_indices))
 """(17,) the joint that each joint looks like in the mirror: its left twin, or itself."""
-SIGMA = 2.0
-"""Side of a sub-image in diameters; the paper's value for LSP."""
+CORNERS = [COCO17.index(name) for name in ("left_shoulder", "right_hip", "right_shoulder", "left_hip")]
+"""The torso's corners, opposite ones side by side."""
+SIGMA = 1.0
+"""Side of a sub-image in diameters; the paper's value for FLIC, whose people are large in the picture; 2 for LSP."""
 
 
 # ---- the geometry of a second look -----------------------------------------------------------------------------------------
@@ -43,8 +50,7 @@ def diameter(pose: np.ndarray) -> np.ndarray:
     Returns:
         (...) pixels.
     """
-    corners = [COCO17.index(name) for name in ("left_shoulder", "right_hip", "right_shoulder", "left_hip")]
-    a, b, c, d = (pose[..., i, :] for i in corners)
+    a, b, c, d = (pose[..., i, :] for i in CORNERS)
     return (np.linalg.norm(a - b, axis=-1) + np.linalg.norm(c - d, axis=-1)) / 2
 
 
@@ -55,10 +61,12 @@ class Displacements:
     Args:
         mean: (17, 2).
         covariance: (17, 2, 2).
+        zoom: mean and standard deviation of ln(predicted diameter / true one): the sub-image's side is a prediction, too.
     """
 
     mean: np.ndarray
     covariance: np.ndarray
+    zoom: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
     def measured(cls, predicted: np.ndarray, true: np.ndarray, labelled: np.ndarray) -> "Displacements":
@@ -69,12 +77,15 @@ class Displacements:
             labelled: (N, 17) bool; a joint that is labelled in fewer than three people gets the distribution of all joints.
         """
         labelled = np.asarray(labelled, bool)
+        if labelled.sum() < 3:
+            raise ValueError("fewer than three labelled joints: no distribution of errors")
         relative = (true - predicted) / diameter(predicted)[:, None, None]
         everything = relative[labelled]
-        if len(everything) < 3:
-            raise ValueError("fewer than three labelled joints: no distribution of errors")
         parts = [relative[labelled[:, k], k] if labelled[:, k].sum() >= 3 else everything for k in range(K)]
-        return cls(np.stack([p.mean(axis=0) for p in parts]), np.stack([np.cov(p.T) for p in parts]))
+        whole = labelled[:, CORNERS].all(axis=1)
+        zoom = np.log(diameter(predicted[whole]) / diameter(true[whole])) if whole.any() else np.zeros(1)
+        mean, covariance = np.stack([p.mean(axis=0) for p in parts]), np.stack([np.cov(p.T) for p in parts])
+        return cls(mean, covariance, (float(zoom.mean()), float(zoom.std())))
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """One displacement for each joint, (17, 2) diameters."""
@@ -128,9 +139,14 @@ def _network(image: object, width: int, units: tuple[int, ...], joints: int) -> 
     return votes_head(resnet.resnet_v2(x, units, width), joints)["keypoints"]
 
 
-def refiner(
-    way: str = SHARED, size: int = 64, *, width: int = 16, units: tuple[int, ...] = (1, 1, 1, 1)
-) -> keras.Model:
+def _unmoved(net: keras.Model) -> keras.Model:
+    """The last convolution at 0: every cell's vote weighs the same, and their mean is the middle."""
+    last = net.get_layer("head_votes")
+    last.set_weights([np.zeros_like(w) for w in last.get_weights()])
+    return net
+
+
+def refiner(way: str = SHARED, size: int = 64, *, width: int = 16, units: tuple[int, ...] = (1, 1, 1)) -> keras.Model:
     """Small pre-activation ResNets that say where in its sub-image a joint is.
 
     Args:
@@ -142,17 +158,45 @@ def refiner(
 
     Returns:
         A model from (B, 17, S, S, 3) sub-images in 0 ... 255, those of right joints mirrored, to (B, 17, 2): the joints' places in
-        normalised coordinates of their (mirrored) sub-images.
+        normalised coordinates of their (mirrored) sub-images. Before training it says (0, 0), the middle: no joint is moved.
     """
     people = keras.Input((K, size, size, 3), name="sub_images")
     image = keras.Input((size, size, 3), name="image")
     if way == SEPARATE:
-        nets = [keras.Model(image, _network(image, width, units, 1), name=f"refiner_{name}") for name in COCO17.joints]
+        nets = [
+            _unmoved(keras.Model(image, _network(image, width, units, 1), name=f"refiner_{name}"))
+            for name in COCO17.joints
+        ]
         return keras.Model(people, ops.concatenate([net(people[:, k]) for k, net in enumerate(nets)], axis=1))
-    net = keras.Model(image, _network(image, width, units, len(_ASKED)), name="refiner")
+    net = _unmoved(keras.Model(image, _network(image, width, units, len(_ASKED)), name="refiner"))
     places = ops.reshape(net(ops.reshape(people, (-1, size, size, 3))), (-1, K, len(_ASKED), 2))
     asked = np.equal(KINDS[:, None], _ASKED)[None, :, :, None].astype(np.float32)  # (1, 17, 9, 1)
     return keras.Model(people, ops.sum(places * asked, axis=2))
+
+
+def save(model: keras.Model, path: str | Path, *, size: int, width: int, units: tuple[int, ...]) -> None:
+    """Keep a shared refiner's weights, rounded to float16, with what `refiner` needs to build it anew."""
+    weights = {f"w{i:03}": w.astype(np.float16) for i, w in enumerate(model.get_weights())}
+    np.savez_compressed(path, built=np.array([size, width, *units]), **weights)
+
+
+def load() -> "Cascade":
+    """Stage one of the package, and the two shared refiners that the experiment `cascade` trained on top of it.
+
+    Raises:
+        DataError: where the package holds no such weights.
+    """
+    folder, refiners = Path(str(resources.files("posekit"))) / "weights" / "cascade", []
+    for path in sorted(folder.glob("stage*.npz")):
+        with np.load(path) as stored:
+            size, width, *units = stored["built"].tolist()
+            refiners.append(refiner(SHARED, size, width=width, units=tuple(units)))
+            refiners[-1].set_weights([stored[name] for name in sorted(stored.files) if name != "built"])
+    if not refiners:
+        raise DataError(
+            folder, "holds no refiners", "run: python -m posekit experiment cascade --keep DIR, and copy them"
+        )
+    return Cascade(predict.load("minidome"), tuple(refiners))
 
 
 def multiply_adds(model: keras.Model) -> int:
@@ -184,11 +228,11 @@ def simulated(
     """
     points, labelled = np.asarray(person.keypoints, np.float64), person.keypoints_visible >= 1
     labelled = labelled & geometry.inside(points, (person.width, person.width))
-    corners = labelled[[COCO17.index(n) for n in ("left_shoulder", "right_hip", "right_shoulder", "left_hip")]]
     target = np.zeros((K, 3), np.float32)
-    if not corners.all():
+    if not labelled[CORNERS].all():
         return np.zeros((K, size, size, 3), np.uint8), target
-    image, whole = decode_image(person.encoded, person.person_id), float(diameter(points))
+    image, (mean, spread) = decode_image(person.encoded, person.person_id), errors.zoom
+    whole = float(diameter(points) * np.exp(mean + spread * rng.normal()))
     seen = np.where(labelled[:, None], points, points[labelled].mean(axis=0)) - errors.draw(rng) * whole
     if rng.random() < 0.5:
         image, order = np.ascontiguousarray(image[:, ::-1]), COCO17.flip_indices
@@ -208,16 +252,23 @@ def make_batches(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Batches without end of `simulated` people: (B, 17, S, S, 3) uint8 and (B, 17, 3) float32."""
     everybody = [person for directory in directories for person in records.read_records(directory)]
-    step, epoch, left = 0, 0, []
-    while True:
-        while len(left) < people:
-            left += np.random.default_rng((seed, epoch)).permutation(len(everybody)).tolist()
-            epoch += 1
-        chosen, left = left[:people], left[people:]
+
+    def batch(step: int) -> tuple[np.ndarray, np.ndarray]:
+        places = range(step * people, (step + 1) * people)
+        chosen = [orders(place // len(everybody))[place % len(everybody)] for place in places]
         rng = np.random.default_rng((seed, 1, step))
-        pairs = [simulated(everybody[i], errors, size, rng) for i in chosen]
-        yield tuple(np.stack(column) for column in zip(*pairs, strict=True))
-        step += 1
+        crops, target = zip(*(simulated(everybody[i], errors, size, rng) for i in chosen), strict=True)
+        return np.stack(crops), np.stack(target)
+
+    @functools.lru_cache(2)
+    def orders(epoch: int) -> np.ndarray:
+        return np.random.default_rng((seed, epoch)).permutation(len(everybody))
+
+    with ThreadPoolExecutor(1) as cutter:  # cuts the next batch while the network learns from this one
+        coming = cutter.submit(batch, 0)
+        for step in itertools.count(1):
+            now, coming = coming.result(), cutter.submit(batch, step)
+            yield now
 
 
 # ---- a cascade at work -----------------------------------------------------------------------------------------------------
@@ -285,7 +336,7 @@ def train_refiner(
     batches: Iterator[tuple[np.ndarray, np.ndarray]],
     steps: int,
     *,
-    learning_rate: float = 3e-3,
+    learning_rate: float = 5e-3,
 ) -> list[float]:
     """Train a refiner with AdamW, warm-up and cosine; returns the loss of every twentieth of the way.
 

@@ -6,6 +6,7 @@ import pytest
 import tiny_data
 
 from posekit import cascade, geometry, records
+from posekit.errors import DataError
 from posekit.images import decode_image
 from posekit.skeleton import COCO17
 from posekit.sources import coco
@@ -83,8 +84,24 @@ def test_simulated_people_are_consistent(folder):
     for seed in range(6):
         _, moved = cascade.simulated(person, wide, 32, np.random.default_rng(seed))
         here = moved[:, 2] > 0
-        # the truth lies a quarter of a diameter from what was seen, and the sub-image is two diameters wide
+        # the truth lies a quarter of a diameter from what was seen, and the sub-image is one diameter wide
         np.testing.assert_allclose(np.abs(moved[here, :2]), 0.25 / cascade.SIGMA, atol=1e-3)
+
+
+def test_the_side_of_a_sub_image_is_drawn_as_it_was_measured(folder):
+    rng = np.random.default_rng(0)
+    true = np.stack([a_pose(1)] * 500)
+    factor = np.exp(rng.normal(0.1, 0.2, 500))
+    found = cascade.Displacements.measured(true * factor[:, None, None], true, np.ones((500, 17), bool))
+    assert found.zoom == (pytest.approx(np.log(factor).mean()), pytest.approx(np.log(factor).std()))
+    person = next(iter(records.read_records(folder)))
+    still = {"mean": np.full((17, 2), 0.2), "covariance": np.zeros((17, 2, 2))}
+    for log_factor in (-0.3, 0.3):  # displacement and side grow alike: the target stays
+        errors = cascade.Displacements(**still, zoom=(log_factor, 0.0))
+        _, target = cascade.simulated(person, errors, 32, np.random.default_rng(0))
+        here = target[:, 2] > 0
+        assert here.any()
+        np.testing.assert_allclose(np.abs(target[here, :2]), 0.2 / cascade.SIGMA, atol=1e-3)
 
 
 def test_batches_repeat_for_their_seed(folder):
@@ -97,10 +114,45 @@ def test_batches_repeat_for_their_seed(folder):
         assert not np.array_equal(a[0], c[0])
 
 
+def wake(model: keras.Model) -> None:
+    """Another last convolution than the one at 0 that a training starts from."""
+    nets = [layer for layer in model.layers if isinstance(layer, keras.Model)]
+    for i, net in enumerate(nets):
+        last, rng = net.get_layer("head_votes"), np.random.default_rng(i)
+        last.set_weights([rng.normal(0, 0.1, w.shape) for w in last.get_weights()])
+
+
+@pytest.mark.parametrize("way", [cascade.SHARED, cascade.SEPARATE])
+def test_an_untrained_refiner_moves_no_joint(way):
+    model = cascade.refiner(way, 32, width=2)
+    rng = np.random.default_rng(4)
+    np.testing.assert_allclose(model(rng.uniform(0, 255, (1, 17, 32, 32, 3)).astype(np.float32)), 0, atol=1e-6)
+    image, pose = rng.integers(0, 256, (90, 90, 3), np.uint8), a_pose(5)
+    stage = cascade.Cascade(None, (model,))
+    np.testing.assert_allclose(stage.refine(2, [image], pose[None])[0], pose, atol=1e-4)
+
+
+def test_a_kept_refiner_answers_as_before(tmp_path, monkeypatch):
+    built = {"size": 32, "width": 2, "units": (1, 1, 1)}
+    model = cascade.refiner(cascade.SHARED, **built)
+    wake(model)
+    folder = tmp_path / "weights" / "cascade"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(cascade.resources, "files", lambda package: tmp_path)
+    with pytest.raises(DataError, match="holds no refiners"):
+        cascade.load()
+    cascade.save(model, folder / "stage2.npz", **built)
+    monkeypatch.setattr(cascade.predict, "load", lambda name: None)
+    again = cascade.load().refiners[0]
+    x = np.random.default_rng(0).uniform(0, 255, (1, 17, 32, 32, 3)).astype(np.float32)
+    np.testing.assert_allclose(again(x), model(x), atol=2e-3)
+
+
 @pytest.mark.parametrize("way", [cascade.SHARED, cascade.SEPARATE])
 def test_each_joint_gets_its_own_answer(way):
     keras.utils.set_random_seed(0)
     model = cascade.refiner(way, 32, width=2)
+    wake(model)
     x = np.random.default_rng(0).uniform(0, 255, (2, 17, 32, 32, 3)).astype(np.float32)
     out = np.asarray(model(x))
     assert out.shape == (2, 17, 2)

@@ -1,19 +1,27 @@
 """Stages two and three on MiniDome, the paper's way and a cheaper one (chapter 10)."""
 
 import csv
+import functools
+import itertools
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from posekit import cascade, evaluation, geometry, predict, records, training
+from posekit import cascade, evaluation, geometry, metrics, models, predict, records, training
 from posekit.experiments import work
+from posekit.images import decode_image
 
-WIDTHS = {cascade.SHARED: 16, cascade.SEPARATE: 16}
-STEPS, PEOPLE, SIZE = 3000, 8, 64
-"""Steps of a stage, people a step, side of a sub-image in pixels."""
+SIZE, WIDTH, UNITS = 64, 16, (1, 1, 1)
+"""The refiners: side of a sub-image in pixels, channels, residual units."""
+STEPS, PEOPLE = {2: 900, 3: 450}, 16
+"""Steps of each stage, people a step. Stage three begins with the weights of stage two, and needs half as long."""
+SEEDS = {cascade.SHARED: (0, 1, 2), cascade.SEPARATE: (0,)}
+TIGHT = 0.1
+"""Of PCK, in torsos, beside 0.2: precision is what the stages are for."""
 
 
 def stored_answers(answers: evaluation.Answers, people: list[records.PersonRecord]) -> tuple[np.ndarray, np.ndarray]:
@@ -22,51 +30,126 @@ def stored_answers(answers: evaluation.Answers, people: list[records.PersonRecor
     return geometry.apply_affine(back, answers.keypoints), np.stack([person.keypoints for person in people])
 
 
-def train_stages(way: str, first: predict.Predictor, train: Path, held_out: Path, val: Path, out: Path) -> None:
+def stage_scores(answers: evaluation.Answers) -> dict:
+    """What `evaluation.scores` gives, and what shows precision.
+
+    Returns:
+        also `pck@0.1`; `by_joint` {"0.1", "0.2"}: (17,) PCK; `distance`: mean distance to the truth in torsos, and `distance_by_joint`, (17,)
+        medians; `out_of_sight`: the share of labelled joints that the next stage's sub-image does not show, and `out_of_sight_by_joint`.
+    """
+    a, tight = answers, metrics.pck(answers.keypoints, answers.true, answers.labelled, TIGHT)
+    wide = metrics.pck(a.keypoints, a.true, a.labelled)
+    counted = a.labelled & a.inside
+    off = np.linalg.norm(a.keypoints - a.true, axis=-1) / metrics.torso_length(a.true, a.labelled)[:, None]
+    counted &= np.isfinite(off)
+    reach = cascade.SIGMA / 2 * cascade.diameter(a.keypoints)[:, None]
+    missed = np.abs(a.keypoints - a.true).max(axis=-1) > reach
+    return {
+        **evaluation.scores(a),
+        f"pck@{TIGHT}": tight["value"],
+        "by_joint": {str(TIGHT): tight["per_joint"].round(4).tolist(), "0.2": wide["per_joint"].round(4).tolist()},
+        "distance": round(float(off[counted].mean()), 5),
+        "distance_by_joint": [round(float(np.median(off[counted[:, k], k])), 5) for k in range(cascade.K)],
+        "out_of_sight": round(float(missed[counted].mean()), 5),
+        "out_of_sight_by_joint": [round(float(missed[counted[:, k], k].mean()), 5) for k in range(cascade.K)],
+    }
+
+
+def gain(before: evaluation.Answers, after: evaluation.Answers) -> dict:
+    """What a stage adds to PCK, with its interval: the difference on the same people, resampled."""
+    found = {}
+    for threshold in (TIGHT, 0.2):
+        a, counted = metrics.found_joints(after.keypoints, after.true, after.labelled, threshold)
+        b, _ = metrics.found_joints(before.keypoints, before.true, before.labelled, threshold)
+        pair = metrics.paired_interval(a, b, counted)
+        found[f"pck@{threshold}"] = {key: round(value, 5) for key, value in pair.items()}
+    return found
+
+
+def train_stages(
+    way: str, seed: int, first: predict.Predictor, train: Path, held_out: Path, val: Path, out: Path
+) -> cascade.Cascade:
     """Two refiners, one after the other, each on the errors that the stages before it make on people held out for that."""
     begin, stages, rows = time.monotonic(), cascade.Cascade(first, ()), []
     people, errors = list(records.read_records(held_out)), []
-    for stage in (2, 3):
+    for stage, steps in STEPS.items():
         answers = stages.answers(held_out)[-1]
         predicted, true = stored_answers(answers, people)
         found = cascade.Displacements.measured(predicted, true, answers.labelled & answers.inside)
-        errors.append({"mean": found.mean.round(4).tolist(), "covariance": found.covariance.round(5).tolist()})
-        keras.utils.set_random_seed(stage)
-        model = cascade.refiner(way, SIZE, width=WIDTHS[way])
-        batches = cascade.make_batches([train], found, SIZE, PEOPLE, seed=stage)
-        losses = cascade.train_refiner(model, batches, STEPS)
-        rows += [(stage, i + 1, loss) for i, loss in enumerate(losses)]
-        print(f"{way}, stage {stage}: loss {losses[0]:.4f} -> {losses[-1]:.4f}", flush=True)
+        errors.append(
+            {
+                "mean": found.mean.round(5).tolist(),
+                "covariance": found.covariance.round(6).tolist(),
+                "zoom": [round(z, 5) for z in found.zoom],
+            }
+        )
+        keras.utils.set_random_seed(10 * seed + stage)
+        model = cascade.refiner(way, SIZE, width=WIDTH, units=UNITS)
+        if stages.refiners:
+            model.set_weights(stages.refiners[-1].get_weights())
+        batches = cascade.make_batches([train], found, SIZE, PEOPLE, seed=10 * seed + stage)
+        losses = cascade.train_refiner(model, batches, steps)
+        batches.close()
+        rows += [(stage, round((i + 1) * steps / len(losses)), loss) for i, loss in enumerate(losses)]
+        print(f"{way}, seed {seed}, stage {stage}: loss {losses[0]:.4f} -> {losses[-1]:.4f}", flush=True)
         stages = cascade.Cascade(first, (*stages.refiners, model))
     answers = stages.answers(val)
-    found = [evaluation.jsonable(evaluation.scores(a)) for a in answers]
-    distance = [_distances(a) for a in answers]
     record = {
-        "way": way,
-        "stages": found,
-        "distance_by_joint": distance,
+        "seed": seed,
+        "stages": [evaluation.jsonable(stage_scores(a)) for a in answers],
+        "gains": [gain(before, after) for before, after in itertools.pairwise(answers)],
+        "displacements": errors,
         "parameters": [model.count_params() for model in stages.refiners],
         "multiply_adds": [cascade.multiply_adds(model) for model in stages.refiners],
-        "displacements": errors,
-        "sigma": cascade.SIGMA,
-        "steps": STEPS,
-        "people_a_step": PEOPLE,
-        "size": SIZE,
         "seconds": round(time.monotonic() - begin, 1),
-        **training.provenance(),
     }
     out.mkdir(parents=True, exist_ok=True)
     for stage, model in enumerate(stages.refiners, 2):
-        model.save(out / f"stage{stage}.keras")
+        model.save_weights(out / f"stage{stage}.weights.h5")
+        if way == cascade.SHARED:
+            cascade.save(model, out / f"stage{stage}.npz", size=SIZE, width=WIDTH, units=UNITS)
     with (out / "log.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("stage", "part", "loss"), *rows])
+        csv.writer(file).writerows([("stage", "step", "loss"), *rows])
     (out / "record.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return stages
 
 
-def _distances(answers: evaluation.Answers) -> list[float]:
-    """(17,) median distance to the truth in shares of the crop, over labelled joints inside it."""
-    off = np.linalg.norm(answers.crop_keypoints - answers.crop_true, axis=-1)
-    return [round(float(np.median(off[answers.inside[:, k], k])), 5) for k in range(off.shape[1])]
+def _milliseconds(*jobs: Callable, repeats: int = 15) -> list[float]:
+    """Median time of each job; they take turns, so that a busy moment hits all of them."""
+    times = []
+    for _ in range(repeats + 2):
+        times.append([])
+        for job in jobs:
+            begin = time.perf_counter()
+            job()
+            times[-1].append(1e3 * (time.perf_counter() - begin))
+    return np.median(times[2:], axis=0).tolist()
+
+
+def cost(first: predict.Predictor, val: Path) -> dict:
+    """What a stage costs beside stage one, in one run: multiply-adds, and milliseconds a person, one at a time and sixteen at once.
+
+    Returns:
+        `multiply_adds` {"stage one", way}: a person; `milliseconds` {people at once: {"stage one", way: a whole stage, "cutting": its part that
+        cuts sub-images}}. Stage one without the flip test and without its own cutting.
+    """
+    people = [person for person, _ in zip(records.read_records(val), range(16))]
+    images, poses = [decode_image(p.encoded, p.person_id) for p in people], np.stack([p.keypoints for p in people])
+    refiners = {way: cascade.refiner(way, SIZE, width=WIDTH, units=UNITS) for way in SEEDS}
+    stages = {way: cascade.Cascade(first, (model,)) for way, model in refiners.items()}
+
+    def measured(n: int) -> dict[str, float]:
+        crops, some = np.zeros((n, first.input_size, first.input_size, 3), np.float32), (images[:n], poses[:n])
+        jobs = {
+            "stage one": lambda: first.predict_crops(crops),
+            **{way: functools.partial(stage.refine, 2, *some) for way, stage in stages.items()},
+            "cutting": lambda: [cascade.look(image, pose, SIZE) for image, pose in zip(*some, strict=True)],
+        }
+        return {k: round(t / n, 3) for k, t in zip(jobs, _milliseconds(*jobs.values()), strict=True)}
+
+    counted = {"stage one": sum(models.multiply_adds(first.model).values())}
+    counted |= {way: cascade.multiply_adds(model) for way, model in refiners.items()}
+    return {"multiply_adds": counted, "milliseconds": {str(n): measured(n) for n in (1, 16)}}
 
 
 def refine(folder: Path) -> dict[str, Path]:
@@ -75,8 +158,37 @@ def refine(folder: Path) -> dict[str, Path]:
         work.minidome_records(folder, frames, seed, box_px=448) for frames, seed in ((1500, 1), (200, 3), (150, 2))
     )
     first, runs = predict.load("minidome"), {}
-    for way in WIDTHS:
+    names = ("dataset", "split", "people", "box", "digest")
+    data = {p.name: {k: records.read_manifest(p)[k] for k in names} for p in (train, held_out, val)}
+    for way, seeds in SEEDS.items():
+        parts = [folder / f"{way}-{seed}" for seed in seeds]
+        for seed, part in zip(seeds, parts, strict=True):
+            if not (part / "record.json").is_file():
+                train_stages(way, seed, first, train, held_out, val, part)
+        found = [json.loads((part / "record.json").read_text(encoding="utf-8")) for part in parts]
+        blind = evaluation.evaluate(first, val)  # for the mean pose; the rest are stage one's own scores
+        about = {key: blind[key] for key in ("n", "flip", "box", "jitter", "mean_pose")}
+        record = {
+            "way": way,
+            "recipe": {
+                **{key: first.record["recipe"][key] for key in ("backbone", "width", "input_size")},
+                "stages": {"sigma": cascade.SIGMA, "size": SIZE, "width": WIDTH, "units": UNITS, "steps": STEPS},
+            },
+            "data": data,
+            "images": sum(STEPS.values()) * PEOPLE,
+            "people_a_step": PEOPLE,
+            **{key: found[0][key] for key in ("stages", "gains", "displacements", "parameters", "multiply_adds")},
+            "val": evaluation.jsonable({**about, **found[0]["stages"][-1]}),
+            "seeds": [{key: run[key] for key in ("seed", "stages", "gains")} for run in found],
+            "seconds": round(sum(run["seconds"] for run in found), 1),
+            **training.provenance(),
+        }
+        if way == cascade.SHARED:
+            record["cost"] = cost(first, val)
         runs[way] = folder / way
-        if not (runs[way] / "record.json").is_file():
-            train_stages(way, first, train, held_out, val, runs[way])
+        runs[way].mkdir(exist_ok=True)
+        (runs[way] / "record.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        logs = [(part / "log.csv").read_text(encoding="utf-8").splitlines() for part in parts]
+        lines = [f"seed,{logs[0][0]}", *(f"{s},{line}" for s, log in zip(seeds, logs) for line in log[1:])]
+        (runs[way] / "log.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return runs
