@@ -9,10 +9,8 @@ being each other's mirror image).
 Source: Toshev & Szegedy, "DeepPose", CVPR 2014, section 3.2, equations 6 to 9.
 """
 
-import functools
 import itertools
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -252,23 +250,14 @@ def make_batches(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Batches without end of `simulated` people: (B, 17, S, S, 3) uint8 and (B, 17, 3) float32."""
     everybody = [person for directory in directories for person in records.read_records(directory)]
-
-    def batch(step: int) -> tuple[np.ndarray, np.ndarray]:
-        places = range(step * people, (step + 1) * people)
-        chosen = [orders(place // len(everybody))[place % len(everybody)] for place in places]
+    left, epochs = [], itertools.count()
+    for step in itertools.count():
+        while len(left) < people:
+            left += np.random.default_rng((seed, next(epochs))).permutation(len(everybody)).tolist()
+        chosen, left = left[:people], left[people:]
         rng = np.random.default_rng((seed, 1, step))
         crops, target = zip(*(simulated(everybody[i], errors, size, rng) for i in chosen), strict=True)
-        return np.stack(crops), np.stack(target)
-
-    @functools.lru_cache(2)
-    def orders(epoch: int) -> np.ndarray:
-        return np.random.default_rng((seed, epoch)).permutation(len(everybody))
-
-    with ThreadPoolExecutor(1) as cutter:  # cuts the next batch while the network learns from this one
-        coming = cutter.submit(batch, 0)
-        for step in itertools.count(1):
-            now, coming = coming.result(), cutter.submit(batch, step)
-            yield now
+        yield np.stack(crops), np.stack(target)
 
 
 # ---- a cascade at work -----------------------------------------------------------------------------------------------------

@@ -89,7 +89,6 @@ def train_stages(
             model.set_weights(stages.refiners[-1].get_weights())
         batches = cascade.make_batches([train], found, SIZE, PEOPLE, seed=10 * seed + stage)
         losses = cascade.train_refiner(model, batches, steps)
-        batches.close()
         rows += [(stage, round((i + 1) * steps / len(losses)), loss) for i, loss in enumerate(losses)]
         print(f"{way}, seed {seed}, stage {stage}: loss {losses[0]:.4f} -> {losses[-1]:.4f}", flush=True)
         stages = cascade.Cascade(first, (*stages.refiners, model))
