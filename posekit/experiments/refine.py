@@ -17,7 +17,7 @@ from posekit.images import decode_image
 
 SIZE, WIDTH, UNITS = 64, 16, (1, 1, 1)
 """The refiners: side of a sub-image in pixels, channels, residual units."""
-STEPS, PEOPLE = {2: 900, 3: 450}, 16
+STEPS, PEOPLE = {2: 800, 3: 400}, 16
 """Steps of each stage, people a step. Stage three begins with the weights of stage two, and needs half as long."""
 SEEDS = {cascade.SHARED: (0, 1, 2), cascade.SEPARATE: (0,)}
 TIGHT = 0.1
@@ -159,11 +159,11 @@ def refine(folder: Path) -> dict[str, Path]:
     first, runs = predict.load("minidome"), {}
     names = ("dataset", "split", "people", "box", "digest")
     data = {p.name: {k: records.read_manifest(p)[k] for k in names} for p in (train, held_out, val)}
+    for seed, way in sorted((seed, way) for way, seeds in SEEDS.items() for seed in seeds):
+        if not (folder / f"{way}-{seed}" / "record.json").is_file():
+            train_stages(way, seed, first, train, held_out, val, folder / f"{way}-{seed}")
     for way, seeds in SEEDS.items():
         parts = [folder / f"{way}-{seed}" for seed in seeds]
-        for seed, part in zip(seeds, parts, strict=True):
-            if not (part / "record.json").is_file():
-                train_stages(way, seed, first, train, held_out, val, part)
         found = [json.loads((part / "record.json").read_text(encoding="utf-8")) for part in parts]
         blind = evaluation.evaluate(first, val)  # for the mean pose; the rest are stage one's own scores
         about = {key: blind[key] for key in ("n", "flip", "box", "jitter", "mean_pose")}
@@ -171,7 +171,7 @@ def refine(folder: Path) -> dict[str, Path]:
             "way": way,
             "recipe": {
                 **{key: first.record["recipe"][key] for key in ("backbone", "width", "input_size")},
-                "stages": {"sigma": cascade.SIGMA, "size": SIZE, "width": WIDTH, "units": UNITS, "steps": STEPS},
+                "refiners": {"sigma": cascade.SIGMA, "size": SIZE, "width": WIDTH, "units": UNITS, "steps": STEPS},
             },
             "data": data,
             "images": sum(STEPS.values()) * PEOPLE,
