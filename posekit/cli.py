@@ -72,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--half-body", type=_share, metavar="SHARE", help="of pictures cut around half a body")
     p.add_argument("--erase", type=_share, metavar="SHARE", help="of pictures with a rectangle of noise")
     p.add_argument("--input", help="tfdata, device (pictures in the GPU's memory), or auto (default; chapter 06)")
+    p.add_argument("--devices", type=_positive(int), help="how many share each batch, on JAX (default: all GPUs)")
     p.add_argument("--init", metavar="RUN|NAME", help="start from this model's weights instead of random ones")
     p.add_argument("--seed", type=int)
     p.add_argument("--out", required=True, type=Path, metavar="RUN", help="folder to write")
@@ -189,6 +190,7 @@ def train(args) -> int:
         "average": args.average,
         "clip": args.clip,
         "input": args.input,
+        "devices": args.devices,
         "augment": pipeline.Augmentation(**varied),
         "width": args.width,
         "batch_size": args.batch_size,
@@ -231,7 +233,8 @@ def evaluate(args) -> int:
     from posekit import evaluation, predict
 
     scores = evaluation.evaluate(predict.load(args.model), args.records, flip=args.flip, jitter=args.jitter)
-    print(json.dumps(evaluation.jsonable(scores))) if args.json else _print_scores(scores)
+    scores = evaluation.jsonable(scores)
+    print(json.dumps(scores)) if args.json else _print_scores(scores)
     return 0
 
 
@@ -268,11 +271,13 @@ def _print_scores(scores: dict) -> None:
     for label, key in (
         ("PCK@0.2 (torso)", "pck@0.2"),
         ("OKS", "oks"),
+        ("confidence with OKS", "confidence_oks"),
         ("visibility accuracy", "visibility_accuracy"),
         ("visibility AUROC", "visibility_auroc"),
         ("collapse ratio", "collapse_ratio"),
     ):
-        rows.append((label, scores[key], blind[key], intervals.get(key)))
+        unsaid = key == "confidence_oks" and scores[key] is None  # a model without σ
+        rows += [] if unsaid else [(label, scores[key], blind[key], intervals.get(key))]
     for label, *values, interval in rows:
         model, mean, *ends = (float("nan") if v is None else v for v in (*values, *(interval or ())))
         print(f"{label:22s}{model:8.3f}{mean:11.3f}" + ("   {:.3f} … {:.3f}".format(*ends) if ends else ""))

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from posekit import geometry, metrics, pipeline, records
+from posekit import geometry, losses, metrics, pipeline, records
 from posekit.errors import DataError
 from posekit.images import decode_image, read_image
 from posekit.pipeline import Variation
-from posekit.predict import Predictor
+from posekit.predict import Predictor, joint_score
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Answers:
     Args:
         keypoints: (N, 17, 2) predicted joints, pixels of the original photos.
         visibility: (N, 17) predicted probability that the joint lies inside the crop.
+        confidence: (N, 17) what the predicted σ says of each joint (`losses.confidence`); NaN where the model gives no σ.
         true: (N, 17, 2) true joints, photo pixels, valid where `labelled`.
         visible: (N, 17) uint8, COCO's v of the truth: 1 occluded, 2 seen.
         inside: (N, 17) bool, the labelled joint lies inside the crop; the target of `visibility`.
@@ -35,6 +36,7 @@ class Answers:
 
     keypoints: np.ndarray
     visibility: np.ndarray
+    confidence: np.ndarray
     true: np.ndarray
     visible: np.ndarray
     inside: np.ndarray
@@ -63,6 +65,7 @@ class Answers:
                 **self.__dict__,
                 "keypoints": geometry.apply_affine(self.crop_to_image, points),
                 "visibility": np.broadcast_to(np.asarray(visibility, np.float32), self.visibility.shape),
+                "confidence": np.full_like(self.confidence, np.nan),
                 "crop_keypoints": crop_keypoints,
             }
         )
@@ -134,10 +137,16 @@ def predict_records(
     if not rows:
         raise DataError(directory, "the records hold nobody to score", "build them again")
     truth = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
-    out = {key: np.concatenate([o[key] for o in outputs]) for key in ("keypoints", "visibility")}
+    out = {key: np.concatenate([o[key] for o in outputs]) for key in outputs[0]}
+    confidence = losses.confidence(out["scale"]) if "scale" in out else np.full_like(out["visibility"], np.nan)
     points = geometry.apply_affine(truth["crop_to_image"], geometry.decode_keypoints(out["keypoints"], (size, size)))
     return Answers(
-        keypoints=points, visibility=out["visibility"], crop_keypoints=out["keypoints"], input_size=size, **truth
+        keypoints=points,
+        visibility=out["visibility"],
+        confidence=confidence,
+        crop_keypoints=out["keypoints"],
+        input_size=size,
+        **truth,
     )
 
 
@@ -170,7 +179,7 @@ def scores(answers: Answers) -> dict:
 
     Returns:
         `pcp` {`upper_arm`, `lower_arm`, `upper_leg`, `lower_leg`, `mean`}, strict; `pck@0.2` (torso); `oks`, the mean over people whose area
-        is known; `visibility_accuracy`, `visibility_auroc`, `visibility_ece`; `collapse_ratio`; `intervals`: [low, high] of 95 %
+        is known; `confidence_oks`, see there; `visibility_accuracy`, `visibility_auroc`, `visibility_ece`; `collapse_ratio`; `intervals`: [low, high] of 95 %
         for `pcp`, `pck@0.2` and `oks`, by a bootstrap over people. What cannot be scored is NaN.
     """
     a, labelled = answers, answers.labelled
@@ -183,6 +192,7 @@ def scores(answers: Answers) -> dict:
         "pcp": metrics.pcp(a.keypoints, a.true, labelled),
         "pck@0.2": metrics.pck(a.keypoints, a.true, labelled)["value"],
         "oks": float(oks[measured].mean()) if measured.any() else float("nan"),
+        "confidence_oks": confidence_oks(a.confidence, oks, a.inside),
         "visibility_accuracy": metrics.visibility_accuracy(*asked),
         "visibility_auroc": metrics.auroc(*asked),
         "visibility_ece": metrics.expected_calibration_error(*asked),
@@ -193,6 +203,30 @@ def scores(answers: Answers) -> dict:
             "oks": list(metrics.interval(oks, measured)),
         },
     }
+
+
+def confidence_oks(confidence: np.ndarray, oks: np.ndarray, inside: np.ndarray) -> float:
+    """Does a model know when it is wrong? Spearman's rank correlation, over people, of its confidence with OKS.
+
+    Args:
+        confidence: (N, 17), see `Answers`; a person's is the mean over the joints inside the crop.
+        oks: (N,), NaN where it is not known.
+        inside: (N, 17) bool.
+
+    Returns:
+        -1 ... 1; NaN without σ, with fewer than three people, or where all are alike.
+
+    Source:
+        Li et al., "Human pose regression with residual log-likelihood estimation", ICCV 2021, section 4.4, which takes Pearson's.
+    """
+    from scipy.stats import rankdata
+
+    mean = np.where(inside, confidence, 0).sum(axis=1) / np.maximum(inside.sum(axis=1), 1)
+    counted = np.isfinite(mean) & np.isfinite(oks) & inside.any(axis=1)
+    ranks = [rankdata(values[counted]) for values in (mean, oks)]
+    if counted.sum() < 3 or any(np.ptp(values) == 0 for values in ranks):
+        return float("nan")
+    return float(np.corrcoef(*ranks)[0, 1])
 
 
 def jsonable(value: object) -> object:
@@ -253,7 +287,7 @@ def coco_results(
             back.append(geometry.invert(affine))
         out = predictor.predict_crops(np.stack(crops), flip)
         found = geometry.apply_affine(np.stack(back), geometry.decode_keypoints(out["keypoints"], (size, size)))
-        for person, joints, score in zip(chunk, found, out["visibility"], strict=True):
+        for person, joints, score in zip(chunk, found, joint_score(out), strict=True):
             results.append(
                 {
                     "image_id": person["image_id"],

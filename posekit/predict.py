@@ -20,7 +20,7 @@ class Prediction:
     Args:
         keypoints: (17, 2) float32 photo pixels; also for joints believed outside the crop.
         visibility: (17,) probability that the joint lies inside the crop.
-        score: (17,) confidence 0 ... 1 in the joint: its visibility, times `losses.confidence` where the model gives a σ.
+        score: (17,) confidence 0 ... 1 in the joint, see `joint_score`.
         bbox: (4,) the box that was used (x, y, w, h), photo pixels.
     """
 
@@ -90,12 +90,23 @@ class Predictor:
         out = self.predict_crops(geometry.warp(image, affine, (size, size))[None], flip)
         crop = geometry.decode_keypoints(out["keypoints"][0], (size, size))
         keypoints = geometry.apply_affine(geometry.invert(affine), crop).astype(np.float32)
-        score = visibility = out["visibility"][0]
-        if "scale" in out:
-            from posekit import losses
+        return Prediction(keypoints, out["visibility"][0], joint_score(out)[0], bbox)
 
-            score = visibility * losses.confidence(out["scale"][0])
-        return Prediction(keypoints, visibility, score, bbox)
+
+def joint_score(out: dict[str, np.ndarray]) -> np.ndarray:
+    """How sure a model is of each joint, 0 ... 1: its visibility, times `losses.confidence` where the model gives a σ.
+
+    Args:
+        out: of `Predictor.predict_crops`.
+
+    Returns:
+        (N, 17) float32.
+    """
+    if "scale" not in out:
+        return out["visibility"]
+    from posekit import losses
+
+    return out["visibility"] * losses.confidence(out["scale"])
 
 
 def load(name: str | Path) -> Predictor:

@@ -2,10 +2,23 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 
-from posekit import cli, evaluation, geometry, images, metrics, minidome, predict
+from posekit import (
+    cli,
+    device,
+    evaluation,
+    geometry,
+    images,
+    losses,
+    metrics,
+    minidome,
+    models,
+    predict,
+    records,
+)
 from posekit.errors import DataError
 from posekit.metrics.coco import NAMES
 from posekit.skeleton import COCO17
@@ -114,3 +127,59 @@ def test_an_image_without_a_name_is_named(model, dome, tmp_path):
     (tmp_path / "truth.json").write_text(json.dumps(truth), encoding="utf-8")
     with pytest.raises(DataError, match=r"image \d+ has no file_name"):
         evaluation.coco_results(model, tmp_path / "truth.json", dome[1])
+
+
+# ---- how sure it says it is ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def dome_records(dome, tmp_path_factory):
+    out = tmp_path_factory.mktemp("sure") / "records"
+    records.write_records(coco.read(*dome, dataset="minidome"), out, "minidome", "val", box_px=64, progress=False)
+    return out
+
+
+@pytest.mark.parametrize("scale", [True, False])
+def test_a_models_sigma_reaches_answers_and_scores(dome_records, tmp_path, capsys, scale):
+    keras.utils.set_random_seed(3)
+    network = models.build(head="regression", width=4, input_size=64, scale=scale)
+    record = {"mean_pose": np.zeros((K, 2)).tolist(), "mean_visibility": np.ones(K).tolist()}
+    sigma = network.get_layer("head_scale") if scale else None
+    if sigma:  # a network at its beginning says the same σ of everybody
+        sigma.kernel.assign(np.random.default_rng(0).normal(0, 1, sigma.kernel.shape))
+    asked = predict.Predictor(network, record)
+    answers = evaluation.predict_records(asked, dome_records)
+    scores, blind = evaluation.scores(answers), evaluation.scores(answers.replaced(*record.values()))
+    assert answers.confidence.shape == answers.visibility.shape and np.isnan(blind["confidence_oks"])
+    if not scale:
+        assert np.isnan(answers.confidence).all() and np.isnan(scores["confidence_oks"])
+    else:
+        crops = np.concatenate([x for x, _ in device.centre_crops(dome_records, input_size=64)])
+        out = asked.predict_crops(crops, flip=True)
+        np.testing.assert_allclose(answers.confidence, losses.confidence(out["scale"]), atol=1e-5)
+        np.testing.assert_allclose(predict.joint_score(out), out["visibility"] * answers.confidence, atol=1e-5)
+        assert -1 <= scores["confidence_oks"] <= 1
+    (tmp_path / "record.json").write_text(json.dumps(record))
+    network.save(tmp_path / "model.keras")
+    assert cli.main(["evaluate", "--model", str(tmp_path), "--records", str(dome_records)]) == 0
+    assert ("confidence with OKS" in capsys.readouterr().out) == scale
+
+
+def test_the_correlation_is_spearmans_over_people_and_joints_inside():
+    from scipy.stats import spearmanr
+
+    rng = np.random.default_rng(1)
+    confidence, oks, inside = rng.random((40, K)), rng.random(40).round(1), rng.random((40, K)) < 0.7
+    oks[3], inside[5] = np.nan, False
+    mean = np.array(
+        [row[there].mean() if there.any() else np.nan for row, there in zip(confidence, inside, strict=True)]
+    )
+    counted = np.isfinite(mean) & np.isfinite(oks)
+    assert evaluation.confidence_oks(confidence, oks, inside) == pytest.approx(
+        spearmanr(mean[counted], oks[counted])[0]
+    )
+    everywhere = np.ones((40, K), bool)
+    rising = np.repeat(np.arange(40.0)[:, None], K, axis=1)
+    assert evaluation.confidence_oks(rising, np.arange(40.0) ** 3, everywhere) == pytest.approx(1)
+    assert np.isnan(evaluation.confidence_oks(rising[:2], np.arange(2.0), everywhere[:2]))
+    assert np.isnan(evaluation.confidence_oks(np.ones((40, K)), oks, everywhere))

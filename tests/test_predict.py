@@ -365,7 +365,7 @@ def test_evaluate_prints_the_contracts_keys(capsys, constant_run, record_folder,
     )
     scores = json.loads(out)
     assert code == 0
-    more = ["oks", "visibility_auroc", "visibility_ece", "intervals"]
+    more = ["oks", "confidence_oks", "visibility_auroc", "visibility_ece", "intervals"]
     assert sorted(scores) == sorted(["n", "flip", "box", "jitter", "mean_pose", *SCORES, *more])
     assert sorted(scores["mean_pose"]) == sorted([*SCORES, *more])
     for name, value in (("pck@0.2", scores["pck@0.2"]), ("pcp", scores["pcp"]["mean"]), ("oks", scores["oks"])):

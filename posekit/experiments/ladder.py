@@ -3,9 +3,7 @@
 import itertools
 from pathlib import Path
 
-import numpy as np
-
-from posekit import evaluation, losses, metrics, models, pipeline, predict
+from posekit import evaluation, losses, models, predict
 from posekit.experiments import work
 
 RUNGS = {
@@ -19,26 +17,13 @@ RUNGS = {
 }
 """Name -> loss and head: the published order with DeepPose's head, then two heads that keep the picture's places."""
 SEEDS = (0, 1, 2)
-COMMON = {"backbone": "resnet18v2", "width": 16, "input_size": 128, "pool": 1, "epochs": 8}
+COMMON = {"backbone": "resnet18v2", "width": 16, "input_size": 128, "pool": 1, "epochs": 6}
 
 
 def confidence_and_oks(run: Path, directory: Path) -> float:
-    """Spearman's rank correlation over people of the confidence that σ gives and the OKS that the pose has.
-
-    Source: Li et al., "Human Pose Regression with Residual Log-likelihood Estimation", ICCV 2021, section 4.4, which takes Pearson's.
-    """
-    from scipy.stats import spearmanr
-
-    predictor = predict.load(run)
-    answers = evaluation.predict_records(predictor, directory)
-    oks = metrics.oks(answers.keypoints, answers.true, answers.labelled, answers.area)
-    confident = []
-    for images, _ in pipeline.make_batches(directory, 64, input_size=predictor.input_size).as_numpy_iterator():
-        scale = predictor.predict_crops(images, flip=True)["scale"]
-        confident.append(losses.confidence(scale))
-    confident = np.nanmean(np.where(answers.inside, np.concatenate(confident), np.nan), axis=1)
-    known = np.isfinite(oks) & np.isfinite(confident)
-    return round(float(spearmanr(confident[known], oks[known]).statistic), 4)
+    """`evaluation.confidence_oks` of a run on a record folder."""
+    answers = evaluation.predict_records(predict.load(run), directory)
+    return round(evaluation.scores(answers)["confidence_oks"], 4)
 
 
 def ladder(folder: Path) -> dict[str, Path]:
