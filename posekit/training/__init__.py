@@ -20,8 +20,10 @@ from keras import ops
 
 from posekit import device, evaluation, losses, models, pipeline, predict, records
 from posekit.errors import DataError
+from posekit.training import parallel
 from posekit.training.callbacks import Average, Checkpoint, Schedule, Watch
 from posekit.training.network import OPTIMIZERS, Trainee, adamw, make_optimizer
+from posekit.training.progress import Progress
 from posekit.training.record import bfloat16_pays, command, mean_targets, pack, provenance
 from posekit.training.tensorboard import TensorBoard
 
@@ -54,6 +56,7 @@ class Recipe:
         clip: longest gradient, see `make_optimizer`; 0: as long as it is.
         input: how pictures get there: "tfdata" (`pipeline`), "device" (`device`: no TensorFlow, an accelerator never waits), or "auto",
             see `device.chosen`. Each is repeatable; they shuffle differently.
+        devices: how many share each batch; 0: all accelerators on JAX, else one (`parallel.devices_for`).
 
     Raises:
         DataError: for an unknown loss or optimizer.
@@ -79,6 +82,7 @@ class Recipe:
     average: float = 0.0
     clip: float = 0.0
     input: str = "auto"
+    devices: int = 0
 
     def __post_init__(self):
         if (self.epochs is None) == (self.minutes is None):
@@ -181,79 +185,82 @@ def train(
     except OSError as error:
         raise DataError(partial.parent, f"cannot write there: {error.strerror}", "choose another --out") from None
     try:
-        # -- what is trained
         keras.utils.set_random_seed(recipe.seed)
         way = device.chosen(recipe.input, train_records)
+        devices = parallel.devices_for(recipe.devices, recipe.batch_size)
         dtype = recipe.dtype if recipe.dtype != "auto" else "mixed_bfloat16" if bfloat16_pays() else "float32"
-        network = _build_in(recipe, dtype)
-        if start_from is not None and not saved.exists():
-            _copy_weights(start_from, network)
-        people = device.read_people(train_records) if way == "device" else None
-        crops = device.Crops(people.images, recipe.input_size, recipe.seed) if people else None
-        model = Trainee(network, recipe.loss, recipe.visibility_weight, crops)
-        optimizer = make_optimizer(model, recipe.optimizer, recipe.learning_rate, recipe.weight_decay, recipe.clip)
-        optimizer.build(model.trainable_variables)
-        model.compile(optimizer)
+        with parallel.side_by_side(devices):
+            # -- what is trained
+            network = _build_in(recipe, dtype)
+            if start_from is not None and not saved.exists():
+                _copy_weights(start_from, network)
+            people = device.read_people(train_records) if way == "device" else None
+            crops = device.Crops(people.images, recipe.input_size, recipe.seed) if people else None
+            model = Trainee(network, recipe.loss, recipe.visibility_weight, crops)
+            optimizer = make_optimizer(model, recipe.optimizer, recipe.learning_rate, recipe.weight_decay, recipe.clip)
+            optimizer.build(model.trainable_variables)
+            model.compile(optimizer)
 
-        # -- what happens around its steps
-        steps = max(1, sum(manifests[str(d)]["people"] for d in train_records) // recipe.batch_size)
-        seconds = recipe.minutes * 60 if recipe.minutes else 0
-        schedule = Schedule(
-            recipe.learning_rate,
-            warmup=recipe.warmup,
-            steps=steps * recipe.epochs if recipe.epochs else None,
-            deadline=(begin, begin + seconds) if recipe.minutes else None,
-        )
-        average = Average(network, recipe.average) if recipe.average else None
-        watch = Watch(
-            itertools.islice(device.centre_crops(val_records, 64, input_size=recipe.input_size), 8),
-            partial / "log.csv",
-            recipe.batch_size,
-            every_seconds=seconds / 12,
-            average=average,
-            mean_pose=pose,
-            progress=schedule.progress,
-            verbose=verbose,
-        )
-        facts = {
-            "recipe": {
-                **asdict(recipe),
-                "dtype": dtype,
-                "input": way,
-                "start_from": Path(start_from).name if start_from else None,
-            },
-            "data": {
-                Path(d).name: {k: m[k] for k in ("dataset", "split", "people", "box", "digest")}
-                for d, m in manifests.items()
-            },
-        }
-        checkpoint = Checkpoint(
-            saved, model, watch, schedule, average, run=facts, begin=begin, every_seconds=checkpoint_seconds
-        )
-        done = checkpoint.restore() if saved.exists() else 0
-        if done and verbose:
-            print(f"going on after epoch {done}, {time.monotonic() - checkpoint.begin:.0f} s", flush=True)
+            # -- what happens around its steps
+            steps = max(1, sum(manifests[str(d)]["people"] for d in train_records) // recipe.batch_size)
+            seconds = recipe.minutes * 60 if recipe.minutes else 0
+            schedule = Schedule(
+                recipe.learning_rate,
+                warmup=recipe.warmup,
+                steps=steps * recipe.epochs if recipe.epochs else None,
+                deadline=(begin, begin + seconds) if recipe.minutes else None,
+            )
+            average = Average(network, recipe.average) if recipe.average else None
+            watch = Watch(
+                itertools.islice(device.centre_crops(val_records, 64, input_size=recipe.input_size), 8),
+                partial / "log.csv",
+                recipe.batch_size,
+                every_seconds=seconds / 12,
+                average=average,
+                mean_pose=pose,
+                progress=schedule.progress,
+                verbose=verbose,
+            )
+            facts = {
+                "recipe": {
+                    **asdict(recipe),
+                    "dtype": dtype,
+                    "input": way,
+                    "devices": devices,
+                    "start_from": Path(start_from).name if start_from else None,
+                },
+                "data": {
+                    Path(d).name: {k: m[k] for k in ("dataset", "split", "people", "box", "digest")}
+                    for d, m in manifests.items()
+                },
+            }
+            checkpoint = Checkpoint(
+                saved, model, watch, schedule, average, run=facts, begin=begin, every_seconds=checkpoint_seconds
+            )
+            done = checkpoint.restore() if saved.exists() else 0
+            if done and verbose:
+                print(f"going on after epoch {done}, {time.monotonic() - checkpoint.begin:.0f} s", flush=True)
 
-        # -- train
-        options = {"input_size": recipe.input_size, "augment": recipe.augment, "shuffle": True, "repeat": True}
-        options |= {"batch_size": recipe.batch_size, "seed": recipe.seed, "start": watch.steps}
-        if people:
-            people = replace(people, images=people.images[:0])  # they are in the layer now
-            batches = device.ahead(device.make_batches(people, **options))
-        else:
-            batches = pipeline.make_batches(train_records, **options)
-        batches = _tampered(batches, tamper) if tamper else batches
-        callbacks = [schedule, average, watch, TensorBoard(tensorboard, watch) if tensorboard else None, checkpoint]
-        model.fit(
-            batches,
-            initial_epoch=done,
-            epochs=recipe.epochs or 1_000_000,
-            steps_per_epoch=steps,
-            shuffle=False,
-            callbacks=[callback for callback in callbacks if callback],
-            verbose=0,
-        )
-        trained = time.monotonic() - checkpoint.begin
+            # -- train
+            options = {"input_size": recipe.input_size, "augment": recipe.augment, "shuffle": True, "repeat": True}
+            options |= {"batch_size": recipe.batch_size, "seed": recipe.seed, "start": watch.steps}
+            if people:
+                people = replace(people, images=people.images[:0])  # they are in the layer now
+                batches = device.ahead(device.make_batches(people, **options))
+            else:
+                batches = pipeline.make_batches(train_records, **options)
+            batches = _tampered(batches, tamper) if tamper else batches
+            callbacks = [schedule, average, watch, TensorBoard(tensorboard, watch) if tensorboard else None, checkpoint]
+            model.fit(
+                batches,
+                initial_epoch=done,
+                epochs=recipe.epochs or 1_000_000,
+                steps_per_epoch=steps,
+                shuffle=False,
+                callbacks=[callback for callback in callbacks if callback],
+                verbose=0,
+            )
+            trained = time.monotonic() - checkpoint.begin
 
         # -- what is kept
         final = _build(recipe)
@@ -285,6 +292,7 @@ def train(
 __all__ = [
     "Average",
     "Checkpoint",
+    "Progress",
     "Recipe",
     "Schedule",
     "TensorBoard",

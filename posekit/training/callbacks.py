@@ -15,6 +15,7 @@ from keras import ops
 
 from posekit import metrics
 from posekit.errors import DataError
+from posekit.training.parallel import together
 
 
 class Schedule(keras.callbacks.Callback):
@@ -140,7 +141,7 @@ class Watch(keras.callbacks.Callback):
 
     def score(self) -> dict[str, float]:
         """The validation columns, now; and `val_gain`, which stands in the printed line but not in log.csv."""
-        with self.average.in_place() if self.average else contextlib.nullcontext():
+        with together(), self.average.in_place() if self.average else contextlib.nullcontext():
             parts = [self.images[i : i + 64] for i in range(0, len(self.images), 64)]
             out = [self.model.predict_on_batch(part)["keypoints"] for part in parts]
         pred = np.concatenate([np.asarray(o, np.float32) for o in out])
