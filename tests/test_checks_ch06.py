@@ -8,22 +8,23 @@ import nbformat
 import numpy as np
 import pytest
 
-from posekit import losses, metrics, models, pipeline
+from posekit import losses, metrics, models, pipeline, predict
 from posekit.checks import CheckFailed, ch06
+from posekit.skeleton import COCO17
 
 NOTEBOOK = Path(__file__).parents[1] / "chapters/exercises/ex06_deeppose.ipynb"
 WRONG = runpy.run_path(str(Path(__file__).parent / "wrong_answers/ch06.py"))["WRONG"]
 EXERCISES = {
     "masked_l2": ch06.check_masked_l2,
     "training_targets": ch06.check_training_targets,
-    "head_parameters": ch06.check_head_parameters,
+    "flip_test": ch06.check_flip_test,
     "collapse_ratio": ch06.check_collapse_ratio,
 }
 
 
 def solutions() -> dict:
     """The functions that the notebook's solution cells define."""
-    names = {"np": np, "ops": keras.ops}
+    names = {"np": np, "ops": keras.ops, "COCO17": COCO17}
     for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
         if "### BEGIN SOLUTION" in cell.source:
             exec(cell.source, names)
@@ -71,14 +72,20 @@ def test_the_targets_are_the_pipelines(seed):
     np.testing.assert_array_equal(mine[1], seen)
 
 
-@pytest.mark.parametrize(("width", "input_size", "joints"), [(4, 64, 17), (8, 160, 17), (4, 224, 5)])
-def test_the_head_has_that_many_parameters(width, input_size, joints):
-    model = models.build(width=width, input_size=input_size, num_joints=joints)
-    grid, _, channels = model.get_layer("post_relu").output.shape[1:]
-    hidden = model.get_layer("head_hidden").units
-    names = ("head_hidden", "head_hidden_bn", "head_keypoints", "visibility")
-    counted = sum(model.get_layer(name).count_params() for name in names)
-    assert SOLVED["head_parameters"](grid, channels, hidden, joints) == counted
+@pytest.mark.parametrize("seed", range(3))
+def test_the_flip_test_is_the_predictors(seed):
+    model = models.build(width=4, input_size=32, pool=1)
+    predictor = predict.Predictor(model, {})
+    images = np.random.default_rng(seed).integers(0, 256, (3, 32, 32, 3)).astype("uint8")
+
+    def ask(pictures):
+        out = predictor.predict_crops(pictures)
+        return out["keypoints"], out["visibility"]
+
+    theirs = predictor.predict_crops(images, flip=True)
+    points, seen = SOLVED["flip_test"](ask, images)
+    np.testing.assert_allclose(points, theirs["keypoints"], atol=1e-6)
+    np.testing.assert_allclose(seen, theirs["visibility"], atol=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(5))

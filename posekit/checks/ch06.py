@@ -216,58 +216,96 @@ def check_training_targets(training_targets: Callable) -> None:
     passed("targets for every line of the truth table")
 
 
-# ---- exercise 3: the size of the head -------------------------------------------------------------------------------------
+# ---- exercise 3: the flip test --------------------------------------------------------------------------------------------
 
 
-def check_head_parameters(head_parameters: Callable) -> None:
-    """`head_parameters(grid, channels, hidden, joints)`: every number that the head stores."""
-    expect_written(head_parameters, "head_parameters")
-    for grid, channels, hidden, joints in ((4, 128, 512, 17), (7, 512, 512, 17), (3, 40, 64, 14)):
-        answer = head_parameters(grid, channels, hidden, joints)
-        answer = float(expect_array(answer, "head_parameters(grid, channels, hidden, joints)", ()))
-        inner, norm, outputs = grid * grid * channels * hidden, 4 * hidden, (hidden + 1) * 3 * joints
-        truth = inner + norm + outputs
-        case = f"For a {grid}×{grid} grid of {channels} channels, {hidden} hidden units and {joints} joints"
+def _stranger(seed: int, side: int = 6) -> Callable:
+    """A network with random weights: it answers each picture differently, and its mirror image again differently."""
+    rng = np.random.default_rng(seed)
+    weights = rng.normal(0, 0.002, (side * side * 3, K * 3))
+
+    def predict(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         expect(
-            answer != truth + hidden,
-            f"{case} you count {hidden} too many: the hidden layer has no bias, for the batch norm behind it would subtract "
-            "it again.",
+            np.shape(images)[1:] == (side, side, 3),
+            f"The network was given pictures of shape {np.shape(images)[1:]}; mirrored pictures have the shape of the pictures.",
         )
-        expect(
-            answer not in (inner + outputs, inner + hidden + outputs),
-            "You left out the batch norm of the hidden layer.",
-        )
-        expect(
-            answer != inner + norm // 2 + outputs,
-            "You count two numbers a unit for the batch norm: those that are trained. It stores two more, the running mean "
-            "and variance.",
-        )
-        expect(
-            answer not in (truth - 3 * joints, truth - 3 * joints + hidden),
-            f"{case} you count {3 * joints} too few: no norm follows the output layers, so each of their units has a bias.",
-        )
-        expect(
-            answer not in (channels * hidden + norm + outputs, (channels + 1) * hidden + norm + outputs),
-            "You count as if the grid were averaged to one position. Flattening keeps every position: the hidden layer sees "
-            "grid × grid × channels numbers.",
-        )
-        expect(
-            answer != grid * channels * hidden + norm + outputs, "The grid has two sides: it has grid × grid positions."
-        )
-        expect(
-            answer != inner + norm + (hidden + 1) * 2 * joints,
-            "You left out the visibility: a second output, one number a joint.",
-        )
-        expect(
-            answer != inner + norm + (hidden + 1) * joints,
-            "You count one output a joint. There are three numbers a joint: u, v and the visibility.",
-        )
-        expect(
-            answer != inner + norm + (hidden + 1) * 2 * joints + (2 * joints + 1) * joints,
-            "You attach the visibility to the coordinates. Both outputs start from the hidden layer, side by side.",
-        )
-        expect(answer == truth, f"{case} the head stores {truth} numbers, but you count {answer:.0f}.")
-    passed("the head's parameters, for any grid, width and number of joints")
+        out = np.asarray(images, np.float64).reshape(len(images), -1) @ weights
+        return np.tanh(out[:, : 2 * K]).reshape(-1, K, 2) / 2, 1 / (1 + np.exp(-out[:, 2 * K :]))
+
+    return predict
+
+
+_NOT_BACK = "The second answer lies in the mirrored picture. Bring it back before you average: what was at u is at -u."
+_UPSIDE = "You turned the second answer upside down: a mirror changes the sign of u, the first number, not of v."
+_FROM_EDGE = "You mirrored by 1 - u. That is right from 0 to 1; our coordinates have their 0 in the middle of the crop."
+_NAIVE = "You averaged the left wrist with the right one. In the mirror a left hand is a right hand: use `TWIN`."
+_FIRST_LOOK = (
+    "You exchanged left and right in the first look, which was right: it is the mirrored one that has to change."
+)
+
+
+def check_flip_test(flip_test: Callable) -> None:
+    """`flip_test(predict, images)`: the mean of the answer for the pictures and of that for their mirror images, mirrored back."""
+    expect_written(flip_test, "flip_test")
+    rng, predict, twin = np.random.default_rng(603), _stranger(603), list(COCO17.flip_indices)
+    images = rng.integers(0, 256, (5, 6, 6, 3)).astype(np.uint8)
+    given, asked = images.copy(), []
+
+    def listening(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        asked.append(np.array(pictures))
+        return predict(pictures)
+
+    answer = flip_test(listening, images)
+    expect_written(answer, "flip_test(predict, images)")
+    expect(np.array_equal(images, given), "Your function changed the pictures it was given: work on a copy.")
+    expect(
+        isinstance(answer, tuple | list) and len(answer) == 2,
+        "Return two arrays, as `predict` does: joints and visibility.",
+    )
+    mirror = images[:, :, ::-1]
+    shown = [any(np.array_equal(pictures, wanted) for pictures in asked) for wanted in (mirror, images[:, ::-1])]
+    expect(
+        shown[0] or not shown[1],
+        "You showed the network people who stand on their heads. Pictures are (N, height, width, 3): mirror the width.",
+    )
+    expect(
+        shown[0] or not any(np.array_equal(pictures, images[..., ::-1]) for pictures in asked),
+        "You turned the last axis round: those are the colours, red for blue. Mirror the width.",
+    )
+    expect(shown[0], "The network was never shown the mirrored pictures.")
+    points = expect_array(answer[0], "the joints of flip_test(predict, images)", (5, K, 2))
+    seen = expect_array(answer[1], "the visibility of flip_test(predict, images)", (5, K))
+    (plain, plain_seen), (other, other_seen) = predict(images), predict(mirror)
+    back = other * (-1, 1)
+
+    swapped, from_edge = back[:, twin], np.stack([1 - other[..., 0], other[..., 1]], axis=-1)
+    for wrong, hint in (
+        (plain, "Your joints are those of the plain pictures: the second look has no say in them."),
+        (swapped, "Your joints are the second look alone, mirrored back. Take the mean of both looks."),
+        (plain + swapped, "You added the two looks up: every joint is twice as far from the middle. Take their mean."),
+        ((plain + other[:, twin]) / 2, _NOT_BACK),
+        ((plain + other) / 2, _NOT_BACK),
+        ((plain + other[:, twin] * (1, -1)) / 2, _UPSIDE),
+        ((plain + other * (1, -1)) / 2, _UPSIDE),
+        ((plain + from_edge[:, twin]) / 2, _FROM_EDGE),
+        ((plain + from_edge) / 2, _FROM_EDGE),
+        ((plain + back) / 2, _NAIVE),
+        ((plain[:, twin] + back) / 2, _FIRST_LOOK),
+        ((plain[:, twin] + swapped) / 2, _FIRST_LOOK),
+    ):
+        expect(not np.allclose(points, wrong, atol=1e-9), hint)
+    expect_close(points, (plain + swapped) / 2, "the joints", "They are not the mean of both looks.", 1e-6)
+    right = "The joints are right, but the visibility"
+    for wrong, hint in (
+        ((plain_seen + other_seen) / 2, f"{right} is averaged between left and right: its columns change places, too."),
+        (plain_seen, f"{right} comes from one of the two looks: average it, too."),
+        (other_seen[:, twin], f"{right} comes from one of the two looks: average it, too."),
+        (plain_seen + other_seen[:, twin], f"{right} is a sum, no probability any more."),
+    ):
+        expect(not np.allclose(seen, wrong, atol=1e-9), hint)
+    truth = (plain_seen + other_seen[:, twin]) / 2
+    expect_close(seen, truth, "the visibility", "It is not the mean of both looks.", 1e-6)
+    passed("the flip test: two looks, one answer, and left stays left")
 
 
 # ---- exercise 4: the collapse detector ------------------------------------------------------------------------------------

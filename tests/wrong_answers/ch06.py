@@ -4,6 +4,7 @@ import numpy as np
 from keras import ops
 
 from posekit.checks import ch06
+from posekit.skeleton import COCO17
 
 # ---- exercise 1 -------------------------------------------------------------------------------------------------------
 
@@ -85,18 +86,40 @@ def targets_in_place(points, visible, known, size):
 
 # ---- exercise 3 -------------------------------------------------------------------------------------------------------
 
+TWIN = list(COCO17.flip_indices)
 
-def head(grid, channels, hidden, joints, *, sides=2, bias=0, norm=4, outputs=3, output_bias=1):
+
+def flip(
+    predict,
+    images,
+    *,
+    mirror=lambda x: x[:, :, ::-1],
+    back=lambda p: p * (-1, 1),
+    swap=lambda x: x[:, TWIN],
+    first=lambda x: x,
+    both=lambda a, b: (a + b) / 2,
+    seen_swap=None,
+    seen_both=None,
+):
     """The right answer, with one handle for each mistake."""
-    return (grid**sides * channels + bias + norm) * hidden + (hidden + output_bias) * outputs * joints
+    (points, seen), (other, other_seen) = predict(images), predict(mirror(images))
+    swapped = (seen_swap or swap)(other_seen)
+    return both(first(points), swap(back(other))), (seen_both or both)(seen, swapped)
 
 
-def head_with(**mistake):
-    return lambda grid, channels, hidden, joints: head(grid, channels, hidden, joints, **mistake)
+def flip_with(**mistake):
+    return lambda predict, images: flip(predict, images, **mistake)
 
 
-def in_a_row(grid, channels, hidden, joints):
-    return head(grid, channels, hidden, joints, outputs=2) + (2 * joints + 1) * joints
+def flip_in_place(predict, images):
+    points, seen = predict(images)
+    images[:] = images[:, :, ::-1].copy()
+    other, other_seen = predict(images)
+    return (points + (other * (-1, 1))[:, TWIN]) / 2, (seen + other_seen[:, TWIN]) / 2
+
+
+def as_it_is(x):
+    return x
 
 
 # ---- exercise 4 -------------------------------------------------------------------------------------------------------
@@ -161,17 +184,26 @@ WRONG = [
     (ch06.check_training_targets, targets_with_junk, "put 0"),
     (ch06.check_training_targets, targets_in_place, "work on a copy"),
     (ch06.check_training_targets, lambda *person: targets(*person)[0], "two arrays"),
-    (ch06.check_head_parameters, head_with(bias=1), "has no bias"),
-    (ch06.check_head_parameters, head_with(norm=0), "left out the batch norm"),
-    (ch06.check_head_parameters, head_with(norm=0, bias=1), "left out the batch norm"),
-    (ch06.check_head_parameters, head_with(norm=2), "stores two more"),
-    (ch06.check_head_parameters, head_with(output_bias=0), "each of their units has a bias"),
-    (ch06.check_head_parameters, head_with(sides=0), "averaged to one position"),
-    (ch06.check_head_parameters, head_with(sides=1), "two sides"),
-    (ch06.check_head_parameters, head_with(outputs=2), "left out the visibility"),
-    (ch06.check_head_parameters, head_with(outputs=1), "three numbers a joint"),
-    (ch06.check_head_parameters, in_a_row, "side by side"),
-    (ch06.check_head_parameters, lambda grid, channels, hidden, joints: 1.0, "the head stores"),
+    (ch06.check_flip_test, flip_with(swap=as_it_is, seen_swap=lambda x: x[:, TWIN]), "left wrist with the right"),
+    (ch06.check_flip_test, flip_with(swap=as_it_is), "left wrist with the right"),
+    (ch06.check_flip_test, flip_with(mirror=lambda x: x[:, ::-1]), "on their heads"),
+    (ch06.check_flip_test, flip_with(mirror=lambda x: x[..., ::-1]), "red for blue"),
+    (ch06.check_flip_test, flip_with(mirror=as_it_is), "never shown"),
+    (ch06.check_flip_test, lambda predict, images: predict(images), "never shown"),
+    (ch06.check_flip_test, flip_with(back=as_it_is), "is at -u"),
+    (ch06.check_flip_test, flip_with(back=as_it_is, swap=as_it_is), "is at -u"),
+    (ch06.check_flip_test, flip_with(back=lambda p: p * (1, -1)), "upside down"),
+    (ch06.check_flip_test, flip_with(back=lambda p: np.stack([1 - p[..., 0], p[..., 1]], -1)), "by 1 - u"),
+    (ch06.check_flip_test, flip_with(both=lambda a, b: a), "no say"),
+    (ch06.check_flip_test, flip_with(both=lambda a, b: b), "second look alone"),
+    (ch06.check_flip_test, flip_with(both=lambda a, b: a + b), "twice as far"),
+    (ch06.check_flip_test, flip_with(first=lambda x: x[:, TWIN], swap=as_it_is), "in the first look"),
+    (ch06.check_flip_test, flip_with(seen_swap=as_it_is), "its columns"),
+    (ch06.check_flip_test, flip_with(seen_both=lambda a, b: a), "one of the two looks"),
+    (ch06.check_flip_test, flip_with(seen_both=lambda a, b: a + b), "no probability"),
+    (ch06.check_flip_test, flip_with(seen_both=np.maximum), "mean of both looks"),
+    (ch06.check_flip_test, lambda predict, images: flip(predict, images)[0], "two arrays"),
+    (ch06.check_flip_test, flip_in_place, "work on a copy"),
     (ch06.check_collapse_ratio, ratio_with(corner=False, side=False), "in photo pixels"),
     (ch06.check_collapse_ratio, ratio_with(corner=False), "did not subtract"),
     (ch06.check_collapse_ratio, ratio_with(masked=False), "nobody labelled"),
