@@ -157,8 +157,9 @@ def doctor(args) -> int:
     except ImportError as error:
         problems.append(f"OpenCV does not load ({error}): install opencv-python-headless, and only that")
     _quiet_backend()
-    from posekit import predict, training
+    from posekit import predict, profile, training
 
+    print(f"accelerator {', '.join(profile.accelerators()) or 'none, only the processor'}")
     print(f"backend     {training.keras.backend.backend()}, bfloat16 {'yes' if training.bfloat16_pays() else 'no'}")
     print(f"models      {', '.join(predict.names()) or 'none in the package'}")
     if not predict.names():
