@@ -3,7 +3,7 @@
 A mistake is recognised by its fingerprint: the answer is compared with what each typical wrong formula would give.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 
@@ -18,10 +18,10 @@ def _near(a: object, b: object, tolerance: float = 1e-4) -> bool:
     return a.shape == b.shape and bool(np.abs(a - b).max(initial=0) <= tolerance * max(1.0, float(np.abs(b).max())))
 
 
-def _recognise(answer: object, truth: object, mistakes: Iterable[tuple[object, str]]) -> None:
-    """Raise the hint of the first mistake whose result the answer is, unless the answer is right."""
+def _recognise(answer: object, truth: object, *mistakes: object) -> None:
+    """Raise the hint of the first mistake whose result the answer is, unless it is right; `mistakes`: result, hint, result, hint ..."""
     if not _near(answer, truth):
-        for wrong, hint in mistakes:
+        for wrong, hint in zip(mistakes[::2], mistakes[1::2], strict=True):
             expect(not _near(answer, wrong), hint)
 
 
@@ -69,63 +69,38 @@ def check_laplace_log(laplace_log: Callable) -> None:
     right = size * np.exp(-a) + 2 * a + 2 * log2
     value, (by_place, by_scale) = _loss_and_gradients(laplace_log, y_true, y_pred, a)
     mistakes = [
-        (
-            (weight * right).mean(),
-            "You divide by the number of *all* entries, the masked ones too. Divide by the sum of the weights.",
-        ),
-        (
-            right.mean(),
-            "Your loss counts every joint, with or without a label. The weight is the third number of `y_true`.",
-        ),
-        ((weight * right).sum(), "You return the sum. It grows with the batch: take the mean over what counts."),
-        (
-            mean(size * np.exp(-a)),
-            "The log σ is missing. As it is, an infinite σ is for free: the network will claim it, and learn nothing.",
-        ),
-        (
-            mean(size * np.exp(-a) + a + 2 * log2),
-            "You count log σ once a joint. The joint has two coordinates, each with a density of its own and the same σ: their "
-            "logarithms add up.",
-        ),
-        (
-            mean(size * np.exp(-a) + a + log2),
-            "You count log σ and log 2 once a joint. The joint has two coordinates, each with a density of its own: their logarithms add up.",
-        ),
-        (
-            mean(size * np.exp(-a) + 2 * a),
-            "All but a constant is there: the density is 1/(2σ) · exp(−|e|/σ), and its 2 leaves a log 2 for each coordinate. "
-            "The gradient does not mind, but only a whole likelihood can be compared with another one's.",
-        ),
-        (
-            mean(size * np.exp(-a) + 2 * a + log2),
-            "All but a constant is there: each of the *two* coordinates leaves a log 2.",
-        ),
-        (
-            mean(size * np.exp(a) + 2 * a + 2 * log2),
-            "You multiply the error by σ. A large σ must forgive: divide (with a = log σ, that is exp(−a)).",
-        ),
-        (
-            mean(size * np.exp(-a) - 2 * a + 2 * log2),
-            "The sign of log σ is turned round: you reward a large σ instead of making it pay.",
-        ),
-        (
-            mean(size / a + 2 * np.log(np.abs(a)) + 2 * log2),
-            "You take `log_scale` for σ. It is its logarithm, and may well be negative.",
-        ),
-        (
-            mean(0.5 * square * np.exp(-2 * a) + 2 * a + np.log(2 * np.pi)),
-            "That is the Gaussian likelihood. Laplace's has |e|/σ in place of e²/2σ².",
-        ),
-        (
-            mean(distance * np.exp(-a) + 2 * a + 2 * log2),
-            "You take the distance of the joint, √(dx² + dy²). Here each coordinate has a density of its own: |dx| + |dy|.",
-        ),
-        (
-            mean(right / 2),
-            "Half of what it should be: the likelihoods of x and y are multiplied, so their logarithms are *added*, not averaged.",
-        ),
+        (weight * right).mean(),
+        "You divide by the number of *all* entries, the masked ones too. Divide by the sum of the weights.",
+        right.mean(),
+        "Your loss counts every joint, with or without a label. The weight is the third number of `y_true`.",
+        (weight * right).sum(),
+        "You return the sum. It grows with the batch: take the mean over what counts.",
+        mean(size * np.exp(-a)),
+        "The log σ is missing. As it is, an infinite σ is for free: the network will claim it, and learn nothing.",
+        mean(size * np.exp(-a) + a + 2 * log2),
+        "You count log σ once a joint. The joint has two coordinates, each with a density of its own and the same σ: their "
+        "logarithms add up.",
+        mean(size * np.exp(-a) + a + log2),
+        "You count log σ and log 2 once a joint. The joint has two coordinates, each with a density of its own: their logarithms add up.",
+        mean(size * np.exp(-a) + 2 * a),
+        "All but a constant is there: the density is 1/(2σ) · exp(−|e|/σ), and its 2 leaves a log 2 for each coordinate. "
+        "The gradient does not mind, but only a whole likelihood can be compared with another one's.",
+        mean(size * np.exp(-a) + 2 * a + log2),
+        "All but a constant is there: each of the *two* coordinates leaves a log 2.",
+        mean(size * np.exp(a) + 2 * a + 2 * log2),
+        "You multiply the error by σ. A large σ must forgive: divide (with a = log σ, that is exp(−a)).",
+        mean(size * np.exp(-a) - 2 * a + 2 * log2),
+        "The sign of log σ is turned round: you reward a large σ instead of making it pay.",
+        mean(size / a + 2 * np.log(np.abs(a)) + 2 * log2),
+        "You take `log_scale` for σ. It is its logarithm, and may well be negative.",
+        mean(0.5 * square * np.exp(-2 * a) + 2 * a + np.log(2 * np.pi)),
+        "That is the Gaussian likelihood. Laplace's has |e|/σ in place of e²/2σ².",
+        mean(distance * np.exp(-a) + 2 * a + 2 * log2),
+        "You take the distance of the joint, √(dx² + dy²). Here each coordinate has a density of its own: |dx| + |dy|.",
+        mean(right / 2),
+        "Half of what it should be: the likelihoods of x and y are multiplied, so their logarithms are *added*, not averaged.",
     ]
-    _recognise(value, mean(right), ((wrong, hint) for wrong, hint in mistakes))
+    _recognise(value, mean(right), *mistakes)
     expect(
         _near(value, mean(right)),
         f"On our test batch the loss should be {mean(right):.4f}, but yours is {value:.4f}. For each coordinate: |e|/σ + log σ + log 2.",
@@ -186,29 +161,21 @@ def check_coupling(coupling: Callable) -> None:
         _recognise(
             got,
             x,
-            [
-                (z * np.exp(s) + t, f"Every coordinate moves, {case}. Those with a 1 stay as they are."),
-                (
-                    z * stays + moves * (z * np.exp(blind[0]) + blind[1]),
-                    "Your `net` sees all of `x`. Then the way back would need what it does not have yet: hand it only what stays.",
-                ),
-                (
-                    z * moves + stays * (z * np.exp(wild[0]) + wild[1]),
-                    f"The roles are swapped, {case}: a 1 means that this coordinate *stays*.",
-                ),
-                (
-                    z * stays + moves * (z * np.exp(wild[0]) + wild[1]),
-                    "Your `net` sees the coordinates that move. It must see those that stay: they are the same on both sides.",
-                ),
-                (
-                    z * stays + moves * (z * s + t),
-                    "You multiply by the log-stretch itself. It may be negative or 0, and could not be undone: multiply by its exponential.",
-                ),
-                (
-                    z * stays + moves * (z + t) * np.exp(s),
-                    "You shift before you stretch. Here it is the other way round: x · exp(s) + t.",
-                ),
-                (moves * (z * np.exp(s) + t), f"Where are the coordinates that stay, {case}? You return 0 for them."),
+            *[
+                z * np.exp(s) + t,
+                f"Every coordinate moves, {case}. Those with a 1 stay as they are.",
+                z * stays + moves * (z * np.exp(blind[0]) + blind[1]),
+                "Your `net` sees all of `x`. Then the way back would need what it does not have yet: hand it only what stays.",
+                z * moves + stays * (z * np.exp(wild[0]) + wild[1]),
+                f"The roles are swapped, {case}: a 1 means that this coordinate *stays*.",
+                z * stays + moves * (z * np.exp(wild[0]) + wild[1]),
+                "Your `net` sees the coordinates that move. It must see those that stay: they are the same on both sides.",
+                z * stays + moves * (z * s + t),
+                "You multiply by the log-stretch itself. It may be negative or 0, and could not be undone: multiply by its exponential.",
+                z * stays + moves * (z + t) * np.exp(s),
+                "You shift before you stretch. Here it is the other way round: x · exp(s) + t.",
+                moves * (z * np.exp(s) + t),
+                f"Where are the coordinates that stay, {case}? You return 0 for them.",
             ],
         )
         expect(_near(got, x), f"The points are not right, {case}. Going forth: x · exp(s) + t where nothing stays.")
@@ -300,40 +267,33 @@ def check_repair(repair: Callable) -> None:
         every = np.abs(error) / scale
         say = f"For belief {belief!r}: "
         mistakes = [
-            (
-                best[other],
-                f"{say}that is the other belief's factor. Laplace's best width is a mean of sizes, the Gaussian's a "
-                "root of a mean of squares.",
-            ),
-            (every.mean(), f"{say}you count joints whose weight is 0."),
-            (np.sqrt((every**2).mean()), f"{say}you count joints whose weight is 0."),
-            (1 / best[belief], f"{say}that is the reciprocal. Errors larger than promised want a *larger* σ."),
-            (
-                np.abs(error[on]).mean() / scale[on].mean(),
-                f"{say}you divide the mean error by the mean σ. Then the unsure joints decide alone. Each error is to be held "
-                "against its *own* σ first.",
-            ),
-            (
-                np.sqrt((error[on] ** 2).mean() / (scale[on] ** 2).mean()),
-                f"{say}you divide the mean square by the mean variance. Then the unsure joints decide alone. Each error is to be held "
-                "against its *own* σ first.",
-            ),
-            ((ratio**2).mean(), f"{say}that is the factor for the *variance*. σ is its root."),
-            (np.median(ratio), f"{say}that is the median of |e|/σ. Set the derivative to zero: a mean comes out."),
-            (
-                (error[on] / scale[on]).std(),
-                f"{say}you subtract the mean of e/σ. The density has its middle at 0, wherever the errors have theirs.",
-            ),
-            (
-                (error[on] / scale[on]).mean(),
-                f"{say}you forgot the absolute value: errors to the left and to the right cancel.",
-            ),
-            (
-                (every * weight[..., None]).sum() / weight.sum(),
-                f"{say}twice too large: each weight counts for *two* coordinates, x and y.",
-            ),
+            best[other],
+            f"{say}that is the other belief's factor. Laplace's best width is a mean of sizes, the Gaussian's a "
+            "root of a mean of squares.",
+            every.mean(),
+            f"{say}you count joints whose weight is 0.",
+            np.sqrt((every**2).mean()),
+            f"{say}you count joints whose weight is 0.",
+            1 / best[belief],
+            f"{say}that is the reciprocal. Errors larger than promised want a *larger* σ.",
+            np.abs(error[on]).mean() / scale[on].mean(),
+            f"{say}you divide the mean error by the mean σ. Then the unsure joints decide alone. Each error is to be held "
+            "against its *own* σ first.",
+            np.sqrt((error[on] ** 2).mean() / (scale[on] ** 2).mean()),
+            f"{say}you divide the mean square by the mean variance. Then the unsure joints decide alone. Each error is to be held "
+            "against its *own* σ first.",
+            (ratio**2).mean(),
+            f"{say}that is the factor for the *variance*. σ is its root.",
+            np.median(ratio),
+            f"{say}that is the median of |e|/σ. Set the derivative to zero: a mean comes out.",
+            (error[on] / scale[on]).std(),
+            f"{say}you subtract the mean of e/σ. The density has its middle at 0, wherever the errors have theirs.",
+            (error[on] / scale[on]).mean(),
+            f"{say}you forgot the absolute value: errors to the left and to the right cancel.",
+            (every * weight[..., None]).sum() / weight.sum(),
+            f"{say}twice too large: each weight counts for *two* coordinates, x and y.",
         ]
-        _recognise(value, best[belief], mistakes)
+        _recognise(value, best[belief], *mistakes)
         expect(
             _near(value, best[belief]),
             f"{say}the factor should be {best[belief]:.4f}, but yours is {value:.4f}. Write the mean of −log p with c·σ in "
@@ -372,50 +332,32 @@ def check_soft_argmax(soft_argmax: Callable) -> None:
     right, width = _mean_and_spread(weights, x, y)
     best = scores.reshape(3, h * w, 4).argmax(axis=1)
     mistakes = [
-        (
-            right[..., ::-1],
-            "x and y are swapped: x runs along the columns (the third axis of `scores`), and comes first.",
-        ),
-        (
-            _mean_and_spread(weights, np.arange(w) / w - 0.5, np.arange(h) / h - 0.5)[0],
-            "You take the cells' corners: everything lies half a cell too far to the left and up. Their *middles* are wanted.",
-        ),
-        (
-            _mean_and_spread(weights, np.linspace(-0.5, 0.5, w), np.linspace(-0.5, 0.5, h))[0],
-            "Your first and last cell lie on the edge of the crop. A cell's middle is half a cell inside: (i + 0.5) / n − 0.5.",
-        ),
-        (right + 0.5, "Your answers run from 0 to 1. Normalised coordinates have 0 in the *middle* of the crop."),
-        (
-            _mean_and_spread(weights, np.arange(w), np.arange(h))[0],
-            "You answer in cells. Wanted are shares of the crop, from −0.5 to 0.5.",
-        ),
-        (
-            np.stack([x[best % w], y[best // w]], axis=-1),
-            "You pick the best cell: that is argmax, with no gradient and no finer than a cell. Take the weighted mean of all.",
-        ),
-        (
-            _mean_and_spread(exp / exp.sum(axis=-1, keepdims=True), x, y)[0],
-            "Your weights add up to one over the *joints*. Each joint has a map of its own: normalise over its cells.",
-        ),
-        (
-            _mean_and_spread(exp / exp.sum(), x, y)[0],
-            "You normalise over everything, people and joints included. Each map's weights should add up to one.",
-        ),
-        (
-            _mean_and_spread(exp / exp.sum(axis=2, keepdims=True), x, y)[0],
-            "Your softmax runs over each row by itself. It must run over all cells of a map at once.",
-        ),
-        (
-            _mean_and_spread(exp / exp.sum(axis=1, keepdims=True), x, y)[0],
-            "Your softmax runs over each column by itself. It must run over all cells of a map at once.",
-        ),
-        (_mean_and_spread(exp, x, y)[0], "Your weights do not add up to one: divide by their sum over the cells."),
-        (
-            _mean_and_spread(scores / scores.sum(axis=(1, 2), keepdims=True), x, y)[0],
-            "You weight with the scores themselves. They may be negative: take their exponentials.",
-        ),
+        right[..., ::-1],
+        "x and y are swapped: x runs along the columns (the third axis of `scores`), and comes first.",
+        _mean_and_spread(weights, np.arange(w) / w - 0.5, np.arange(h) / h - 0.5)[0],
+        "You take the cells' corners: everything lies half a cell too far to the left and up. Their *middles* are wanted.",
+        _mean_and_spread(weights, np.linspace(-0.5, 0.5, w), np.linspace(-0.5, 0.5, h))[0],
+        "Your first and last cell lie on the edge of the crop. A cell's middle is half a cell inside: (i + 0.5) / n − 0.5.",
+        right + 0.5,
+        "Your answers run from 0 to 1. Normalised coordinates have 0 in the *middle* of the crop.",
+        _mean_and_spread(weights, np.arange(w), np.arange(h))[0],
+        "You answer in cells. Wanted are shares of the crop, from −0.5 to 0.5.",
+        np.stack([x[best % w], y[best // w]], axis=-1),
+        "You pick the best cell: that is argmax, with no gradient and no finer than a cell. Take the weighted mean of all.",
+        _mean_and_spread(exp / exp.sum(axis=-1, keepdims=True), x, y)[0],
+        "Your weights add up to one over the *joints*. Each joint has a map of its own: normalise over its cells.",
+        _mean_and_spread(exp / exp.sum(), x, y)[0],
+        "You normalise over everything, people and joints included. Each map's weights should add up to one.",
+        _mean_and_spread(exp / exp.sum(axis=2, keepdims=True), x, y)[0],
+        "Your softmax runs over each row by itself. It must run over all cells of a map at once.",
+        _mean_and_spread(exp / exp.sum(axis=1, keepdims=True), x, y)[0],
+        "Your softmax runs over each column by itself. It must run over all cells of a map at once.",
+        _mean_and_spread(exp, x, y)[0],
+        "Your weights do not add up to one: divide by their sum over the cells.",
+        _mean_and_spread(scores / scores.sum(axis=(1, 2), keepdims=True), x, y)[0],
+        "You weight with the scores themselves. They may be negative: take their exponentials.",
     ]
-    _recognise(mean, right, mistakes)
+    _recognise(mean, right, *mistakes)
     expect(
         _near(mean, right),
         "The means are not right. Softmax over all cells of a map, then Σ weight · middle of the cell.",
