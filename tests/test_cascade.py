@@ -141,9 +141,11 @@ def test_a_kept_refiner_answers_as_before(tmp_path, monkeypatch):
     monkeypatch.setattr(cascade.resources, "files", lambda package: tmp_path)
     with pytest.raises(DataError, match="holds no refiners"):
         cascade.load()
-    cascade.save(model, folder / "stage2.npz", **built)
+    cascade.save(model, np.full(17, 0.5), folder / "stage2.npz", **built)
     monkeypatch.setattr(cascade.predict, "load", lambda name: None)
-    again = cascade.load().refiners[0]
+    whole = cascade.load()
+    again = whole.refiners[0]
+    np.testing.assert_array_equal(whole.belief[0], 0.5)
     x = np.random.default_rng(0).uniform(0, 255, (1, 17, 32, 32, 3)).astype(np.float32)
     np.testing.assert_allclose(again(x), model(x), atol=2e-3)
 
@@ -168,6 +170,21 @@ def test_the_shared_refiner_has_a_seventeenth_of_the_trunk_and_the_same_work():
     shared, separate = cascade.refiner(cascade.SHARED, 32, width=4), cascade.refiner(cascade.SEPARATE, 32, width=4)
     assert separate.count_params() > 14 * shared.count_params()
     assert cascade.multiply_adds(shared) == pytest.approx(cascade.multiply_adds(separate), rel=0.02)
+
+
+def test_belief_is_as_large_as_the_second_look_is_good():
+    rng = np.random.default_rng(0)
+    true = np.stack([a_pose(k) for k in range(400)])
+    size = cascade.diameter(true)[:, None, None]
+    for first, second, share in ((0.2, 0.02, 1.0), (0.02, 0.2, 0.0), (0.1, 0.1, 0.5)):
+        before, after = (true + size * rng.normal(0, off, true.shape) for off in (first, second))
+        found = cascade.fitted_belief(before, after, true, np.ones(true.shape[:2], bool))
+        np.testing.assert_allclose(found, share, atol=0.11)
+        np.testing.assert_array_equal(found[5], found[6])
+    stage = cascade.Cascade(None, (cascade.refiner(cascade.SHARED, 32, width=2),), (np.zeros(17),))
+    wake(stage.refiners[0])
+    image = rng.integers(0, 256, (90, 90, 3), np.uint8)
+    np.testing.assert_array_equal(stage.refine(2, [image], true[:1]), true[:1])
 
 
 def test_a_refiner_learns_to_put_a_displacement_right(folder):

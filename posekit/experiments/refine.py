@@ -19,7 +19,12 @@ SIZE, WIDTH, UNITS = 64, 16, (1, 1, 1)
 """The refiners: side of a sub-image in pixels, channels, residual units."""
 STEPS, PEOPLE = {2: 800, 3: 400}, 16
 """Steps of each stage, people a step. Stage three begins with the weights of stage two, and needs half as long."""
-SEEDS = {cascade.SHARED: (0, 1, 2), cascade.SEPARATE: (0,)}
+RUNS = {
+    f"{way}{name}": (way, fitted)
+    for name, fitted in (("_full", False), ("", True))
+    for way in (cascade.SHARED, cascade.SEPARATE)
+}
+"""Name -> the way, and whether it is fitted how far a refiner is believed, or it is believed in full, as in the paper."""
 TIGHT = 0.1
 """Of PCK, in torsos, beside 0.2: precision is what the stages are for."""
 
@@ -66,51 +71,63 @@ def gain(before: evaluation.Answers, after: evaluation.Answers) -> dict:
     return found
 
 
-def train_stages(
-    way: str, seed: int, first: predict.Predictor, train: Path, held_out: Path, val: Path, out: Path
-) -> cascade.Cascade:
-    """Two refiners, one after the other, each on the errors that the stages before it make on people held out for that."""
-    begin, stages, rows = time.monotonic(), cascade.Cascade(first, ()), []
-    people, errors = list(records.read_records(held_out)), []
-    for stage, steps in STEPS.items():
-        answers = stages.answers(held_out)[-1]
-        predicted, true = stored_answers(answers, people)
-        found = cascade.Displacements.measured(predicted, true, answers.labelled & answers.inside)
-        errors.append(
-            {
-                "mean": found.mean.round(5).tolist(),
-                "covariance": found.covariance.round(6).tolist(),
-                "zoom": [round(z, 5) for z in found.zoom],
-            }
-        )
-        keras.utils.set_random_seed(10 * seed + stage)
-        model = cascade.refiner(way, SIZE, width=WIDTH, units=UNITS)
-        if stages.refiners:
-            model.set_weights(stages.refiners[-1].get_weights())
-        batches = cascade.make_batches([train], found, SIZE, PEOPLE, seed=10 * seed + stage)
-        losses = cascade.train_refiner(model, batches, steps)
-        rows += [(stage, round((i + 1) * steps / len(losses)), loss) for i, loss in enumerate(losses)]
-        print(f"{way}, seed {seed}, stage {stage}: loss {losses[0]:.4f} -> {losses[-1]:.4f}", flush=True)
-        stages = cascade.Cascade(first, (*stages.refiners, model))
+def _stage(way: str, stage: int, errors: cascade.Displacements, start: list, train: Path, out: Path) -> keras.Model:
+    """A trained refiner, of this call or of one before; its losses stand in a table beside it."""
+    keras.utils.set_random_seed(stage)
+    model, kept = cascade.refiner(way, SIZE, width=WIDTH, units=UNITS), out / f"stage{stage}.weights.h5"
+    if kept.is_file():
+        model.load_weights(kept)
+        return model
+    if start:
+        model.set_weights(start)
+    losses = cascade.train_refiner(model, cascade.make_batches([train], errors, SIZE, PEOPLE, seed=stage), STEPS[stage])
+    print(f"{out.name}, stage {stage}: loss {losses[0]:.4f} -> {losses[-1]:.4f}", flush=True)
+    out.mkdir(parents=True, exist_ok=True)
+    rows = [(stage, round((i + 1) * STEPS[stage] / len(losses)), loss) for i, loss in enumerate(losses)]
+    with (out / f"stage{stage}.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("stage", "step", "loss"), *rows])
+    model.save_weights(kept)
+    return model
+
+
+def train_stages(name: str, first: predict.Predictor, train: Path, held_out: Path, val: Path, folder: Path) -> dict:
+    """Two refiners, one after the other, each on the errors that the stages before it make on people held out for that.
+
+    Stage two is the same whether it will be believed in full or not, and trained once."""
+    begin, (way, fitted), stages, errors = time.monotonic(), RUNS[name], cascade.Cascade(first, ()), []
+    people, start = list(records.read_records(held_out)), []
+    answers = stages.answers(held_out)[0]
+    predicted, true = stored_answers(answers, people)
+    counted, pictures = answers.labelled & answers.inside, [decode_image(p.encoded, p.person_id) for p in people]
+    for stage in STEPS:
+        found = cascade.Displacements.measured(predicted, true, counted)
+        facts = {"mean": found.mean.round(5).tolist(), "covariance": found.covariance.round(6).tolist()}
+        errors.append({**facts, "zoom": [round(z, 5) for z in found.zoom]})
+        model = _stage(way, stage, found, start, train, folder / (way if stage == 2 else name))
+        start, full = model.get_weights(), cascade.Cascade(first, (*stages.refiners, model))
+        parts = [slice(i, i + 32) for i in range(0, len(people), 32)]
+        after = np.concatenate([full.refine(stage, pictures[part], predicted[part]) for part in parts])
+        belief = cascade.fitted_belief(predicted, after, true, counted) if fitted else np.ones(cascade.K)
+        predicted = predicted + belief[:, None] * (after - predicted)
+        stages = cascade.Cascade(first, full.refiners, (*stages.belief, belief))
+    out = folder / name
+    out.mkdir(parents=True, exist_ok=True)
+    for stage, (model, belief) in enumerate(zip(stages.refiners, stages.belief, strict=True), 2):
+        if way == cascade.SHARED:
+            cascade.save(model, belief, out / f"stage{stage}.npz", size=SIZE, width=WIDTH, units=UNITS)
     answers = stages.answers(val)
-    record = {
-        "seed": seed,
+    tables = [(folder / (way if s == 2 else name) / f"stage{s}.csv").read_text(encoding="utf-8") for s in STEPS]
+    lines = [tables[0].splitlines()[0], *(line for table in tables for line in table.splitlines()[1:])]
+    (out / "log.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return {
         "stages": [evaluation.jsonable(stage_scores(a)) for a in answers],
         "gains": [gain(before, after) for before, after in itertools.pairwise(answers)],
+        "belief": [belief.round(3).tolist() for belief in stages.belief],
         "displacements": errors,
         "parameters": [model.count_params() for model in stages.refiners],
         "multiply_adds": [cascade.multiply_adds(model) for model in stages.refiners],
         "seconds": round(time.monotonic() - begin, 1),
     }
-    out.mkdir(parents=True, exist_ok=True)
-    for stage, model in enumerate(stages.refiners, 2):
-        model.save_weights(out / f"stage{stage}.weights.h5")
-        if way == cascade.SHARED:
-            cascade.save(model, out / f"stage{stage}.npz", size=SIZE, width=WIDTH, units=UNITS)
-    with (out / "log.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("stage", "step", "loss"), *rows])
-    (out / "record.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    return stages
 
 
 def _milliseconds(*jobs: Callable, repeats: int = 15) -> list[float]:
@@ -134,7 +151,7 @@ def cost(first: predict.Predictor, val: Path) -> dict:
     """
     people = [person for person, _ in zip(records.read_records(val), range(16))]
     images, poses = [decode_image(p.encoded, p.person_id) for p in people], np.stack([p.keypoints for p in people])
-    refiners = {way: cascade.refiner(way, SIZE, width=WIDTH, units=UNITS) for way in SEEDS}
+    refiners = {way: cascade.refiner(way, SIZE, width=WIDTH, units=UNITS) for way, _ in RUNS.values()}
     stages = {way: cascade.Cascade(first, (model,)) for way, model in refiners.items()}
 
     def measured(n: int) -> dict[str, float]:
@@ -159,16 +176,16 @@ def refine(folder: Path) -> dict[str, Path]:
     first, runs = predict.load("minidome"), {}
     names = ("dataset", "split", "people", "box", "digest")
     data = {p.name: {k: records.read_manifest(p)[k] for k in names} for p in (train, held_out, val)}
-    for seed, way in sorted((seed, way) for way, seeds in SEEDS.items() for seed in seeds):
-        if not (folder / f"{way}-{seed}" / "record.json").is_file():
-            train_stages(way, seed, first, train, held_out, val, folder / f"{way}-{seed}")
-    for way, seeds in SEEDS.items():
-        parts = [folder / f"{way}-{seed}" for seed in seeds]
-        found = [json.loads((part / "record.json").read_text(encoding="utf-8")) for part in parts]
-        blind = evaluation.evaluate(first, val)  # for the mean pose; the rest are stage one's own scores
-        about = {key: blind[key] for key in ("n", "flip", "box", "jitter", "mean_pose")}
+    blind = evaluation.evaluate(first, val)  # for the mean pose; the rest are stage one's own scores
+    about = {key: blind[key] for key in ("n", "flip", "box", "jitter", "mean_pose")}
+    for name, (way, fitted) in RUNS.items():
+        runs[name] = folder / name
+        if (runs[name] / "record.json").is_file():
+            continue
+        found = train_stages(name, first, train, held_out, val, folder)
         record = {
             "way": way,
+            "fitted": fitted,
             "recipe": {
                 **{key: first.record["recipe"][key] for key in ("backbone", "width", "input_size")},
                 "refiners": {"sigma": cascade.SIGMA, "size": SIZE, "width": WIDTH, "units": UNITS, "steps": STEPS},
@@ -176,18 +193,11 @@ def refine(folder: Path) -> dict[str, Path]:
             "data": data,
             "images": sum(STEPS.values()) * PEOPLE,
             "people_a_step": PEOPLE,
-            **{key: found[0][key] for key in ("stages", "gains", "displacements", "parameters", "multiply_adds")},
-            "val": evaluation.jsonable({**about, **found[0]["stages"][-1]}),
-            "seeds": [{key: run[key] for key in ("seed", "stages", "gains")} for run in found],
-            "seconds": round(sum(run["seconds"] for run in found), 1),
+            **found,
+            "val": evaluation.jsonable({**about, **found["stages"][-1]}),
             **training.provenance(),
         }
-        if way == cascade.SHARED:
+        if name == cascade.SHARED:
             record["cost"] = cost(first, val)
-        runs[way] = folder / way
-        runs[way].mkdir(exist_ok=True)
-        (runs[way] / "record.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        logs = [(part / "log.csv").read_text(encoding="utf-8").splitlines() for part in parts]
-        lines = [f"seed,{logs[0][0]}", *(f"{s},{line}" for s, log in zip(seeds, logs) for line in log[1:])]
-        (runs[way] / "log.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        (runs[name] / "record.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return runs
