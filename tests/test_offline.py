@@ -108,6 +108,8 @@ def visit(page, base: str, name: str) -> None:
 
 @pytest.mark.parametrize("way", ["http", "file"])
 def test_no_page_asks_anything_of_the_network(browser, html, served, way):
+    from playwright.sync_api import TimeoutError
+
     base = served if way == "http" else html.as_uri()
     with opened(browser, "light") as page:
         for name in all_pages(html):
@@ -115,9 +117,13 @@ def test_no_page_asks_anything_of_the_network(browser, html, served, way):
             page.wait_for_timeout(150)
             formulas = page.locator("article .math").count()
             if formulas:
-                page.wait_for_function(
-                    "document.querySelectorAll('article mjx-container svg').length > 0", timeout=20_000
-                )
+                try:
+                    page.wait_for_function(
+                        "document.querySelectorAll('article mjx-container svg').length > 0", timeout=20_000
+                    )
+                except TimeoutError:
+                    asked = [url for url in page.asked if "mathjax/input" in url]
+                    pytest.fail(f"{name}: no formula was set; a macro that the vendored MathJax has not? {asked}")
                 assert page.locator("article mjx-container").count() >= formulas, name
                 assert page.locator("mjx-merror, [data-mml-node=merror]").count() == 0, (
                     f"{name}: a formula with an error"
