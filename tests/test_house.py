@@ -95,10 +95,10 @@ def code_lines(source: str) -> int:
 
 
 def test_modules_are_small():
-    """400 lines a module, docstrings and all; 5,500 lines of code in the rooms that chapters teach from (CONTRIBUTING says why)."""
+    """400 lines a module, docstrings and all; 6,500 lines of code in the rooms that chapters teach from (CONTRIBUTING says why)."""
     sources = {path.relative_to(PACKAGE): path.read_text(encoding="utf-8") for path in MODULES}
     assert {path: n for path, text in sources.items() if (n := len(text.splitlines())) > 400} == {}
-    assert sum(code_lines(t) for path, t in sources.items() if path.parts[0] not in UNTAUGHT) <= 5500
+    assert sum(code_lines(t) for path, t in sources.items() if path.parts[0] not in UNTAUGHT) <= 6500
 
 
 def test_import_is_cheap_and_loads_no_heavy_library():
