@@ -59,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
         "--head", help="regression (DeepPose), deeppose2014, deeppose2014_dropout, integral, or votes (default)"
     )
     p.add_argument("--loss", help="l2, l1 (default), smooth_l1, gaussian, laplace or rle (chapter 09)")
+    p.add_argument("--joints", type=int, help="17 (default), or 19: also learn neck and head top (LSP)")
     p.add_argument("--width", type=_positive(int), help="channels of the first stage")
     p.add_argument("--input-size", type=_positive(int), default=224)
     length = p.add_mutually_exclusive_group(required=True)
@@ -192,6 +193,7 @@ def train(args) -> int:
         "clip": args.clip,
         "input": args.input,
         "devices": args.devices,
+        "joints": args.joints,
         "augment": pipeline.Augmentation(**varied),
         "width": args.width,
         "batch_size": args.batch_size,

@@ -33,9 +33,9 @@ class People:
 
     Args:
         images: (N, P, P, 3) uint8 stored pictures, RGB.
-        keypoints: (N, 17, 2) float32 stored pixels.
-        keypoints_visible: (N, 17) in {0, 1, 2}.
-        joint_known: (N, 17) bool.
+        keypoints: (N, K, 2) float32 stored pixels.
+        keypoints_visible: (N, K) in {0, 1, 2}.
+        joint_known: (N, K) bool.
         box_px: side of the padded box in stored pixels.
     """
 
@@ -49,11 +49,12 @@ class People:
         return len(self.keypoints)
 
 
-def read_people(directories: Sequence[str | Path]) -> People:
+def read_people(directories: Sequence[str | Path], joints: int = pipeline.K) -> People:
     """Read record folders with the plain reader, verified, and decode every picture once.
 
     Args:
         directories: record folders of one size; 10,000 people of 336 pixels take 3.4 GB.
+        joints: K, 17 or 19, see `pipeline.make_batches`.
 
     Raises:
         DataError: as `pipeline.make_batches`, and for damaged records.
@@ -64,7 +65,7 @@ def read_people(directories: Sequence[str | Path]) -> People:
     for directory in directories:
         for person in records.read_records(directory):
             images[len(found)] = decode_image(person.encoded, person.person_id)
-            found.append((person.keypoints, person.keypoints_visible, person.joint_known))
+            found.append(person.labels(joints))
     return People(images, *(np.stack(column) for column in zip(*found, strict=True)), box_px)
 
 

@@ -6,8 +6,6 @@ once, from the stored context crop to the network's input. Validation passes `au
 
 import atexit
 import contextlib
-import math
-import os
 import threading
 import time
 from collections.abc import Sequence
@@ -20,7 +18,8 @@ import numpy as np
 from posekit import geometry, records
 from posekit.errors import DataError
 from posekit.images import decode_image
-from posekit.skeleton import COCO17
+from posekit.profile import cores
+from posekit.skeleton import COCO17, COCO19
 
 K = len(COCO17)
 UPPER_BODY, LOWER_BODY = np.arange(K) < COCO17.index("left_hip"), np.arange(K) >= COCO17.index("left_hip")
@@ -152,7 +151,7 @@ def crop_map(
     center, side = ((stored_px - 1) / 2,) * 2, float(box_px)
     if variation.half:
         usable = (np.asarray(visible) >= 1) & geometry.inside(keypoints, (stored_px, stored_px))
-        if found := half_body(np.asarray(keypoints, np.float64), usable, variation.half):
+        if found := half_body(np.asarray(keypoints, np.float64)[:K], usable[:K], variation.half):
             center, side = found[0], max(found[1], box_px / 3)  # not closer: the stored pixels would show
     return geometry.crop_affine(
         center, side / variation.zoom, input_size, variation.rotation, variation.flip, variation.shift
@@ -188,15 +187,14 @@ def targets(
 
     Args:
         affine: (..., 2, 3) from stored pixels to the crop's.
-        keypoints: (..., 17, 2) stored pixels.
-        visible: (..., 17) in {0, 1, 2}.
-        known: (..., 17), see `PersonSample.joint_known`.
+        keypoints: (..., K, 2) stored pixels, K = 17 or 19.
+        visible, known: (..., K), see `PersonSample`.
         flip: (...) is the crop mirrored? Then joints change their names with their twins.
         stored_px: side of the stored picture.
         input_size: side of the crop.
 
     Returns:
-        keypoint targets (..., 17, 3) float32 and visibility targets (..., 17, 2) float32, see `crop_person`.
+        keypoint targets (..., K, 3) float32 and visibility targets (..., K, 2) float32, see `crop_person`.
     """
     points, shape = geometry.apply_affine(affine, keypoints), (input_size, input_size)
     inside = geometry.inside(points, shape) & geometry.inside(keypoints, (stored_px, stored_px))
@@ -204,7 +202,7 @@ def targets(
     place = np.where(inside[..., None], geometry.encode_keypoints(points, shape), 0)
     place = np.concatenate([place, inside[..., None]], axis=-1).astype(np.float32)
     seen = np.stack([inside, np.asarray(known, bool)], axis=-1).astype(np.float32)
-    mirrored, twin = np.asarray(flip)[..., None, None], list(COCO17.flip_indices)
+    mirrored, twin = np.asarray(flip)[..., None, None], list(COCO19.flip_indices[: points.shape[-2]])
     return np.where(mirrored, place[..., twin, :], place), np.where(mirrored, seen[..., twin, :], seen)
 
 
@@ -288,14 +286,9 @@ def stored_sizes(directories: list[str | Path]) -> tuple[int, int, list[int]]:
 
 def aligned(shape: tuple[int, ...]) -> np.ndarray:
     """An empty uint8 array that begins at a multiple of 64 bytes, where TensorFlow takes it over without copying."""
-    buffer = np.empty(math.prod(shape) + 63, np.uint8)
+    buffer = np.empty(np.prod(shape) + 63, np.uint8)
     start = -buffer.ctypes.data % 64
-    return buffer[start : start + math.prod(shape)].reshape(shape)
-
-
-def cores() -> int:
-    """How many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return buffer[start : start + np.prod(shape)].reshape(shape)
 
 
 def read_people(directories: list[str | Path], people: list[int], *, shuffle: bool, seed: int, cache_bytes: int):
@@ -324,7 +317,7 @@ def read_people(directories: list[str | Path], people: list[int], *, shuffle: bo
 
 
 def parse(serialized) -> tuple:
-    """Serialized records (B,) -> JPEGs (B,), keypoints (B, 17, 2), visible (B, 17), known (B, 17), in TensorFlow's graph."""
+    """Serialized records (B,) -> JPEGs (B,), keypoints (B, 19, 2), visible (B, 19), known (B, 19), in TensorFlow's graph."""
     import tensorflow as tf
 
     wanted = {
@@ -332,9 +325,13 @@ def parse(serialized) -> tuple:
         "person/keypoints": tf.io.FixedLenFeature([K, 2], tf.float32),
         "person/keypoints_visible": tf.io.FixedLenFeature([K], tf.int64),
         "person/joint_known": tf.io.FixedLenFeature([K], tf.int64),
+        "person/extra": tf.io.FixedLenFeature([2, 3], tf.float32, np.zeros((2, 3))),
     }
     features = tf.io.parse_example(serialized, wanted)
-    return tuple(features[name] for name in wanted)
+    *columns, extra = (features[name] for name in wanted)
+    seen = tf.cast(extra[..., 2], tf.int64)
+    more = extra[..., :2], seen, tf.minimum(seen, 1)
+    return columns[0], *(tf.concat(pair, axis=1) for pair in zip(columns[1:], more, strict=True))
 
 
 def make_batches(
@@ -348,6 +345,7 @@ def make_batches(
     seed: int = 0,
     cache_bytes: int = 2 << 30,
     start: int = 0,
+    joints: int = K,
 ):
     """Batches for `model.fit` from one or more record folders, on any Keras backend.
 
@@ -365,9 +363,10 @@ def make_batches(
         seed: of order and variation.
         cache_bytes: how much memory the JPEGs may take.
         start: leave out so many batches at the beginning, without decoding them: a run that goes on.
+        joints: K, 17; or 19: neck and head top behind them, with weight 0 where records do not hold them.
 
     Returns:
-        tf.data.Dataset of (images (B, S, S, 3) uint8, {"keypoints": (B, 17, 3), "visibility": (B, 17, 2)} float32), see `crop_person`.
+        tf.data.Dataset of (images (B, S, S, 3) uint8, {"keypoints": (B, K, 3), "visibility": (B, K, 2)} float32), see `crop_person`.
 
     Raises:
         DataError: when there is no folder, one holds no records, or they hold pictures of different sizes.
@@ -378,7 +377,8 @@ def make_batches(
     box_px, stored_px, sizes = stored_sizes(directories)
 
     @_guests
-    def cut_batch(step, encoded, keypoints, visible, known):
+    def cut_batch(step, encoded, *labels):
+        keypoints, visible, known = (column[:, :joints] for column in labels)
         rng, images = np.random.default_rng((seed, int(step))), aligned((len(encoded), input_size, input_size, 3))
         varied = [augment.draw(rng) if augment else Variation() for _ in encoded]
         people = zip(keypoints, visible, varied, strict=True)
@@ -391,7 +391,7 @@ def make_batches(
     def to_batch(step, columns):
         types = tf.uint8, tf.float32, tf.float32
         images, places, seen = tf.numpy_function(cut_batch, (step, *columns), types, stateful=False)
-        for column, shape in (images, (input_size, input_size, 3)), (places, (K, 3)), (seen, (K, 2)):
+        for column, shape in (images, (input_size, input_size, 3)), (places, (joints, 3)), (seen, (joints, 2)):
             column.set_shape((None, *shape))
         return images, {"keypoints": places, "visibility": seen}
 

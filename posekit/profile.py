@@ -75,6 +75,11 @@ def quiet_stderr() -> Iterator[None]:
         os.close(sink)
 
 
+def cores() -> int:
+    """How many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def accelerators() -> list[str]:
     """Names of the GPUs (or TPUs) that Keras' backend can use; empty where it computes on the processor."""
     import keras
@@ -119,9 +124,8 @@ def start(seed: int = 0) -> Profile:
     from posekit import viz
 
     viz.style()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Profile(
         device="GPU" if accelerators() else "CPU",
-        cores=cores,
+        cores=cores(),
         live_seconds=float(os.environ.get("POSEKIT_LIVE_SECONDS", 45)),
     )

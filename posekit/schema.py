@@ -75,6 +75,10 @@ def encode_person(sample: PersonSample, settings: CropSettings) -> bytes:
     affine = geometry.crop_affine(geometry.bbox_center(bbox), side, size)
     keypoints = geometry.apply_affine(affine, sample.keypoints)
     encoded = encode_jpeg(geometry.warp(photo, affine, (size, size)), JPEG_QUALITY)
+    extra = {}
+    if sample.extra is not None:
+        places = np.where(sample.extra[:, 2:] > 0, geometry.apply_affine(affine, sample.extra[:, :2]), 0)
+        extra = {"person/extra": np.column_stack([places, sample.extra[:, 2]])}
     return encode_example(
         {
             "image/encoded": encoded,
@@ -91,6 +95,7 @@ def encode_person(sample: PersonSample, settings: CropSettings) -> bytes:
             "person/crop_to_image": geometry.invert(affine),
             "person/id": sample.person_id,
             "dataset": sample.dataset,
+            **extra,
         }
     )
 
@@ -131,6 +136,7 @@ class PersonRecord:
         crop_to_image: (2, 3) float64 stored pixels -> photo pixels [person/crop_to_image].
         person_id: unique in the data set [person/id].
         dataset: its name [dataset].
+        extra: (2, 3) float32 stored pixels x, y and v of neck and head top; v = 0: not known [person/extra, where they are labelled].
 
     `image/format` and `image/key/sha256` (of the JPEG) are stored beside.
     """
@@ -147,6 +153,17 @@ class PersonRecord:
     crop_to_image: np.ndarray
     person_id: str
     dataset: str
+    extra: np.ndarray
+
+    def labels(self, joints: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """keypoints (K, 2), keypoints_visible (K,) and joint_known (K,) of the first K joints of COCO19: 17, or all 19."""
+        more = joints - len(COCO17)
+        seen = self.extra[:more, 2].astype(np.uint8)
+        return (
+            np.concatenate([self.keypoints, self.extra[:more, :2]]),
+            np.concatenate([self.keypoints_visible, seen]),
+            np.concatenate([self.joint_known, seen > 0]),
+        )
 
 
 def decode_person(payload: bytes, where: object = "record") -> PersonRecord:
@@ -166,6 +183,7 @@ def decode_person(payload: bytes, where: object = "record") -> PersonRecord:
             crop_to_image=features["person/crop_to_image"].astype(np.float64).reshape(2, 3),
             person_id=features["person/id"][0].decode(),
             dataset=features["dataset"][0].decode(),
+            extra=np.asarray(features.get("person/extra", np.zeros(6)), np.float32).reshape(2, 3),
         )
     except (KeyError, IndexError, ValueError, AttributeError) as error:
         problem = f"not a record of posekit: {type(error).__name__} {error}"

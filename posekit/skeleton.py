@@ -109,6 +109,13 @@ LSP14 = Skeleton(
 )
 
 
+#: COCO's 17 and the two that sports data sets label besides: a network may learn all 19, and only the 17 leave it.
+COCO19 = Skeleton(
+    name="COCO19",
+    joints=(*COCO17.joints, "neck", "head_top"),
+    limbs=(("neck", "head_top"), *COCO17.limbs),
+)
+
 #: The 16 joints of MPII Human Pose, in the order of its published JSON conversion.
 MPII16 = Skeleton(
     name="MPII16",

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import tiny_data
 
-from posekit import device, evaluation, pipeline, predict, profile, records, training
+from posekit import device, evaluation, geometry, models, pipeline, predict, profile, records, training
 from posekit.errors import DataError
-from posekit.sources import coco
+from posekit.sources import coco, lsp
 
 ROOT = Path(__file__).parents[1]
 VARIED = pipeline.Augmentation(rotation=40, scale=0.3, shift=0.1, colour=0.4, half_body=0.3)
@@ -169,6 +169,87 @@ def test_which_way_is_chosen(folder, monkeypatch):
     assert chosen() == "tfdata"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert chosen() == "device"
+
+
+# ---- neck and head top -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sporty(tmp_path_factory) -> Path:
+    """Records of LSP's kind: 14 joints, neck and head top among them; the first photo's neck is not labelled."""
+    root = tmp_path_factory.mktemp("sporty")
+    tiny_data.lsp(root / "lspet", range(1, 7), extended=True)
+    records.write_records(lsp.read_lspet(root / "lspet"), root / "records", "lspet", "train", box_px=64, progress=False)
+    return root / "records"
+
+
+def test_neck_and_head_top_are_written_and_read_back(tmp_path, folder):
+    """In photo pixels they are what joints.mat says, minus MATLAB's 1; what is not labelled is all 0. COCO's people have none."""
+    joints = tiny_data.lsp(tmp_path / "lsp", range(1, 5))
+    samples = {sample.person_id: sample for sample in lsp.read(tmp_path / "lsp", "train")}
+    for i, sample in enumerate(samples.values()):
+        np.testing.assert_allclose(sample.extra[:, :2], joints[i, 12:, :2] - 1, rtol=1e-6)
+        np.testing.assert_array_equal(sample.extra[:, 2], 2 - joints[i, 12:, 2])
+    records.write_records(samples.values(), tmp_path / "records", "lsp", "train", box_px=64, progress=False)
+    for person in records.read_records(tmp_path / "records"):
+        back = geometry.apply_affine(person.crop_to_image, person.extra[:, :2])
+        np.testing.assert_allclose(back, samples[person.person_id].extra[:, :2], atol=1e-3)
+    assert not any(person.extra.any() for person in records.read_records(folder))
+
+
+def test_nineteen_joints_travel_on_both_ways(sporty, folder):
+    there = list(records.read_records(sporty))
+    assert any((person.extra[:, 2] > 0).all() for person in there)
+    for way in (sporty, folder):  # COCO's people have no neck: weight 0
+        people = device.read_people([way], 19)
+        theirs = pipeline.make_batches(way, 12, input_size=48, augment=VARIED, seed=5, joints=19)
+        (_, mine), (_, other) = (
+            next(device.make_batches(people, 12, input_size=48, augment=VARIED, seed=5)),
+            next(iter(theirs.as_numpy_iterator())),
+        )
+        for name, width in (("keypoints", 3), ("visibility", 2)):
+            assert mine[name].shape[1:] == (19, width)
+            np.testing.assert_allclose(mine[name], other[name], atol=1e-6)
+        assert bool(mine["keypoints"][:, 17:, 2].any()) == bool(mine["visibility"][:, 17:, 1].any()) == (way == sporty)
+
+
+def test_the_first_seventeen_are_what_they_were(sporty):
+    for augment in (None, VARIED):
+        many, few = (
+            next(iter(pipeline.make_batches(sporty, 6, input_size=48, augment=augment, joints=k).as_numpy_iterator()))
+            for k in (19, 17)
+        )
+        np.testing.assert_array_equal(many[0], few[0])
+        for name in ("keypoints", "visibility"):
+            np.testing.assert_array_equal(many[1][name][:, :17], few[1][name])
+
+
+@pytest.mark.parametrize("head", models.HEADS)
+def test_seventeen_leave_a_network_of_nineteen(head):
+    """The same answers for the 17, whatever the head."""
+    keras.utils.set_random_seed(0)
+    many, few = (models.build(head=head, width=4, input_size=64, pool=1, num_joints=k, scale=True) for k in (19, 17))
+    few.set_weights(training.first_joints(many.get_weights(), few.get_weights()))
+    images = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
+    whole, kept = (model.predict_on_batch(images) for model in (many, few))
+    for name in kept:
+        assert whole[name].shape[1] == 19
+        np.testing.assert_allclose(whole[name][:, :17], kept[name], atol=1e-6)
+
+
+def test_a_run_of_nineteen_joints_is_one_of_seventeen(sporty, tmp_path):
+    """It starts from a run of 17, and leaves 17; in between it has learnt the other two."""
+    training.train([sporty], sporty, tiny(epochs=1), tmp_path / "start", verbose=False)
+    for way in ("device", "tfdata"):
+        out, rate = tmp_path / way, 1e-12
+        recipe = tiny(joints=19, input=way, epochs=1, average=0.5, learning_rate=rate, weight_decay=0.0)
+        training.train([sporty], sporty, recipe, out, start_from=tmp_path / "start", verbose=False)
+        start, run = predict.load(tmp_path / "start"), predict.load(out)
+        assert run.model.output["keypoints"].shape[1:] == (17, 2) and run.record["recipe"]["joints"] == 19
+        for a, b in zip(start.model.trainable_variables, run.model.trainable_variables, strict=True):
+            np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-6)
+    with pytest.raises(DataError, match="17 or 19"):
+        tiny(joints=18)
 
 
 # ---- a whole run -------------------------------------------------------------------------------------------------------------

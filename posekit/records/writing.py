@@ -119,6 +119,8 @@ def digest_of(sample: PersonSample) -> bytes:
         digest.update(text.encode() + b"\0")
     for array in (sample.keypoints, sample.keypoints_visible, sample.joint_known, sample.bbox):
         digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+    if sample.extra is not None:
+        digest.update(sample.extra.tobytes())
     return digest.digest()
 
 

@@ -41,6 +41,8 @@ class PersonSample:
         area: the person's exact area in photo pixels squared (COCO's `area`); 0 where it is not known, or only estimated.
         dataset: one of `DATASETS`.
         photo_size: (w, h) that the annotations were made for, or None where the data set does not tell.
+        extra: (2, 3) float32 x, y, v of neck and head top, which are no joints of COCO's; v = 0: nothing is known. None where the
+            data set does not label them. They help a network to learn, and are not scored.
         as_displayed: the annotations refer to the photo turned as its EXIF orientation says, as viewers show it. The official
             data sets count on the pixels as they are stored.
 
@@ -59,6 +61,7 @@ class PersonSample:
     dataset: str
     photo_size: tuple[int, int] | None = None
     as_displayed: bool = False
+    extra: np.ndarray | None = None
 
     def __post_init__(self):
         K = len(COCO17)
@@ -68,9 +71,10 @@ class PersonSample:
             ("keypoints_visible", np.uint8, (K,)),
             ("joint_known", bool, (K,)),
             ("bbox", np.float32, (4,)),
+            ("extra", np.float32, (2, 3)),
         ):
             value = getattr(self, name)
-            if value is None and name == "bbox":
+            if value is None and name in ("bbox", "extra"):
                 continue
             value = np.array(value)
             if value.shape != shape:

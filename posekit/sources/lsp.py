@@ -2,7 +2,7 @@
 
 Johnson & Everingham, BMVC 2010 (LSP) and CVPR 2011 (LSP Extended). MATLAB counts pixels from 1, so 1 is taken off every
 coordinate. The third row means two things: in LSP 1 is *occluded* (each joint is annotated), in LSPET 1 is *annotated*.
-The face joints of COCO do not exist here; neck and head top have no place among COCO's 17.
+The face joints of COCO do not exist here; neck and head top have no place among COCO's 17 and go beside them, as `extra`.
 """
 
 import re
@@ -19,6 +19,7 @@ from posekit.sources import PersonSample, excluded_photos, or_skipped
 #: File numbers (first, last) of each split of LSP; the test half is the official one.
 SPLITS = {"train": (1, 900), "val": (901, 1000), "test": (1001, None)}
 
+_EXTRA = [LSP14.index("neck"), LSP14.index("head_top")]
 _IN_LSP14 = convert_flags(np.ones(len(LSP14), bool), LSP14, COCO17)
 
 
@@ -87,6 +88,7 @@ def _samples(root, dataset, joints, photos, chosen, split, left_out, skipped) ->
             if not np.all(np.isin(flags, (0, 1))):
                 raise DataError(where, f"flags {sorted(set(flags.tolist()))}, expected 0 or 1", "mend joints.mat")
             visible = 2 - flags if dataset == "lsp" else 2 * flags
+            extra = np.column_stack([points, visible])[_EXTRA] * (visible[_EXTRA, None] > 0)
             visible = convert_flags(visible, LSP14, COCO17)
             if photo.name in excluded:
                 left_out["exclude.txt"] += 1
@@ -103,6 +105,7 @@ def _samples(root, dataset, joints, photos, chosen, split, left_out, skipped) ->
                     bbox=None,
                     area=0.0,
                     dataset=dataset,
+                    extra=extra,
                 )
 
 

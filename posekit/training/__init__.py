@@ -20,6 +20,7 @@ from keras import ops
 
 from posekit import device, evaluation, losses, models, pipeline, predict, records
 from posekit.errors import DataError
+from posekit.skeleton import COCO17, COCO19
 from posekit.training import parallel
 from posekit.training.callbacks import Average, Checkpoint, Schedule, Watch
 from posekit.training.network import OPTIMIZERS, Trainee, adamw, make_optimizer
@@ -56,6 +57,7 @@ class Recipe:
         clip: longest gradient, see `make_optimizer`; 0: as long as it is.
         input: how pictures get there: "tfdata" (`pipeline`), "device" (`device`: no TensorFlow, an accelerator never waits), or "auto",
             see `device.chosen`. Each is repeatable; they shuffle differently.
+        joints: 17, or 19: the network also learns neck and head top, where records hold them, and loses them at the end.
         devices: how many share each batch; 0: all accelerators on JAX, else one (`parallel.devices_for`).
 
     Raises:
@@ -83,6 +85,7 @@ class Recipe:
     clip: float = 0.0
     input: str = "auto"
     devices: int = 0
+    joints: int = 17
 
     def __post_init__(self):
         if (self.epochs is None) == (self.minutes is None):
@@ -90,16 +93,19 @@ class Recipe:
         for name, known in (("loss", losses.LADDER), ("optimizer", OPTIMIZERS), ("input", INPUTS)):
             if getattr(self, name) not in known:
                 raise DataError(f"{name} {getattr(self, name)!r}", "unknown", f"choose one of {', '.join(known)}")
+        if self.joints not in (len(COCO17), len(COCO19)):
+            raise DataError("joints", f"is {self.joints}", f"expected {len(COCO17)} or {len(COCO19)}")
         if not 0 <= self.average < 1:
             raise DataError("average", f"is {self.average}", "expected a momentum from 0 to below 1")
 
 
-def _build(recipe: Recipe) -> keras.Model:
+def _build(recipe: Recipe, joints: int = len(COCO17)) -> keras.Model:
     return models.build(
         recipe.backbone,
         head=recipe.head,
         width=recipe.width,
         input_size=recipe.input_size,
+        num_joints=joints,
         pool=recipe.pool,
         scale=recipe.loss in losses.WITH_SCALE,
     )
@@ -110,15 +116,29 @@ def _build_in(recipe: Recipe, dtype: str) -> keras.Model:
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(dtype)
     try:
-        return _build(recipe)
+        return _build(recipe, recipe.joints)
     finally:
         keras.config.set_dtype_policy(before)
 
 
-def _copy_weights(start_from: str | Path, model: keras.Model) -> None:
-    source = predict.load(start_from).model
+def first_joints(larger: list[np.ndarray], smaller: list[np.ndarray]) -> list[np.ndarray]:
+    """The weights of a network with more joints, cut down to those of the same one with fewer: in every layer that knows joints they
+    are the last axis, the first joint first.
+
+    Args:
+        larger: weights of the one, as of `get_weights`.
+        smaller: of the other, for their shapes.
+    """
+    return [whole[..., : part.shape[-1]] for whole, part in zip(larger, smaller, strict=True)]
+
+
+def _copy_weights(start_from: str | Path, model: keras.Model, recipe: Recipe) -> None:
+    source, weights = predict.load(start_from).model.get_weights(), [np.array(w) for w in model.get_weights()]
     try:
-        model.set_weights(source.get_weights())
+        _build(recipe).set_weights(source)  # does it fit?
+        for part, weight in zip(first_joints(weights, source), source, strict=True):
+            part[...] = weight  # a view into `weights`
+        model.set_weights(weights)
     except ValueError:
         raise DataError(
             start_from, "its weights do not fit this network", "use the same --backbone, --head and --width"
@@ -193,8 +213,8 @@ def train(
             # -- what is trained
             network = _build_in(recipe, dtype)
             if start_from is not None and not saved.exists():
-                _copy_weights(start_from, network)
-            people = device.read_people(train_records) if way == "device" else None
+                _copy_weights(start_from, network, recipe)
+            people = device.read_people(train_records, recipe.joints) if way == "device" else None
             crops = device.Crops(people.images, recipe.input_size, recipe.seed) if people else None
             model = Trainee(network, recipe.loss, recipe.visibility_weight, crops)
             optimizer = make_optimizer(model, recipe.optimizer, recipe.learning_rate, recipe.weight_decay, recipe.clip)
@@ -248,7 +268,7 @@ def train(
                 people = replace(people, images=people.images[:0])  # they are in the layer now
                 batches = device.ahead(device.make_batches(people, **options))
             else:
-                batches = pipeline.make_batches(train_records, **options)
+                batches = pipeline.make_batches(train_records, joints=recipe.joints, **options)
             batches = _tampered(batches, tamper) if tamper else batches
             callbacks = [schedule, average, watch, TensorBoard(tensorboard, watch) if tensorboard else None, checkpoint]
             model.fit(
@@ -265,7 +285,7 @@ def train(
         # -- what is kept
         final = _build(recipe)
         with average.in_place() if average else contextlib.nullcontext():
-            final.set_weights(network.get_weights())
+            final.set_weights(first_joints(network.get_weights(), final.get_weights()))
         record = {
             "command": command(sys.argv),
             **facts,
