@@ -23,6 +23,7 @@ _ROOMS = (
     "gadgets",
     "geometry",
     "images",
+    "live",
     "losses",
     "metrics",
     "minidome",
