@@ -72,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--average", type=_share, metavar="MOMENTUM", help="average the weights: 0.998, about 500 steps")
     p.add_argument("--half-body", type=_share, metavar="SHARE", help="of pictures cut around half a body")
     p.add_argument("--erase", type=_share, metavar="SHARE", help="of pictures with a rectangle of noise")
+    p.add_argument("--camera", type=_share, metavar="SHARE", help="of pictures as a cheap camera takes them")
     p.add_argument("--input", help="tfdata, device (pictures in the GPU's memory), or auto (default; chapter 06)")
     p.add_argument("--devices", type=_positive(int), help="how many share each batch, on JAX (default: all GPUs)")
     p.add_argument("--init", metavar="RUN|NAME", help="start from this model's weights instead of random ones")
@@ -184,7 +185,7 @@ def train(args) -> int:
     _quiet_backend()
     from posekit import pipeline, training
 
-    varied = {name: value for name in ("half_body", "erase") if (value := getattr(args, name)) is not None}
+    varied = {name: value for name in ("half_body", "erase", "camera") if (value := getattr(args, name)) is not None}
     given = {
         "head": args.head,
         "loss": args.loss,

@@ -19,6 +19,7 @@ import numpy as np
 from keras import layers, ops
 
 from posekit import geometry, pipeline, profile, records
+from posekit.errors import DataError
 from posekit.images import decode_image
 
 AT_MOST = 8 << 30
@@ -205,6 +206,8 @@ def make_batches(
         ({"person", "affine", "colour"} and, with `augment.erase`, "hole"; {"keypoints" (B, 17, 3), "visibility" (B, 17, 2)}), numpy
         arrays. A repeated set is cut into whole batches.
     """
+    if augment and augment.camera:
+        raise DataError("camera", f"is {augment.camera}", "a poor camera needs OpenCV: use --input tfdata")
     stored, plain = people.images.shape[1], np.eye(3, 4)
 
     def order() -> Iterator[int]:

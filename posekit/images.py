@@ -70,3 +70,49 @@ def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
     if not ok:
         raise ValueError(f"cannot encode a picture of shape {image.shape}, {image.dtype}")
     return data.tobytes()
+
+
+def poor_camera(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A picture as a cheap camera would have taken it in a dim room: each of four faults in about half of the pictures.
+
+    Dim: up to four times darker, shadows more than lights (a gamma). Blurred: by a movement of up to 6 % of the side, in any direction.
+    Noisy: normal, up to 15 of 255, grainier in half the resolution. Compressed: JPEG of quality 15 to 60.
+
+    Args:
+        image: (H, W, 3) uint8 RGB; left as it is.
+        rng: where the choices come from.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    import cv2
+
+    height, width = image.shape[:2]
+    dim, blurred, noisy, compressed = rng.random(4) < 0.5
+    if dim:
+        gain, gamma = rng.uniform(0.25, 1), rng.uniform(0.8, 1.6)
+        image = cv2.LUT(image, (255 * gain * (np.arange(256) / 255) ** gamma).round().astype(np.uint8))
+    if blurred:
+        length, angle = rng.uniform(0.01, 0.06) * width, rng.uniform(0, np.pi)
+        side = 2 * int(length / 2) + 3
+        end = np.array([np.cos(angle), np.sin(angle)]) * length / 2
+        trace = np.zeros((side, side), np.float32)
+        middle = side // 2
+        cv2.line(trace, *(tuple(np.round(middle + sign * end).astype(int).tolist()) for sign in (-1, 1)), 1.0, 1)
+        image = cv2.filter2D(image, -1, trace / trace.sum(), borderType=cv2.BORDER_REPLICATE)
+    if noisy:
+        coarse = 1 + int(rng.random() < 0.5)
+        shape = -(-height // coarse), -(-width // coarse), 3
+        noise = rng.normal(0, rng.uniform(2, 15), shape).astype(np.float32)
+        noise = noise.repeat(coarse, axis=0).repeat(coarse, axis=1)[:height, :width]
+        image = np.clip(image + noise, 0, 255).astype(np.uint8)
+    if compressed:
+        image = decode_image(encode_jpeg(image, int(rng.integers(15, 61))), "a picture in memory")
+    return image
+
+
+def aligned(shape: tuple[int, ...]) -> np.ndarray:
+    """An empty uint8 array that begins at a multiple of 64 bytes, where TensorFlow takes it over without copying."""
+    buffer = np.empty(np.prod(shape) + 63, np.uint8)
+    start = -buffer.ctypes.data % 64
+    return buffer[start : start + np.prod(shape)].reshape(shape)

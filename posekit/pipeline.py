@@ -17,7 +17,7 @@ import numpy as np
 
 from posekit import geometry, records
 from posekit.errors import DataError
-from posekit.images import decode_image
+from posekit.images import aligned, decode_image, poor_camera
 from posekit.profile import cores
 from posekit.skeleton import COCO17, COCO19
 
@@ -42,6 +42,7 @@ class Variation(NamedTuple):
         half: "upper" or "lower": cut around that half of the body, or the other, or neither, as the labels allow.
         colour: (3, 4) float64 map of RGB to RGB: new = colour[:, :3] @ rgb + colour[:, 3], or None.
         hole: (x0, y0, x1, y1) in shares of the crop, a rectangle to be filled with noise, or None.
+        camera: let `images.poor_camera` take the picture.
     """
 
     flip: bool = False
@@ -51,6 +52,7 @@ class Variation(NamedTuple):
     half: str | None = None
     colour: np.ndarray | None = None
     hole: tuple[float, float, float, float] | None = None
+    camera: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Augmentation:
             joints of the other half that leave the crop become exact examples of "not here" (MMPose's RandomHalfBody).
         erase: probability of a rectangle of noise, 2 ... 20 % of the crop. A joint under it keeps its label: where a hidden
             joint is has to be learnt (Zhong et al., "Random Erasing Data Augmentation", AAAI 2020).
+        camera: probability of a cheap camera in a dim room (`images.poor_camera`).
     """
 
     flip: float = 0.5
@@ -76,6 +79,7 @@ class Augmentation:
     colour: float = 0.2
     half_body: float = 0.0
     erase: float = 0.0
+    camera: float = 0.0
 
     @classmethod
     def only(cls, **given: float) -> "Augmentation":
@@ -94,6 +98,7 @@ class Augmentation:
             half=None if half >= self.half_body else "upper" if upper < 0.7 else "lower",
             colour=colour_map(self.colour, contrast, light, cast) if self.colour > 0 else None,
             hole=rectangle(0.02 * 10**area, 3.3 ** (2 * aspect - 1), x, y) if erase < self.erase else None,
+            camera=bool(self.camera) and rng.random() < self.camera,
         )
 
 
@@ -161,7 +166,7 @@ def crop_map(
 def draw_crop(
     image: np.ndarray, affine: np.ndarray, variation: Variation, rng: np.random.Generator | None, out: np.ndarray
 ) -> None:
-    """Warp a stored picture, recolour it, put noise into its hole: into `out` (S, S, 3) uint8."""
+    """Warp a stored picture, recolour it, put noise into its hole, take it with a poor camera: into `out` (S, S, 3) uint8."""
     import cv2
 
     size = out.shape[:2]
@@ -172,6 +177,8 @@ def draw_crop(
     if variation.hole is not None:
         x0, y0, x1, y1 = (round(v * len(out)) for v in variation.hole)
         out[y0:y1, x0:x1] = rng.integers(0, 256, (y1 - y0, x1 - x0, 3), np.uint8)
+    if variation.camera:
+        out[:] = poor_camera(out, rng)
 
 
 def targets(
@@ -282,13 +289,6 @@ def stored_sizes(directories: list[str | Path]) -> tuple[int, int, list[int]]:
         problem = f"folders of different sizes: box_px {sorted(box_px)}, stored {sorted(stored)}"
         raise DataError(", ".join(map(str, directories)), problem, "build them with the same --box-px and --context")
     return box_px.pop(), stored.pop(), [m["people"] for m in manifests]
-
-
-def aligned(shape: tuple[int, ...]) -> np.ndarray:
-    """An empty uint8 array that begins at a multiple of 64 bytes, where TensorFlow takes it over without copying."""
-    buffer = np.empty(np.prod(shape) + 63, np.uint8)
-    start = -buffer.ctypes.data % 64
-    return buffer[start : start + np.prod(shape)].reshape(shape)
 
 
 def read_people(directories: list[str | Path], people: list[int], *, shuffle: bool, seed: int, cache_bytes: int):

@@ -109,8 +109,8 @@ def _box(sample: PersonSample, box: str, photo_shape: tuple) -> np.ndarray:
 
 
 def unusable(sample: PersonSample, box: str) -> str | None:
-    """Why a person has no box to be cut out by, or None."""
-    if not sample.labelled.any():
+    """Why a person has no box to be cut out by, or None. A picture of which it is known that nobody is there has its own (`sources.nobody`)."""
+    if not sample.labelled.any() and not (sample.joint_known.all() and sample.bbox is not None and box != "joints"):
         return "no labelled joint"
     if box == "joints" or (box == "annotation" and sample.bbox is None):
         span = np.ptp(sample.keypoints[sample.labelled], axis=0).max()

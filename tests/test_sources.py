@@ -522,6 +522,8 @@ def test_read_knows_every_data_set(tmp_path):
     own, _ = tiny_data.coco(tmp_path / "own")
     own.rename(tmp_path / "own" / "mine.json")
     (tmp_path / "own" / "train2017").rename(tmp_path / "own" / "images")
+    (tmp_path / "nobody").mkdir()
+    (tmp_path / "nobody" / "room.jpg").write_bytes(encode_jpeg(np.zeros((60, 80, 3), np.uint8)))
     for name in sources.DATASETS:
         people = list(sources.read(name, tmp_path / name, "val" if name == "coco" else "train"))
         assert people and all(p.dataset == name and p.image.is_file() for p in people)

@@ -24,7 +24,8 @@ def people_records(
     folder: Path, dataset: str, source: Path, split: str = "train", box: str = "annotation", **options: object
 ) -> Path:
     """Write one split of a data set as records into `folder`; returns the record folder. Options go to `records.write_records`."""
-    out, left_out = folder / f"{source.name}-{split}-{box}", Counter()
+    kind = "nobody" if dataset == "nobody" else box
+    out, left_out = folder / f"{source.name}-{split}-{kind}", Counter()
     if not (out / "manifest.json").is_file():
         people = sources.read(dataset, source, split, left_out)
         records.write_records(people, out, dataset, split, box=box, left_out=left_out, **options)

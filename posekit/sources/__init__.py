@@ -117,7 +117,7 @@ class PersonSample:
 
 
 #: The data sets that `read` knows.
-DATASETS = ("minidome", "panoptic", "coco", "lsp", "lspet", "mpii", "own")
+DATASETS = ("minidome", "panoptic", "coco", "lsp", "lspet", "mpii", "own", "nobody")
 
 
 def read(
@@ -144,7 +144,7 @@ def read(
     Raises:
         DataError: when `root` is not such a data set, or something in it cannot be used.
     """
-    from posekit.sources import coco, lsp, mpii, own, panoptic
+    from posekit.sources import coco, lsp, mpii, nobody, own, panoptic
 
     root = Path(root)
     if not root.is_dir():
@@ -164,6 +164,8 @@ def read(
         return mpii.read(root, **notes)
     if dataset == "own":
         return own.read(root, **notes)
+    if dataset == "nobody":
+        return nobody.read(root, split, left_out)
     raise DataError(dataset, "unknown data set", f"choose one of {', '.join(DATASETS)}")
 
 

@@ -1,0 +1,87 @@
+"""The models that are given away: trained on real people and on MiniDome's, from random weights (model card)."""
+
+from pathlib import Path
+
+from posekit.experiments import work
+from posekit.minidome.sequence import make_sequence
+from posekit.pipeline import Augmentation
+
+SIDE = 160
+"""Of the crops in pixels: LSPET's photos hold no more."""
+CAMERA = Augmentation(rotation=30, scale=0.4, shift=0.1, colour=0.3, half_body=0.1, erase=0.1, camera=0.25)
+"""As a tracker and a cheap camera give them: boxes too large and too small, beside the person, half bodies, dim and blurred."""
+TEACHER = {"width": 24, "minutes": 75}
+COMMON = {
+    "input_size": SIDE,
+    "pool": 1,
+    "loss": "laplace",
+    "average": 0.999,
+    "visibility_weight": 0.05,
+    "joints": 19,
+    "augment": CAMERA,
+}
+
+
+def made_people(folder: Path, mocap: Path, rooms: Path) -> list[Path]:
+    """MiniDome three times: in its dome; there with real motion, before photos of rooms; at the desk, before them too, and at times away."""
+    motion = {"motion": mocap / "poses_open.npz", "step": 3}
+    sequences = {
+        "dome": {"frames": 900, "cameras": 2, "seed": 1},
+        "moving": {"frames": 900, "cameras": 2, "seed": 5, "backgrounds": rooms / "images", **motion},
+        "desk": {
+            "frames": 1200,
+            "cameras": 1,
+            "seed": 6,
+            "mode": "desk",
+            "empty": 0.2,
+            "backgrounds": rooms / "images",
+        },
+    }
+    for name, options in sequences.items():
+        if not (folder / name).is_dir():
+            make_sequence(folder / name, **options)
+    return [folder / name for name in sequences]
+
+
+def training_records(folder: Path) -> list[Path]:
+    """Records of everybody who is trained on, small sets more than once: a training draws from folders by their size."""
+    lsp, lspet, coco, gray, extra, rooms, mocap = work.photos(
+        "lsp", "lspet", "coco", "coco_gray", "coco_extra", "negatives", "mocap"
+    )
+    dome, moving, desk = made_people(folder, mocap, rooms)
+    wanted = [  # data set, folder, box, times
+        *(("lspet", lspet, box, 1) for box in ("joints", "image")),
+        *(("lsp", lsp, box, 2) for box in ("joints", "image")),
+        *(("coco", photos, "annotation", 4) for photos in (coco, gray, extra)),
+        *(("minidome", made, "annotation", 1) for made in (dome, moving, desk)),
+        ("minidome", desk, "image", 1),
+        ("nobody", rooms, "image", 5),
+        *(("nobody", photos, "annotation", 3) for photos in (coco, gray, extra)),
+        ("nobody", desk, "annotation", 1),
+    ]
+    return [
+        out
+        for name, source, box, times in wanted
+        for out in [work.people_records(folder, name, source, "train", box, box_px=SIDE)] * times
+    ]
+
+
+def validation_records(folder: Path) -> dict[str, Path]:
+    """Records of those who choose between models; nothing of them is trained on."""
+    lsp, coco, stills, rooms = work.photos("lsp", "coco", "webcam_stills", "negatives")
+    wanted = {
+        "lsp": ("lsp", lsp, "image"),
+        "lsp_joints_box": ("lsp", lsp, "joints"),
+        "coco": ("coco", coco, "annotation"),
+        "stills": ("coco", stills, "image"),
+        "nobody": ("nobody", rooms, "image"),
+    }
+    return {key: work.people_records(folder, *what[:2], "val", what[2], box_px=SIDE) for key, what in wanted.items()}
+
+
+def teacher(folder: Path) -> dict[str, Path]:
+    """The larger model, `posekit.load("stage1-teacher")`."""
+    people, val = training_records(folder), validation_records(folder)
+    run = work.train(folder, "teacher", people, val["lsp"], **COMMON, **TEACHER)
+    work.rescore(run, {key: val[key] for key in ("lsp_joints_box", "coco", "stills")})
+    return {"teacher": run}

@@ -1,0 +1,110 @@
+"""Pictures of nobody: what a network must see to learn that a camera may look at an empty room (model card, chapter 12).
+
+    FOLDER/images/…             pictures without people (or in the folder itself): the whole picture
+    FOLDER/annotations/*.json   COCO's keypoint JSON: in each photo the largest square beside all people; an empty one is taken whole
+
+Each is a sample of which everything is known: no joint is there. So all of its visibility counts, and none of its coordinates.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from posekit import geometry
+from posekit.errors import DataError
+from posekit.images import read_image
+from posekit.skeleton import COCO17
+from posekit.sources import PersonSample, coco, excluded_photos, read_json
+
+K = len(COCO17)
+PICTURES = (".jpg", ".jpeg", ".png")
+REACH = geometry.PADDING * 1.5
+"""Side of the stored context crop in sides of the box: none of it may show anybody."""
+SMALLEST = 150.0
+"""Pixels: a smaller square beside people, enlarged, is a blur, by which a network would know it."""
+MARGIN = 8.0
+"""Pixels around an annotated box that are left free: boxes are drawn tightly."""
+
+
+def read(root: str | Path, split: str | None = None, left_out: Counter | None = None) -> Iterator[PersonSample]:
+    """Nobody, in many pictures.
+
+    Args:
+        root: the folder, of pictures or of a COCO data set.
+        split: of plain pictures every sixth is for `"val"` and the others for `"train"`, None: all. Of COCO it picks the annotation
+            file, and `"train"` applies `exclude.txt`.
+        left_out: gets the number of photos that people fill, by reason.
+
+    Yields:
+        PersonSample with every joint known and none labelled; `person_id` is the picture's name.
+
+    Raises:
+        DataError: when there is no picture.
+    """
+    root, left_out = Path(root), Counter() if left_out is None else left_out
+    if any(root.glob("annotations/*.json")) or any(root.glob("person_keypoints*.json")):
+        return _beside(root, split, left_out)
+    folder = root / "images" if (root / "images").is_dir() else root
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
+    if not found:
+        raise DataError(folder, "no picture there", f"expected {', '.join(PICTURES)}")
+    kept = [path for i, path in enumerate(found) if split not in ("train", "val") or (i % 6 == 5) == (split == "val")]
+    return (_sample(path, geometry.bbox_of_image(*read_image(path).shape[1::-1])) for path in kept)
+
+
+def _sample(path: Path, bbox: np.ndarray) -> PersonSample:
+    nowhere = np.zeros((K, 2))
+    return PersonSample(
+        image=path,
+        source_id=path.name,
+        person_id=path.name,
+        keypoints=nowhere,
+        keypoints_visible=np.zeros(K),
+        joint_known=np.ones(K, bool),
+        bbox=bbox,
+        area=0.0,
+        dataset="nobody",
+    )
+
+
+def _beside(root: Path, split: str | None, left_out: Counter) -> Iterator[PersonSample]:
+    """Of each photo of a COCO data set, or of a MiniDome sequence, what people leave free."""
+    minidome = (root / "hdImgs").is_dir()
+    file, photos = coco.find_minidome(root) if minidome else coco.find(root, split or "train")
+    data, excluded, boxes = read_json(file), excluded_photos(file.parent, split), {}
+    for annotation in data["annotations"]:
+        boxes.setdefault(annotation["image_id"], []).append(annotation["bbox"])
+    for image in data["images"]:
+        if Path(image["file_name"]).name in excluded:
+            left_out["exclude.txt"] += 1
+        elif not boxes.get(image["id"]):
+            yield _sample(photos / image["file_name"], geometry.bbox_of_image(image["width"], image["height"]))
+        elif minidome:
+            left_out["people in it"] += 1  # its rooms look alike, and the empty ones are enough
+        elif (square := largest_free(image["width"], image["height"], np.array(boxes[image["id"]]))) is None:
+            left_out["people leave no square free"] += 1
+        else:
+            yield _sample(photos / image["file_name"], square)
+
+
+def largest_free(width: int, height: int, boxes: np.ndarray) -> np.ndarray | None:
+    """A box whose context crop lies in the photo and touches nobody.
+
+    Args:
+        width, height: of the photo, pixels.
+        boxes: (N, 4) x, y, w, h of all people in it, crowds too.
+
+    Returns:
+        (4,) x, y, w, h, the largest of those left or right of, above or below all people, or None where it is too small.
+    """
+    left, top = boxes[:, :2].min(axis=0) - MARGIN
+    right, bottom = (boxes[:, :2] + boxes[:, 2:]).max(axis=0) + MARGIN
+    strips = (0, 0, left, height), (right, 0, width, height), (0, 0, width, top), (0, bottom, width, height)
+    x0, y0, x1, y1 = max(strips, key=lambda s: min(s[2] - s[0], s[3] - s[1]))
+    side = min(x1 - x0, y1 - y0)
+    if side < SMALLEST:
+        return None
+    centre = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
+    return np.array([*(centre - side / REACH / 2), side / REACH, side / REACH])
