@@ -156,6 +156,11 @@ def test_centre_crops_are_the_pipelines_to_the_bit(folder):
             np.testing.assert_array_equal(targets[name], wanted[name])
 
 
+def test_a_poor_camera_is_refused_on_the_device(people):
+    with pytest.raises(DataError, match="--input tfdata"):
+        next(device.make_batches(people, 4, augment=pipeline.Augmentation(camera=0.5)))
+
+
 def test_which_way_is_chosen(folder, monkeypatch):
     def chosen(wanted="auto"):
         return device.chosen(wanted, [folder])

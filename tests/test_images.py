@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from posekit.errors import DataError
-from posekit.images import decode_image, encode_jpeg, read_image
+from posekit.images import decode_image, encode_jpeg, poor_camera, read_image
 
 
 def test_colours_stay_in_order(tmp_path):
@@ -44,3 +44,24 @@ def test_damaged_pictures_are_named(tmp_path, damage, message):
 def test_a_missing_picture_is_named(tmp_path):
     with pytest.raises(DataError, match=r"gone\.jpg: cannot read the picture: No such file"):
         read_image(tmp_path / "gone.jpg")
+
+
+def test_a_poor_camera_darkens_blurs_and_adds_noise_but_moves_nothing():
+    """A bright dot on grey stays where it is; all four faults occur; the picture that came in is as it was."""
+    image = np.full((120, 160, 3), 90, np.uint8)
+    cv2.circle(image, (60, 50), 6, (250, 250, 250), -1)
+    before, darker, noisier, places = image.copy(), 0, 0, []
+    for seed in range(60):
+        taken = poor_camera(image, np.random.default_rng(seed))
+        assert taken.shape == image.shape and taken.dtype == np.uint8
+        assert np.array_equal(taken, poor_camera(image, np.random.default_rng(seed)))
+        grey = cv2.GaussianBlur(taken.mean(axis=2), (0, 0), 2)
+        weight = np.clip(grey - np.median(grey) - 0.3 * np.ptp(grey), 0, None)
+        rows, columns = np.mgrid[:120, :160]
+        places.append([(columns * weight).sum() / weight.sum(), (rows * weight).sum() / weight.sum()])
+        darker += np.median(taken) < 60
+        noisier += taken[80:].std() > 3
+    assert np.array_equal(image, before)
+    assert 10 < darker < 50 and 10 < noisier < 50
+    assert np.abs(np.median(places, axis=0) - (60, 50)).max() < 0.5
+    assert np.quantile(np.abs(np.array(places) - (60, 50)).max(axis=1), 0.9) < 1.5

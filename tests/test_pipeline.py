@@ -182,10 +182,10 @@ def test_erasing_hides_pixels_and_no_joint():
 @given(seed=st.integers(0, 10_000))
 def test_kinds_are_drawn_independently(seed):
     """Switching one kind on or off leaves the others as they were: they can be compared one by one."""
-    everything = Augmentation(0.5, 30, 0.3, 0.1, 0.3, 0.5, 0.5)
+    everything = Augmentation(0.5, 30, 0.3, 0.1, 0.3, 0.5, 0.5, 0.5)
     whole = everything.draw(np.random.default_rng(seed))
     touches = {"flip": {"flip"}, "rotation": {"rotation"}, "scale": {"zoom"}, "shift": {"shift"}, "colour": {"colour"}}
-    for kind, fields in {**touches, "half_body": {"half"}, "erase": {"hole"}}.items():
+    for kind, fields in {**touches, "half_body": {"half"}, "erase": {"hole"}, "camera": {"camera"}}.items():
         without = dataclasses.replace(everything, **{kind: 0.0}).draw(np.random.default_rng(seed))
         for name in pipeline.Variation._fields:
             if name not in fields:

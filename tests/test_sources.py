@@ -14,6 +14,7 @@ from tiny_data import opencv_projection
 
 from posekit import geometry, sources
 from posekit.errors import DataError
+from posekit.images import encode_jpeg
 from posekit.skeleton import COCO17, LSP14, PANOPTIC19
 from posekit.sources import PersonSample, coco, lsp, panoptic
 

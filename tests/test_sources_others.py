@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from posekit import minidome, records, sources
+from posekit import minidome, pipeline, records, sources
 from posekit.errors import DataError
 from posekit.images import decode_image
 from posekit.skeleton import COCO17, MPII16, PANOPTIC15, PANOPTIC19
-from posekit.sources import coco, mpii, own, panoptic
+from posekit.sources import coco, mpii, nobody, own, panoptic
 
 ROOT = Path(__file__).resolve().parents[1]
 K = len(COCO17)
@@ -569,3 +569,58 @@ def test_any_table_gives_people_or_a_data_error(tmp_path, rows, header, noise):
     lines = ([",".join(own.COLUMNS)] if header else []) + [",".join(row) for row in rows] + [noise]
     (tmp_path / "keypoints.csv").write_text("\n".join(lines), encoding="utf-8", errors="surrogatepass" and "replace")
     people_or_data_error(lambda: own.read(tmp_path))
+
+
+# ---- nobody ------------------------------------------------------------------------------------------------------------------
+
+
+def rooms(folder, count=12):
+    folder.mkdir(parents=True)
+    for i in range(count):
+        tiny_data.write_photo(folder / f"{i:02d}.jpg")
+
+
+def test_nobody_is_known_to_be_there(tmp_path):
+    """Every joint counts as known to be away; the records keep that, and a training asks for no coordinate."""
+    rooms(tmp_path / "rooms" / "images")
+    people = list(sources.read("nobody", tmp_path / "rooms", "all"))
+    assert len(people) == 12 and all(p.joint_known.all() and not p.labelled.any() for p in people)
+    assert np.allclose(people[0].bbox[2:], (160, 120))
+    records.write_records(people, tmp_path / "out", "nobody", "train", box="image", box_px=64, progress=False)
+    _, targets = next(iter(pipeline.make_batches(tmp_path / "out", 12, input_size=48).as_numpy_iterator()))
+    assert not targets["keypoints"][..., 2].any() and not targets["visibility"][..., 0].any()
+    assert np.all(targets["visibility"][..., 1] == 1)
+
+
+def test_every_sixth_room_is_kept_for_validation(tmp_path):
+    rooms(tmp_path / "rooms")
+    names = {
+        split: [p.person_id for p in sources.read("nobody", tmp_path / "rooms", split)] for split in ("train", "val")
+    }
+    assert names["val"] == ["05.jpg", "11.jpg"] and len(names["train"]) == 10
+    assert not set(names["val"]) & set(names["train"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no picture there"):
+        list(sources.read("nobody", tmp_path / "empty", "train"))
+
+
+def test_beside_people_there_is_nobody(tmp_path):
+    """The context crop of a square that people leave free lies in the photo and off every box; a photo without people is taken whole."""
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        width, height = rng.integers(200, 700, 2)
+        boxes = np.column_stack([rng.uniform(0, 200, (2, 2)), rng.uniform(20, 150, (2, 2))])
+        if (square := nobody.largest_free(width, height, boxes)) is None:
+            continue
+        x, y, w, h = square
+        reach = nobody.REACH / 2 * w
+        x0, y0, x1, y1 = x + w / 2 - reach, y + h / 2 - reach, x + w / 2 + reach, y + h / 2 + reach
+        assert w == h and x0 > -1e-6 and y0 > -1e-6 and x1 < width + 1e-6 and y1 < height + 1e-6
+        assert all(x1 <= bx or bx + bw <= x0 or y1 <= by or by + bh <= y0 for bx, by, bw, bh in boxes)
+    file, data = tiny_data.coco(tmp_path / "coco")
+    data["annotations"] = [a for a in data["annotations"] if a["image_id"] != data["images"][0]["id"]]
+    file.write_text(json.dumps(data))
+    found = list(sources.read("nobody", tmp_path / "coco", "train"))
+    assert [p.source_id for p in found] == [
+        data["images"][0]["file_name"]
+    ]  # the others' people leave no square of 150 pixels
