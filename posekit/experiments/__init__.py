@@ -161,7 +161,9 @@ EXPERIMENTS = {
     "collapse": Experiment("the mean-pose collapse, provoked by labels that are off by one person", stage_one.collapse),
     "minidome": Experiment("the small model that the package holds", stage_one.minidome_small),
     "lsp-30min": Experiment("thirty minutes on LSPET and LSP (photos through POSEKIT_DATA)", stage_one.lsp_30min),
-    "teacher": Experiment("the larger released model, trained on all photos of POSEKIT_DATA and on MiniDome", released.teacher),
+    "teacher": Experiment(
+        "the larger released model, trained on all photos of POSEKIT_DATA and on MiniDome", released.teacher
+    ),
     "ablations": Experiment("the recipe without one ingredient at a time, three seeds", ablation.ablations),
     "gradients": Experiment("gradients through 2 to 100 blocks that have learned nothing yet", depth.gradients),
     "degradation": Experiment("plain and residual nets of growing depth, trained alike", depth.degradation),

@@ -10,7 +10,7 @@ SIDE = 160
 """Of the crops in pixels: LSPET's photos hold no more."""
 CAMERA = Augmentation(rotation=30, scale=0.4, shift=0.1, colour=0.3, half_body=0.1, erase=0.1, camera=0.25)
 """As a tracker and a cheap camera give them: boxes too large and too small, beside the person, half bodies, dim and blurred."""
-TEACHER = {"width": 24, "minutes": 75}
+TEACHER = {"width": 24, "minutes": 60}
 COMMON = {
     "input_size": SIDE,
     "pool": 1,

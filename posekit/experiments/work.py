@@ -52,6 +52,7 @@ def train(
     val: Path,
     tamper: Callable | None = None,
     start_from: str | Path | None = None,
+    teacher: str | Path | None = None,
     **recipe: object,
 ) -> Path:
     """Train a run into `folder`/`name` unless it is there from an earlier call, with this recipe; returns its folder.
@@ -69,7 +70,7 @@ def train(
         print(f"--- {name}: there already", flush=True)
         return out
     print(f"--- {name}", flush=True)
-    training.train(people, val, wanted, out, tamper=tamper, start_from=start_from)
+    training.train(people, val, wanted, out, tamper=tamper, start_from=start_from, teacher=teacher)
     return out
 
 

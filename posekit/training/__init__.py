@@ -145,6 +145,15 @@ def _copy_weights(start_from: str | Path, model: keras.Model, recipe: Recipe) ->
         ) from None
 
 
+def _teacher(name: str | Path, recipe: Recipe, dtype: str) -> keras.Model:
+    """A trained network, for pictures of this recipe's size, computing in `dtype`."""
+    source = predict.load(name)
+    theirs = {key: source.record["recipe"][key] for key in ("backbone", "head", "width", "pool", "loss")}
+    network = _build_in(replace(recipe, **theirs, joints=len(COCO17)), dtype)
+    network.set_weights(source.model.get_weights())
+    return network
+
+
 def _tampered(batches: Iterable, tamper: Callable) -> Iterator:
     """Each batch as `tamper` leaves it, in numpy arrays."""
     for batch in batches:
@@ -158,6 +167,7 @@ def train(
     out: str | Path,
     *,
     start_from: str | Path | None = None,
+    teacher: str | Path | None = None,
     tamper: Callable | None = None,
     verbose: bool = True,
     resume: bool = True,
@@ -175,6 +185,7 @@ def train(
         recipe: how.
         out: folder to write: model.keras (float32, whatever it was trained in), record.json, log.csv.
         start_from: a run or a model's name whose weights to start from; random weights if None.
+        teacher: a run or a model's name whose answers are learned beside the labels (`Trainee.taught`); nobody's if None.
         tamper: changes each training batch (images, targets); for experiments that show what a mistake does.
         verbose: print a line an epoch.
         resume: go on where an interrupted run of this `out` left off, if there is one; or refuse to, so that it is not lost.
@@ -216,7 +227,8 @@ def train(
                 _copy_weights(start_from, network, recipe)
             people = device.read_people(train_records, recipe.joints) if way == "device" else None
             crops = device.Crops(people.images, recipe.input_size, recipe.seed) if people else None
-            model = Trainee(network, recipe.loss, recipe.visibility_weight, crops)
+            known = _teacher(teacher, recipe, dtype) if teacher is not None else None
+            model = Trainee(network, recipe.loss, recipe.visibility_weight, crops, known)
             optimizer = make_optimizer(model, recipe.optimizer, recipe.learning_rate, recipe.weight_decay, recipe.clip)
             optimizer.build(model.trainable_variables)
             model.compile(optimizer)
@@ -248,6 +260,7 @@ def train(
                     "input": way,
                     "devices": devices,
                     "start_from": Path(start_from).name if start_from else None,
+                    "teacher": Path(teacher).name if teacher else None,
                 },
                 "data": {
                     Path(d).name: {k: m[k] for k in ("dataset", "split", "people", "box", "digest")}

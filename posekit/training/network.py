@@ -1,8 +1,12 @@
 """A network with its loss, and the optimizer that trains it."""
 
 import keras
+from keras import ops
 
 from posekit import losses
+
+BELIEVED = 0.5
+"""Of the loss, the share that comes from the teacher's answers instead of the labels."""
 
 
 class Trainee(keras.Model):
@@ -17,6 +21,7 @@ class Trainee(keras.Model):
         loss: a name in `posekit.losses.LADDER`.
         visibility_weight: weight of the visibility loss beside the keypoint loss.
         crops: a `device.Crops` that cuts the pictures, where batches say only who and how; a picture passes it by.
+        teacher: a trained network of 17 joints; the half of the loss then asks for its answers to the same pictures (`taught`).
     """
 
     def __init__(
@@ -25,8 +30,12 @@ class Trainee(keras.Model):
         loss: str = "l1",
         visibility_weight: float = 1.0,
         crops: keras.layers.Layer | None = None,
+        teacher: keras.Model | None = None,
     ):
         super().__init__(name="trainee")
+        if teacher is not None:
+            teacher.trainable = False
+        self.teacher = teacher
         self.crops = crops
         self.network, self.keypoint_loss = network, losses.keypoint_loss(loss)
         self.with_scale, self.visibility_weight = loss in losses.WITH_SCALE, visibility_weight
@@ -46,7 +55,27 @@ class Trainee(keras.Model):
         visibility = losses.masked_bce(y["visibility"], y_pred["visibility"])
         self.keypoints_mean.update_state(keypoints)
         self.visibility_mean.update_state(visibility)
-        return keypoints + self.visibility_weight * visibility
+        loss = keypoints + self.visibility_weight * visibility
+        return loss if self.teacher is None else (1 - BELIEVED) * loss + BELIEVED * self.taught(x, y_pred)
+
+    def taught(self, x, y_pred):
+        """The same loss with the teacher's answers for labels: where there is no label, too, as often as the teacher sees a joint.
+
+        σ is left to the labels: a student comes closer to its teacher than to the truth, and would think too much of itself.
+
+        Source:
+            Hinton et al., "Distilling the knowledge in a neural network", 2015.
+        """
+        answer = self.teacher(self.crops(x) if isinstance(x, dict) else x, training=False)
+        seen = answer["visibility"][..., None]
+        known = (
+            ops.concatenate([answer["keypoints"], seen], axis=-1),
+            ops.concatenate([seen, ops.ones_like(seen)], axis=-1),
+        )
+        joints = answer["visibility"].shape[-1]
+        scale = [ops.stop_gradient(y_pred["scale"][:, :joints])] if self.with_scale else []
+        keypoints = self.keypoint_loss(known[0], y_pred["keypoints"][:, :joints], *scale)
+        return keypoints + self.visibility_weight * losses.masked_bce(known[1], y_pred["visibility"][:, :joints])
 
 
 OPTIMIZERS = ("adamw", "sgd")
