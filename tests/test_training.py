@@ -1,6 +1,7 @@
 """Training: the schedule's shape, repeatable runs, what a run holds, the collapse warning, bad input."""
 
 import csv
+import dataclasses
 import itertools
 import json
 import math
@@ -10,6 +11,7 @@ import time
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import tiny_data
 
 from posekit import cli, evaluation, experiments, losses, models, pipeline, predict, records, training
@@ -103,6 +105,42 @@ def test_training_in_bfloat16_gives_a_float32_model(record_folder, tmp_path):
     model = predict.load(tmp_path / "run").model
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}
     assert keras.config.dtype_policy().name == "float32"
+
+
+def test_a_student_learns_what_only_its_teacher_says(run, record_folder, tmp_path):
+    """No label at all: only the teacher's answers are left to learn, and what it does not see counts for nothing."""
+
+    def unlabelled(images, targets):
+        return images, {name: keras.ops.zeros_like(values) for name, values in targets.items()}
+
+    recipe, still = tiny(epochs=8, learning_rate=1e-2), pipeline.Augmentation.only()
+    recipe = dataclasses.replace(recipe, augment=still, width=6)
+    answers = {}
+    for name, options in (("alone", {}), ("taught", {"teacher": run[0]})):
+        training.train(
+            [record_folder], record_folder, recipe, tmp_path / name, tamper=unlabelled, verbose=False, **options
+        )
+        answers[name] = evaluation.predict_records(predict.load(tmp_path / name), record_folder, flip=False)
+    teacher = evaluation.predict_records(predict.load(run[0]), record_folder, flip=False)
+    off = {name: np.abs(a.crop_keypoints - teacher.crop_keypoints).mean() for name, a in answers.items()}
+    assert off["taught"] < 0.5 * off["alone"]
+    record = predict.load(tmp_path / "taught").record
+    assert record["recipe"]["teacher"] == run[0].name and record["recipe"]["width"] == 6
+
+
+def test_a_teacher_leaves_sigma_to_the_labels():
+    """The gradient of what the teacher adds is 0 for σ, and for a joint that the teacher sees nowhere it is 0 altogether."""
+    keras.utils.set_random_seed(3)
+    student, teacher = (models.build(width=4, input_size=96, pool=1, scale=True) for _ in range(2))
+    trainee = training.Trainee(student, "laplace", 0.0, teacher=teacher)
+    images = np.random.default_rng(0).uniform(0, 255, (2, 96, 96, 3)).astype(np.float32)
+    with tf.GradientTape() as tape:
+        cost = trainee.taught(images, student(images))
+    scale = student.get_layer("head_scale").trainable_variables
+    keypoints = student.get_layer("head_keypoints").trainable_variables
+    found = tape.gradient(cost, [*scale, *keypoints])
+    assert found[0] is None or not np.any(found[0])
+    assert np.any(found[len(scale)]) and not any(v.trainable for v in teacher.weights)
 
 
 def test_starting_from_a_run_starts_from_its_weights(run, record_folder, tmp_path):

@@ -1,0 +1,189 @@
+"""What the model card tells of a released model: how good, for whom, how sure, and when it sees nobody."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from posekit import evaluation, metrics, predict
+from posekit.errors import DataError
+from posekit.evaluation import Answers
+from posekit.skeleton import COCO17
+
+FACE, LIMBS = slice(0, 5), slice(5, None)
+AREA_OF_BOX = 0.53
+"""Of a person's box in COCO, the share that the person covers: stands in where a data set knows no area, as LSP."""
+QUARTER = 0.25
+
+
+def similarity(answers: Answers) -> np.ndarray:
+    """Each joint's part of OKS, (N, 17): of a joint outside the crop, which no answer can be right about, 0; NaN where nothing is known."""
+    low = np.where(answers.labelled[..., None], answers.true, np.inf).min(axis=1)
+    high = np.where(answers.labelled[..., None], answers.true, -np.inf).max(axis=1)
+    with np.errstate(invalid="ignore"):
+        area = np.where(np.isnan(answers.area), AREA_OF_BOX * (high - low).prod(axis=1), answers.area)
+    term = metrics.keypoint_similarity(answers.keypoints, answers.true, area)
+    return np.where(answers.inside, term, np.where(answers.known, 0.0, np.nan))
+
+
+def calibrate(answers: list[Answers]) -> dict[str, float]:
+    """The three numbers of `predict.joint_score`, by maximum likelihood, so that the score of a joint is the OKS to expect of it.
+
+    Args:
+        answers: without the flip test, of people whom the model was not trained on.
+
+    Returns:
+        `bias`, `log_scale`, `visibility`.
+    """
+    from scipy.optimize import minimize
+
+    target = np.concatenate([similarity(a).ravel() for a in answers])
+    visible = np.concatenate([a.visibility.ravel() for a in answers])
+    scale = np.concatenate([(1 - a.confidence).ravel() for a in answers])
+    counted = np.isfinite(target)
+    sure = np.clip(visible[counted], 1e-6, 1 - 1e-6)
+    inputs = np.stack([np.ones(counted.sum()), np.log(scale[counted]), np.log(sure / (1 - sure))])
+    wanted = target[counted]
+
+    def cost(numbers):
+        evidence = numbers @ inputs
+        gradient = inputs @ (1 / (1 + np.exp(-evidence)) - wanted)
+        return np.sum(np.logaddexp(0, evidence) - wanted * evidence) / len(wanted), gradient / len(wanted)
+
+    found = minimize(cost, np.zeros(3), jac=True).x
+    return dict(zip(("bias", "log_scale", "visibility"), found.round(5).tolist(), strict=True))
+
+
+def sureness(model: predict.Predictor, answers: list[Answers], bins: int = 10) -> dict:
+    """Does the score mean what it says? On people as in `calibrate`.
+
+    Returns:
+        `ece`: the mean distance of score and OKS over bins of the score; `bins`: (score, OKS, joints) of each.
+    """
+    outs = [{"visibility": a.visibility, "scale": (1 - a.confidence)[..., None]} for a in answers]
+    score = np.concatenate([predict.joint_score(out, model.record["calibration"]).ravel() for out in outs])
+    target = np.concatenate([similarity(a).ravel() for a in answers])
+    counted = np.isfinite(target)
+    score, target = score[counted], target[counted]
+    place = np.minimum((score * bins).astype(int), bins - 1)
+    rows = [(score[place == b].mean(), target[place == b].mean(), int((place == b).sum())) for b in np.unique(place)]
+    ece = sum(n * abs(s - t) for s, t, n in rows) / len(score)
+    return {"ece": round(float(ece), 4), "bins": [(round(float(s), 4), round(float(t), 4), n) for s, t, n in rows]}
+
+
+def within_a_quarter(answers: Answers) -> dict:
+    """Of the labelled, visible joints those within a quarter of the person's shoulder width of the truth, as a webcam needs it.
+
+    Returns:
+        `share`, and of it `face`, `body`, `by_joint` {joint: (share, joints)}; `interval` over people.
+    """
+    left, right = COCO17.index("left_shoulder"), COCO17.index("right_shoulder")
+    width = np.linalg.norm(answers.true[:, left] - answers.true[:, right], axis=-1)
+    width = np.where(answers.labelled[:, [left, right]].all(axis=1), width, np.nan)
+    seen = answers.visible == 2
+    found, counted = metrics.found_joints(answers.keypoints, answers.true, seen, QUARTER, width)
+    found &= counted
+
+    def share(part: slice) -> float:
+        return round(float(found[:, part].sum() / max(counted[:, part].sum(), 1)), 4)
+
+    by_joint = {
+        joint: (round(float(found[:, k].sum() / counted[:, k].sum()), 4), int(counted[:, k].sum()))
+        for k, joint in enumerate(COCO17.joints)
+        if counted[:, k].any()
+    }
+    interval = [round(v, 4) for v in metrics.interval(found, counted)]
+    return {
+        "share": share(slice(None)),
+        "face": share(FACE),
+        "body": share(LIMBS),
+        "by_joint": by_joint,
+        "interval": interval,
+    }
+
+
+def anybody(there: list[np.ndarray], nobody: list[np.ndarray]) -> dict:
+    """How well presence tells a picture with somebody from one with nobody.
+
+    Args:
+        there, nobody: presence (N,) of pictures of each kind.
+
+    Returns:
+        `auroc`; `roc`: (false alarms, hits) at thresholds from 0.95 to 0.05; the number of pictures of each kind.
+    """
+    yes, no = np.concatenate(there), np.concatenate(nobody)
+    both, truth = np.concatenate([yes, no]), np.concatenate([np.ones(len(yes)), np.zeros(len(no))])
+    curve = [(round(float((no >= t).mean()), 4), round(float((yes >= t).mean()), 4)) for t in np.arange(0.95, 0, -0.05)]
+    found = metrics.auroc(both[:, None], truth[:, None], np.ones((len(both), 1)))
+    return {"auroc": round(found, 4), "roc": curve, "somebody": len(yes), "nobody": len(no)}
+
+
+def squats(model: predict.Predictor, folder: Path) -> dict:
+    """The clip of one whole person: distance to the reference pose of another model, in body heights.
+
+    Args:
+        model: asked for the whole frame, with the flip test.
+        folder: with `pose_squats.mp4` and `pose_squats.coco17.json`.
+
+    Returns:
+        `mean`, and the `worst` frame's.
+
+    Raises:
+        DataError: when the clip cannot be read.
+    """
+    import cv2
+
+    reference = json.loads((folder / "pose_squats.coco17.json").read_text(encoding="utf-8"))
+    clip, off = cv2.VideoCapture(str(folder / "pose_squats.mp4")), []
+    for pose in np.array(reference["keypoints"], np.float64):
+        ok, frame = clip.read()
+        if not ok:
+            raise DataError(folder / "pose_squats.mp4", "ends before its reference", "restore it")
+        height = np.ptp(pose[:, 1])
+        found = model.predict(frame[..., ::-1], flip=True).keypoints
+        off.append(np.linalg.norm(found - pose[:, :2], axis=1).mean() / height)
+    return {"mean": round(float(np.mean(off)), 4), "worst": round(float(np.max(off)), 4), "frames": len(off)}
+
+
+def presence(model: predict.Predictor, folder: Path) -> np.ndarray:
+    """(N,) of the crops of a record folder."""
+    a = evaluation.predict_records(model, folder, flip=False)
+    return predict.answer({"keypoints": a.crop_keypoints, "visibility": a.visibility})["presence"]
+
+
+def by_visible_share(answers: Answers) -> dict:
+    """PCK@0.2 by how many of a person's 12 limb joints are labelled inside the crop, and of occluded joints beside visible ones."""
+    found, counted = metrics.found_joints(answers.keypoints, answers.true, answers.labelled)
+    limb = np.arange(17) >= COCO17.index("left_shoulder")
+    seen = (answers.inside & limb).sum(axis=1)
+    parts = {"up to 6 joints": seen <= 6, "7 to 11": (seen > 6) & (seen < 12), "all 12": seen == 12}
+
+    def score(chosen: np.ndarray) -> tuple[float | None, int]:
+        n = int((counted & chosen).sum())
+        return (round(float((found & chosen).sum() / n), 4) if n else None, n)
+
+    by_person = {name: score(who[:, None]) for name, who in parts.items()}
+    return {**by_person, "occluded": score(answers.visible == 1), "visible": score(answers.visible == 2)}
+
+
+def card(model: predict.Predictor, val: dict[str, Path], photos: Path) -> dict:
+    """All figures of the model card.
+
+    Args:
+        model: with its `calibration`.
+        val: record folders, as of `released.validation_records`.
+        photos: the folder that `POSEKIT_DATA` names.
+    """
+    flipped = {key: evaluation.predict_records(model, val[key]) for key in ("lsp", "coco", "stills")}
+    plain = [evaluation.predict_records(model, val[key], flip=False) for key in ("lsp", "coco")]
+    there = [presence(model, val[key]) for key in ("lsp", "coco", "stills")]
+    per_joint = metrics.pck(flipped["coco"].keypoints, flipped["coco"].true, flipped["coco"].labelled)["per_joint"]
+    return {
+        "stills": within_a_quarter(flipped["stills"]),
+        "squats": squats(model, photos / "pose_clips"),
+        "anybody": anybody(there, [presence(model, val["nobody"])]),
+        "sureness": sureness(model, plain),
+        "coco_by_joint": dict(zip(COCO17.joints, np.round(per_joint, 4).tolist(), strict=True)),
+        "coco_by_share": by_visible_share(flipped["coco"]),
+        "lsp_by_share": by_visible_share(flipped["lsp"]),
+    }

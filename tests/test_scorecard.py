@@ -1,0 +1,99 @@
+"""What the model card tells: each figure is what it says."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from posekit import metrics, predict
+from posekit.evaluation import Answers
+from posekit.experiments import scorecard
+
+N, K = 400, 17
+
+
+@pytest.fixture(scope="module")
+def answers() -> Answers:
+    """People of 100 x 200 pixels; each joint's error is normal with a σ that the model knows; a tenth is outside, and known to be."""
+    rng = np.random.default_rng(0)
+    true = rng.uniform((0, 0), (100, 200), (N, K, 2))
+    sigma = rng.uniform(0.5, 30, (N, K))
+    inside = rng.random((N, K)) < 0.9
+    return Answers(
+        keypoints=true + sigma[..., None] * rng.normal(size=(N, K, 2)),
+        visibility=np.clip(np.where(inside, 0.9, 0.1) + rng.uniform(-0.1, 0.1, (N, K)), 0, 1),
+        confidence=1 - sigma / 250,
+        true=true,
+        visible=np.where(inside, 2, 0).astype(np.uint8),
+        inside=inside,
+        known=np.ones((N, K), bool),
+        crop_keypoints=true / 250,
+        crop_true=true / 250,
+        crop_to_image=np.tile(np.eye(2, 3), (N, 1, 1)),
+        bbox=np.tile([0, 0, 100, 200], (N, 1)),
+        area=np.full(N, 10_000.0),
+        source_id=np.arange(N).astype(str),
+        person_id=np.arange(N).astype(str),
+        dataset=np.array(["made"] * N),
+        input_size=250,
+    )
+
+
+def test_a_joint_that_is_not_there_has_no_similarity(answers):
+    found = scorecard.similarity(answers)
+    assert not found[~answers.inside].any()
+    expected = metrics.keypoint_similarity(answers.keypoints, answers.true, answers.area)
+    np.testing.assert_array_equal(found[answers.inside], expected[answers.inside])
+    unknown = dataclasses.replace(answers, known=np.zeros((N, K), bool))
+    assert np.isnan(scorecard.similarity(unknown)[~answers.inside]).all()
+
+
+def test_where_no_area_is_known_the_box_of_the_joints_stands_in(answers):
+    blind = dataclasses.replace(answers, area=np.full(N, np.nan))
+    found = scorecard.similarity(blind)
+    labelled = np.where(answers.inside[0, :, None], answers.true[0], np.nan)
+    area = scorecard.AREA_OF_BOX * np.prod(np.nanmax(labelled, axis=0) - np.nanmin(labelled, axis=0))
+    expected = metrics.keypoint_similarity(answers.keypoints[0], answers.true[0], area)
+    np.testing.assert_allclose(found[0][answers.inside[0]], expected[answers.inside[0]])
+
+
+def test_the_calibrated_score_is_the_oks_to_expect(answers):
+    """Fitted on one half of the people, it holds on the other, far better than before; a larger σ and less visibility mean less."""
+    halves = [
+        Answers(**{k: v[part] if isinstance(v, np.ndarray) else v for k, v in answers.__dict__.items()})
+        for part in (slice(None, N // 2), slice(N // 2, None))
+    ]
+    numbers = scorecard.calibrate(halves[:1])
+    assert numbers["log_scale"] < 0 < numbers["visibility"]
+    model = predict.Predictor(None, {"calibration": numbers})
+    held_out = scorecard.sureness(model, halves[1:])
+    before = scorecard.sureness(predict.Predictor(None, {"calibration": None}), halves[1:])
+    assert held_out["ece"] < 0.06 and held_out["ece"] < 0.3 * before["ece"]
+    assert sum(n for *_, n in held_out["bins"]) == N * K // 2
+
+
+def test_a_quarter_of_the_shoulders(answers):
+    """By hand, for a person whose shoulders are 40 pixels apart: 10 pixels are near enough, 11 are not, an occluded joint is not asked."""
+    one = {k: v[:1].copy() if isinstance(v, np.ndarray) else v for k, v in answers.__dict__.items()}
+    one["true"][0, 5], one["true"][0, 6] = (30, 50), (70, 50)
+    one["visible"][0] = 2
+    one["keypoints"] = one["true"].copy()
+    one["keypoints"][0, 0, 0] += 10
+    one["keypoints"][0, 9, 1] += 11
+    one["visible"][0, 10], one["keypoints"][0, 10] = 1, 1e3
+    found = scorecard.within_a_quarter(Answers(**one))
+    assert found["face"] == 1 and found["body"] == round(10 / 11, 4) and found["share"] == round(15 / 16, 4)
+    assert found["by_joint"]["left_wrist"] == (0, 1) and "right_wrist" not in found["by_joint"]
+
+
+def test_anybody_is_a_roc_curve():
+    found = scorecard.anybody([np.array([0.9, 0.8]), np.array([0.4])], [np.array([0.5, 0.1])])
+    assert found["somebody"] == 3 and found["nobody"] == 2
+    assert found["auroc"] == pytest.approx(5 / 6, abs=1e-4)
+    assert found["roc"][0] == (0, 0) and found["roc"][-1] == (1, 1)
+
+
+def test_how_much_of_the_body_is_seen(answers):
+    found = scorecard.by_visible_share(answers)
+    assert sum(found[name][1] for name in ("up to 6 joints", "7 to 11", "all 12")) == found["visible"][1]
+    assert found["occluded"] == (None, 0)
