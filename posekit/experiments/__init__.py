@@ -164,6 +164,7 @@ EXPERIMENTS = {
     "teacher": Experiment(
         "the larger released model, trained on all photos of POSEKIT_DATA and on MiniDome", released.teacher
     ),
+    "student": Experiment("the smaller released model, taught by the teacher, and without it", released.student),
     "ablations": Experiment("the recipe without one ingredient at a time, three seeds", ablation.ablations),
     "gradients": Experiment("gradients through 2 to 100 blocks that have learned nothing yet", depth.gradients),
     "degradation": Experiment("plain and residual nets of growing depth, trained alike", depth.degradation),

@@ -1,8 +1,10 @@
 """The models that are given away: trained on real people and on MiniDome's, from random weights (model card)."""
 
+import os
 from pathlib import Path
 
-from posekit.experiments import work
+from posekit import evaluation, predict, training
+from posekit.experiments import scorecard, stage_one, work
 from posekit.minidome.sequence import make_sequence
 from posekit.pipeline import Augmentation
 
@@ -11,6 +13,8 @@ SIDE = 160
 CAMERA = Augmentation(rotation=30, scale=0.4, shift=0.1, colour=0.3, half_body=0.1, erase=0.1, camera=0.25)
 """As a tracker and a cheap camera give them: boxes too large and too small, beside the person, half bodies, dim and blurred."""
 TEACHER = {"width": 24, "minutes": 60}
+STUDENT = {"width": 16, "minutes": 20, "learning_rate": 2e-3}
+TERMS = "Research and teaching only: trained on LSP Extended, which states no licence, LSP, COCO photos and real motion; see the model card."
 COMMON = {
     "input_size": SIDE,
     "pool": 1,
@@ -83,5 +87,31 @@ def teacher(folder: Path) -> dict[str, Path]:
     """The larger model, `posekit.load("stage1-teacher")`."""
     people, val = training_records(folder), validation_records(folder)
     run = work.train(folder, "teacher", people, val["lsp"], **COMMON, **TEACHER)
-    work.rescore(run, {key: val[key] for key in ("lsp_joints_box", "coco", "stills")})
+    _examine(run, val)
     return {"teacher": run}
+
+
+def student(folder: Path) -> dict[str, Path]:
+    """The smaller model, `posekit.load("stage1-student")`: it begins as the model of thirty minutes (chapter 06) and learns from the
+    teacher; beside it the same, for the same time, from the labels alone."""
+    people, val = training_records(folder), validation_records(folder)
+    known, start = teacher(folder)["teacher"], stage_one.lsp_30min(folder)["lsp-30min"]
+    runs = {}
+    for name, taught in (("student", known), ("untaught", None)):
+        runs[name] = work.train(folder, name, people, val["lsp"], start_from=start, teacher=taught, **COMMON, **STUDENT)
+        _examine(runs[name], val)
+    return runs
+
+
+def _examine(run: Path, val: dict[str, Path]) -> None:
+    """Round the weights to float16, fit what the score means, and fill in the model card; once."""
+    model = predict.load(run)
+    if "card" in model.record:
+        return
+    training.pack(run)
+    model = predict.load(run)
+    seen = [evaluation.predict_records(model, val[key], flip=False) for key in ("lsp", "coco")]
+    model.record["calibration"] = scorecard.calibrate(seen)
+    work.note(run, calibration=model.record["calibration"], terms=TERMS)
+    work.rescore(run, {"val": val["lsp"], "val_joints_box": val["lsp_joints_box"], "val_coco": val["coco"]})
+    work.note(run, card=scorecard.card(model, val, Path(os.environ["POSEKIT_DATA"])))
