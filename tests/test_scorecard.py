@@ -7,7 +7,9 @@ import pytest
 
 from posekit import metrics, predict
 from posekit.evaluation import Answers
-from posekit.experiments import scorecard
+from posekit.experiments import label_noise, scorecard
+from posekit.skeleton import COCO17
+from posekit.sources import PersonSample
 
 N, K = 400, 17
 
@@ -97,3 +99,47 @@ def test_how_much_of_the_body_is_seen(answers):
     found = scorecard.by_visible_share(answers)
     assert sum(found[name][1] for name in ("up to 6 joints", "7 to 11", "all 12")) == found["visible"][1]
     assert found["occluded"] == (None, 0)
+
+
+# ---- swapped labels ----------------------------------------------------------------------------------------------------------
+
+
+def test_swapped_legs_are_found_and_mended(answers, tmp_path):
+    """People whose answer is near; the legs of ten of them are exchanged in the labels. Legs that lie on each other are let be."""
+    rng = np.random.default_rng(1)
+    true = answers.true * 3
+    knees = [COCO17.index(f"{side}_{joint}") for joint in label_noise.PARTS["legs"] for side in ("left", "right")]
+    labels = true.copy()
+    labels[:10] = labels[:10][:, [*range(11), *np.array(COCO17.flip_indices)[11:]]]
+    true[10:20, knees[1::2]] = true[10:20, knees[::2]] + 1  # both legs at one place
+    labels[10:20] = true[10:20][:, list(COCO17.flip_indices)]
+    near = dataclasses.replace(
+        answers,
+        true=labels,
+        keypoints=true + rng.normal(0, 2, true.shape),
+        visible=np.full((N, K), 2, np.uint8),
+        inside=np.ones((N, K), bool),
+    )
+    found = label_noise.swapped(near)
+    assert found["legs"][:10].mean() > 0.8 and not found["legs"][10:].any()
+    assert not found["arms"][:10].any() and not found["arms"][20:].any()
+    table = tmp_path / "swaps.csv"
+    table.write_text("person_id,part\n7,legs\n")
+    people = [
+        PersonSample(
+            image=tmp_path / "x.jpg",
+            source_id=str(i),
+            person_id=str(i),
+            keypoints=labels[i],
+            keypoints_visible=np.arange(K) % 3,
+            joint_known=np.ones(K, bool),
+            bbox=None,
+            area=0.0,
+            dataset="lspet",
+        )
+        for i in range(9)
+    ]
+    after = list(label_noise.mended(people, table))
+    np.testing.assert_allclose(after[7].keypoints, true[7], rtol=1e-6)
+    assert after[7].keypoints_visible.tolist()[11:] == people[7].keypoints_visible[[12, 11, 14, 13, 16, 15]].tolist()
+    assert all(np.array_equal(a.keypoints, b.keypoints) for a, b in zip(after[:7], people[:7], strict=True))

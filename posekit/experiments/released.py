@@ -1,10 +1,11 @@
 """The models that are given away: trained on real people and on MiniDome's, from random weights (model card)."""
 
+import functools
 import os
 from pathlib import Path
 
 from posekit import evaluation, predict, training
-from posekit.experiments import scorecard, stage_one, work
+from posekit.experiments import label_noise, scorecard, stage_one, work
 from posekit.minidome.sequence import make_sequence
 from posekit.pipeline import Augmentation
 
@@ -13,7 +14,7 @@ SIDE = 160
 CAMERA = Augmentation(rotation=30, scale=0.4, shift=0.1, colour=0.3, half_body=0.1, erase=0.1, camera=0.25)
 """As a tracker and a cheap camera give them: boxes too large and too small, beside the person, half bodies, dim and blurred."""
 TEACHER = {"width": 24, "minutes": 60}
-STUDENT = {"width": 16, "minutes": 20, "learning_rate": 2e-3}
+STUDENT = {"width": 16, "minutes": 15, "learning_rate": 2e-3}
 TERMS = "Research and teaching only: trained on LSP Extended, which states no licence, LSP, COCO photos and real motion; see the model card."
 COMMON = {
     "input_size": SIDE,
@@ -47,8 +48,10 @@ def made_people(folder: Path, mocap: Path, rooms: Path) -> list[Path]:
     return [folder / name for name in sequences]
 
 
-def training_records(folder: Path) -> list[Path]:
-    """Records of everybody who is trained on, small sets more than once: a training draws from folders by their size."""
+def training_records(folder: Path, swaps: Path | None = None) -> list[Path]:
+    """Records of everybody who is trained on, small sets more than once: a training draws from folders by their size. With `swaps`, the
+    table of `label_noise.find`, LSPET's labels are mended by it."""
+    mend = {"lspet": functools.partial(label_noise.mended, table=swaps)} if swaps else {}
     lsp, lspet, coco, gray, extra, rooms, mocap = work.photos(
         "lsp", "lspet", "coco", "coco_gray", "coco_extra", "negatives", "mocap"
     )
@@ -66,7 +69,7 @@ def training_records(folder: Path) -> list[Path]:
     return [
         out
         for name, source, box, times in wanted
-        for out in [work.people_records(folder, name, source, "train", box, box_px=SIDE)] * times
+        for out in [work.people_records(folder, name, source, "train", box, mend.get(name), box_px=SIDE)] * times
     ]
 
 
@@ -92,13 +95,16 @@ def teacher(folder: Path) -> dict[str, Path]:
 
 
 def student(folder: Path) -> dict[str, Path]:
-    """The smaller model, `posekit.load("stage1-student")`: it begins as the model of thirty minutes (chapter 06) and learns from the
-    teacher; beside it the same, for the same time, from the labels alone."""
-    people, val = training_records(folder), validation_records(folder)
-    known, start = teacher(folder)["teacher"], stage_one.lsp_30min(folder)["lsp-30min"]
-    runs = {}
-    for name, taught in (("student", known), ("untaught", None)):
+    """The smaller model, `posekit.load("stage1-student")`: it begins as the model of thirty minutes (chapter 06), and learns from the
+    teacher, who has also mended labels of LSPET; beside it the same, for the same time, without the teacher, and with the labels as
+    they were."""
+    raw, val = training_records(folder), validation_records(folder)
+    known, start, swaps = teacher(folder)["teacher"], stage_one.lsp_30min(folder)["lsp-30min"], folder / "swaps.csv"
+    mended = label_noise.find(predict.load(known), folder / "lspet-train-joints", swaps)
+    better, runs = training_records(folder, swaps), {}
+    for name, people, taught in (("student", better, known), ("untaught", better, None), ("unmended", raw, None)):
         runs[name] = work.train(folder, name, people, val["lsp"], start_from=start, teacher=taught, **COMMON, **STUDENT)
+        work.note(runs[name], swapped_labels=mended if people is better else None)
         _examine(runs[name], val)
     return runs
 

@@ -21,13 +21,22 @@ def minidome_records(folder: Path, frames: int, seed: int, **options: object) ->
 
 
 def people_records(
-    folder: Path, dataset: str, source: Path, split: str = "train", box: str = "annotation", **options: object
+    folder: Path,
+    dataset: str,
+    source: Path,
+    split: str = "train",
+    box: str = "annotation",
+    mend: Callable | None = None,
+    **options: object,
 ) -> Path:
-    """Write one split of a data set as records into `folder`; returns the record folder. Options go to `records.write_records`."""
-    kind = "nobody" if dataset == "nobody" else box
+    """Write one split of a data set as records into `folder`, `mend` between reading and writing; returns the record folder.
+
+    Options go to `records.write_records`."""
+    kind = "nobody" if dataset == "nobody" else f"{box}-mended" if mend else box
     out, left_out = folder / f"{source.name}-{split}-{kind}", Counter()
     if not (out / "manifest.json").is_file():
         people = sources.read(dataset, source, split, left_out)
+        people = mend(people) if mend else people
         records.write_records(people, out, dataset, split, box=box, left_out=left_out, **options)
     return out
 

@@ -1,0 +1,94 @@
+"""LSP Extended's labels come from a crowd, and some have left and right swapped: a trained model finds them (model card)."""
+
+import csv
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from posekit import evaluation
+from posekit.evaluation import Answers
+from posekit.predict import Predictor
+from posekit.skeleton import COCO17
+from posekit.sources import PersonSample
+
+PARTS = {"arms": ("shoulder", "elbow", "wrist"), "legs": ("hip", "knee", "ankle")}
+"""What annotators swap: a pair of limbs, or both."""
+AT_LEAST = 0.35
+"""Mean distance between a limb's joints and their twins, in torsos: of limbs that lie on each other nobody can tell."""
+CLEARLY = 3.0
+"""So many times nearer must the answer be to the swapped labels."""
+
+
+def joints_of(part: str) -> list[int]:
+    """Indices of a part's joints, left before right of each."""
+    return [COCO17.index(f"{side}_{joint}") for joint in PARTS[part] for side in ("left", "right")]
+
+
+def torso(a: Answers) -> np.ndarray:
+    """(N,) both diagonals of the trunk where they are labelled, the longer one: a swap of arms must not change the unit much."""
+    pairs = [("left_shoulder", "right_hip"), ("right_shoulder", "left_hip")]
+    lengths = []
+    for one, other in pairs:
+        i, j = COCO17.index(one), COCO17.index(other)
+        both = a.labelled[:, i] & a.labelled[:, j]
+        lengths.append(np.where(both, np.linalg.norm(a.true[:, i] - a.true[:, j], axis=-1), 0))
+    return np.max(lengths, axis=0)
+
+
+def swapped(a: Answers) -> dict[str, np.ndarray]:
+    """Where the model's answer lies clearly nearer to the labels with left and right exchanged.
+
+    Args:
+        a: answers to the people in question, best with the flip test.
+
+    Returns:
+        part -> (N,) bool; only people all of whose joints of the part are labelled and inside the crop are judged.
+    """
+    unit, found, twins = torso(a), {}, list(COCO17.flip_indices)
+    for part in PARTS:
+        joints = joints_of(part)
+        judged = (a.labelled & a.inside)[:, joints].all(axis=1) & (unit > 0)
+
+        def mean_distance(labels: np.ndarray, answers: np.ndarray, joints: list[int] = joints) -> np.ndarray:
+            return np.linalg.norm(answers[:, joints] - labels[:, joints], axis=-1).mean(axis=1)
+
+        as_labelled, exchanged = (mean_distance(labels, a.keypoints) for labels in (a.true, a.true[:, twins]))
+        apart = mean_distance(a.true, a.true[:, twins])
+        found[part] = judged & (apart > AT_LEAST * unit) & (as_labelled > CLEARLY * exchanged)
+    return found
+
+
+def find(model: Predictor, records: Path, out: Path) -> dict:
+    """Judge a record folder and write a table of the swaps, `person_id,part`.
+
+    Args:
+        model: trained on these labels, as they are: the right ones are far more, and outvote the others.
+        records: with the box of the joints.
+        out: the csv.
+
+    Returns:
+        `people`, and of them those with swapped `arms`, `legs`, `both`.
+    """
+    answers = evaluation.predict_records(model, records)
+    found = swapped(answers)
+    rows = [(p, part) for part, who in found.items() for p in answers.person_id[who].tolist()]
+    with out.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([("person_id", "part"), *sorted(rows)])
+    both = np.all(list(found.values()), axis=0)
+    return {"people": len(both), **{k: int(v.sum()) for k, v in found.items()}, "both": int(both.sum())}
+
+
+def mended(people: Iterable[PersonSample], table: Path) -> Iterator[PersonSample]:
+    """The same people, with left and right exchanged where the table says so."""
+    with table.open(newline="", encoding="utf-8") as file:
+        swaps = [(row["person_id"], row["part"]) for row in csv.DictReader(file)]
+    parts = {person: [part for p, part in swaps if p == person] for person, _ in swaps}
+    for person in people:
+        order = np.arange(len(COCO17))
+        for part in parts.get(person.person_id, ()):
+            joints = joints_of(part)
+            order[joints] = np.array(COCO17.flip_indices)[joints]
+        labels = {k: getattr(person, k)[order] for k in ("keypoints", "keypoints_visible", "joint_known")}
+        yield replace(person, **labels)
