@@ -72,7 +72,8 @@ def train(
     out, wanted = folder / name, training.Recipe(**recipe)
     if (out / "record.json").is_file():
         had = json.loads((out / "record.json").read_text(encoding="utf-8"))["recipe"]
-        had = {**asdict(training.Recipe(epochs=1)), **had}  # a run from before a field was added
+        before = asdict(training.Recipe(epochs=1))  # a run from before a field was added
+        had = {**before, **had, "augment": {**before["augment"], **had["augment"]}}
         wanted = json.loads(json.dumps(asdict(wanted)))
         if any(had[key] != value for key, value in wanted.items() if key not in ("dtype", "input", "devices")):
             raise DataError(out, "trained by another recipe", "remove it, or choose another --keep")
