@@ -20,6 +20,7 @@ _ROOMS = (
     "errors",
     "evaluation",
     "experiments",
+    "export",
     "gadgets",
     "geometry",
     "images",

@@ -1,4 +1,4 @@
-"""The command line: `python -m posekit {doctor,train,evaluate,predict,experiment}` (book: setup, chapters 06 and 07)."""
+"""The command line: `python -m posekit {doctor,train,evaluate,predict,export,webcam,experiment}` (book: setup, chapters 06, 07, 11 and 12)."""
 
 import argparse
 import json
@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from posekit.errors import DataError
+from posekit.live import server
 
 
 def _positive(kind):
@@ -111,6 +112,15 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--json", action="store_true", help="print a JSON list, one object an image")
     p.add_argument("--draw", type=Path, metavar="DIR", help="write the pictures with the pose drawn on them")
 
+    p = sub.add_parser("export", help="write a run as one ONNX file, checked against Keras (chapter 11)")
+    p.add_argument("--model", required=True, metavar="RUN|NAME")
+    target = p.add_mutually_exclusive_group(required=True)
+    target.add_argument("out", nargs="?", type=Path, metavar="OUT.onnx", help="the file to write")
+    target.add_argument(
+        "--package", metavar="NAME", help="put it into the package's weights instead, and list it there"
+    )
+
+    server.add_to(sub)
     p = sub.add_parser("experiment", help="run a recorded experiment of the book")
     p.add_argument("name", help="its name; `list` prints them all")
     p.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: book/runs/NAME)")
@@ -317,6 +327,7 @@ def predict(args) -> int:
                 "keypoints": [[round(float(v), 2) for v in xy] for xy in pose.keypoints],
                 "visibility": [round(float(v), 4) for v in pose.visibility],
                 "score": [round(float(v), 4) for v in pose.score],
+                "presence": round(pose.presence, 4),
             }
         )
         if args.draw:
@@ -338,17 +349,25 @@ def predict(args) -> int:
     return 0
 
 
+def export(args) -> int:
+    """Write a run as an ONNX file and print how far it is from Keras."""
+    _quiet_backend()
+    from posekit import export as room
+
+    facts = room.package(args.model, args.package) if args.package else room.export(args.model, args.out)
+    print(f"{args.package or args.out}: {facts['bytes'] / 1e6:.2f} MB, sha256 {facts['sha256']}")
+    print("largest difference to Keras, as a share of the largest value:")
+    print("\n".join(f"  {name:10s} {error:.1e}" for name, error in facts["errors"].items()))
+    return 0
+
+
 def _write_files(folder: Path, files: dict[Path, bytes]) -> None:
     """All of them, each put in place whole."""
+    from posekit.downloads import write_whole
+
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for target, data in files.items():
-            aside = target.with_name(f".{target.name}.partial")
-            try:
-                aside.write_bytes(data)
-                aside.replace(target)
-            finally:
-                aside.unlink(missing_ok=True)
+            write_whole(target, data)
     except OSError as error:
         raise DataError(folder, f"cannot write there: {error.strerror}", "choose another folder") from None
 
@@ -370,7 +389,7 @@ def experiment(args) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Entry point. Returns the exit code: 0, 1 for `doctor` with problems, 2 for bad input, 130 for Ctrl-C."""
     args = parser().parse_args(argv)
-    commands = {"doctor": doctor, "train": train, "evaluate": evaluate, "predict": predict, "experiment": experiment}
+    commands = {f.__name__: f for f in (doctor, train, evaluate, predict, export, experiment, server.webcam)}
     try:
         return commands[args.command](args)
     except DataError as error:

@@ -9,7 +9,7 @@ from posekit import geometry, losses, metrics, pipeline, records
 from posekit.errors import DataError
 from posekit.images import decode_image, read_image
 from posekit.pipeline import Variation
-from posekit.predict import Predictor, joint_score
+from posekit.predict import Predictor
 
 
 @dataclass(frozen=True)
@@ -287,7 +287,7 @@ def coco_results(
             back.append(geometry.invert(affine))
         out = predictor.predict_crops(np.stack(crops), flip)
         found = geometry.apply_affine(np.stack(back), geometry.decode_keypoints(out["keypoints"], (size, size)))
-        for person, joints, score in zip(chunk, found, joint_score(out), strict=True):
+        for person, joints, score in zip(chunk, found, out["score"], strict=True):
             results.append(
                 {
                     "image_id": person["image_id"],

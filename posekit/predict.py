@@ -1,10 +1,17 @@
-"""A trained model at work: load it by name, ask it for a pose (chapters 07, 11, 12)."""
+"""A trained model at work: load it by name, ask it for a pose (chapters 07, 11, 12).
 
+A model is a training run of Keras, or what `posekit.export` made of one; a `Predictor` answers alike over both. Here stands what an answer
+is: `answer` completes what a network gives to the four outputs of every model, and `posekit.export` builds the same function into
+the file.
+"""
+
+import hashlib
 import json
 import zipfile
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -21,21 +28,23 @@ class Prediction:
         keypoints: (17, 2) float32 photo pixels; also for joints believed outside the crop.
         visibility: (17,) probability that the joint lies inside the crop.
         score: (17,) confidence 0 ... 1 in the joint, see `joint_score`.
+        presence: probability that anybody is in the crop, see `answer`.
         bbox: (4,) the box that was used (x, y, w, h), photo pixels.
     """
 
     keypoints: np.ndarray
     visibility: np.ndarray
     score: np.ndarray
+    presence: float
     bbox: np.ndarray
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """A Keras model together with what its training recorded.
+    """A model together with what its training recorded.
 
     Args:
-        model: from RGB crops (B, S, S, 3) to {"keypoints", "visibility"}, see `posekit.models.build`.
+        model: from RGB crops (B, S, S, 3) to {"keypoints", "visibility", ...}: a Keras model (`posekit.models.build`), or an `OnnxModel`.
         record: the run's record.json; `record["mean_pose"]` is the training mean in normalised crop coordinates.
     """
 
@@ -55,19 +64,21 @@ class Predictor:
             flip: average with the prediction on the mirrored crop, mirrored back with left and right swapped.
 
         Returns:
-            `keypoints` (N, 17, 2) normalised crop coordinates, `visibility` (N, 17); of a model trained with a learned σ also `scale`
-            (N, 17, 2), shares of the crop's side.
+            `keypoints` (N, 17, 2) normalised crop coordinates; `visibility`, `score` (N, 17) and `presence` (N,) as in `Prediction`; of
+            a Keras model trained with a learned σ also `scale` (N, 17, 2), shares of the crop's side.
         """
         images = np.asarray(images, np.float32)
-        out = {k: np.asarray(v, np.float32) for k, v in self.model.predict_on_batch(images).items()}
-        if flip:
-            mirrored = self.model.predict_on_batch(np.ascontiguousarray(images[:, :, ::-1]))
-            order = list(COCO17.flip_indices)
-            back = np.asarray(mirrored["keypoints"], np.float32)[:, order] * np.array([-1, 1], np.float32)
-            out["keypoints"] = (out["keypoints"] + back) / 2
-            for name in out.keys() - {"keypoints"}:
-                out[name] = (out[name] + np.asarray(mirrored[name], np.float32)[:, order]) / 2
-        return out
+        out = self._ask(images)
+        if not flip:
+            return out
+        back = self._ask(np.ascontiguousarray(images[:, :, ::-1]))
+        back = {name: v if name == "presence" else v[:, list(COCO17.flip_indices)] for name, v in back.items()}
+        back["keypoints"] = back["keypoints"] * np.array([-1, 1], np.float32)
+        return {name: (value + back[name]) / 2 for name, value in out.items()}
+
+    def _ask(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        out = {name: np.asarray(v, np.float32) for name, v in self.model.predict_on_batch(images).items()}
+        return answer(out, self.record.get("calibration"))
 
     def predict(self, image: np.ndarray, bbox: np.ndarray | None = None, flip: bool = False) -> Prediction:
         """The pose of one person in a photo.
@@ -90,41 +101,125 @@ class Predictor:
         out = self.predict_crops(geometry.warp(image, affine, (size, size))[None], flip)
         crop = geometry.decode_keypoints(out["keypoints"][0], (size, size))
         keypoints = geometry.apply_affine(geometry.invert(affine), crop).astype(np.float32)
-        return Prediction(keypoints, out["visibility"][0], joint_score(out)[0], bbox)
+        return Prediction(keypoints, out["visibility"][0], out["score"][0], float(out["presence"][0]), bbox)
 
 
-def joint_score(out: dict[str, np.ndarray]) -> np.ndarray:
-    """How sure a model is of each joint, 0 ... 1: its visibility, times `losses.confidence` where the model gives a σ.
+# ---- what an answer is ----------------------------------------------------------------------------------------------------
+
+
+def answer(out: dict, calibration: dict | None = None, xp: ModuleType = np) -> dict:
+    """What a network gives, completed to what every model answers; what is there already stays.
 
     Args:
-        out: of `Predictor.predict_crops`.
+        out: arrays: `keypoints` (N, 17, 2), `visibility` (N, 17), perhaps `scale` (N, 17, 2), `score` (N, 17), `presence` (N, 1).
+        calibration: see `joint_score`.
+        xp: who computes: numpy, or keras.ops on symbols, when the formulas are built into a graph.
 
     Returns:
-        (N, 17) float32.
+        `out` with `score` (N, 17) of `joint_score` and `presence` (N,), the probability that anybody is in the crop: of a network
+        that was not trained to say so, the mean visibility of the joints.
     """
-    if "scale" not in out:
-        return out["visibility"]
-    from posekit import losses
-
-    return out["visibility"] * losses.confidence(out["scale"])
+    score = out["score"] if "score" in out else joint_score(out, calibration, xp)
+    presence = out["presence"] if "presence" in out else xp.mean(out["visibility"], axis=-1)
+    return {**out, "score": score, "presence": xp.reshape(presence, (-1,))}
 
 
-def load(name: str | Path) -> Predictor:
-    """A model of the package by name, or a training run by its folder.
+def joint_score(out: dict, calibration: dict | None = None, xp: ModuleType = np):
+    """How sure a model is of each joint, 0 ... 1.
+
+    Calibrated, it is the share of OKS that such a joint had on people held out: a logistic function of the logarithm of σ and of the
+    visibility's logit. Without, it is the visibility, times 1 - σ where the model gives a σ (`losses.confidence`).
 
     Args:
-        name: a folder that `posekit train` wrote (model.keras, record.json), or a name from `names()`.
+        out: `visibility` (N, 17) and perhaps `scale` (N, 17, 2).
+        calibration: the record's `bias`, `log_scale` and `visibility`: the three numbers of the logistic function, fitted after training.
+        xp: see `answer`.
+
+    Returns:
+        (N, 17).
+
+    Source:
+        Platt, "Probabilistic outputs for support vector machines", 1999, section 2.
+    """
+    visibility = out["visibility"]
+    scale = xp.mean(out["scale"], axis=-1) if "scale" in out else None
+    if calibration is None:
+        return visibility if scale is None else visibility * xp.clip(1 - scale, 0, 1)
+    sure = xp.clip(visibility, 1e-6, 1 - 1e-6)
+    evidence = calibration["bias"] + calibration["visibility"] * (xp.log(sure) - xp.log(1 - sure))
+    if scale is not None:
+        evidence = evidence + calibration["log_scale"] * xp.log(scale)
+    return 1 / (1 + xp.exp(-evidence))
+
+
+# ---- where models come from -----------------------------------------------------------------------------------------------
+
+
+class OnnxModel:
+    """A file of `posekit.export` in ONNX Runtime, with what a `Predictor` uses of a Keras model. Needs neither Keras nor TensorFlow.
+
+    Args:
+        path: the file.
+        threads: how many compute together; None: as many as there are cores.
 
     Raises:
-        DataError: when there is no such model; names the known ones.
+        DataError: when the file is missing or damaged, or was not written by `posekit.export`.
     """
+
+    def __init__(self, path: str | Path, threads: int | None = None):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.log_severity_level = threads or 0, 4
+        try:
+            self.session = onnxruntime.InferenceSession(
+                Path(path).read_bytes(), options, providers=["CPUExecutionProvider"]
+            )
+            self.record = json.loads(self.session.get_modelmeta().custom_metadata_map["record"])
+        except KeyError:
+            raise DataError(
+                path, "is no model of this book: its metadata hold no record", "export one: python -m posekit export"
+            ) from None
+        except Exception as error:  # ONNX Runtime raises classes of its own, without a common one
+            problem = f"the model cannot be read: {type(error).__name__} {next(iter(str(error).splitlines()), '')}"
+            raise DataError(path, problem, "export it again: python -m posekit export") from None
+        self.input_shape = tuple(self.session.get_inputs()[0].shape)
+        self.outputs = [output.name for output in self.session.get_outputs()]
+
+    def predict_on_batch(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """(N, 224, 224, 3) float32 RGB, 0 ... 255, to the four outputs. The graph takes one picture at a time."""
+        answers = [self.session.run(self.outputs, {"image": image[None]}) for image in images]
+        return {name: np.concatenate(values) for name, values in zip(self.outputs, zip(*answers), strict=True)}
+
+    def get_weights(self):
+        """Refuses: what was exported has no weights that could be trained further."""
+        raise DataError("an exported model", "cannot be trained further", "start from the run that it was made of")
+
+
+def load(name: str | Path, threads: int | None = None) -> Predictor:
+    """A model of the package by name, a training run by its folder, or an exported model by its file.
+
+    Args:
+        name: a name from `names()`; a folder that `posekit train` wrote (model.keras, record.json); or an .onnx file.
+        threads: for an exported model, see `OnnxModel`; a Keras model takes what its backend gives it.
+
+    Raises:
+        DataError: when there is no such model; names the known ones. When it is damaged, or has to be fetched and cannot be.
+    """
+    folder = Path(name)
+    if folder.suffix != ".onnx" and not (folder / "record.json").is_file():
+        if str(name) not in names():
+            raise DataError(
+                name,
+                "no such model",
+                f"give the folder of a training run, an .onnx file, or one of: {', '.join(names())}",
+            )
+        folder = _packaged(str(name))
+    if folder.suffix == ".onnx" or (folder / "model.onnx").is_file():
+        model = OnnxModel(folder if folder.suffix == ".onnx" else folder / "model.onnx", threads)
+        return Predictor(model, model.record)
     import keras
 
-    folder = Path(name)
-    if not (folder / "record.json").is_file():
-        folder = Path(str(resources.files("posekit"))) / "weights" / str(name)
-    if not (folder / "record.json").is_file():
-        raise DataError(name, "no such model", f"give the folder of a training run, or one of: {', '.join(names())}")
     try:
         record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
         for key in ("mean_pose", "mean_visibility"):
@@ -137,7 +232,45 @@ def load(name: str | Path) -> Predictor:
     return Predictor(model, record)
 
 
+def weights_folder() -> Path:
+    """The package's folder of models: NAME/{model.keras or model.onnx, record.json}, and manifest.json, which lists all their files."""
+    return Path(str(resources.files("posekit"))) / "weights"
+
+
 def names() -> list[str]:
-    """Names of the models in the package, sorted."""
-    weights = Path(str(resources.files("posekit"))) / "weights"
-    return sorted(path.parent.name for path in weights.glob("*/record.json"))
+    """Names of the models in the package, and of those that it knows where to fetch; sorted."""
+    return sorted({file.split("/")[0] for file in _listed() if file.split("/")[1].startswith("model.")})
+
+
+def _listed() -> dict[str, dict]:
+    """The package's manifest: "NAME/FILE" -> sha256, bytes; and url where the file is not in the package but is to be fetched."""
+    path = weights_folder() / "manifest.json"
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(path, f"cannot be read: {error}", "install posekit again, or git checkout it") from None
+
+
+def _packaged(name: str) -> Path:
+    """The folder with the verified files of a model of the package."""
+    folder = weights_folder() / name
+    files = {file.split("/")[1]: want for file, want in _listed().items() if file.startswith(f"{name}/")}
+    if any("url" in want for want in files.values()):
+        from posekit import downloads
+        from posekit.minidome.dataset import cache_root
+
+        folder = cache_root() / "models" / name
+        with downloads.open_folder(folder) as fetched:
+            for file, want in files.items():
+                downloads.fetch(
+                    want["url"], folder / file, fetched, size=want["bytes"], sha256=want["sha256"], progress=True
+                )
+    for file, want in files.items():
+        try:
+            data = (folder / file).read_bytes()
+        except OSError as error:
+            raise DataError(folder / file, f"cannot be read: {error.strerror}", "install posekit again") from None
+        if hashlib.sha256(data).hexdigest() != want["sha256"]:
+            problem = f"is damaged: its SHA-256 is not that of manifest.json ({len(data):,} bytes of {want['bytes']:,})"
+            raise DataError(folder / file, problem, "install posekit again, or git checkout it")
+    return folder

@@ -425,7 +425,7 @@ def test_predict_prints_a_list_of_poses(capsys, constant_run, photos, means):
     code, out, _ = run_cli(capsys, "predict", "--model", constant_run, *photos[:2], "--box", "10,20,80,100", "--json")
     poses = json.loads(out)
     assert code == 0
-    assert [list(pose) for pose in poses] == [["image", "box", "keypoints", "visibility", "score"]] * 2
+    assert [list(pose) for pose in poses] == [["image", "box", "keypoints", "visibility", "score", "presence"]] * 2
     for pose, path in zip(poses, photos):
         assert pose["image"] == str(path)
         assert pose["box"] == [10, 20, 80, 100]
