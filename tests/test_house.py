@@ -201,7 +201,7 @@ def test_no_file_names_a_machine():
 
 
 def test_files_are_small():
-    assert {name for name in tracked() if (ROOT / name).stat().st_size > 3_500_000} == set()
+    assert {name for name in tracked() if (ROOT / name).stat().st_size > 3_600_000} == set()
 
 
 def test_pins_fulfil_the_lower_bounds():
@@ -262,7 +262,7 @@ def test_continuous_integration_calls_the_same_handles():
 
 
 def test_each_vendored_folder_has_its_licence():
-    for folder in (ROOT / "book/assets/vendor").iterdir():
+    for folder in (*(ROOT / "book/assets/vendor").iterdir(), ROOT / "posekit/live/web/ort"):
         if folder.is_dir():
             assert any(p.name.upper().startswith("LICENSE") for p in folder.iterdir()), folder.name
 
