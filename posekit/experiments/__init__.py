@@ -162,9 +162,11 @@ EXPERIMENTS = {
     "minidome": Experiment("the small model that the package holds", stage_one.minidome_small),
     "lsp-30min": Experiment("thirty minutes on LSPET and LSP (photos through POSEKIT_DATA)", stage_one.lsp_30min),
     "teacher": Experiment(
-        "the larger released model, trained on all photos of POSEKIT_DATA and on MiniDome", released.teacher
+        "the released model's first generation, trained on all photos of POSEKIT_DATA and on MiniDome", released.teacher
     ),
-    "student": Experiment("the smaller released model, taught by the teacher, and without it", released.student),
+    "student": Experiment(
+        "the released model, taught by the teacher; without its answers; without its mended labels", released.student
+    ),
     "ablations": Experiment("the recipe without one ingredient at a time, three seeds", ablation.ablations),
     "gradients": Experiment("gradients through 2 to 100 blocks that have learned nothing yet", depth.gradients),
     "degradation": Experiment("plain and residual nets of growing depth, trained alike", depth.degradation),

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from posekit import evaluation, predict, training
-from posekit.experiments import label_noise, scorecard, stage_one, work
+from posekit.experiments import label_noise, scorecard, work
 from posekit.minidome.sequence import make_sequence
 from posekit.pipeline import Augmentation
 
@@ -14,7 +14,7 @@ SIDE = 160
 CAMERA = Augmentation(rotation=30, scale=0.4, shift=0.1, colour=0.3, half_body=0.1, erase=0.1, camera=0.25)
 """As a tracker and a cheap camera give them: boxes too large and too small, beside the person, half bodies, dim and blurred."""
 TEACHER = {"width": 24, "minutes": 60}
-STUDENT = {"width": 16, "minutes": 15, "learning_rate": 2e-3}
+STUDENT = {"width": 24, "minutes": 15, "learning_rate": 1.5e-3}
 TERMS = "Research and teaching only: trained on LSP Extended, which states no licence, LSP, COCO photos and real motion; see the model card."
 COMMON = {
     "input_size": SIDE,
@@ -87,7 +87,7 @@ def validation_records(folder: Path) -> dict[str, Path]:
 
 
 def teacher(folder: Path) -> dict[str, Path]:
-    """The larger model, `posekit.load("stage1-teacher")`."""
+    """The first generation, from random weights, `posekit.load("stage1-teacher")`."""
     people, val = training_records(folder), validation_records(folder)
     run = work.train(folder, "teacher", people, val["lsp"], **COMMON, **TEACHER)
     _examine(run, val)
@@ -95,16 +95,22 @@ def teacher(folder: Path) -> dict[str, Path]:
 
 
 def student(folder: Path) -> dict[str, Path]:
-    """The smaller model, `posekit.load("stage1-student")`: it begins as the model of thirty minutes (chapter 06), and learns from the
-    teacher, who has also mended labels of LSPET; beside it the same, for the same time, without the teacher, and with the labels as
-    they were."""
+    """The next generation, `posekit.load("stage1-student")`: a network of the teacher's size that begins with its weights and learns from its
+    answers and from the labels, of which the teacher has mended some of LSPET's. Beside it the same, for the same time, without the
+    teacher's answers, and without them and with the labels as they were.
+
+    Two processor cores cannot train a network that would be too slow for a webcam; so there is no larger one to learn from.
+
+    Source:
+        Furlanello et al., "Born-again neural networks", ICML 2018.
+    """
     raw, val = training_records(folder), validation_records(folder)
-    known, start, swaps = teacher(folder)["teacher"], stage_one.lsp_30min(folder)["lsp-30min"], folder / "swaps.csv"
-    mended = label_noise.find(predict.load(known), folder / "lspet-train-joints", swaps)
+    known, swaps = teacher(folder)["teacher"], folder / "swaps.csv"
+    found = label_noise.find(predict.load(known), folder / "lspet-train-joints", swaps)
     better, runs = training_records(folder, swaps), {}
     for name, people, taught in (("student", better, known), ("untaught", better, None), ("unmended", raw, None)):
-        runs[name] = work.train(folder, name, people, val["lsp"], start_from=start, teacher=taught, **COMMON, **STUDENT)
-        work.note(runs[name], swapped_labels=mended if people is better else None)
+        runs[name] = work.train(folder, name, people, val["lsp"], start_from=known, teacher=taught, **COMMON, **STUDENT)
+        work.note(runs[name], swapped_labels=found if people is better else None)
         _examine(runs[name], val)
     return runs
 
