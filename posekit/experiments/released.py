@@ -1,5 +1,6 @@
 """The models that are given away: trained on real people and on MiniDome's, from random weights (model card)."""
 
+import dataclasses
 import functools
 import os
 from pathlib import Path
@@ -14,7 +15,11 @@ SIDE = 160
 CAMERA = Augmentation(rotation=30, scale=0.4, shift=0.1, colour=0.3, half_body=0.1, erase=0.1, camera=0.25)
 """As a tracker and a cheap camera give them: boxes too large and too small, beside the person, half bodies, dim and blurred."""
 TEACHER = {"width": 24, "minutes": 60}
-STUDENT = {"width": 24, "minutes": 15, "learning_rate": 1.5e-3}
+CLOSER = dataclasses.replace(CAMERA, half_body=0.3)
+"""More of upper bodies alone, as a webcam shows them: the teacher was weak in their arms."""
+STUDENT = {"width": 24, "minutes": 15, "learning_rate": 1.5e-3, "visibility_weight": 0.2, "augment": CLOSER}
+ROOMS = {"teacher": 1, "student": 3}
+"""How often the student sees nobody, too: the teacher took many a room for a person."""
 TERMS = "Research and teaching only: trained on LSP Extended, which states no licence, LSP, COCO photos and real motion; see the model card."
 COMMON = {
     "input_size": SIDE,
@@ -48,9 +53,9 @@ def made_people(folder: Path, mocap: Path, rooms: Path) -> list[Path]:
     return [folder / name for name in sequences]
 
 
-def training_records(folder: Path, swaps: Path | None = None) -> list[Path]:
+def training_records(folder: Path, swaps: Path | None = None, often: int = ROOMS["teacher"]) -> list[Path]:
     """Records of everybody who is trained on, small sets more than once: a training draws from folders by their size. With `swaps`, the
-    table of `label_noise.find`, LSPET's labels are mended by it."""
+    table of `label_noise.find`, LSPET's labels are mended by it; pictures of nobody come `often`."""
     mend = {"lspet": functools.partial(label_noise.mended, table=swaps)} if swaps else {}
     lsp, lspet, coco, gray, extra, rooms, mocap = work.photos(
         "lsp", "lspet", "coco", "coco_gray", "coco_extra", "negatives", "mocap"
@@ -62,9 +67,9 @@ def training_records(folder: Path, swaps: Path | None = None) -> list[Path]:
         *(("coco", photos, "annotation", 4) for photos in (coco, gray, extra)),
         *(("minidome", made, "annotation", 1) for made in (dome, moving, desk)),
         ("minidome", desk, "image", 1),
-        ("nobody", rooms, "image", 5),
-        *(("nobody", photos, "annotation", 3) for photos in (coco, gray, extra)),
-        ("nobody", desk, "annotation", 1),
+        ("nobody", rooms, "image", 5 * often),
+        *(("nobody", photos, "annotation", 3 * often) for photos in (coco, gray, extra)),
+        ("nobody", desk, "annotation", often),
     ]
     return [
         out
@@ -104,12 +109,14 @@ def student(folder: Path) -> dict[str, Path]:
     Source:
         Furlanello et al., "Born-again neural networks", ICML 2018.
     """
-    raw, val = training_records(folder), validation_records(folder)
+    raw, val = training_records(folder, often=ROOMS["student"]), validation_records(folder)
     known, swaps = teacher(folder)["teacher"], folder / "swaps.csv"
     found = label_noise.find(predict.load(known), folder / "lspet-train-joints", swaps)
-    better, runs = training_records(folder, swaps), {}
+    better, runs = training_records(folder, swaps, ROOMS["student"]), {}
     for name, people, taught in (("student", better, known), ("untaught", better, None), ("unmended", raw, None)):
-        runs[name] = work.train(folder, name, people, val["lsp"], start_from=known, teacher=taught, **COMMON, **STUDENT)
+        runs[name] = work.train(
+            folder, name, people, val["lsp"], start_from=known, teacher=taught, **{**COMMON, **STUDENT}
+        )
         work.note(runs[name], swapped_labels=found if people is better else None)
         _examine(runs[name], val)
     return runs
