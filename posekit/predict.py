@@ -117,10 +117,10 @@ def answer(out: dict, calibration: dict | None = None, xp: ModuleType = np) -> d
 
     Returns:
         `out` with `score` (N, 17) of `joint_score` and `presence` (N,), the probability that anybody is in the crop: of a network
-        that was not trained to say so, the mean visibility of the joints.
+        that was not trained to say so, the visibility of the likeliest joint.
     """
     score = out["score"] if "score" in out else joint_score(out, calibration, xp)
-    presence = out["presence"] if "presence" in out else xp.mean(out["visibility"], axis=-1)
+    presence = out["presence"] if "presence" in out else xp.max(out["visibility"], axis=-1)
     return {**out, "score": score, "presence": xp.reshape(presence, (-1,))}
 
 
