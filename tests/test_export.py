@@ -175,7 +175,7 @@ def test_without_calibration_or_presence_head_the_contract_is_kept():
     out = {"keypoints": np.zeros((2, K, 2)), "visibility": np.linspace(0, 1, 2 * K).reshape(2, K)}
     whole = predict.answer(out)
     np.testing.assert_array_equal(whole["score"], out["visibility"])
-    np.testing.assert_allclose(whole["presence"], out["visibility"].mean(axis=1))
+    np.testing.assert_allclose(whole["presence"], out["visibility"].max(axis=1))
     sure = predict.answer({**out, "visibility": np.ones((2, K)), "scale": np.full((2, K, 2), 0.1)}, CALIBRATION)
     assert np.isfinite(sure["score"]).all(), "a visibility of 1 has no logit"
 
