@@ -3,9 +3,11 @@
 - Drops thebe's scripts and settings, whose address would be named in every page though nothing uses them.
 - The role ``{run}`NAME:key/subkey:.2f` `` writes a value of `book/runs/NAME/record.json`; a missing one is a warning, and
   warnings fail the build.
+- Puts the in-page demo, and the model that it runs, beside the pages, in `live/`.
 """
 
 import json
+import shutil
 from pathlib import Path
 
 from docutils import nodes
@@ -71,9 +73,20 @@ def _drop_thebe_settings(app: Sphinx, doctree: nodes.document, docname: str) -> 
             node.parent.remove(node)
 
 
+def _carry_demo(app: Sphinx, error: Exception | None) -> None:
+    from posekit.live import server
+
+    if error is None and app.builder.format == "html":
+        live = Path(app.outdir) / "live"
+        own = shutil.ignore_patterns("index.html", "page.css")  # of `python -m posekit webcam`
+        shutil.copytree(server.WEB, live, ignore=own, dirs_exist_ok=True)
+        shutil.copyfile(server.model_file(), live / "model.onnx")
+
+
 def setup(app: Sphinx) -> dict:
     """Called by Sphinx."""
     app.add_role("run", RunRole())
     app.connect("html-page-context", _drop_thebe, priority=900)
     app.connect("doctree-resolved", _drop_thebe_settings, priority=900)
+    app.connect("build-finished", _carry_demo)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

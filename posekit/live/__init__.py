@@ -10,7 +10,7 @@ import numpy as np
 from posekit import geometry
 from posekit.live import tracking
 
-DEFAULT_MODEL = "minidome"
+DEFAULT_MODEL = "stage1-student"
 """The model that is used where none is named."""
 DRAW_SCORE = 0.3
 """Score from which a joint is drawn."""
@@ -81,7 +81,7 @@ class Tracker:
         affine = geometry.crop_affine(center, side, size)
         crop = geometry.warp(frame, affine, (size, size))[None]
         t1 = time.perf_counter()
-        out = self._predicted(crop)
+        out = self.model.predict_crops(crop)
         t2 = time.perf_counter()
         crop_pixels = geometry.decode_keypoints(out["keypoints"][0], (size, size))
         keypoints = geometry.apply_affine(geometry.invert(affine), crop_pixels)
@@ -93,12 +93,6 @@ class Tracker:
             spent[name] += 1000 * took
         bbox = np.array([*(center - side / 2 + 0.5), side, side], np.float32)
         return Pose(joints, score, out["visibility"][0], presence, bbox, lost, spent)
-
-    def _predicted(self, crop: np.ndarray) -> dict[str, np.ndarray]:
-        from posekit.predict import joint_score
-
-        out = self.model.predict_crops(crop)
-        return {"score": joint_score(out), "presence": out["visibility"].mean(axis=1)} | out
 
 
 @dataclass(frozen=True)
@@ -145,3 +139,11 @@ def run(
         return Summary(0, 0, 0.0, 0.0, 0.0)
     p50, p95 = np.percentile(took, (50, 95))
     return Summary(len(took), lost, round(float(p50), 2), round(float(p95), 2), round(1000 * len(took) / sum(took), 2))
+
+
+def __getattr__(name: str):
+    if name == "Webcam":  # ipywidgets and anywidget, only where a notebook wants them
+        from posekit.live.widget import Webcam
+
+        return Webcam
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
