@@ -67,7 +67,7 @@ function skeleton(context, pose, scale, model) {
 export default () => {
   let model, stream = null, recorder = null, watch = 0, number = 0, seen = 0;
   let session = ""; // names one run of the camera; whatever belongs to another is dropped
-  let ready = false, told = "off", words = "", figures = "";
+  let ready = false, fresh = false, told = "off", words = "", figures = "";
   const video = Object.assign(make("video", {}), { muted: true, playsInline: true });
   const views = new Set(), waiting = new Map(), spare = [], times = [];
 
@@ -94,14 +94,14 @@ export default () => {
   async function start() {
     release();
     const mine = (session = crypto.getRandomValues(new Uint32Array(2)).join("-"));
-    set({ action: "Stop" });
+    label("Stop");
     if (inVsCode()) return fail("vscode");
     if (!navigator.mediaDevices?.getUserMedia)
       return fail(window.isSecureContext ? "none" : "insecure", { host: location.origin, name: location.hostname });
     say("asking", "Asking the browser for the camera …");
     let got = null;
     try {
-      const wish = { width: { ideal: 640 }, height: { ideal: 480 }, frameRate: { ideal: 30 } };
+      const wish = { width: { ideal: 640 }, frameRate: { ideal: 30 } };
       if (model.get("camera")) wish.deviceId = { exact: model.get("camera") };
       got = await navigator.mediaDevices.getUserMedia({ audio: false, video: wish });
       if (mine !== session) return got.getTracks().forEach((track) => track.stop());
@@ -116,7 +116,7 @@ export default () => {
       if (mine === session) fail(REASON[error.name] ?? "other", { text: `${error.name}: ${error.message}` });
       return;
     }
-    say("loading", "The camera is on. The kernel gets the model ready …");
+    say("loading", "The camera is on. Waiting for the kernel …");
     waiting.set("start", { sent: performance.now() });
     watch = setInterval(look, 500);
     send({ kind: "start" });
@@ -137,7 +137,8 @@ export default () => {
   function stop() {
     const was = session;
     release();
-    set({ running: false, recording: false, action: "Start" });
+    set({ running: false, recording: false });
+    label("Start");
     if (was) tell({ kind: "stop", session: was });
     resting();
     views.forEach(show);
@@ -148,6 +149,7 @@ export default () => {
     for (const [name, value] of Object.entries(state)) model.set(name, value);
     try { model.save_changes(); } catch { /* no kernel to tell */ }
   }
+  const label = (action) => setTimeout(() => set({ action })); // later: within its own click a button does not show a new word
   function tell(content, buffers) {
     try { model.send(content, undefined, buffers); return true; } catch { return false; }
   }
@@ -162,10 +164,16 @@ export default () => {
     else if (since > TELL && ready) say("busy", "The kernel is busy with another cell. The camera waits for it.");
   }
 
-  function pump(mine) { // once for each frame of the camera
+  function next(mine) { // once for each frame of the camera
     if (mine !== session) return;
-    video.requestVideoFrameCallback(() => pump(mine));
-    if (!ready || waiting.size >= model.get("max_in_flight") || !video.videoWidth) return; // this frame is not sent; the next may be
+    video.requestVideoFrameCallback(() => next(mine));
+    fresh = true;
+    pump();
+  }
+  function pump() { // sends the newest frame, unless it was sent or enough are under way: then it is left out
+    if (!ready || !fresh || waiting.size >= model.get("max_in_flight")) return;
+    fresh = false;
+    const mine = session;
     const id = ++number, slot = spare.pop() ?? { shown: make("canvas", {}), sent: 0, small: make("canvas", {}) };
     const { videoWidth: w, videoHeight: h } = video, scale = Math.min(1, model.get("side") / Math.max(w, h));
     fit(slot.shown, w, h).drawImage(video, 0, 0, w, h);
@@ -187,18 +195,22 @@ export default () => {
   function receive(content) {
     if (content.kind === "snapshot") return snapshot();
     if (!session || content.session !== session) return;
-    if (content.kind === "loading") Object.assign(waiting.get("start") ?? {}, { loading: true });
-    else if (content.kind === "error") fail("score", content);
-    else if (content.kind === "ready" && !ready) {
+    if (content.kind === "loading") { // at the start, and when another model is chosen
+      waiting.set("start", { sent: performance.now(), loading: true });
+      say("loading", "The camera is on. The kernel gets the model ready …");
+    } else if (content.kind === "error") fail("score", content);
+    else if (content.kind === "ready") {
       waiting.delete("start");
-      ready = true;
       seen = performance.now();
-      pump(session);
+      if (ready) return pump();
+      ready = true;
+      next(session);
     } else if (waiting.has(content.id)) {
       const slot = waiting.get(content.id);
       waiting.delete(content.id);
       spare.push(slot);
       if (content.kind === "pose") draw(content, slot);
+      pump();
     }
   }
 
