@@ -124,7 +124,8 @@ def test_swapped_legs_are_found_and_mended(answers, tmp_path):
     assert found["legs"][:10].mean() > 0.8 and not found["legs"][10:].any()
     assert not found["arms"][:10].any() and not found["arms"][20:].any()
     table = tmp_path / "swaps.csv"
-    table.write_text("person_id,part\n7,legs\n")
+    table.write_text("person_id,part\n12,arms\n12,legs\n7,legs\n")
+    assert label_noise.count(table) == {"arms": 1, "legs": 2, "both": 1}
     people = [
         PersonSample(
             image=tmp_path / "x.jpg",

@@ -164,9 +164,8 @@ EXPERIMENTS = {
     "teacher": Experiment(
         "the released model's first generation, trained on all photos of POSEKIT_DATA and on MiniDome", released.teacher
     ),
-    "student": Experiment(
-        "the released model, taught by the teacher; without its answers; without its mended labels", released.student
-    ),
+    "student": Experiment("the released model, the teacher's next generation", released.student),
+    "lessons": Experiment("what the student's teacher and mended labels gain", released.lessons),
     "ablations": Experiment("the recipe without one ingredient at a time, three seeds", ablation.ablations),
     "gradients": Experiment("gradients through 2 to 100 blocks that have learned nothing yet", depth.gradients),
     "degradation": Experiment("plain and residual nets of growing depth, trained alike", depth.degradation),

@@ -60,31 +60,39 @@ def swapped(a: Answers) -> dict[str, np.ndarray]:
     return found
 
 
-def find(model: Predictor, records: Path, out: Path) -> dict:
+def find(model: Predictor, records: Path, out: Path) -> None:
     """Judge a record folder and write a table of the swaps, `person_id,part`.
 
     Args:
         model: trained on these labels, as they are: the right ones are far more, and outvote the others.
         records: with the box of the joints.
         out: the csv.
-
-    Returns:
-        `people`, and of them those with swapped `arms`, `legs`, `both`.
     """
     answers = evaluation.predict_records(model, records)
     found = swapped(answers)
     rows = [(p, part) for part, who in found.items() for p in answers.person_id[who].tolist()]
     with out.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([("person_id", "part"), *sorted(rows)])
-    both = np.all(list(found.values()), axis=0)
-    return {"people": len(both), **{k: int(v.sum()) for k, v in found.items()}, "both": int(both.sum())}
+
+
+def read(table: Path) -> dict[str, list[str]]:
+    """person_id -> the parts that are swapped."""
+    found = {}
+    with table.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            found.setdefault(row["person_id"], []).append(row["part"])
+    return found
+
+
+def count(table: Path) -> dict[str, int]:
+    """People with swapped `arms`, `legs`, and `both`."""
+    parts = list(read(table).values())
+    return {**{part: sum(part in p for p in parts) for part in PARTS}, "both": sum(len(p) == 2 for p in parts)}
 
 
 def mended(people: Iterable[PersonSample], table: Path) -> Iterator[PersonSample]:
     """The same people, with left and right exchanged where the table says so."""
-    with table.open(newline="", encoding="utf-8") as file:
-        swaps = [(row["person_id"], row["part"]) for row in csv.DictReader(file)]
-    parts = {person: [part for p, part in swaps if p == person] for person, _ in swaps}
+    parts = read(table)
     for person in people:
         order = np.arange(len(COCO17))
         for part in parts.get(person.person_id, ()):

@@ -17,7 +17,7 @@ CAMERA = Augmentation(rotation=30, scale=0.4, shift=0.1, colour=0.3, half_body=0
 TEACHER = {"width": 24, "minutes": 60}
 CLOSER = dataclasses.replace(CAMERA, half_body=0.3)
 """More of upper bodies alone, as a webcam shows them: the teacher was weak in their arms."""
-STUDENT = {"width": 24, "minutes": 15, "learning_rate": 1.5e-3, "visibility_weight": 0.2, "augment": CLOSER}
+STUDENT = {"width": 24, "minutes": 30, "learning_rate": 2e-3, "visibility_weight": 0.2, "augment": CLOSER}
 ROOMS = {"teacher": 1, "student": 3}
 """How often the student sees nobody, too: the teacher took many a room for a person."""
 TERMS = "Research and teaching only: trained on LSP Extended, which states no licence, LSP, COCO photos and real motion; see the model card."
@@ -101,25 +101,34 @@ def teacher(folder: Path) -> dict[str, Path]:
 
 def student(folder: Path) -> dict[str, Path]:
     """The next generation, `posekit.load("stage1-student")`: a network of the teacher's size that begins with its weights and learns from its
-    answers and from the labels, of which the teacher has mended some of LSPET's. Beside it the same, for the same time, without the
-    teacher's answers, and without them and with the labels as they were.
+    answers and from the labels, of which the teacher has mended some of LSPET's.
 
     Two processor cores cannot train a network that would be too slow for a webcam; so there is no larger one to learn from.
 
     Source:
         Furlanello et al., "Born-again neural networks", ICML 2018.
     """
-    raw, val = training_records(folder, often=ROOMS["student"]), validation_records(folder)
-    known, swaps = teacher(folder)["teacher"], folder / "swaps.csv"
-    found = label_noise.find(predict.load(known), folder / "lspet-train-joints", swaps)
-    better, runs = training_records(folder, swaps, ROOMS["student"]), {}
-    for name, people, taught in (("student", better, known), ("untaught", better, None), ("unmended", raw, None)):
-        runs[name] = work.train(
-            folder, name, people, val["lsp"], start_from=known, teacher=taught, **{**COMMON, **STUDENT}
-        )
-        work.note(runs[name], swapped_labels=found if people is better else None)
-        _examine(runs[name], val)
-    return runs
+    return {"student": _second(folder, "student", True, True)}
+
+
+def lessons(folder: Path) -> dict[str, Path]:
+    """What each of the student's advantages gains: half its time with both, without the teacher's answers, and with LSPET's labels as
+    they were published, too."""
+    ways = {"both": (True, True), "untaught": (False, True), "unmended": (False, False)}
+    return {name: _second(folder, name, *way, minutes=STUDENT["minutes"] / 2) for name, way in ways.items()}
+
+
+def _second(folder: Path, name: str, taught: bool, mended: bool, **changes: float) -> Path:
+    """A run of the second generation, with its teacher's answers and with its mended labels, or without."""
+    known, val, swaps = teacher(folder)["teacher"], validation_records(folder), folder / "swaps.csv"
+    if not swaps.is_file():
+        label_noise.find(predict.load(known), folder / "lspet-train-joints", swaps)
+    people = training_records(folder, swaps if mended else None, often=ROOMS["student"])
+    recipe = {**COMMON, **STUDENT, **changes}
+    run = work.train(folder, name, people, val["lsp"], start_from=known, teacher=known if taught else None, **recipe)
+    work.note(run, swapped_labels=label_noise.count(swaps))
+    _examine(run, val)
+    return run
 
 
 def _examine(run: Path, val: dict[str, Path]) -> None:
