@@ -97,18 +97,14 @@ def parser() -> argparse.ArgumentParser:
     truth.add_argument("--coco", type=Path, metavar="ANNOTATIONS", help="AP and AR, COCO's ten numbers")
     p.add_argument("--results", type=Path, metavar="FILE", help="with --coco: to score, or with --model to write")
     p.add_argument("--images", type=Path, metavar="DIR", help="with --coco and --model: the photos")
-    p.add_argument(
-        "--jitter", type=_positive(float), default=0.0, metavar="SHARE", help="with --records: misplace boxes"
-    )
+    p.add_argument("--jitter", type=_positive(float), default=0.0, metavar="SHARE", help="of --records: misplace boxes")
     p.add_argument("--flip", action=argparse.BooleanOptionalAction, default=True, help="average with the mirrored crop")
     p.add_argument("--json", action="store_true", help="print one JSON object")
 
     p = sub.add_parser("predict", help="the pose in photos")
     p.add_argument("--model", required=True, metavar="RUN|NAME")
     p.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
-    p.add_argument(
-        "--box", type=_box, metavar="X,Y,W,H", help="around the person, in pixels (--box=-5,… for X below 0)"
-    )
+    p.add_argument("--box", type=_box, metavar="X,Y,W,H", help="around the person, pixels (--box=-5,… for X below 0)")
     p.add_argument("--json", action="store_true", help="print a JSON list, one object an image")
     p.add_argument("--draw", type=Path, metavar="DIR", help="write the pictures with the pose drawn on them")
 
@@ -316,7 +312,8 @@ def predict(args) -> int:
         if (target := args.draw / f"{path.stem}.pose.jpg") in pictures:
             raise DataError(target, "two photos would be drawn into it", "draw them in two runs, into two folders")
         pictures[target] = None
-    _quiet_backend()
+    if room.locate(args.model).suffix == ".keras":
+        _quiet_backend()
     predictor, results = room.load(args.model), []
     for path, image in images:
         pose = predictor.predict(image, args.box, flip=True)
@@ -355,9 +352,9 @@ def export(args) -> int:
     from posekit import export as room
 
     facts = room.package(args.model, args.package) if args.package else room.export(args.model, args.out)
+    off = ", ".join(f"{name} {error:.1e}" for name, error in facts["errors"].items())
     print(f"{args.package or args.out}: {facts['bytes'] / 1e6:.2f} MB, sha256 {facts['sha256']}")
-    print("largest difference to Keras, as a share of the largest value:")
-    print("\n".join(f"  {name:10s} {error:.1e}" for name, error in facts["errors"].items()))
+    print(f"largest difference to Keras, as a share of the largest value: {off}")
     return 0
 
 

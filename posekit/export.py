@@ -134,6 +134,39 @@ def halved(graph: "onnx.ModelProto") -> "onnx.ModelProto":
     return out
 
 
+def int8(file: bytes, crops: np.ndarray) -> bytes:
+    """An exported model that computes in 8-bit integers: weights by channel, activations by the ranges that calibration saw.
+
+    Not what this book gives away; chapter 11 measures what it gains and what it costs.
+
+    Args:
+        file: of `to_onnx`, with `half=False`.
+        crops: (N, 224, 224, 3) pictures to calibrate on, of the kind that the model will see.
+
+    Source:
+        Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only inference", CVPR 2018.
+    """
+    from onnxruntime import quantization
+
+    class Pictures(quantization.CalibrationDataReader):
+        def __init__(self):
+            self.left = iter(np.asarray(crops, np.float32))
+
+        def get_next(self):
+            image = next(self.left, None)
+            return None if image is None else {"image": image[None]}
+
+    logging.getLogger().addFilter(said := lambda _: False)
+    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings(action="ignore"):
+        whole, small = Path(scratch) / "whole.onnx", Path(scratch) / "int8.onnx"
+        whole.write_bytes(file)
+        try:
+            quantization.quantize_static(whole, small, Pictures(), per_channel=True)
+        finally:
+            logging.getLogger().removeFilter(said)
+        return small.read_bytes()
+
+
 def errors(predictor: predict.Predictor, file: bytes) -> dict[str, float]:
     """How far an exported model is from the Keras model, on eight made pictures.
 

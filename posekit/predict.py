@@ -206,18 +206,11 @@ def load(name: str | Path, threads: int | None = None) -> Predictor:
     Raises:
         DataError: when there is no such model; names the known ones. When it is damaged, or has to be fetched and cannot be.
     """
-    folder = Path(name)
-    if folder.suffix != ".onnx" and not (folder / "record.json").is_file():
-        if str(name) not in names():
-            raise DataError(
-                name,
-                "no such model",
-                f"give the folder of a training run, an .onnx file, or one of: {', '.join(names())}",
-            )
-        folder = _packaged(str(name))
-    if folder.suffix == ".onnx" or (folder / "model.onnx").is_file():
-        model = OnnxModel(folder if folder.suffix == ".onnx" else folder / "model.onnx", threads)
+    file = locate(name)
+    if file.suffix == ".onnx":
+        model = OnnxModel(file, threads)
         return Predictor(model, model.record)
+    folder = file.parent
     import keras
 
     try:
@@ -225,11 +218,28 @@ def load(name: str | Path, threads: int | None = None) -> Predictor:
         for key in ("mean_pose", "mean_visibility"):
             if np.shape(record[key])[:1] != (len(COCO17),):
                 raise ValueError(f"{key} in record.json is not {len(COCO17)} joints")
-        model = keras.saving.load_model(folder / "model.keras", compile=False)
+        model = keras.saving.load_model(file, compile=False)
     except (OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
         problem = f"the model cannot be read: {type(error).__name__} {next(iter(str(error).splitlines()), '')}"
         raise DataError(folder, problem, "train it again") from None
     return Predictor(model, record)
+
+
+def locate(name: str | Path) -> Path:
+    """The file of a model: an .onnx file, or the model.keras of a training run; of a model of the package after it was verified.
+
+    Args, raises: see `load`.
+    """
+    folder = Path(name)
+    if folder.suffix == ".onnx":
+        return folder
+    if not (folder / "record.json").is_file():
+        if str(name) not in names():
+            known = f"give the folder of a training run, an .onnx file, or one of: {', '.join(names())}"
+            raise DataError(name, "no such model", known)
+        folder = _packaged(str(name))
+    exported = folder / "model.onnx"
+    return exported if exported.is_file() else folder / "model.keras"
 
 
 def weights_folder() -> Path:

@@ -192,6 +192,16 @@ def test_float16_halves_the_size(minidome):
     assert large and all(t.data_type == onnx.TensorProto.FLOAT16 for t in large)
 
 
+def test_eight_bits_answer_nearly_alike_and_are_small(minidome):
+    """Calibrated on the very pictures: every output stays near, in a bit more than a quarter of the bytes."""
+    file = export.int8(export.to_onnx(minidome[0], half=False), CROPS)
+    assert len(file) < 0.65 * minidome[3]["bytes"]
+    found = export.errors(minidome[0], file)
+    assert 1e-4 < found["keypoints"] < 0.5 and found["presence"] < 0.1
+    used = {node.op_type for node in onnx.load_from_string(file).graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear"} <= used
+
+
 def test_the_metadata_say_where_it_comes_from(tmp_path):
     predictor = network()
     predictor.record.update(recipe={"width": 4}, terms="For research and teaching.")

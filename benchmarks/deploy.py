@@ -1,0 +1,220 @@
+"""What a network costs once it is trained: milliseconds a picture by engine and threads, bytes, multiply-adds; and what each step of export costs
+in accuracy.
+
+Every network is asked for one 224x224 picture at a time, as a camera asks. A process a number of threads (Keras takes it only at the start);
+in it the engines take turns, the order changing from round to round, so that what else the machine does meets all alike: read ratios within one
+run. A round's time is the mean of a few calls; the table has the fastest quarter's edge, which a busy machine disturbs least, and the median.
+
+Accuracy is strict PCP and PCK@0.2 on MiniDome's validation people, of the packaged model, the only trained one here. Calibration of int8 sees
+training people only.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+NETWORKS = {
+    "minidome": "the packaged model: ResNet-18 v2 of width 16 that sees 112x112",
+    "resnet18v2_w64": "ResNet-18 v2, width 64",
+    "resnet50v2_w64": "ResNet-50 v2, width 64",
+    "densenet121_w64": "DenseNet-121, growth 32",
+    "deeppose2014": "DeepPose's own network of 2014, two hidden layers of 4096",
+}
+ENGINES = ("predict", "predict_on_batch", "tf.function", "onnxruntime", "onnxruntime int8", "litert")
+
+
+def predictor(name: str):
+    """The trained model of the package, or a network with random weights, which are as fast."""
+    from posekit import models, predict
+
+    if name in predict.names():
+        return predict.load(name)
+    backbone, _, width = name.partition("_w")
+    head = "votes" if width else "deeppose2014"
+    model = models.build(backbone if width else "deeppose_cnn", head=head, width=int(width or 64), pool=1)
+    return predict.Predictor(model, {})
+
+
+def calibration(count: int = 100):
+    """(count, 224, 224, 3) crops of training people."""
+    import numpy as np
+
+    from posekit import device, minidome
+
+    batches = device.centre_crops(minidome.dataset().train_records, 50)
+    return np.concatenate([next(batches)[0] for _ in range(count // 50)])
+
+
+def callables(name: str, threads: int, folder: Path) -> tuple[dict, dict]:
+    """What to time, by engine; and the facts that do not depend on time."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    from posekit import export, models, profile
+
+    asked = predictor(name)
+    contract = export.contract(asked)
+    image = np.random.default_rng(0).uniform(0, 255, (1, export.SIZE, export.SIZE, 3)).astype(np.float32)
+    onnx = {"float32": export.to_onnx(asked, half=False), "float16": export.to_onnx(asked)}
+    onnx["int8"] = export.int8(onnx["float32"], calibration(50)[:10])  # as fast as with more
+    facts = {
+        "what": NETWORKS[name],
+        "parameters": asked.model.count_params(),
+        "gmac": round(sum(models.multiply_adds(asked.model).values()) / 1e9, 3),
+        "bytes": {kind: len(data) for kind, data in onnx.items()},
+    }
+    lite = folder / "model.tflite"
+    with profile.quiet_stderr(), warnings.catch_warnings(action="ignore"):
+        contract.export(str(lite), format="litert", verbose=False)
+        interpreter = tf.lite.Interpreter(str(lite), num_threads=threads)
+        interpreter.allocate_tensors()
+    facts["bytes"]["litert"] = lite.stat().st_size
+
+    def litert():
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
+        interpreter.invoke()
+        return [interpreter.get_tensor(o["index"]) for o in interpreter.get_output_details()]
+
+    function = tf.function(lambda x: contract(x, training=False))
+    tensor = tf.constant(image)
+    sessions = {kind: session(onnx[kind], threads) for kind in ("float16", "int8")}
+    return {
+        "predict": lambda: contract.predict(image, verbose=0),
+        "predict_on_batch": lambda: contract.predict_on_batch(image),
+        "tf.function": lambda: keras.tree.map_structure(lambda v: v.numpy(), function(tensor)),
+        "onnxruntime": lambda: sessions["float16"].run(None, {"image": image}),
+        "onnxruntime int8": lambda: sessions["int8"].run(None, {"image": image}),
+        "litert": litert,
+    }, facts
+
+
+def session(file: bytes, threads: int):
+    """An ONNX Runtime session on that many threads, which sleep between two calls as the others' do."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = threads, 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+
+
+def latency(name: str, threads: int, rounds: int) -> dict:
+    """Milliseconds of each engine in this process: the quartile's edge, the median, and the facts."""
+    import numpy as np
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        calls, facts = callables(name, threads, Path(folder))
+        times = {engine: [] for engine in ENGINES}
+        for i in range(rounds + 1):
+            for engine in ENGINES[i % len(ENGINES) :] + ENGINES[: i % len(ENGINES)]:
+                many = 1 if facts["gmac"] > 1 or engine == "predict" else 4
+                begin = time.perf_counter()
+                for _ in range(many):
+                    calls[engine]()
+                times[engine].append(1e3 * (time.perf_counter() - begin) / many)
+    facts["ms"] = {
+        engine: [round(float(q), 3) for q in np.quantile(values[1:], [0.25, 0.5])]  # the first round warms up
+        for engine, values in times.items()
+    }
+    return facts
+
+
+def accuracy(file: bytes | None) -> dict:
+    """PCP and PCK@0.2 of the packaged model in Keras (None), or as a file."""
+    from posekit import evaluation, minidome, predict
+
+    asked = predict.load("minidome")
+    if file is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "m.onnx"
+            path.write_bytes(file)
+            asked = predict.load(path)
+    answers = evaluation.predict_records(asked, minidome.dataset().val_records, flip=False)
+    scores = evaluation.scores(answers)
+    keep = {"pcp": scores["pcp"]["mean"], "pcp_lower_arm": scores["pcp"]["lower_arm"], "pck@0.2": scores["pck@0.2"]}
+    keep = {name: round(value, 4) for name, value in keep.items()}
+    return keep | {"pcp_interval": [round(v, 4) for v in scores["intervals"]["pcp"]], "points": answers.crop_keypoints}
+
+
+def steps() -> dict:
+    """Each step of export: size, accuracy, and how far its joints are from Keras', in shares of the crop's side."""
+    import numpy as np
+
+    from posekit import export, predict
+
+    whole = export.to_onnx(predict.load("minidome"), half=False)
+    people = calibration()
+    files = {
+        "Keras": None,
+        "ONNX float32": whole,
+        "ONNX, weights float16": export.to_onnx(predict.load("minidome")),
+        "int8, calibrated on 100": export.int8(whole, people),
+        "int8, calibrated on 1": export.int8(whole, people[:1]),
+        "int8, calibrated on noise": export.int8(whole, np.random.default_rng(0).uniform(0, 255, people[:20].shape)),
+    }
+    result = {name: accuracy(file) for name, file in files.items()}
+    reference = result["Keras"]["points"]
+    for name, scores in result.items():
+        moved = np.abs(scores.pop("points") - reference)
+        scores |= {"bytes": len(files[name] or b"") or None}
+        scores |= {"moved_mean": round(float(moved.mean()), 6), "moved_most": round(float(moved.max()), 6)}
+    return result
+
+
+def measured(what: str, threads: int, rounds: int) -> dict:
+    """A part in a process of its own."""
+    command = [sys.executable, __file__, "--only", what, "--threads", str(threads), "--rounds", str(rounds), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{what}: {done.stderr[-800:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> int:
+    """Measure, print one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--only", choices=["steps", *NETWORKS], help="one part, in this process")
+    parser.add_argument("--json", action="store_true", help="print one JSON object (else lines)")
+    parser.add_argument("--record", action="store_true", help="also write book/runs/deploy")
+    args = parser.parse_args()
+    if args.only:
+        print(json.dumps(steps() if args.only == "steps" else latency(args.only, args.threads[0], args.rounds)))
+        return 0
+    result = {"rounds": args.rounds, "threads": args.threads, "networks": {}}
+    for name in args.networks:
+        parts = {threads: measured(name, threads, args.rounds) for threads in args.threads}
+        result["networks"][name] = parts[args.threads[0]] | {"ms": {t: part["ms"] for t, part in parts.items()}}
+    result["steps"] = measured("steps", 1, 1)
+    if args.record:
+        from posekit import experiments
+
+        about = "milliseconds a picture by network, engine and threads; what each step of export costs in accuracy"
+        rows = [
+            [name, engine, threads, *quantiles]
+            for name, facts in result["networks"].items()
+            for threads, engines in facts["ms"].items()
+            for engine, quantiles in engines.items()
+        ]
+        header = ["run", "engine", "threads", "ms", "ms_median"]
+        experiments.write("deploy", about, "python benchmarks/deploy.py --record", result, header, rows)
+    print(json.dumps(result) if args.json else "\n".join(f"{k} {v}" for k, v in result.items()))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
