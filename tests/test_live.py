@@ -184,7 +184,7 @@ def test_belief_between_the_thresholds_changes_nothing():
 def test_a_find_is_confirmed_from_close():
     found = tracking.update(tracking.State(), STANDING + 200, np.full(17, 0.9), 0.9, 0.0, WIDTH, HEIGHT)
     assert found.mode == "found"
-    assert tracking.update(found, STANDING + 200, np.full(17, 0.9), 0.4, 0.0, WIDTH, HEIGHT).mode == "lost"
+    assert tracking.update(found, STANDING + 200, np.full(17, 0.9), 0.2, 0.0, WIDTH, HEIGHT).mode == "lost"
     assert tracking.update(found, STANDING + 200, np.full(17, 0.9), 0.9, 0.0, WIDTH, HEIGHT).mode == "kept"
 
 
@@ -360,7 +360,7 @@ def test_a_run_is_summed_up_by_the_clock_that_it_is_given():
 def test_webcam_prints_one_object(monkeypatch, capsys, tmp_path):
     from posekit import cli, predict
 
-    monkeypatch.setattr(predict, "load", lambda name: Seer())
+    monkeypatch.setattr(predict, "load", lambda name, threads: Seer())
     out = tmp_path / "drawn.mp4"
     assert cli.main(["webcam", "--source", str(WEB / "clip.mjpeg"), "--json", "--out", str(out)]) == 0
     assert set(json.loads(capsys.readouterr().out)) == {"frames", "lost_frames", "p50_ms", "p95_ms", "fps"}

@@ -43,18 +43,17 @@ class Tracker:
     """One person's pose from frame to frame.
 
     Args:
-        model: a `posekit.predict.Predictor`, or what `posekit.load` takes; an ONNX file for speed.
-        threshold: score from which a joint counts, 0 ... 1.
-        settings: the rest of what `tracking.Settings` holds.
+        model: a `posekit.predict.Predictor`, or what `posekit.load` takes (an ONNX file for speed, here in one thread).
+        settings: what it goes by.
     """
 
-    def __init__(self, model=None, *, threshold: float = DRAW_SCORE, settings: tracking.Settings | None = None):
+    def __init__(self, model=None, *, settings: tracking.Settings | None = None):
         if model is None or isinstance(model, str | Path):
             from posekit import predict
 
-            model = predict.load(model or DEFAULT_MODEL)
+            model = predict.load(model or DEFAULT_MODEL, threads=1)  # two wait for each other where a browser works
         self.model = model
-        self.settings = settings or tracking.Settings(joint=threshold)
+        self.settings = settings or tracking.Settings()
         self.state = tracking.State()
 
     def reset(self) -> None:
@@ -111,6 +110,7 @@ def run(
     model: object = None,
     on_frame: Callable[[np.ndarray, Pose], None] | None = None,
     clock: Callable[[], float] | None = None,
+    on_time: Callable[[float], None] | None = None,
 ) -> Summary:
     """Follow a person through a clip or in front of a camera, until it ends or Ctrl-C.
 
@@ -119,6 +119,7 @@ def run(
         model: see `Tracker`.
         on_frame: called with each drawn frame (H, W, 3) uint8 RGB and its pose; its time does not count.
         clock: gives seconds, for the times in the summary.
+        on_time: called with each frame's milliseconds.
 
     Raises:
         DataError: when the source cannot be read.
@@ -133,6 +134,8 @@ def run(
         drawn = frame if pose.lost else viz.draw_on_image(frame, pose.keypoints, pose.score >= DRAW_SCORE)
         took.append(1000 * (clock() - begin))
         lost += pose.lost
+        if on_time:
+            on_time(took[-1])
         if on_frame:
             on_frame(drawn, pose)
     if not took:

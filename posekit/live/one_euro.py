@@ -16,7 +16,7 @@ class OneEuro:
     """
 
     min_cutoff: float = 1.0
-    beta: float = 4.0
+    beta: float = 8.0
     speed_cutoff: float = 1.0
 
 

@@ -18,20 +18,21 @@ from posekit.skeleton import COCO17
 
 @dataclass(frozen=True)
 class Settings:
-    """What the tracker goes by.
+    """What the tracker goes by. The defaults suit the calibrated scores of the released models.
 
     Args:
         found: belief (0 ... 1) from which somebody is there.
         kept: belief below which somebody who was there is in doubt; lower than `found`, or the track flickers.
         patience: seconds of doubt after which somebody is lost.
-        joint: score (0 ... 1) from which a joint counts for the next crop.
+        joint: score (0 ... 1) from which a joint counts for the next crop; lower than what is drawn, or a crop without the doubtful arms
+            closes in on the face and never sees them again.
         filter: of the joints' places.
     """
 
-    found: float = 0.5
-    kept: float = 0.3
+    found: float = 0.3
+    kept: float = 0.2
     patience: float = 0.4
-    joint: float = 0.3
+    joint: float = 0.15
     filter: OneEuro = field(default_factory=OneEuro)
 
 
@@ -69,6 +70,7 @@ _SURE_JOINTS = 5  # a face and a shoulder: as much as a camera on a desk may see
 _SPEED_SECONDS = 0.2  # time constant of the velocity
 _SHRINK_SECONDS = 0.3  # time constant with which the crop gets smaller; it grows at once
 _AHEAD_SECONDS = 0.2  # no velocity is trusted for longer
+_LEAST = 1 / 8  # of the frame's longer side: who is smaller is a speck
 _MARGIN, _BELOW = 0.35, 0.8  # torsos: hair, hands and feet beyond the joints; where legs were not seen
 
 _TORSOS = tuple(
@@ -136,7 +138,8 @@ def around(keypoints: np.ndarray, counts: np.ndarray, unit: float, width: int, h
         high[1] += _BELOW * unit
     edges = np.array([width, height]) - 0.5
     low, high = np.clip(low, -0.5, edges), np.clip(high, -0.5, edges)
-    side = min(max(PADDING * (high - low).max(), unit), PADDING * max(width, height))
+    longest = max(width, height)
+    side = min(max(PADDING * (high - low).max(), _LEAST * longest), PADDING * longest)
     return Crop((low + high) / 2, float(side))
 
 

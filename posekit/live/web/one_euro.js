@@ -1,7 +1,7 @@
 // The One-Euro filter of posekit/live/one_euro.py in JavaScript; shared test vectors hold the two equal (chapter 12).
 // Source: Casiez, Roussel, Vogel, "1 Euro Filter", CHI 2012, algorithm 1.
 
-export const ONE_EURO = { min_cutoff: 1.0, beta: 4.0, speed_cutoff: 1.0 };
+export const ONE_EURO = { min_cutoff: 1.0, beta: 8.0, speed_cutoff: 1.0 };
 
 const share = (cutoff, seconds) => {
   const step = 2 * Math.PI * cutoff * seconds;

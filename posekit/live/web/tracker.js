@@ -3,13 +3,13 @@
 
 import { ONE_EURO, smooth } from "./one_euro.js";
 
-export const SETTINGS = { found: 0.5, kept: 0.3, patience: 0.4, joint: 0.3, filter: ONE_EURO };
+export const SETTINGS = { found: 0.3, kept: 0.2, patience: 0.4, joint: 0.15, filter: ONE_EURO };
 export const NOBODY = Object.freeze({
   mode: "lost", center: null, side: 0, velocity: null, unit: 1, seconds: 0, doubt: null, smoothed: null,
 });
 
 const SURE_JOINTS = 5, SPEED_SECONDS = 0.2, SHRINK_SECONDS = 0.3, AHEAD_SECONDS = 0.2;
-const MARGIN = 0.35, BELOW = 0.8, PADDING = 1.25;
+const LEAST = 1 / 8, MARGIN = 0.35, BELOW = 0.8, PADDING = 1.25;
 const TORSOS = [[5, 12, 1.0], [6, 11, 1.0], [5, 6, 1.4], [3, 4, 3.2]];
 const LEFT_ANKLE = 15, RIGHT_ANKLE = 16;
 const clip = (v, low, high) => Math.min(Math.max(v, low), high);
@@ -61,7 +61,8 @@ export function around(keypoints, counts, unit, width, height) {
   low = low.map((v, i) => clip(v, -0.5, edges[i]));
   high = high.map((v, i) => clip(v, -0.5, edges[i]));
   const length = Math.max(high[0] - low[0], high[1] - low[1]);
-  const side = Math.min(Math.max(PADDING * length, unit), PADDING * Math.max(width, height));
+  const longest = Math.max(width, height);
+  const side = Math.min(Math.max(PADDING * length, LEAST * longest), PADDING * longest);
   return { center: [(low[0] + high[0]) / 2, (low[1] + high[1]) / 2], side };
 }
 
