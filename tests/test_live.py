@@ -2,10 +2,15 @@
 
 import gc
 import json
+import re
+import signal
+import subprocess
 import sys
 import threading
 import time
 import tracemalloc
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +18,7 @@ import pytest
 
 from posekit import geometry, live
 from posekit.errors import DataError
-from posekit.live import counting, one_euro, sources, tracking
+from posekit.live import counting, one_euro, server, sources, tracking
 from posekit.skeleton import COCO17
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -384,6 +389,42 @@ def test_webcam_says_what_is_wrong_in_one_line(monkeypatch, capsys, given, words
     assert cli.main(["webcam", *given]) == 2
     error = capsys.readouterr().err
     assert words in error and error.count("\n") == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C reaches a child process in another way there")
+def test_the_demo_is_served_to_this_computer_only_until_ctrl_c():
+    """As a process of its own: it prints its address, answers, and ends cleanly."""
+    model = str(ROOT / "posekit" / "weights" / live.DEFAULT_MODEL / "model.onnx")
+    command = [sys.executable, "-m", "posekit", "webcam", "--no-browser", "--model", model]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            address = re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline()).group()
+            with urllib.request.urlopen(address) as answer:
+                assert (
+                    b"See your own pose" in answer.read()
+                    and "default-src 'self'" in answer.headers["Content-Security-Policy"]
+                )
+            with urllib.request.urlopen(f"{address}tracker.js") as answer:
+                assert answer.headers["Content-Type"] == "text/javascript"
+            for path in ("server.py", "../server.py", "%2e%2e/server.py", "/etc/passwd"):
+                with pytest.raises(urllib.error.HTTPError, match="404"):
+                    urllib.request.urlopen(address + path)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=60) == 0
+            assert process.stderr.read().strip() == "ended"
+        finally:
+            process.kill()
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(address, timeout=5)
+
+
+def test_the_page_s_model_is_named_where_it_is_missing(tmp_path):
+    with pytest.raises(DataError, match="a page wants ONNX: python -m posekit export"):
+        server.model_file("minidome")
+    with pytest.raises(DataError, match="nothing.onnx"):
+        server.model_file(tmp_path / "nothing.onnx")
+    assert server.model_file().name == "model.onnx"
+    assert sum(path.stat().st_size for path in WEB.rglob("*")) + server.model_file().stat().st_size <= 25e6
 
 
 # ---- counting ----------------------------------------------------------------------------------------------------------------
