@@ -151,6 +151,7 @@ export function mount(root) {
   function stop(words) {
     if (run) run.source?.stop();
     run = null;
+    root.classList.remove("syp-running");
     buttons.stop.disabled = true;
     buttons.camera.disabled = buttons.clip.disabled = false;
     if (words) say(words);
@@ -159,6 +160,7 @@ export function mount(root) {
   async function start(open) {
     stop();
     const mine = (run = { source: null });
+    root.classList.add("syp-running");
     buttons.stop.disabled = false;
     buttons.camera.disabled = buttons.clip.disabled = true;
     try {

@@ -60,7 +60,7 @@ async function step({ pixels, width, height, seconds }) {
   return { ...pose, milliseconds: spent };
 }
 
-onmessage = async ({ data }) => {
+async function answer(data) {
   try {
     if (data.type === "load") await load(data.model);
     if (data.type === "reset") state = NOBODY;
@@ -69,4 +69,9 @@ onmessage = async ({ data }) => {
   } catch (error) {
     postMessage({ type: "answer", id: data.id, error: String(error.message ?? error) });
   }
+}
+
+let last = Promise.resolve(); // one after the other: a frame of a run that was stopped may still be at work
+onmessage = ({ data }) => {
+  last = last.then(() => answer(data));
 };
