@@ -286,6 +286,41 @@ def test_a_real_network_follows_a_made_person(clip_maker):
     assert np.mean(errors[0]) < 0.2 and np.mean(errors) < 0.15
 
 
+@pytest.fixture(scope="module")
+def real_model():
+    """What knows real people, and when there are none."""
+    from posekit import predict
+
+    return predict.load("stage1-teacher", threads=1)
+
+
+@pytest.mark.realdata
+def test_somebody_who_squats_is_followed(realdata, real_model):
+    """Against another model's joints, which are good to a few pixels; and the squats are counted."""
+    reference = json.loads((realdata / "pose_clips/pose_squats.coco17.json").read_text())["keypoints"]
+    tracker, errors, count = live.Tracker(real_model), [], counting.Count()
+    for (frame, seconds), joints in zip(
+        sources.frames(realdata / "pose_clips/pose_squats.mp4"), reference, strict=True
+    ):
+        pose, joints = tracker.step(frame, seconds), np.array(joints)
+        assert not pose.lost
+        errors.append(np.linalg.norm(pose.keypoints - joints, axis=1) / np.linalg.norm(joints[5] - joints[12]))
+        exercise = counting.EXERCISES["squats"]
+        count = counting.count(count, counting.measure(pose.keypoints, pose.score, exercise), exercise)
+    assert np.median(errors) < 0.15
+    assert count.done == 3
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(
+    ("clip", "low", "high"),
+    [("walk.mkv", 0, 0.05), ("asl_yes.mkv", 0, 0.05), ("nobody_car-detection.mp4", 0.95, 1)],
+)
+def test_real_clips_with_somebody_and_with_nobody(realdata, real_model, clip, low, high):
+    summary = live.run(realdata / "clips" / clip, real_model)
+    assert low <= summary.lost_frames / summary.frames <= high
+
+
 # ---- frames ----------------------------------------------------------------------------------------------------------------
 
 

@@ -27,7 +27,7 @@ EXERCISES = {
         (("left_hip", "left_shoulder", "left_elbow"), ("right_hip", "right_shoulder", "right_elbow")), 45.0, 110.0
     ),
     "squats": Exercise(
-        (("left_hip", "left_knee", "left_ankle"), ("right_hip", "right_knee", "right_ankle")), 155.0, 130.0
+        (("left_hip", "left_knee", "left_ankle"), ("right_hip", "right_knee", "right_ankle")), 158.0, 138.0
     ),
 }
 
