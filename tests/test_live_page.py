@@ -281,8 +281,8 @@ def test_the_keyboard_and_a_screen_reader_get_everywhere(with_camera, address):
         assert page.locator("canvas").get_attribute("aria-label")
 
 
-def test_the_mirror_is_display_only(with_camera, address):
-    with page_of(with_camera, address) as page:
+def test_the_mirror_is_display_only(with_camera, minidome_file):
+    with serving(minidome_file) as address, page_of(with_camera, address) as page:
         page.click("[data-do=camera]")
         left, right = np.reshape(keep(page, 1)[0]["keypoints"], (17, 2))[[5, 6], 0]
         assert left > right  # somebody who faces the camera has the left shoulder on the picture's right

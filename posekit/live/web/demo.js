@@ -201,7 +201,8 @@ export function mount(root) {
       const fps = times.length > 1 ? (1000 * (times.length - 1)) / (t3 - times[0]) : 0;
       const { crop, model } = pose.milliseconds;
       numbers.textContent =
-        `${fps.toFixed(0)} frames a second; one takes ${(t3 - t0).toFixed(0)} ms: ${(t1 - t0).toFixed(0)} reading, ${crop.toFixed(0)} cutting, ` +
+        (kind === "picture" ? "This picture took" : `${fps.toFixed(0)} frames a second; one takes`) +
+        ` ${(t3 - t0).toFixed(0)} ms: ${(t1 - t0).toFixed(0)} reading, ${crop.toFixed(0)} cutting, ` +
         `${model.toFixed(0)} network, ${(t3 - t2).toFixed(0)} drawing`;
       root.dispatchEvent(new CustomEvent("pose", { detail: { pose, frame: got.canvas, number: got.number, fps, kind, counted } }));
     }
