@@ -1,6 +1,7 @@
 """What the tests of the live widget share: a clip of a MiniDome person with a number on every frame, JupyterLab, and a browser with a camera."""
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -14,11 +15,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from posekit import geometry, images, minidome
+from posekit import geometry, images
+from posekit.live.server import WEB
+from posekit.live.sources import video
 
-SIZE, BITS, CELL = (640, 360), 6, 16
-CLIP = {"frames": 48, "cameras": 1, "size": SIZE, "take": 48, "seed": 154}
-"""One person who walks round a circle."""
+SIZE, BITS, CELL, FRAMES = (640, 480), 6, 16, 48
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -36,7 +37,8 @@ ALLOWED = ["--use-fake-ui-for-media-stream"]
 WATCH = """(() => {  // every stream that the page gets, so that a test can see whether one is still alive
   window.streams = [];
   const devices = navigator.mediaDevices, get = devices?.getUserMedia.bind(devices);
-  if (get) devices.getUserMedia = async (wish) => { const stream = await get(wish); window.streams.push(stream); return stream; };
+  window.rewatch = () => { devices.getUserMedia = async (wish) => { const stream = await get(wish); window.streams.push(stream); return stream; }; };
+  if (get) window.rewatch();
   window.tracksAlive = () => window.streams.flatMap((s) => s.getTracks()).filter((t) => t.readyState === "live").length;
 })();"""
 
@@ -55,30 +57,28 @@ def number_on(frame: np.ndarray) -> int:
     at = [frame[-int(cell / 2), int((k + 0.5) * cell)].mean() > 128 for k in range(BITS + 2)]
     if at[:2] != [True, False]:
         raise ValueError("this frame bears no number")
-    return sum(on << b for b, on in enumerate(at[2:]))
+    return sum(int(on) << b for b, on in enumerate(at[2:]))
 
 
-def make_clip(folder: Path) -> tuple[list[np.ndarray], Path]:
-    """The stamped frames, and the file that Chromium shows as its camera, round and round."""
-    if not folder.exists():
-        minidome.make_sequence(folder, **CLIP, progress=False)
-    coco = json.loads((folder / "annotations" / f"person_keypoints_{folder.name}.json").read_text())
-    frames = [stamp(images.read_image(folder / one["file_name"]), k) for k, one in enumerate(coco["images"])]
-    path = folder / "camera.y4m"
-    if not path.exists():
-        with path.with_suffix(".part").open("wb") as file:
-            file.write(f"YUV4MPEG2 W{SIZE[0]} H{SIZE[1]} F20:1 Ip A1:1 C420jpeg\n".encode())
-            for frame in frames:
-                file.write(b"FRAME\n" + cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420).tobytes())
-        path.with_suffix(".part").rename(path)
-    return frames, path
+def make_clip(path: Path) -> list[np.ndarray]:
+    """Writes the file that Chromium shows as its camera, round and round: the page's own clip, stamped; the stamped frames."""
+    film = itertools.islice(video(WEB / "clip.mjpeg"), FRAMES)
+    frames = [stamp(cv2.resize(frame, SIZE, interpolation=cv2.INTER_CUBIC), k) for k, (frame, _) in enumerate(film)]
+    with path.open("wb") as file:
+        file.write(f"YUV4MPEG2 W{SIZE[0]} H{SIZE[1]} F20:1 Ip A1:1 C420jpeg\n".encode())
+        for frame in frames:
+            file.write(b"FRAME\n" + cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420).tobytes())
+    return frames
 
 
-def small(frame: np.ndarray, side: int = 320) -> np.ndarray:
-    """A frame as the browser sends it, without the JPEG."""
+def as_sent(frame: np.ndarray, side: int = 320) -> np.ndarray:
+    """A frame of the clip as the browser sends it: through the camera's YUV, made smaller, and as a JPEG of quality 0.9."""
+    seen = cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420), cv2.COLOR_YUV2RGB_I420)
     scale = side / max(frame.shape[:2])
     w, h = round(frame.shape[1] * scale), round(frame.shape[0] * scale)
-    return geometry.warp(frame, np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2]]), (w, h))
+    shift = (scale - 1) / 2
+    picture = geometry.warp(seen, np.array([[scale, 0, shift], [0, scale, shift]]), (w, h))
+    return images.decode_image(images.encode_jpeg(picture, 90), "a frame")
 
 
 @contextlib.contextmanager
@@ -152,24 +152,38 @@ class Lab:
         )
         self.page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
 
-    def run(self, cells: int = 1) -> None:
-        """Run cells from the top, one after the other."""
-        for k in range(cells):
-            self.page.locator(".jp-Notebook .jp-CodeCell").nth(k).locator(".jp-Cell-inputWrapper").click()
-            self.page.evaluate("window.jupyterapp.commands.execute('notebook:run-cell')")
-
-    def run_cell(self, number: int, wait: bool = True) -> str:
-        """Run one cell; its text."""
+    def run_cell(self, number: int) -> None:
+        """Run one cell, and wait for it and for the widget in it."""
         self.page.evaluate(
-            """([number, wait]) => {
-                const panel = window.jupyterapp.shell.currentWidget, book = panel.content;
-                book.activeCellIndex = number; book.deselectAll();
-                const done = window.jupyterapp.commands.execute('notebook:run-cell');
-                return wait ? done : null;
+            """(number) => {
+                const book = window.jupyterapp.shell.currentWidget.content;
+                book.activeCellIndex = number;
+                book.deselectAll();
+                return window.jupyterapp.commands.execute('notebook:run-cell');
             }""",
-            [number, wait],
+            number,
         )
-        return self.page.locator(".jp-Notebook .jp-CodeCell").nth(number).locator(".jp-OutputArea").inner_text()
+        self.page.locator(".jp-OutputArea .posekit-webcam").wait_for(timeout=60_000)
+
+    def execute(self, code: str) -> str:
+        """Run code in the kernel beside the notebook; what it prints."""
+        return self.page.evaluate(
+            """async (code) => {
+                const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+                const future = kernel.requestExecute({ code }), parts = [];
+                future.onIOPub = (message) => parts.push(message.content.text ?? message.content.evalue ?? "");
+                const reply = await future.done;
+                if (reply.content.status !== "ok") throw new Error(reply.content.evalue);
+                return parts.join("");
+            }""",
+            code,
+        )
+
+    def frame(self) -> int:
+        """Number of the frame that is shown."""
+        return int(
+            self.page.evaluate("[...document.querySelectorAll('.posekit-webcam canvas')].at(-1).dataset.frame ?? 0")
+        )
 
     @property
     def root(self):

@@ -95,6 +95,8 @@ export default () => {
     release();
     const mine = (session = crypto.getRandomValues(new Uint32Array(2)).join("-"));
     label("Stop");
+    await new Promise((done) => setTimeout(done)); // let the click that led here end: nothing can undo it from within
+    if (mine !== session) return;
     if (inVsCode()) return fail("vscode");
     if (!navigator.mediaDevices?.getUserMedia)
       return fail(window.isSecureContext ? "none" : "insecure", { host: location.origin, name: location.hostname });
