@@ -17,7 +17,7 @@ export TF_CPP_MIN_LOG_LEVEL := 3
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data book html lab lint test test-slow test-beam backends refresh assignments bench clean
+.PHONY: help setup data book html lab lint test test-slow test-beam backends refresh released-model assignments bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,13 @@ $(VENV)/.backends-done: tests/requirements-backends.txt $(STAMP)
 
 refresh: data  ## run notebooks in place and write them normalised: make refresh NB="chapters/01*.ipynb"
 	$(PY) book/tools/refresh.py $(NB)
+
+released-model: $(STAMP)  ## train and package stage1-teacher and stage1-student from the photos of POSEKIT_DATA (two hours on two cores)
+	$(PY) -m posekit experiment teacher --keep _data/released
+	$(PY) -m posekit experiment student --keep _data/released
+	$(PY) -m posekit export --model _data/released/teacher --package stage1-teacher
+	$(PY) -m posekit export --model _data/released/student --package stage1-student
+	$(PY) book/tools/card_pictures.py
 
 assignments: $(STAMP)  ## cut the students' copies of the exercises into _assignments/
 	$(PY) book/tools/assignments.py
