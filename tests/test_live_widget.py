@@ -168,7 +168,7 @@ def test_a_callback_gets_each_frame_and_pose(webcam):
 
 def test_another_model_is_loaded_when_it_is_chosen(webcam, monkeypatch):
     loaded = []
-    monkeypatch.setattr(widget.predict, "load", lambda name: loaded.append(name) or Model())
+    monkeypatch.setattr(widget.predict, "load", lambda name, **options: loaded.append(name) or Model())
     webcam._receive(None, {"kind": "start", "session": "a"}, [])
     choice = next(w for row in webcam.children[1:] for w in row.children if w.description == "Model")
     choice.value = "minidome"

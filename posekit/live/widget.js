@@ -11,8 +11,8 @@ const FAILED = {
   vscode: "VS Code gives no camera to its notebooks. Open this notebook in JupyterLab, in a browser (make lab).",
   kernel: "The kernel was restarted or is gone, and the model with it. Run this cell again.",
   busy: "The kernel has not answered for {seconds} seconds: it is busy with another cell, or gone. Press Start when it is free.",
-  score: "The kernel could not work on a frame: {text}",
-  other: "The camera does not start: {text}",
+  score: "The kernel could not work on a frame: {text}.",
+  other: "The camera does not start: {text}.",
 };
 const REASON = {
   NotAllowedError: "denied", SecurityError: "denied", NotFoundError: "none", OverconstrainedError: "none",
@@ -87,7 +87,7 @@ export default () => {
   function fail(reason, more = {}) {
     const sentence = FAILED[reason].replace(/{(\w+)}/g, (_, name) => more[name] ?? "");
     stop();
-    say(`failed ${reason}`, `${sentence} ${reason === "score" ? "The" : "Your"} camera is off.`);
+    say(`failed ${reason}`, `${sentence} The camera is off.`);
   }
 
   // ---- the camera --------------------------------------------------------------------------------------------------------

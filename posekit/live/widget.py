@@ -26,6 +26,7 @@ from posekit.skeleton import COCO17
 STYLE = """
 .posekit-webcam { max-width: 640px; color: var(--jp-ui-font-color1, CanvasText); font-size: var(--jp-ui-font-size1, 13px); }
 .posekit-webcam canvas { display: block; width: 100%; height: auto; border-radius: 8px; background: #1a1a1a; }
+.posekit-webcam:is([data-state="off"], [data-state^="failed"]) canvas { opacity: 0.5; }
 .posekit-webcam p { margin: 6px 0 0; line-height: 1.4; min-height: 1.4em; }
 .posekit-webcam[data-state^="failed"] p[role="status"] { font-weight: 600; border-left: 4px solid #d55e00; padding-left: 8px; }
 .posekit-webcam-figures { color: var(--jp-ui-font-color2, GrayText); font-variant-numeric: tabular-nums; }
