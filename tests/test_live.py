@@ -271,27 +271,40 @@ def test_frames_of_any_shape(size):
         tracker.step(frame_with((width / 2, height / 2), height / 240, width, height), t / 25)
 
 
-def test_a_real_network_follows_a_made_person(clip_maker):
-    """MiniDome's model on MiniDome's person: locked on in the first frame, the joints where they truly are."""
+@pytest.fixture(scope="module")
+def real_model():
+    """The released model: it knows people, and when there are none."""
     from posekit import predict
 
-    tracker, errors = live.Tracker(predict.load("minidome")), []
+    return predict.load(live.DEFAULT_MODEL, threads=1)
+
+
+def test_the_released_model_follows_a_made_person(real_model):
+    """Locked on in the first frame, the joints where they truly are."""
+    tracker, errors = live.Tracker(real_model), []
     truth = json.loads((WEB / "clip.json").read_text())["keypoints"]
-    for (frame, seconds), joints in list(zip(sources.frames(WEB / "clip.mjpeg"), truth, strict=True))[:40]:
+    for (frame, seconds), joints in list(zip(sources.frames(WEB / "clip.mjpeg"), truth, strict=True))[:60]:
         pose, joints = tracker.step(frame, seconds), np.array(joints)
         assert not pose.lost
-        errors.append(
-            np.linalg.norm(pose.keypoints - joints[:, :2], axis=1) / np.linalg.norm(joints[5, :2] - joints[12, :2])
-        )
+        torso = np.linalg.norm(joints[5, :2] - joints[12, :2])
+        errors.append(np.linalg.norm(pose.keypoints - joints[:, :2], axis=1) / torso)
     assert np.mean(errors[0]) < 0.2 and np.mean(errors) < 0.15
 
 
-@pytest.fixture(scope="module")
-def real_model():
-    """What knows real people, and when there are none."""
-    from posekit import predict
-
-    return predict.load("stage1-teacher", threads=1)
+def test_the_released_model_loses_who_leaves_and_finds_who_comes_back(real_model, clip_maker):
+    """A made person leaves the room for a second and comes back elsewhere; the room alone is nobody."""
+    spot, there = np.zeros((60, 2)), np.ones(60, bool)
+    there[20:40], spot[40:, 0] = False, 60.0
+    made = clip_maker.render(np.repeat(clip_maker.STAND[None], 60, axis=0), spot, there)
+    tracker, lost, errors = live.Tracker(real_model, settings=PATIENT), [], []
+    for t, (frame, truth) in enumerate(made):
+        pose = tracker.step(frame, 100 + t / 25)
+        lost.append(pose.lost)
+        if truth is not None and not pose.lost:
+            errors.append(np.abs(pose.keypoints - truth[:, :2])[truth[:, 2] > 0].mean())
+    gone = 20 + int(np.ceil(PATIENT.patience * 25))
+    assert lost == [False] * gone + [True] * (40 - gone) + [False] * 20
+    assert max(errors) < 10  # of a person 150 pixels high
 
 
 @pytest.mark.realdata
