@@ -29,7 +29,7 @@ ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
+    "--host-resolver-rules=MAP elsewhere.test 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
 CAMERA = ["--use-fake-device-for-media-stream"]
 ALLOWED = ["--use-fake-ui-for-media-stream"]
@@ -102,6 +102,7 @@ def jupyter(folder: Path):
         "--ServerApp.port_retries=0",
         "--IdentityProvider.token=",
         "--ServerApp.ip=127.0.0.1",
+        "--ServerApp.allow_remote_access=True",
     ]
     off = ["apputils-extension:announcements", "debugger-extension", "lsp-extension", "extensionmanager-extension"]
     page = folder / ".jupyter" / "jupyter_config_dir" / "labconfig" / "page_config.json"
