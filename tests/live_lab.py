@@ -65,7 +65,7 @@ def make_clip(path: Path) -> list[np.ndarray]:
     film = itertools.islice(video(WEB / "clip.mjpeg"), FRAMES)
     frames = [stamp(cv2.resize(frame, SIZE, interpolation=cv2.INTER_CUBIC), k) for k, (frame, _) in enumerate(film)]
     with path.open("wb") as file:
-        file.write(f"YUV4MPEG2 W{SIZE[0]} H{SIZE[1]} F20:1 Ip A1:1 C420jpeg\n".encode())
+        file.write(f"YUV4MPEG2 W{SIZE[0]} H{SIZE[1]} F30:1 Ip A1:1 C420jpeg\n".encode())
         for frame in frames:
             file.write(b"FRAME\n" + cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420).tobytes())
     return frames
