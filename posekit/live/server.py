@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import sys
 import webbrowser
 from dataclasses import asdict
@@ -103,6 +104,7 @@ def webcam(args: argparse.Namespace) -> int:
 
 
 def _serve(model: object, browser: bool) -> int:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts us in the background has it ignored
     with server(model) as one:
         address = f"http://127.0.0.1:{one.server_port}/"
         print(f"See your own pose: {address}\nThis computer only; no picture leaves it. Ctrl-C ends.", flush=True)
