@@ -118,7 +118,9 @@ def _variant(
     """The filter, with one handle for each mistake."""
 
     def change(last: np.ndarray, speed: np.ndarray, value: np.ndarray, dt: float, how: dict) -> tuple:
-        share = lambda cutoff: 1 / (1 + 1 / (tau * cutoff * dt))  # noqa: E731
+        def share(cutoff: float) -> float:
+            return 1 / (1 + 1 / (tau * cutoff * dt))
+
         now = (value - last) / dt
         speed = share(1.0) * now + (1 - share(1.0)) * speed if smoothed else now
         a = share(plus(how["f_min"], how["beta"], speed_of(speed)))
