@@ -84,7 +84,8 @@ $(VENV)/.backends-done: tests/requirements-backends.txt $(STAMP)
 refresh: data  ## run notebooks in place and write them normalised: make refresh NB="chapters/01*.ipynb"
 	$(PY) book/tools/refresh.py $(NB)
 
-released-model: $(STAMP)  ## train and package stage1-teacher and stage1-student from the photos of POSEKIT_DATA (two hours on two cores)
+released-model: $(STAMP)  ## train and package stage1-teacher and stage1-student from the photos of POSEKIT_DATA (three hours on two cores)
+	$(PY) -m posekit experiment first --keep _data/released
 	$(PY) -m posekit experiment teacher --keep _data/released
 	$(PY) -m posekit experiment student --keep _data/released
 	$(PY) -m posekit export --model _data/released/teacher --package stage1-teacher

@@ -30,7 +30,11 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--seed", type=int, default=0, metavar="S", help="the same seed gives the same bytes (default 0)"
     )
-    parser.add_argument("--mode", default="dome", help="dome, or desk: people as a webcam sees them (default dome)")
+    parser.add_argument(
+        "--mode",
+        default="dome",
+        help="dome (the default); desk: people at their webcam; phone: who show something to a phone",
+    )
     parser.add_argument(
         "--empty", type=float, default=0.0, metavar="SHARE", help="share of scenes without anybody (default 0)"
     )

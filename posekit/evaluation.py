@@ -1,5 +1,6 @@
 """A model put to the question: on records, with the scores of this book, and on COCO annotations, with COCO's (chapters 07 and 08)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +80,7 @@ def predict_records(
     jitter: float = 0.0,
     seed: int = 0,
     batch_size: int = 64,
+    spoil: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Answers:
     """Ask a model for everybody in a record folder.
 
@@ -90,6 +92,7 @@ def predict_records(
             scaled by exp(jitter * normal). 0: the annotated one. The stored context limits how far there are pixels.
         seed: of the jitter.
         batch_size: people at a time.
+        spoil: done to each crop, (S, S, 3) uint8 RGB, before the model sees it: a dim room, say.
 
     Returns:
         Answers and truth in the pixels of the original photos.
@@ -113,6 +116,8 @@ def predict_records(
         affine = pipeline.crop_map(person.keypoints, person.keypoints_visible, person.width, box_px, size, variation)
         crops.append(np.empty((size, size, 3), np.uint8))
         pipeline.draw_crop(image, affine, variation, None, crops[-1])
+        if spoil:
+            crops[-1] = spoil(crops[-1])
         place, seen = pipeline.targets(
             affine, person.keypoints, person.keypoints_visible, person.joint_known, False, person.width, size
         )

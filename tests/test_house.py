@@ -22,7 +22,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in 
 #: The way of a person through the rooms: a module imports only from rooms that stand before its own.
 ORDER = (
     "errors skeleton geometry images downloads sources tfrecord schema records beam minidome viz turntable profile pipeline device losses models gadgets metrics "
-    "predict export evaluation training cascade experiments live checks cli __main__"
+    "predict export evaluation training cascade live experiments checks cli __main__"
 ).split()
 #: Not counted towards the size of the package: a generator, what exercises call, what is run once and recorded, and plumbing
 #: that no chapter teaches.

@@ -1,4 +1,4 @@
-"""MiniDome's desk mode, real motion and photos behind people: labels stay exact, bytes the same, motion is what it was."""
+"""MiniDome's desk and phone modes, real motion and photos behind people: labels stay exact, bytes the same, motion is what it was."""
 
 import hashlib
 import json
@@ -81,6 +81,8 @@ MODES = {
     "desk_motion": {"mode": "desk", "motion": "CLIPS"},
     "photos": {"backgrounds": "PHOTOS"},
     "desk_photos": {"mode": "desk", "backgrounds": "PHOTOS"},
+    "phone": {"mode": "phone", "empty": 0.1},
+    "phone_motion": {"mode": "phone", "motion": "CLIPS", "take": 3, "backgrounds": "PHOTOS"},
 }
 
 
@@ -172,6 +174,22 @@ def test_desk_shares(tmp_path):
     assert max(seen["left_ankle"], seen["right_ankle"], seen["left_knee"]) < 0.1, "a webcam does not see legs"
     assert 0.15 < (seen["left_wrist"] + seen["right_wrist"]) / 2 < 0.9, "hands come into view at times"
     assert (flags[:, 5:11] == 2).mean() > 0.3
+
+
+def test_phone_shares(tmp_path):
+    """People of every distance, upright before the camera; hands are in view, and as often above the elbow as below it."""
+    found = sequence.make_sequence(tmp_path / "phone", 120, 1, (96, 128), seed=3, progress=False, mode="phone")
+    assert found["mode"] == "phone" and 0.5 < found["people_cut_off"] < 0.98 and found["people_from_behind"] < 0.05
+    people = annotations(tmp_path / "phone")["annotations"]
+    joints = np.array([a["keypoints"] for a in people]).reshape(-1, 17, 3)
+    seen = dict(zip(COCO17.joints, (joints[..., 2] > 0).mean(axis=0)))
+    assert min(seen["nose"], seen["left_shoulder"], seen["right_shoulder"]) > 0.75
+    assert 0.1 < seen["left_ankle"] < 0.6 and 0.5 < (seen["left_wrist"] + seen["right_wrist"]) / 2 < 0.95
+    elbow, wrist = ([COCO17.index(f"{side}_{joint}") for side in ("left", "right")] for joint in ("elbow", "wrist"))
+    both = (joints[:, elbow, 2] > 0) & (joints[:, wrist, 2] > 0)
+    assert 0.35 < (joints[:, wrist, 1] < joints[:, elbow, 1])[both].mean() < 0.8
+    heights = [a["bbox"][3] / 128 for a in people]
+    assert np.quantile(heights, 0.1) < 0.6 and np.quantile(heights, 0.9) > 0.8
 
 
 # ---- motion ---------------------------------------------------------------------------------------------------------------

@@ -105,14 +105,17 @@ def test_how_much_of_the_body_is_seen(answers):
 
 
 def test_swapped_legs_are_found_and_mended(answers, tmp_path):
-    """People whose answer is near; the legs of ten of them are exchanged in the labels. Legs that lie on each other are let be."""
+    """People whose answer is near; the legs of ten of them are exchanged in the labels. Legs that lie on each other are let be, and people
+    who do not stand upright."""
     rng = np.random.default_rng(1)
     true = answers.true * 3
+    true[:, 11:13, 1] = true[:, 5:7, 1] + 400
+    true[20:30] = true[20:30] * [1, -1]
     knees = [COCO17.index(f"{side}_{joint}") for joint in label_noise.PARTS["legs"] for side in ("left", "right")]
     labels = true.copy()
     labels[:10] = labels[:10][:, [*range(11), *np.array(COCO17.flip_indices)[11:]]]
     true[10:20, knees[1::2]] = true[10:20, knees[::2]] + 1  # both legs at one place
-    labels[10:20] = true[10:20][:, list(COCO17.flip_indices)]
+    labels[10:30] = true[10:30][:, list(COCO17.flip_indices)]
     near = dataclasses.replace(
         answers,
         true=labels,
@@ -123,6 +126,8 @@ def test_swapped_legs_are_found_and_mended(answers, tmp_path):
     found = label_noise.swapped(near)
     assert found["legs"][:10].mean() > 0.8 and not found["legs"][10:].any()
     assert not found["arms"][:10].any() and not found["arms"][20:].any()
+    upside_down = dataclasses.replace(near, true=near.true * [1, -1], keypoints=near.keypoints * [1, -1])
+    assert label_noise.swapped(upside_down)["arms"][20:30].mean() > 0.5, "stood on their feet they are found"
     table = tmp_path / "swaps.csv"
     table.write_text("person_id,part\n12,arms\n12,legs\n7,legs\n")
     assert label_noise.count(table) == {"arms": 1, "legs": 2, "both": 1}

@@ -161,11 +161,13 @@ EXPERIMENTS = {
     "collapse": Experiment("the mean-pose collapse, provoked by labels that are off by one person", stage_one.collapse),
     "minidome": Experiment("the small model that the package holds", stage_one.minidome_small),
     "lsp-30min": Experiment("thirty minutes on LSPET and LSP (photos through POSEKIT_DATA)", stage_one.lsp_30min),
-    "teacher": Experiment(
-        "the released model's first generation, trained on all photos of POSEKIT_DATA and on MiniDome", released.teacher
+    "first": Experiment(
+        "the released models' first generation, trained on all photos of POSEKIT_DATA and on MiniDome", released.first
     ),
-    "student": Experiment("the released model, the teacher's next generation", released.student),
-    "lessons": Experiment("what the student's teacher and mended labels gain", released.lessons),
+    "teacher": Experiment("the second generation: longer, with people before a phone, labels mended", released.teacher),
+    "student": Experiment("the third generation, which learns from the second's answers too", released.student),
+    "lessons": Experiment("what the teacher's answers gain the student", released.lessons),
+    "labels": Experiment("what LSPET's mended labels gain", released.labels),
     "ablations": Experiment("the recipe without one ingredient at a time, three seeds", ablation.ablations),
     "gradients": Experiment("gradients through 2 to 100 blocks that have learned nothing yet", depth.gradients),
     "degradation": Experiment("plain and residual nets of growing depth, trained alike", depth.degradation),

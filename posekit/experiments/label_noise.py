@@ -19,6 +19,8 @@ AT_LEAST = 0.35
 """Mean distance between a limb's joints and their twins, in torsos: of limbs that lie on each other nobody can tell."""
 CLEARLY = 3.0
 """So many times nearer must the answer be to the swapped labels."""
+UPRIGHT = 0.5
+"""So high must the shoulders stand above the hips, in torsos: of people upside down it is the model that mixes up the sides."""
 
 
 def joints_of(part: str) -> list[int]:
@@ -37,6 +39,13 @@ def torso(a: Answers) -> np.ndarray:
     return np.max(lengths, axis=0)
 
 
+def upright(a: Answers) -> np.ndarray:
+    """(N,) bool: whose labelled shoulders stand above the labelled hips; an exchange of sides changes nothing here."""
+    shoulders, hips = ([COCO17.index(f"{side}_{joint}") for side in ("left", "right")] for joint in ("shoulder", "hip"))
+    above = a.true[:, hips, 1].mean(axis=1) - a.true[:, shoulders, 1].mean(axis=1)
+    return a.labelled[:, shoulders + hips].all(axis=1) & (above > UPRIGHT * torso(a))
+
+
 def swapped(a: Answers) -> dict[str, np.ndarray]:
     """Where the model's answer lies clearly nearer to the labels with left and right exchanged.
 
@@ -44,12 +53,13 @@ def swapped(a: Answers) -> dict[str, np.ndarray]:
         a: answers to the people in question, best with the flip test.
 
     Returns:
-        part -> (N,) bool; only people all of whose joints of the part are labelled and inside the crop are judged.
+        part -> (N,) bool; only upright people all of whose joints of the part are labelled and inside the crop are judged.
     """
     unit, found, twins = torso(a), {}, list(COCO17.flip_indices)
+    stands = upright(a)
     for part in PARTS:
         joints = joints_of(part)
-        judged = (a.labelled & a.inside)[:, joints].all(axis=1) & (unit > 0)
+        judged = (a.labelled & a.inside)[:, joints].all(axis=1) & stands
 
         def mean_distance(labels: np.ndarray, answers: np.ndarray, joints: list[int] = joints) -> np.ndarray:
             return np.linalg.norm(answers[:, joints] - labels[:, joints], axis=-1).mean(axis=1)

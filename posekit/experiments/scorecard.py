@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from posekit import evaluation, metrics, predict
+from posekit import evaluation, images, metrics, predict
 from posekit.errors import DataError
 from posekit.evaluation import Answers
+from posekit.live import Tracker
+from posekit.live.sources import frames as live_frames
 from posekit.skeleton import COCO17
 
 FACE, LIMBS = slice(0, 5), slice(5, None)
@@ -151,6 +153,45 @@ def presence(model: predict.Predictor, folder: Path) -> np.ndarray:
     return predict.answer({"keypoints": a.crop_keypoints, "visibility": a.visibility})["presence"]
 
 
+def dim(picture: np.ndarray) -> np.ndarray:
+    """A quarter of the light, (H, W, 3) uint8."""
+    return (picture * 0.25).round().astype(np.uint8)
+
+
+def spoiled(model: predict.Predictor, val: dict[str, Path]) -> dict:
+    """PCK@0.2 on LSP (full photo) and on COCO as the photos are, in a quarter of the light, and as a cheap camera takes them."""
+    rng = np.random.default_rng(0)
+    ways = {"plain": None, "dim": dim, "poor camera": lambda picture: images.poor_camera(picture, rng)}
+    out = {}
+    for name, spoil in ways.items():
+        both = {key: evaluation.predict_records(model, val[key], flip=False, spoil=spoil) for key in ("lsp", "coco")}
+        out[name] = {key: round(metrics.pck(a.keypoints, a.true, a.labelled)["mean"], 4) for key, a in both.items()}
+    return out
+
+
+def followed(model: predict.Predictor, clip: Path) -> dict:
+    """How the demo's tracker does on a clip.
+
+    Returns:
+        `frames`; `kept`, the share of frames with somebody; `jitter`, how far a shoulder moves from frame to frame, in body heights of 4.5
+        shoulder widths: median and 95 % of frames (None where nobody is kept). Who stands and talks keeps the shoulders nearly still.
+    """
+    tracker, shoulders, frames = Tracker(model), [], 0
+    for frame, seconds in live_frames(clip):
+        pose = tracker.step(frame, seconds)
+        shoulders.append(np.full((2, 2), np.nan) if pose.lost else pose.keypoints[5:7])
+        frames += 1
+    shoulders = np.array(shoulders)
+    kept = np.isfinite(shoulders[:, 0, 0])
+    steps = np.linalg.norm(np.diff(shoulders, axis=0), axis=-1)
+    steps = steps[np.isfinite(steps).all(axis=1)]
+    jitter = None
+    if len(steps):
+        width = np.nanmedian(np.linalg.norm(shoulders[:, 0] - shoulders[:, 1], axis=-1))
+        jitter = [round(float(v), 5) for v in np.quantile(steps / (4.5 * width), (0.5, 0.95))]
+    return {"frames": frames, "kept": round(float(kept.mean()), 4), "jitter": jitter}
+
+
 def by_visible_share(answers: Answers) -> dict:
     """PCK@0.2 by how many of a person's 12 limb joints are labelled inside the crop, and of occluded joints beside visible ones."""
     found, counted = metrics.found_joints(answers.keypoints, answers.true, answers.labelled)
@@ -186,4 +227,6 @@ def card(model: predict.Predictor, val: dict[str, Path], photos: Path) -> dict:
         "coco_by_joint": dict(zip(COCO17.joints, np.round(per_joint, 4).tolist(), strict=True)),
         "coco_by_share": by_visible_share(flipped["coco"]),
         "lsp_by_share": by_visible_share(flipped["lsp"]),
+        "spoiled": spoiled(model, val),
+        "clips": {clip.stem: followed(model, clip) for clip in sorted((photos / "clips").glob("*.m*"))},
     }

@@ -49,6 +49,9 @@ ARMS = {
     "lap": {"arm_raise": (26, 8), "arm_plane": (15, 15), "arm_turn": (30, 12), "elbow": (58, 14)},
     "table": {"arm_raise": (34, 8), "arm_plane": (22, 14), "arm_turn": (24, 12), "elbow": (68, 14)},
     "clasp": {"arm_raise": (20, 6), "arm_plane": (25, 12), "arm_turn": (48, 8), "elbow": (66, 12)},
+    "show": {"arm_raise": (32, 14), "arm_plane": (55, 32), "arm_turn": (-22, 26), "elbow": (126, 14)},
+    "before": {"arm_raise": (68, 18), "arm_plane": (62, 22), "arm_turn": (58, 20), "elbow": (112, 18)},
+    "chest": {"arm_raise": (24, 8), "arm_plane": (22, 16), "arm_turn": (52, 10), "elbow": (118, 12)},
     "free": {"arm_raise": (75, 45), "arm_plane": (55, 50), "arm_turn": (0, 45), "elbow": (60, 40)},
 }
 _OTHER = {"neck_flex": (3, 9), "neck_side": (0, 6), "neck_twist": (0, 18), "forearm_turn": (0, 28), "wrist": (4, 14)}

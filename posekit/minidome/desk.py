@@ -67,13 +67,17 @@ def draw_scene(
         stuff += _desk(rng)
         eyes = [cameras[name].position for name in chosen]
         stuff += things.furnish(*surroundings(people), eyes, rng, wall=2)
-    # A lamp or a window on one side, more or less of the screen's cold glow from the front.
+    return lit_by_a_screen(people, solids.together(stuff), chosen, rng)
+
+
+def lit_by_a_screen(people: list[Person], stuff: Solids, chosen: list[str], rng: np.random.Generator) -> Scene:
+    """The scene with a lamp or a window on one side, and more or less of the screen's cold glow from the front."""
     glow, side = rng.uniform(0.1, 1), rng.uniform(-1, 1)
     light = np.array([1.2 * side, -rng.uniform(0.5, 1.2), 0.4 + glow])
     bright, warm = rng.uniform(0.45, 1.1), rng.normal(0, 0.06) - 0.06 * glow
     tint = np.array([1 + warm, 1, 1 - warm]) * bright
     ambient = rng.uniform(0.35, 0.65)
-    return Scene(people, solids.together(stuff), chosen, light / np.linalg.norm(light), ambient, tint,
+    return Scene(people, stuff, chosen, light / np.linalg.norm(light), ambient, tint,
                  int(rng.integers(2**31)), float(np.clip(1.6 / bright - 0.6, 0.8, 3)))  # fmt: skip
 
 

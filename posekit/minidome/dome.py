@@ -68,18 +68,47 @@ def make_webcams(size: tuple[int, int], seed: int) -> dict[str, Camera]:
         away, height = rng.uniform(48, 118), rng.uniform(92, 138)
         position = SEAT + [rng.normal(0, 9), -height, 12 + away]
         target = SEAT + [rng.normal(0, 7), -rng.normal(114, 7), 10]
-        z = (target - position) / np.linalg.norm(target - position)
-        x = np.cross([0.0, 1.0, 0.0], z)
-        x /= np.linalg.norm(x)
-        roll, y = np.deg2rad(rng.normal(0, 1.5)), np.cross(z, x / np.linalg.norm(x))
-        R = np.stack([np.cos(roll) * x + np.sin(roll) * y, np.cos(roll) * y - np.sin(roll) * x, z])
-        focal = max(size) / 2 / np.tan(np.deg2rad(rng.uniform(55, 84)) / 2)
-        middle = np.array(size) / 2 - 0.5 + rng.normal(0, 0.005, 2) * max(size)
-        K = np.array([[focal, 0, middle[0]], [0, focal, middle[1]], [0, 0, 1]])
-        distortion = np.array([rng.uniform(-0.12, 0), rng.uniform(0, 0.03), *rng.normal(0, 3e-4, 2), 0])
         name = f"00_{node:02d}"
-        cameras[name] = Camera(name, K, distortion, R, -R @ position, size)
+        cameras[name] = _webcam(name, position, target, (55, 84), size, rng)
     return cameras
+
+
+def make_phones(size: tuple[int, int], seed: int) -> dict[str, Camera]:
+    """31 phones, `"00_00"` ... `"00_30"`, before somebody who stands at `SEAT`.
+
+    They are held or leant 60-280 cm away at 95-170 cm of height, near ones rather than far ones, see 50-80 degrees along the
+    longer side and aim at the chest, give or take; from afar rather at the belt.
+
+    Args:
+        size: (w, h) of the pictures; a phone held upright is higher than wide.
+        seed: of the sequence.
+    """
+    rng = np.random.default_rng([seed, 0xF0])
+    cameras = {}
+    for node in range(CAMERAS):
+        away = np.exp(rng.uniform(*np.log([60, 280])))
+        position = SEAT + [rng.normal(0, 0.12 * away), -rng.uniform(95, 170), away]
+        height = np.interp(away, (60, 280), (140, 105)) + rng.normal(0, 10)
+        target = SEAT + [rng.normal(0, 0.05 * away), -height, 0]
+        name = f"00_{node:02d}"
+        cameras[name] = _webcam(name, position, target, (50, 80), size, rng)
+    return cameras
+
+
+def _webcam(
+    name: str, position: np.ndarray, target: np.ndarray, wide: tuple[int, int], size: tuple[int, int], rng
+) -> Camera:
+    """A cheap camera at `position` that looks at `target` and sees so many degrees (from, to) along its longer side."""
+    z = (target - position) / np.linalg.norm(target - position)
+    x = np.cross([0.0, 1.0, 0.0], z)
+    x /= np.linalg.norm(x)
+    roll, y = np.deg2rad(rng.normal(0, 1.5)), np.cross(z, x / np.linalg.norm(x))
+    R = np.stack([np.cos(roll) * x + np.sin(roll) * y, np.cos(roll) * y - np.sin(roll) * x, z])
+    focal = max(size) / 2 / np.tan(np.deg2rad(rng.uniform(*wide)) / 2)
+    middle = np.array(size) / 2 - 0.5 + rng.normal(0, 0.005, 2) * max(size)
+    K = np.array([[focal, 0, middle[0]], [0, focal, middle[1]], [0, 0, 1]])
+    distortion = np.array([rng.uniform(-0.12, 0), rng.uniform(0, 0.03), *rng.normal(0, 3e-4, 2), 0])
+    return Camera(name, K, distortion, R, -R @ position, size)
 
 
 def _camera(name: str, position: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> Camera:

@@ -25,11 +25,11 @@ import numpy as np
 
 from posekit.errors import DataError
 from posekit.images import encode_jpeg
-from posekit.minidome import desk, room, solids
+from posekit.minidome import desk, phone, room, solids
 from posekit.minidome.actions import FPS
 from posekit.minidome.annotate import CATEGORIES, annotate, bodies_json
 from posekit.minidome.backdrop import behind, list_photos
-from posekit.minidome.dome import CAMERAS, calibration_json, make_cameras, make_webcams
+from posekit.minidome.dome import CAMERAS, calibration_json, make_cameras, make_phones, make_webcams
 from posekit.minidome.motion import read_motion
 from posekit.minidome.render import draw, ray_grid
 from posekit.minidome.scene import Wishes, draw_scene
@@ -75,7 +75,11 @@ class Plan:
             )
 
 
-MODES = {"dome": (make_cameras, draw_scene), "desk": (make_webcams, desk.draw_scene)}
+MODES = {
+    "dome": (make_cameras, draw_scene),
+    "desk": (make_webcams, desk.draw_scene),
+    "phone": (make_phones, phone.draw_scene),
+}
 """Each mode's cameras and scenes."""
 
 
@@ -240,7 +244,7 @@ def make_sequence(
         seed: draws everything; the same seed gives the same bytes, whatever `workers`.
         workers: processes.
         progress: show a progress bar.
-        mode: `"dome"`, or `"desk"`: people as their webcam sees them.
+        mode: `"dome"`; `"desk"`: people as their webcam sees them; `"phone"`: people who show something to a phone.
         empty: share of scenes without anybody, 0-1.
         motion: a BVH or npz file (`motion.read_motion`); people do what it shows, each from a moment of its own on.
         step: how many of the dome's frames (29.97 a second) the motion goes on from frame to frame of a take.
