@@ -126,9 +126,36 @@ def test_a_time_that_does_not_go_on_changes_nothing():
 # ---- tracking --------------------------------------------------------------------------------------------------------------
 
 
-def test_when_lost_the_whole_frame_is_seen():
+def test_when_lost_the_whole_frame_is_seen_first():
     center, side = tracking.next_crop(tracking.State(), 3.0, 640, 360)
     assert (center.tolist(), side) == ([319.5, 179.5], 640.0)
+
+
+@pytest.mark.parametrize(("width", "height"), [(640, 360), (360, 640), (480, 480)])
+def test_who_is_far_away_is_looked_for_in_nearer_squares_in_turn(width, height):
+    """Four looks, then the same again; the three near ones lie within the frame and reach over all of its longer side."""
+    score, state, seen = np.zeros(17), tracking.State(), []
+    for t in range(8):
+        seen.append(tracking.next_crop(state, t / 25, width, height))
+        state = tracking.update(state, STANDING, score, 0.0, t / 25, width, height)
+        assert state.mode == "lost"
+    for before, after in zip(seen[:4], seen[4:], strict=True):
+        np.testing.assert_array_equal([*before.center, before.side], [*after.center, after.side])
+    low, high = (np.array([c + sign * s / 2 + 0.5 for c, s in seen[1:4]]) for sign in (-1, 1))
+    assert (
+        (low >= 0).all()
+        and (high <= [width, height]).all()
+        and {s for _, s in seen[1:4]} == {270.0 if width != height else 360.0}
+    )
+    longer = int(height > width)
+    assert low[0, longer] == 0 and high[2, longer] == max(width, height)
+
+
+def test_where_a_second_look_sees_nobody_the_search_goes_on():
+    state = tracking.update(tracking.State(looks=2), STANDING + 200, np.full(17, 0.9), 0.9, 0.0, WIDTH, HEIGHT)
+    assert state.mode == "found"
+    state = tracking.update(state, STANDING + 200, np.zeros(17), 0.0, 0.0, WIDTH, HEIGHT)
+    assert (state.mode, state.looks) == ("lost", 3)
 
 
 @pytest.mark.parametrize("times", [1, 2, 5])

@@ -69,7 +69,7 @@ class Tracker:
         """
         begin, spent = time.perf_counter(), {"crop": 0.0, "model": 0.0, "track": 0.0}
         pose = self._look(frame, seconds, spent)
-        if self.state.mode == "found":  # in the whole frame: now from close
+        if self.state.mode == "found":  # from afar: now from close
             pose = self._look(frame, seconds, spent)
         spent["total"] = 1000 * (time.perf_counter() - begin)
         return pose

@@ -1,6 +1,6 @@
 """From frame to frame: where to look next, and whether anybody is there; pure functions of state, prediction and time (chapter 12).
 
-    lost ──(sure in the whole frame)──► found ──(sure again, close up)──► kept ──(unsure for a while)──► lost
+    lost ──(sure in a search square)──► found ──(sure again, close up)──► kept ──(unsure for a while)──► lost
                                           └────────(not sure)──► lost
 
 `web/tracker.js` is the same in JavaScript; shared test vectors hold the two equal.
@@ -55,6 +55,7 @@ class State:
         seconds: when it was seen.
         doubt: since when belief is low; None while it is not.
         smoothed: the joints' filter.
+        looks: how often it has looked for somebody in vain.
     """
 
     mode: str = "lost"
@@ -64,12 +65,14 @@ class State:
     seconds: float = 0.0
     doubt: float | None = None
     smoothed: Smoothed | None = None
+    looks: int = 0
 
 
 _SURE_JOINTS = 5  # a face and a shoulder: as much as a camera on a desk may see
 _SPEED_SECONDS = 0.2  # time constant of the velocity
 _SHRINK_SECONDS = 0.3  # time constant with which the crop gets smaller; it grows at once
 _AHEAD_SECONDS = 0.2  # no velocity is trusted for longer
+_NEARER = 3 / 4  # of the frame's shorter side: where to look for who is far away
 _LEAST = 1 / 8  # of the frame's longer side: who is smaller is a speck
 _MARGIN, _BELOW = 0.35, 0.8  # torsos: hair, hands and feet beyond the joints; where legs were not seen
 
@@ -91,6 +94,17 @@ def whole(width: int, height: int) -> Crop:
     return Crop(np.array([(width - 1) / 2, (height - 1) / 2]), float(max(width, height)))
 
 
+def search(looks: int, width: int, height: int) -> Crop:
+    """Where to look for somebody, for the `looks`-th time: the whole frame; then, for who is far away, nearer squares side by side along its
+    longer side: at the beginning, in the middle, at the end; and again."""
+    if looks % 4 == 0:
+        return whole(width, height)
+    side = _NEARER * min(width, height)
+    along = side / 2 + (max(width, height) - side) * (looks % 4 - 1) / 2 - 0.5
+    center = (along, (height - 1) / 2) if width >= height else ((width - 1) / 2, along)
+    return Crop(np.array(center), float(side))
+
+
 def next_crop(state: State, seconds: float, width: int, height: int) -> Crop:
     """Where to look.
 
@@ -100,10 +114,10 @@ def next_crop(state: State, seconds: float, width: int, height: int) -> Crop:
         width, height: of that frame, pixels.
 
     Returns:
-        Around the body, moved on by its velocity; the whole frame when lost.
+        Around the body, moved on by its velocity; when lost, see `search`.
     """
     if state.mode == "lost":
-        return whole(width, height)
+        return search(state.looks, width, height)
     ahead = min(max(seconds - state.seconds, 0.0), _AHEAD_SECONDS)
     return Crop(state.crop.center + state.velocity * ahead, state.crop.side)
 
@@ -172,12 +186,12 @@ def update(
     if sure < (settings.kept if state.mode == "kept" else settings.found) or not counts.any():
         since = seconds if state.doubt is None else state.doubt
         if state.mode != "kept" or seconds - since >= settings.patience:
-            return State()
+            return State(looks=0 if state.mode == "kept" else state.looks + 1)
         return replace(state, doubt=since)
     unit = torso(keypoints, counts)
     crop = around(keypoints, counts, unit, width, height)
     if state.mode == "lost":
-        return State("found", crop, np.zeros(2), unit, seconds)
+        return State("found", crop, np.zeros(2), unit, seconds, looks=state.looks)
     passed = seconds - state.seconds
     velocity, side = state.velocity, crop.side
     if passed > 0 and state.mode == "kept":

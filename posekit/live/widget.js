@@ -232,7 +232,7 @@ export default () => {
     times.push({ at: now, encode: slot.encode, wire: begun - slot.sent - slot.encode - kernel, model: kernel, draw: now - begun });
     while (times[0].at < now - 1000) times.shift();
     if (!pose.lost) seen = now;
-    say("on", now - seen > 1000 ? "The camera is on. Nobody is found: the tracker looks at the whole picture."
+    say("on", now - seen > 1000 ? "The camera is on. Nobody is found: the tracker looks at the whole picture and at parts of it."
       : "The camera is on. Orange is your own left, blue your own right.");
     if (pose.id % 10 === 0) {
       const mean = (part) => times.reduce((sum, one) => sum + one[part], 0) / times.length;

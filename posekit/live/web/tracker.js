@@ -5,11 +5,11 @@ import { ONE_EURO, smooth } from "./one_euro.js";
 
 export const SETTINGS = { found: 0.3, kept: 0.2, patience: 0.4, joint: 0.15, filter: ONE_EURO };
 export const NOBODY = Object.freeze({
-  mode: "lost", center: null, side: 0, velocity: null, unit: 1, seconds: 0, doubt: null, smoothed: null,
+  mode: "lost", center: null, side: 0, velocity: null, unit: 1, seconds: 0, doubt: null, smoothed: null, looks: 0,
 });
 
 const SURE_JOINTS = 5, SPEED_SECONDS = 0.2, SHRINK_SECONDS = 0.3, AHEAD_SECONDS = 0.2;
-const LEAST = 1 / 8, MARGIN = 0.35, BELOW = 0.8, PADDING = 1.25;
+const NEARER = 3 / 4, LEAST = 1 / 8, MARGIN = 0.35, BELOW = 0.8, PADDING = 1.25;
 const TORSOS = [[5, 12, 1.0], [6, 11, 1.0], [5, 6, 1.4], [3, 4, 3.2]];
 const LEFT_ANKLE = 15, RIGHT_ANKLE = 16;
 const clip = (v, low, high) => Math.min(Math.max(v, low), high);
@@ -17,9 +17,17 @@ const clip = (v, low, high) => Math.min(Math.max(v, low), high);
 /** The smallest square around a frame. */
 export const whole = (width, height) => ({ center: [(width - 1) / 2, (height - 1) / 2], side: Math.max(width, height) });
 
+/** Where to look for somebody: the whole frame, then nearer squares along its longer side, in turn. */
+export function search(looks, width, height) {
+  if (looks % 4 === 0) return whole(width, height);
+  const side = NEARER * Math.min(width, height);
+  const along = side / 2 + ((Math.max(width, height) - side) * ((looks % 4) - 1)) / 2 - 0.5;
+  return { center: width >= height ? [along, (height - 1) / 2] : [(width - 1) / 2, along], side };
+}
+
 /** The square to look at: {center, side} in frame pixels. */
 export function nextCrop(state, seconds, width, height) {
-  if (state.mode === "lost") return whole(width, height);
+  if (state.mode === "lost") return search(state.looks, width, height);
   const ahead = clip(seconds - state.seconds, 0, AHEAD_SECONDS);
   return { center: state.center.map((c, i) => c + state.velocity[i] * ahead), side: state.side };
 }
@@ -71,12 +79,14 @@ export function update(state, keypoints, score, presence, seconds, width, height
   const sure = belief(presence, score), counts = Array.from(score, (s) => s >= settings.joint);
   if (sure < (state.mode === "kept" ? settings.kept : settings.found) || !counts.includes(true)) {
     const since = state.doubt ?? seconds;
-    if (state.mode !== "kept" || seconds - since >= settings.patience) return NOBODY;
+    if (state.mode !== "kept" || seconds - since >= settings.patience) {
+      return { ...NOBODY, looks: state.mode === "kept" ? 0 : state.looks + 1 };
+    }
     return { ...state, doubt: since };
   }
   let unit = torso(keypoints, counts);
   let { center, side } = around(keypoints, counts, unit, width, height);
-  if (state.mode === "lost") return { ...NOBODY, mode: "found", center, side, velocity: [0, 0], unit, seconds };
+  if (state.mode === "lost") return { ...NOBODY, mode: "found", center, side, velocity: [0, 0], unit, seconds, looks: state.looks };
   const passed = seconds - state.seconds;
   let velocity = state.velocity;
   if (passed > 0 && state.mode === "kept") {

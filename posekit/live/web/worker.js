@@ -52,11 +52,15 @@ async function look(image, seconds, spent) {
   return { keypoints: state.mode === "kept" ? state.smoothed.value : null, raw: keypoints, score, presence, crop, lost: state.mode !== "kept" };
 }
 
-/** As `posekit.live.Tracker.step`: once around the last pose; or in the whole frame and then, where somebody is, from close. */
-async function step({ pixels, width, height, seconds }) {
+/** As `posekit.live.Tracker.step`, as often as `tries` while nobody is found: once around the last pose; or in a square to search and then,
+ *  where somebody is, from close. */
+async function step({ pixels, width, height, seconds, tries }) {
   const image = { data: new Uint8ClampedArray(pixels), width, height }, spent = { crop: 0, model: 0 };
-  let pose = await look(image, seconds, spent);
-  if (state.mode === "found") pose = await look(image, seconds, spent);
+  let pose;
+  for (let i = 0; i < tries && pose?.lost !== false; i += 1) {
+    pose = await look(image, seconds, spent);
+    if (state.mode === "found") pose = await look(image, seconds, spent);
+  }
   return { ...pose, milliseconds: spent };
 }
 
