@@ -149,3 +149,48 @@ def test_swapped_legs_are_found_and_mended(answers, tmp_path):
     np.testing.assert_allclose(after[7].keypoints, true[7], rtol=1e-6)
     assert after[7].keypoints_visible.tolist()[11:] == people[7].keypoints_visible[[12, 11, 14, 13, 16, 15]].tolist()
     assert all(np.array_equal(a.keypoints, b.keypoints) for a, b in zip(after[:7], people[:7], strict=True))
+
+
+# ---- models against each other, in the dark, and on clips ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Forty made people in the dome as records."""
+    from posekit import minidome, records
+    from posekit.sources import coco
+
+    folder = tmp_path_factory.mktemp("made")
+    minidome.make_sequence(folder / "seq", 16, cameras=2, seed=4, workers=1, progress=False)
+    labels = folder / "seq" / "annotations" / "person_keypoints_seq.json"
+    people = coco.read(labels, folder / "seq", dataset="minidome")
+    records.write_records(people, folder / "out", "minidome", "val", box_px=160, progress=False)
+    return dict.fromkeys(("lsp", "lsp_joints_box", "coco"), folder / "out")
+
+
+def test_a_model_gains_on_a_worse_one_and_nothing_on_itself(made):
+    good, other = predict.load("stage1-student"), predict.load("minidome")
+    same = scorecard.gain(good, good, made)["coco"]
+    assert same == {"difference": 0.0, "low": 0.0, "high": 0.0, "share_above": 0.5}
+    better, worse = scorecard.gain(good, other, made)["lsp"], scorecard.gain(other, good, made)["lsp"]
+    assert better["difference"] == -worse["difference"] != 0 and better["low"] < better["difference"] < better["high"]
+
+
+def test_what_is_spoiled_is_what_the_model_sees(made):
+    model = predict.load("stage1-student")
+    found = scorecard.spoiled(model, made)
+    assert found["plain"]["lsp"] == found["plain"]["coco"] > 0.5
+    assert 0 < found["poor camera"]["coco"] < found["plain"]["coco"] and 0 < found["dim"]["coco"] <= 1
+    picture = np.full((4, 4, 3), 200, np.uint8)
+    assert (scorecard.dim(picture) == 50).all() and (picture == 200).all()
+    from posekit import evaluation
+
+    black = evaluation.predict_records(model, made["lsp"], flip=False, spoil=np.zeros_like)
+    assert np.ptp(black.crop_keypoints, axis=0).max() < 1e-6, "every crop is the same black one"
+
+
+def test_a_clip_is_followed_and_its_jitter_is_in_body_heights():
+    clip = next((predict.weights_folder().parent / "live" / "web").glob("clip.mjpeg"))
+    found = scorecard.followed(predict.load("stage1-student"), clip)
+    assert found["frames"] > 50 and found["kept"] > 0.9
+    assert 0 < found["jitter"][0] < found["jitter"][1] < 0.1

@@ -136,7 +136,10 @@ def student(folder: Path) -> dict[str, Path]:
 
 def lessons(folder: Path) -> dict[str, Path]:
     """What the teacher's answers gain the student: its training once more, from the labels alone."""
-    return {**student(folder), "untaught": _pupil(folder, "untaught", taught=False)}
+    runs = {**student(folder), "untaught": _pupil(folder, "untaught", taught=False)}
+    models = (predict.load(runs[name]) for name in ("student", "untaught"))
+    work.note(runs["untaught"], gain_of_the_taught=scorecard.gain(*models, validation_records(folder)))
+    return runs
 
 
 def labels(folder: Path) -> dict[str, Path]:
@@ -148,6 +151,8 @@ def labels(folder: Path) -> dict[str, Path]:
         runs[name] = work.train(folder, f"labels-{name}", people, val["lsp"], **recipe)
         work.note(runs[name], swapped_labels=label_noise.count(table))
         work.rescore(runs[name], {"val": val["lsp"], "val_joints_box": val["lsp_joints_box"]})
+    models = (predict.load(runs[name]) for name in ("mended", "published"))
+    work.note(runs["mended"], gain_of_the_mended=scorecard.gain(*models, val))
     return runs
 
 

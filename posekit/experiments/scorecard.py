@@ -165,7 +165,7 @@ def spoiled(model: predict.Predictor, val: dict[str, Path]) -> dict:
     out = {}
     for name, spoil in ways.items():
         both = {key: evaluation.predict_records(model, val[key], flip=False, spoil=spoil) for key in ("lsp", "coco")}
-        out[name] = {key: round(metrics.pck(a.keypoints, a.true, a.labelled)["mean"], 4) for key, a in both.items()}
+        out[name] = {key: round(metrics.pck(a.keypoints, a.true, a.labelled)["value"], 4) for key, a in both.items()}
     return out
 
 
@@ -190,6 +190,17 @@ def followed(model: predict.Predictor, clip: Path) -> dict:
         width = np.nanmedian(np.linalg.norm(shoulders[:, 0] - shoulders[:, 1], axis=-1))
         jitter = [round(float(v), 5) for v in np.quantile(steps / (4.5 * width), (0.5, 0.95))]
     return {"frames": frames, "kept": round(float(kept.mean()), 4), "jitter": jitter}
+
+
+def gain(better: predict.Predictor, worse: predict.Predictor, val: dict[str, Path]) -> dict:
+    """What one model has over another on the same people: PCK@0.2 with the flip test, as `metrics.paired_interval`, for each of `val`."""
+    out = {}
+    for key in ("lsp", "lsp_joints_box", "coco"):
+        answers = [evaluation.predict_records(model, val[key]) for model in (better, worse)]
+        (a, counted), (b, _) = (metrics.found_joints(x.keypoints, x.true, x.labelled) for x in answers)
+        paired = metrics.paired_interval(a & counted, b & counted, counted)
+        out[key] = {name: round(value, 4) for name, value in paired.items()}
+    return out
 
 
 def by_visible_share(answers: Answers) -> dict:
