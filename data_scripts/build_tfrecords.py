@@ -119,7 +119,7 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         choices=("local", "beam"),
         default="local",
         help="local: processes on this machine (default). beam: an Apache Beam pipeline, here or on the cluster that its options name "
-        "behind a `--`, such as `-- --runner=FlinkRunner`; the records are the same (pip install 'posekit[beam]')",
+        "behind a `--`, such as `-- --runner=FlinkRunner`; the records are the same (pip install -e '.[beam]')",
     )
     ours = argv.index("--") if "--" in argv else len(argv)
     options = parser.parse_args(argv[:ours])

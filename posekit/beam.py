@@ -42,9 +42,7 @@ def runner(options: Sequence[str] = (), workers: int = 1) -> Callable[[Work], di
     try:
         import apache_beam  # noqa: F401
     except ImportError:
-        mend = (
-            "pip install 'posekit[beam]', best into an environment of its own: it wants an older protobuf than the book"
-        )
+        mend = "pip install -e '.[beam]', best into an environment of its own: it wants an older protobuf than the book"
         raise DataError("apache-beam", "is not installed", mend) from None
 
     def write(work: Work) -> dict[str, dict]:

@@ -43,7 +43,7 @@ def _records(variable: str) -> Path | None:
         raise DataError(
             value,
             f"{variable} points to it, but it holds no manifest.json",
-            "write records with data_scripts/build_tfrecords.py, or unset the variable",
+            "write records with data_scripts/build_tfrecords.py, give their full path, or unset the variable",
         )
     return Path(value)
 

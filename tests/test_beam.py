@@ -218,7 +218,7 @@ def test_without_beam_the_extra_is_named(tmp_path, coco):
         env={**os.environ, "PYTHONPATH": str(hidden.parent)},
     )
     assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.startswith("error: apache-beam: is not installed (pip install 'posekit[beam]'")
+    assert done.stderr.startswith("error: apache-beam: is not installed (pip install -e '.[beam]'")
     assert len(done.stderr.splitlines()) == 1 and not (tmp_path / "out").exists()
 
 

@@ -97,8 +97,18 @@ def test_anybody_is_a_roc_curve():
 
 def test_how_much_of_the_body_is_seen(answers):
     found = scorecard.by_visible_share(answers)
-    assert sum(found[name][1] for name in ("up to 6 joints", "7 to 11", "all 12")) == found["visible"][1]
-    assert found["occluded"] == (None, 0)
+    assert sum(found[name][-1] for name in ("up to 6 joints", "7 to 11", "all 12")) == found["visible"][-1]
+    assert found["occluded"] == (None, None, None, 0)
+    share, low, high, n = found["visible"]
+    assert 0 < low < share < high < 1 and n > 1000
+
+
+def test_by_joint_is_the_share_of_each_with_its_interval(answers):
+    found = scorecard.by_joint(answers)
+    per_joint = metrics.pck(answers.keypoints, answers.true, answers.labelled)["per_joint"]
+    np.testing.assert_allclose([found[joint][0] for joint in COCO17.joints], per_joint, atol=1e-4)
+    assert all(low <= share <= high for share, low, high, _ in found.values())
+    assert sum(n for *_, n in found.values()) == scorecard.by_visible_share(answers)["visible"][-1]
 
 
 # ---- swapped labels ----------------------------------------------------------------------------------------------------------

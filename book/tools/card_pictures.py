@@ -1,4 +1,7 @@
-"""`book/pictures/released.png`: what the released student answers on pictures that are free to show, good answers and bad ones.
+"""The model card's figures in book/pictures.
+
+`released.png`: what the student answers on pictures that are free to show, good answers and bad ones. `measured.png`, from the records of teacher
+and student: somebody or nobody as a ROC, what the score promises against what is kept, and each joint.
 
 python book/tools/card_pictures.py [--model NAME]
 """
@@ -6,14 +9,15 @@ python book/tools/card_pictures.py [--model NAME]
 import argparse
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 from skimage import data
 
-from posekit import geometry, predict, records, viz
+from posekit import experiments, geometry, predict, records, viz
 from posekit.images import decode_image
 from posekit.minidome import dataset
 
-OUT = Path(__file__).resolve().parents[1] / "pictures" / "released.png"
+OUT = Path(__file__).resolve().parents[1] / "pictures"
 SIDE = 224
 
 
@@ -34,6 +38,40 @@ def crops(count: int) -> tuple[list[np.ndarray], list[str]]:
     return cut, names
 
 
+def measured() -> plt.Figure:
+    """Three plots of the records."""
+    viz.style()
+    cards = {name: experiments.read(name).record["runs"][name]["card"] for name in ("teacher", "student")}
+    figure, (roc, promise, joints) = plt.subplots(1, 3, figsize=(9.6, 3.4), width_ratios=(1, 1, 1.3))
+    promise.plot([0, 1], [0, 1], "--", color=viz.MIDDLE, linewidth=1)
+    names = list(cards["student"]["coco_by_joint"])
+    for (name, card), colour, shift in zip(cards.items(), (viz.LEFT, viz.RIGHT), (0.2, -0.2), strict=True):
+        alarms, hits = np.array([(0, 0), *card["anybody"]["roc"], (1, 1)]).T
+        roc.plot(alarms, hits, color=colour, label=f"{name}, area {card['anybody']['auroc']:.2f}")
+        score, kept, _ = np.array(card["sureness"]["bins"]).T
+        promise.plot(score, kept, marker="o", markersize=4, color=colour, label=name)
+        share, low, high, _ = np.array([card["coco_by_joint"][joint] for joint in names], float).T
+        place = np.arange(len(names)) + shift
+        joints.errorbar(share, place, xerr=(share - low, high - share), fmt="o", markersize=4, color=colour, label=name)
+    roc.set(xlabel="rooms taken for somebody", ylabel="people found", title="somebody or nobody", aspect="equal")
+    promise.set(xlabel="score", ylabel="OKS", title="what the score promises", aspect="equal")
+    joints.set(yticks=range(len(names)), yticklabels=[joint.replace("_", " ") for joint in names], xlim=(0, 1))
+    joints.set(xlabel="PCK@0.2 on COCO, 95 % intervals", title="joint by joint")
+    joints.invert_yaxis()
+    joints.tick_params(axis="y", labelsize=8)
+    for ax in (roc, promise):
+        ax.legend(loc="lower right", fontsize=8)
+    figure.tight_layout(pad=0.6)
+    return figure
+
+
+def write(figure: plt.Figure, name: str) -> None:
+    """As a PNG, with its size said."""
+    OUT.mkdir(exist_ok=True)
+    (OUT / name).write_bytes(viz.png(figure))
+    print(f"{name}: {(OUT / name).stat().st_size / 1e3:.0f} kB")
+
+
 def main() -> None:
     """Draw and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -46,9 +84,8 @@ def main() -> None:
     titles = [f"{name} {p:.2f}" for name, p in zip(names, out["presence"], strict=True)]
     figure = viz.gallery(pictures, poses, titles, visible=out["score"] >= 0.3, columns=4)
     figure.tight_layout(pad=0.4)
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_bytes(viz.png(figure))
-    print(f"{OUT.name}: {OUT.stat().st_size / 1e3:.0f} kB")
+    write(figure, "released.png")
+    write(measured(), "measured.png")
 
 
 if __name__ == "__main__":

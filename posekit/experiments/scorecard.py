@@ -203,19 +203,29 @@ def gain(better: predict.Predictor, worse: predict.Predictor, val: dict[str, Pat
     return out
 
 
+def by_joint(answers: Answers) -> dict:
+    """PCK@0.2 of each joint: (share, its interval's lower and upper end over people, joints)."""
+    found, counted = metrics.found_joints(answers.keypoints, answers.true, answers.labelled)
+    return {joint: _share(found[:, [k]], counted[:, [k]]) for k, joint in enumerate(COCO17.joints)}
+
+
 def by_visible_share(answers: Answers) -> dict:
-    """PCK@0.2 by how many of a person's 12 limb joints are labelled inside the crop, and of occluded joints beside visible ones."""
+    """PCK@0.2, as in `by_joint`, by how many of a person's 12 limb joints are labelled inside the crop, and of occluded joints beside visible
+    ones."""
     found, counted = metrics.found_joints(answers.keypoints, answers.true, answers.labelled)
     limb = np.arange(17) >= COCO17.index("left_shoulder")
     seen = (answers.inside & limb).sum(axis=1)
     parts = {"up to 6 joints": seen <= 6, "7 to 11": (seen > 6) & (seen < 12), "all 12": seen == 12}
+    chosen = {name: who[:, None] for name, who in parts.items()}
+    chosen |= {"occluded": answers.visible == 1, "visible": answers.visible == 2}
+    return {name: _share(found, counted & which) for name, which in chosen.items()}
 
-    def score(chosen: np.ndarray) -> tuple[float | None, int]:
-        n = int((counted & chosen).sum())
-        return (round(float((found & chosen).sum() / n), 4) if n else None, n)
 
-    by_person = {name: score(who[:, None]) for name, who in parts.items()}
-    return {**by_person, "occluded": score(answers.visible == 1), "visible": score(answers.visible == 2)}
+def _share(found: np.ndarray, counted: np.ndarray) -> tuple[float | None, float | None, float | None, int]:
+    """Share of the counted joints that are found, its interval over people, and how many are counted."""
+    n = int(counted.sum())
+    values = [(found & counted).sum() / n, *metrics.interval(found & counted, counted)] if n else [None] * 3
+    return (*(None if v is None else round(float(v), 4) for v in values), n)
 
 
 def card(model: predict.Predictor, val: dict[str, Path], photos: Path) -> dict:
@@ -229,13 +239,12 @@ def card(model: predict.Predictor, val: dict[str, Path], photos: Path) -> dict:
     flipped = {key: evaluation.predict_records(model, val[key]) for key in ("lsp", "coco", "stills")}
     plain = [evaluation.predict_records(model, val[key], flip=False) for key in ("lsp", "coco")]
     there = [presence(model, val[key]) for key in ("lsp", "coco", "stills")]
-    per_joint = metrics.pck(flipped["coco"].keypoints, flipped["coco"].true, flipped["coco"].labelled)["per_joint"]
     return {
         "stills": within_a_quarter(flipped["stills"]),
         "squats": squats(model, photos / "pose_clips"),
         "anybody": anybody(there, [presence(model, val["nobody"])]),
         "sureness": sureness(model, plain),
-        "coco_by_joint": dict(zip(COCO17.joints, np.round(per_joint, 4).tolist(), strict=True)),
+        "coco_by_joint": by_joint(flipped["coco"]),
         "coco_by_share": by_visible_share(flipped["coco"]),
         "lsp_by_share": by_visible_share(flipped["lsp"]),
         "spoiled": spoiled(model, val),
