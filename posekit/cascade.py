@@ -336,7 +336,10 @@ def fitted_belief(before: np.ndarray, after: np.ndarray, true: np.ndarray, label
     Returns:
         (17,) shares 0, 0.05 ... 1 of the correction with the least mean distance, twins together.
     """
-    shares, sizes = np.linspace(0, 1, 21), diameter(true)[:, None]
+    shares, sizes = np.linspace(0, 1, 21), np.maximum(diameter(true), 1e-6)[:, None]
+    labelled = (
+        labelled & labelled[:, CORNERS].all(axis=1)[:, None]
+    )  # of whom no torso is known, nobody can say how far off they are
     tried = before + shares[:, None, None, None] * (after - before)
     off = np.where(labelled, np.linalg.norm(tried - true, axis=-1) / sizes, 0).sum(axis=1)  # (21, 17)
     together = np.stack([off[:, kind == KINDS].sum(axis=1) for kind in KINDS], axis=1)

@@ -97,18 +97,29 @@ def centre_crops(
         yield images, {"keypoints": places, "visibility": seen}
 
 
-def chosen(wanted: str, directories: Sequence[str | Path]) -> str:
+def chosen(wanted: str, directories: Sequence[str | Path], augment: pipeline.Augmentation | None = None) -> str:
     """Which way pictures take to a training: "tfdata" (`pipeline`) or "device" (this room).
 
     Args:
         wanted: one of them, or "auto": "device" where TensorFlow is not installed, and where there is an accelerator and the
             pictures take less than `AT_MOST`.
         directories: the record folders.
+        augment: how the crops are varied; a poor camera is not drawn on the device.
+
+    Raises:
+        DataError: when only the device is left, or wanted, and the variation is not drawn there.
     """
+    no_tensorflow = importlib.util.find_spec("tensorflow") is None
+    if augment and augment.camera and (wanted == "device" or (wanted == "auto" and no_tensorflow)):
+        raise DataError(
+            "camera", f"is {augment.camera}", "a poor camera needs OpenCV: use --input tfdata (with TensorFlow)"
+        )
     if wanted != "auto":
         return wanted
-    if importlib.util.find_spec("tensorflow") is None:
+    if no_tensorflow:
         return "device"
+    if augment and augment.camera:
+        return "tfdata"
     _, stored, people = pipeline.stored_sizes(directories)
     return "device" if profile.accelerators() and sum(people) * stored * stored * 3 <= AT_MOST else "tfdata"
 
@@ -135,8 +146,10 @@ def warp(images: object, persons: object, affines: object, size: int) -> object:
     corner = ops.floor(places)
     right, down = places[:, 0] - corner[:, 0], places[:, 1] - corner[:, 1]
     column, row = (ops.cast(corner[:, axis], "int32") for axis in (0, 1))
-    pixels = ops.reshape(images, (-1, 3))
-    start = ops.cast(persons, "int32")[:, None] * (side * side)
+    pixels = ops.reshape(
+        ops.take(images, persons, axis=0), (-1, 3)
+    )  # of these alone: an index to all would not fit into 32 bits
+    start = np.int32(side * side) * ops.arange(ops.shape(places)[0], dtype="int32")[:, None]
     crop = 0.0
     for x, across in ((column, 1 - right), (column + 1, right)):
         for y, along in ((row, 1 - down), (row + 1, down)):

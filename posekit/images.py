@@ -29,7 +29,7 @@ def decode_image(data: bytes, where: object, as_displayed: bool = False) -> np.n
 
     if not data:
         raise DataError(where, "the picture is empty (0 bytes)", "fetch it again or leave it out")
-    if data.startswith(_JPEG_START) and _JPEG_END not in data[-1024:]:
+    if data.startswith(_JPEG_START) and not _jpeg_ends(data):
         raise DataError(where, "the JPEG is truncated (no end marker)", "fetch it again or leave it out")
     coded = np.frombuffer(data, np.uint8)
     stored = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
@@ -47,6 +47,16 @@ def decode_image(data: bytes, where: object, as_displayed: bool = False) -> np.n
             alpha = whole[..., 3:].astype(np.float32) / np.iinfo(whole.dtype).max
             image = np.round(image * alpha + 255 * (1 - alpha)).astype(np.uint8)
     return image
+
+
+def _jpeg_ends(data: bytes) -> bool:
+    """Whether an end marker follows the picture's data: that of a preview in its head does not count, and a film behind it does not matter."""
+    place = 2
+    while (
+        data[place : place + 1] == b"\xff" and data[place + 1 : place + 2] != b"\xda"
+    ):  # segments up to the start of the scan
+        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return _JPEG_END in data[place:]
 
 
 def read_image(path: str | Path, as_displayed: bool = False) -> np.ndarray:

@@ -87,7 +87,7 @@ class Augmentation:
         return cls(**{**{field.name: 0.0 for field in fields(cls)}, **given})
 
     def draw(self, rng: np.random.Generator) -> Variation:
-        """The random choices for one picture. Switching one kind off does not change what the others draw."""
+        """The random choices for one picture. Switching one kind off, but for the camera, does not change what the others draw."""
         flip, turn, zoom, right, down, contrast, light, *cast = rng.uniform(-1, 1, 10).tolist()
         half, upper, erase, area, aspect, x, y = rng.random(7).tolist()
         return Variation(

@@ -185,6 +185,6 @@ def decode_person(payload: bytes, where: object = "record") -> PersonRecord:
             dataset=features["dataset"][0].decode(),
             extra=np.asarray(features.get("person/extra", np.zeros(6)), np.float32).reshape(2, 3),
         )
-    except (KeyError, IndexError, ValueError, AttributeError) as error:
+    except (KeyError, IndexError, ValueError, OverflowError, AttributeError) as error:
         problem = f"not a record of posekit: {type(error).__name__} {error}"
         raise DataError(where, problem, "build it with build_tfrecords.py") from None

@@ -181,6 +181,10 @@ def test_belief_is_as_large_as_the_second_look_is_good():
         found = cascade.fitted_belief(before, after, true, np.ones(true.shape[:2], bool))
         np.testing.assert_allclose(found, share, atol=0.11)
         np.testing.assert_array_equal(found[5], found[6])
+        labelled = np.ones(true.shape[:2], bool)
+        labelled[0, 5:] = False  # of somebody without a torso nobody can say how far off they are
+        blind = np.where(labelled[..., None], true, 0)
+        np.testing.assert_allclose(cascade.fitted_belief(before, after, blind, labelled), found, atol=0.051)
     stage = cascade.Cascade(None, (cascade.refiner(cascade.SHARED, 32, width=2),), (np.zeros(17),))
     wake(stage.refiners[0])
     image = rng.integers(0, 256, (90, 90, 3), np.uint8)

@@ -172,8 +172,14 @@ def test_which_way_is_chosen(folder, monkeypatch):
     assert chosen() == "device"
     monkeypatch.setattr(device, "AT_MOST", 12 * 96 * 96 * 3 - 1)
     assert chosen() == "tfdata"
+    poor = pipeline.Augmentation(camera=0.5)
+    monkeypatch.setattr(device, "AT_MOST", 1e12)
+    assert device.chosen("auto", [folder], poor) == "tfdata"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert chosen() == "device"
+    for wanted in ("auto", "device"):
+        with pytest.raises(DataError, match="--input tfdata"):
+            device.chosen(wanted, [folder], poor)
 
 
 # ---- neck and head top -----------------------------------------------------------------------------------------------------

@@ -65,3 +65,14 @@ def test_a_poor_camera_darkens_blurs_and_adds_noise_but_moves_nothing():
     assert 10 < darker < 50 and 10 < noisier < 50
     assert np.abs(np.median(places, axis=0) - (60, 50)).max() < 0.5
     assert np.quantile(np.abs(np.array(places) - (60, 50)).max(axis=1), 0.9) < 1.5
+
+
+def test_a_film_behind_a_photo_does_not_matter_and_a_preview_in_its_head_is_no_end(tmp_path):
+    """As phones write them: a Motion Photo has megabytes behind the picture; EXIF holds a whole small JPEG."""
+    photo = encode_jpeg(np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8))
+    np.testing.assert_array_equal(decode_image(photo + b"ftypmp42" * 1000, "x"), decode_image(photo, "x"))
+    preview = b"Exif\0\0" + encode_jpeg(np.zeros((8, 8, 3), np.uint8))
+    headed = photo[:2] + b"\xff\xe1" + (len(preview) + 2).to_bytes(2, "big") + preview + photo[2:]
+    np.testing.assert_array_equal(decode_image(headed, "x"), decode_image(photo, "x"))
+    with pytest.raises(DataError, match="truncated"):
+        decode_image(headed[: len(headed) - 300], "x")

@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import cv2
@@ -336,8 +337,6 @@ def test_a_photo_of_another_size_than_its_annotations_is_named(tmp_path):
 
 
 def test_tiny_people_are_left_out_by_stated_thresholds(tmp_path):
-    from collections import Counter
-
     path, data = tiny_data.coco(tmp_path, photos=1, people=3)
     data["annotations"][0]["bbox"] = [10, 10, 12, 15.9]
     data["annotations"][1]["keypoints"][3:] = [0] * 48
@@ -624,3 +623,38 @@ def test_beside_people_there_is_nobody(tmp_path):
     assert [p.source_id for p in found] == [
         data["images"][0]["file_name"]
     ]  # the others' people leave no square of 150 pixels
+
+
+def test_a_photo_of_people_without_a_box_is_nobodys(tmp_path):
+    """No square is put where somebody may be; entries that cannot be used name the file, and one bad room does not end a run that skips."""
+    file, data = tiny_data.coco(tmp_path / "coco")
+    for annotation in data["annotations"]:
+        annotation["bbox"] = [0, 0, 0, 0]
+    file.write_text(json.dumps(data))
+    left_out = Counter()
+    assert not list(sources.read("nobody", tmp_path / "coco", "train", left_out))
+    assert left_out == {"a person without a box": len(data["images"])}
+    for broken in ({"bbox": [1, 2, "x", 3]}, {"bbox": [1, 2]}):
+        file.write_text(json.dumps({**data, "annotations": [{**data["annotations"][0], **broken}]}))
+        with pytest.raises(DataError, match=f"{file.name}, annotation number 1.*bbox"):
+            list(sources.read("nobody", tmp_path / "coco", "train"))
+    file.write_text("[]")
+    with pytest.raises(DataError, match="not a COCO annotation file"):
+        list(sources.read("nobody", tmp_path / "coco", "train"))
+    rooms(tmp_path / "rooms", 3)
+    (tmp_path / "rooms" / "01.jpg").write_bytes(b"no picture")
+    skipped = []
+    assert len(list(sources.read("nobody", tmp_path / "rooms", "all", skipped=skipped))) == 2
+    assert [entry["person_id"] for entry in skipped] == ["01.jpg"]
+
+
+def test_a_list_of_exclusions_as_notepad_saves_it(tmp_path):
+    (tmp_path / "exclude.txt").write_bytes("\ufeffim0001.jpg\r\n  # a remark\r\nim0002.jpg\r\n".encode())
+    assert sources.excluded_photos(tmp_path, "train") == {"im0001.jpg", "im0002.jpg"}
+
+
+def test_a_table_with_its_header_in_quotes(tmp_path):
+    tiny_data.write_photo(tmp_path / "images" / "a.jpg")
+    (tmp_path / "keypoints.csv").write_text('"image","person","joint","x","y","v"\n"a.jpg","1","nose","30","20","2"\n')
+    (person,) = sources.read("own", tmp_path, "train")
+    assert person.keypoints[0].tolist() == [30, 20] and person.keypoints_visible[0] == 2

@@ -411,3 +411,48 @@ def test_the_command_line_reaches_the_recipe(record_folder, tmp_path):
     recipe = predict.load(tmp_path / "run").record["recipe"]
     assert recipe["loss"] == "gaussian" and recipe["optimizer"] == "sgd" and recipe["average"] == 0.9
     assert recipe["clip"] == 1 and recipe["augment"]["half_body"] == 0.3 and recipe["augment"]["erase"] == 0.2
+
+
+def test_curves_do_not_go_into_the_run(record_folder, tmp_path):
+    with pytest.raises(DataError, match="choose another folder"):
+        training.train(
+            [record_folder], record_folder, tiny(), tmp_path / "run", tensorboard=tmp_path / "run" / "curves"
+        )
+    assert not list(tmp_path.glob("*run*"))
+
+
+def test_a_run_that_cannot_be_moved_into_place_is_not_lost(record_folder, tmp_path, monkeypatch):
+    """Somebody makes the folder while the training runs: the trained run stays beside it, and the message says where."""
+    whole = evaluation.evaluate
+
+    def meanwhile(*args, **options):
+        (tmp_path / "run").mkdir(exist_ok=True)
+        (tmp_path / "run" / "mine.txt").touch()
+        return whole(*args, **options)
+
+    monkeypatch.setattr(evaluation, "evaluate", meanwhile)
+    with pytest.raises(DataError, match="the run is whole: rename"):
+        training.train([record_folder], record_folder, tiny(), tmp_path / "run", verbose=False)
+    assert (tmp_path / ".run.partial" / "model.keras").is_file() and (
+        tmp_path / ".run.partial" / "record.json"
+    ).is_file()
+
+
+@pytest.mark.parametrize("numbers", [{"epochs": 0}, {"epochs": -1}, {"minutes": 0}, {"epochs": 1, "batch_size": 0}])
+def test_nothing_is_not_a_number_of_anything(numbers):
+    with pytest.raises(DataError, match="expected more than 0"):
+        training.Recipe(**numbers)
+
+
+def test_packing_that_is_interrupted_leaves_the_model(record_folder, tmp_path, monkeypatch):
+    training.train([record_folder], record_folder, tiny(), tmp_path / "run", verbose=False)
+    before = (tmp_path / "run" / "model.keras").read_bytes()
+
+    def broken(*args, **options):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(training.record.zipfile.ZipFile, "writestr", broken)
+    with pytest.raises(OSError, match="full"):
+        training.pack(tmp_path / "run")
+    assert (tmp_path / "run" / "model.keras").read_bytes() == before
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["log.csv", "model.keras", "record.json"]

@@ -26,6 +26,8 @@ def read_manifest(directory: str | Path) -> dict:
     if not isinstance(manifest, dict) or manifest.get("schema_version") != SCHEMA_VERSION:
         version = manifest.get("schema_version") if isinstance(manifest, dict) else None
         raise DataError(path, f"schema version {version!r}, expected {SCHEMA_VERSION}", "build the records again")
+    if missing := {"shards", "box_px", "people"} - manifest.keys():
+        raise DataError(path, f"has no {min(missing)}", "build the records again")
     return manifest
 
 

@@ -211,8 +211,8 @@ def write_records(
         manifest = plan.manifest(entries, samples_digest, left_out, skipped)
         _write_json(partial / MANIFEST, manifest)
         for entry in entries:
-            (partial / entry["file"]).rename(out / entry["file"])
-        (partial / MANIFEST).rename(out / MANIFEST)
+            (partial / entry["file"]).replace(out / entry["file"])
+        (partial / MANIFEST).replace(out / MANIFEST)
     return manifest
 
 
@@ -239,7 +239,7 @@ def _written_aside(out: Path, resume: bool) -> Iterator[Path]:
                 created.append(folder)
             if not whole:
                 for name in shards:  # killed between the first and the last of the moves
-                    (out / name).rename(partial / name)
+                    (out / name).replace(partial / name)
             if not resume:
                 shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(exist_ok=True)
@@ -248,7 +248,7 @@ def _written_aside(out: Path, resume: bool) -> Iterator[Path]:
         except BaseException:
             if not whole:
                 for path in out.glob("*.tfrecord-*"):  # back from where the set would have been whole
-                    path.rename(partial / path.name)
+                    path.replace(partial / path.name)
             if whole or not resume or not any(partial.glob("*.tfrecord-*.json")):
                 shutil.rmtree(partial, ignore_errors=True)
             else:
@@ -338,7 +338,7 @@ def write_shard(path: Path, payloads: Iterable[bytes | Skipped], each: Callable[
             each()
         file.flush()
         os.fsync(file.fileno())
-    aside.rename(path)
+    aside.replace(path)
     entry = {"file": path.name, "people": people, "bytes": size, "sha256": digest.hexdigest(), "skipped": skipped}
     _write_json(path.with_name(f"{path.name}.json"), entry)
     return entry
@@ -361,7 +361,7 @@ def _write_json(path: Path, content: dict) -> None:
         file.write(json.dumps(content, indent=1) + "\n")
         file.flush()
         os.fsync(file.fileno())
-    aside.rename(path)
+    aside.replace(path)
 
 
 def _bar(total: int, progress: bool):

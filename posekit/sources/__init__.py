@@ -165,7 +165,7 @@ def read(
     if dataset == "own":
         return own.read(root, **notes)
     if dataset == "nobody":
-        return nobody.read(root, split, left_out)
+        return nobody.read(root, **notes)
     raise DataError(dataset, "unknown data set", f"choose one of {', '.join(DATASETS)}")
 
 
@@ -209,7 +209,7 @@ def excluded_photos(annotations_dir: str | Path, split: str | None) -> frozenset
     if split != "train" or not path.exists():
         return frozenset()
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(path, f"cannot be read: {error}", "one photo's file name a line") from None
-    return frozenset(Path(line.strip()).name for line in lines if line.strip() and not line.startswith("#"))
+    return frozenset(Path(line.strip()).name for line in lines if line.strip() and not line.strip().startswith("#"))

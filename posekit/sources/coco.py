@@ -131,7 +131,7 @@ def read(
         if not isinstance(data, dict) or not isinstance(data.get(key), list):
             raise DataError(annotation_file, f"no list {key!r}: not a COCO annotation file", "give the keypoint JSON")
     excluded = excluded_photos(annotation_file.parent, split)
-    photos, orders, known_ids = _photos(data["images"], annotation_file), _orders(data, annotation_file), set()
+    photos, orders, known_ids = photos_of(data["images"], annotation_file), _orders(data, annotation_file), set()
 
     for position, annotation in enumerate(data["annotations"]):
         with or_skipped(f"annotation {position + 1} of {annotation_file.name}", skipped):
@@ -155,7 +155,7 @@ def read(
                 left_out["crowd"] += 1
                 continue
             joints, joint_known = _joints(values, order, where)
-            labelled, bbox = joints[:, 2] > 0, _box(bbox, where)
+            labelled, bbox = joints[:, 2] > 0, box_of(bbox, where)
             reason = None
             if not labelled.any():
                 reason = "no labelled joint"
@@ -199,7 +199,7 @@ def joint_of(name: object) -> str | None:
     return None
 
 
-def _photos(entries: list, annotation_file: Path) -> dict[object, tuple[str, tuple[int, int] | None]]:
+def photos_of(entries: list, annotation_file: Path) -> dict[object, tuple[str, tuple[int, int] | None]]:
     """id -> (file name, size or None) of each image."""
     photos = {}
     for position, image in enumerate(entries):
@@ -265,7 +265,7 @@ def _joints(values: object, order: list[str | None] | None, where: str) -> tuple
     return out, known
 
 
-def _box(values: object, where: str) -> np.ndarray | None:
+def box_of(values: object, where: str) -> np.ndarray | None:
     """The bbox as (4,) float64, or None where there is none."""
     mend = "it is x, y, width and height in pixels; mend or remove it"
     if values is None or (isinstance(values, list) and not values):

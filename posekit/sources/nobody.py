@@ -8,7 +8,7 @@ Each is a sample of which everything is known: no joint is there. So all of its 
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from posekit import geometry
 from posekit.errors import DataError
 from posekit.images import read_image
 from posekit.skeleton import COCO17
-from posekit.sources import PersonSample, coco, excluded_photos, read_json
+from posekit.sources import PersonSample, coco, excluded_photos, or_skipped, read_json
 
 K = len(COCO17)
 PICTURES = (".jpg", ".jpeg", ".png")
@@ -28,30 +28,39 @@ MARGIN = 8.0
 """Pixels around an annotated box that are left free: boxes are drawn tightly."""
 
 
-def read(root: str | Path, split: str | None = None, left_out: Counter | None = None) -> Iterator[PersonSample]:
+def read(
+    root: str | Path, split: str | None = None, left_out: Counter | None = None, skipped: list[dict] | None = None
+) -> Iterator[PersonSample]:
     """Nobody, in many pictures.
 
     Args:
         root: the folder, of pictures or of a COCO data set.
         split: of plain pictures every sixth is for `"val"` and the others for `"train"`, None: all. Of COCO it picks the annotation
             file, and `"train"` applies `exclude.txt`.
-        left_out: gets the number of photos that people fill, by reason.
+        left_out: gets the number of photos that people fill, or might fill, by reason.
+        skipped: see `sources.read`.
 
     Yields:
         PersonSample with every joint known and none labelled; `person_id` is the picture's name.
 
     Raises:
-        DataError: when there is no picture.
+        DataError: when there is no picture, one cannot be read, or the file is no COCO keypoint JSON.
     """
     root, left_out = Path(root), Counter() if left_out is None else left_out
     if any(root.glob("annotations/*.json")) or any(root.glob("person_keypoints*.json")):
-        return _beside(root, split, left_out)
+        return _beside(root, split, left_out, skipped)
     folder = root / "images" if (root / "images").is_dir() else root
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
     if not found:
         raise DataError(folder, "no picture there", f"expected {', '.join(PICTURES)}")
     kept = [path for i, path in enumerate(found) if split not in ("train", "val") or (i % 6 == 5) == (split == "val")]
-    return (_sample(path, geometry.bbox_of_image(*read_image(path).shape[1::-1])) for path in kept)
+    return _whole(kept, skipped)
+
+
+def _whole(paths: list[Path], skipped: list[dict] | None) -> Iterator[PersonSample]:
+    for path in paths:
+        with or_skipped(path.name, skipped):
+            yield _sample(path, geometry.bbox_of_image(*read_image(path).shape[1::-1]))
 
 
 def _sample(path: Path, bbox: np.ndarray) -> PersonSample:
@@ -69,24 +78,36 @@ def _sample(path: Path, bbox: np.ndarray) -> PersonSample:
     )
 
 
-def _beside(root: Path, split: str | None, left_out: Counter) -> Iterator[PersonSample]:
+def _beside(root: Path, split: str | None, left_out: Counter, skipped: list[dict] | None) -> Iterator[PersonSample]:
     """Of each photo of a COCO data set, or of a MiniDome sequence, what people leave free."""
     minidome = (root / "hdImgs").is_dir()
-    file, photos = coco.find_minidome(root) if minidome else coco.find(root, split or "train")
+    file, folder = coco.find_minidome(root) if minidome else coco.find(root, split or "train")
     data, excluded, boxes = read_json(file), excluded_photos(file.parent, split), {}
-    for annotation in data["annotations"]:
-        boxes.setdefault(annotation["image_id"], []).append(annotation["bbox"])
-    for image in data["images"]:
-        if Path(image["file_name"]).name in excluded:
-            left_out["exclude.txt"] += 1
-        elif not boxes.get(image["id"]):
-            yield _sample(photos / image["file_name"], geometry.bbox_of_image(image["width"], image["height"]))
-        elif minidome:
-            left_out["people in it"] += 1  # its rooms look alike, and the empty ones are enough
-        elif (square := largest_free(image["width"], image["height"], np.array(boxes[image["id"]]))) is None:
-            left_out["people leave no square free"] += 1
-        else:
-            yield _sample(photos / image["file_name"], square)
+    for key in ("images", "annotations"):
+        if not isinstance(data, dict) or not isinstance(data.get(key), list):
+            raise DataError(file, f"no list {key!r}: not a COCO annotation file", "give the keypoint JSON")
+    for position, annotation in enumerate(data["annotations"]):
+        where = f"{file}, annotation number {position + 1}"
+        if not isinstance(annotation, dict) or "image_id" not in annotation:
+            raise DataError(where, "without image_id", "name the photo that it belongs to")
+        boxes.setdefault(annotation["image_id"], []).append(coco.box_of(annotation.get("bbox"), where))
+    for identity, (name, size) in coco.photos_of(data["images"], file).items():
+        people = boxes.get(identity)
+        with or_skipped(name, skipped):
+            if size is None:
+                raise DataError(f"{file}, {name}", "without width and height", "add them")
+            if PurePosixPath(name).name in excluded:
+                left_out["exclude.txt"] += 1
+            elif not people:
+                yield _sample(folder / name, geometry.bbox_of_image(*size))
+            elif minidome:
+                left_out["people in it"] += 1  # its rooms look alike, and the empty ones are enough
+            elif any(box is None for box in people):
+                left_out["a person without a box"] += 1
+            elif (square := largest_free(*size, np.array(people))) is None:
+                left_out["people leave no square free"] += 1
+            else:
+                yield _sample(folder / name, square)
 
 
 def largest_free(width: int, height: int, boxes: np.ndarray) -> np.ndarray | None:

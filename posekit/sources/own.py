@@ -127,7 +127,7 @@ def _people(path: Path) -> dict[tuple[str, str], list[tuple[int, dict]]]:
         raise DataError(path, f"cannot be read: {error}", "save the table as CSV in UTF-8") from None
     header = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=header.count)
-    columns = [name.strip().lower() for name in header.strip().split(delimiter)]
+    columns = [name.strip().lower() for name in next(csv.reader([header], delimiter=delimiter), [])]
     if missing := [name for name in COLUMNS if name not in columns]:
         raise DataError(f"{path}, line 1", f"no column {missing[0]!r}", f"the first line is {','.join(COLUMNS)}")
     people: dict[tuple[str, str], list[tuple[int, dict]]] = {}

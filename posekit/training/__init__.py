@@ -61,7 +61,7 @@ class Recipe:
         devices: how many share each batch; 0: all accelerators on JAX, else one (`parallel.devices_for`).
 
     Raises:
-        DataError: for an unknown loss or optimizer.
+        DataError: for an unknown loss or optimizer, and for numbers out of range.
     """
 
     backbone: str = "resnet18v2"
@@ -90,6 +90,9 @@ class Recipe:
     def __post_init__(self):
         if (self.epochs is None) == (self.minutes is None):
             raise ValueError("give either epochs or minutes")
+        for name in ("epochs", "minutes", "batch_size"):
+            if (value := getattr(self, name)) is not None and value <= 0:
+                raise DataError(name, f"is {value}", "expected more than 0")
         for name, known in (("loss", losses.LADDER), ("optimizer", OPTIMIZERS), ("input", INPUTS)):
             if getattr(self, name) not in known:
                 raise DataError(f"{name} {getattr(self, name)!r}", "unknown", f"choose one of {', '.join(known)}")
@@ -196,11 +199,13 @@ def train(
         What record.json holds: command, recipe, data digests, provenance, time, the validation score, the mean pose.
 
     Raises:
-        DataError: for damaged records, an `out` that exists, an interrupted run of another recipe.
+        DataError: for damaged records, an `out` that exists, an interrupted run of another recipe, curves inside `out`.
     """
     begin, out = time.monotonic(), Path(out)
     if out.exists():
         raise DataError(out, "exists already", "choose another --out, or remove it")
+    if tensorboard and Path(tensorboard).resolve().is_relative_to(out.resolve()):
+        raise DataError(tensorboard, f"lies in {out}, which is made when the training is over", "choose another folder")
     partial = out.with_name(f".{out.name}.partial")
     saved = partial / "checkpoint.npz"
     if saved.exists() and not resume:
@@ -217,7 +222,7 @@ def train(
         raise DataError(partial.parent, f"cannot write there: {error.strerror}", "choose another --out") from None
     try:
         keras.utils.set_random_seed(recipe.seed)
-        way = device.chosen(recipe.input, train_records)
+        way = device.chosen(recipe.input, train_records, recipe.augment)
         devices = parallel.devices_for(recipe.devices, recipe.batch_size)
         dtype = recipe.dtype if recipe.dtype != "auto" else "mixed_bfloat16" if bfloat16_pays() else "float32"
         with parallel.side_by_side(devices):
@@ -278,7 +283,9 @@ def train(
             options = {"input_size": recipe.input_size, "augment": recipe.augment, "shuffle": True, "repeat": True}
             options |= {"batch_size": recipe.batch_size, "seed": recipe.seed, "start": watch.steps}
             if people:
-                people = replace(people, images=people.images[:0])  # they are in the layer now
+                people = replace(
+                    people, images=np.empty((0, *people.images.shape[1:]), np.uint8)
+                )  # they are in the layer now
                 batches = device.ahead(device.make_batches(people, **options))
             else:
                 batches = pipeline.make_batches(train_records, joints=recipe.joints, **options)
@@ -312,11 +319,16 @@ def train(
         record["val"] = evaluation.jsonable(evaluation.evaluate(predict.Predictor(final, record), val_records))
         final.save(partial / "model.keras")
         (partial / "record.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        for path in partial.glob("checkpoint.*"):
+        try:
+            partial.rename(out)
+        except OSError as error:
+            raise DataError(
+                out, f"cannot be written: {error.strerror}", f"the run is whole: rename {partial}"
+            ) from None
+        for path in out.glob("checkpoint.*"):
             path.unlink()
-        partial.rename(out)
     except BaseException:
-        if not saved.exists():
+        if not saved.exists() and not (partial / "record.json").exists():
             shutil.rmtree(partial, ignore_errors=True)
         raise
     return record

@@ -261,7 +261,7 @@ class Checkpoint(keras.callbacks.Callback):
             with np.load(self.path) as file:
                 arrays = dict(file)
             state = json.loads(str(arrays.pop("state")))
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
             problem = f"the checkpoint cannot be read: {error}"
             raise DataError(self.path, problem, "remove its folder and begin anew") from None
         if state["run"] != self.run:

@@ -94,8 +94,13 @@ def pack(run: str | Path) -> None:
     model = keras.saving.load_model(path, compile=False)
     model.set_weights([w.astype(np.float16).astype(w.dtype) for w in model.get_weights()])
     loose = path.with_name("loose.keras")
-    model.save(loose)
-    with zipfile.ZipFile(loose) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as new:
-        for name in old.namelist():
-            new.writestr(name, old.read(name))
-    loose.unlink()
+    packed = path.with_name("packed.keras")
+    try:
+        model.save(loose)
+        with zipfile.ZipFile(loose) as old, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as new:
+            for name in old.namelist():
+                new.writestr(name, old.read(name))
+        packed.replace(path)
+    finally:
+        loose.unlink(missing_ok=True)
+        packed.unlink(missing_ok=True)
