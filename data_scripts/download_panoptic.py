@@ -222,26 +222,32 @@ def extract_frames(video: Path, wanted: list[int], photo: Callable[[int], Path])
         the number of frames in the video: as many as there were where its end was met, else as many as it says.
 
     Raises:
-        DataError: naming the video and the frame, when it ends before the end that it says, or the disk is full.
+        DataError: naming the video and the frame, when it ends before the end that it says or a frame cannot be decoded; or when the
+            disk is full.
     """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "8")  # its own words come without the file's name
     import cv2
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     capture = cv2.VideoCapture(str(video))
-    frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    if not capture.isOpened() or frames < 1:
-        raise DataError(video, "cannot be opened as a video: truncated, or none", "delete it and run it again")
-    position, ended = 0, False
-    for frame in tqdm([n for n in wanted if not photo(n).exists()], desc=f"frames of {video.name}", unit=" photos"):
-        while position <= frame and not ended:
-            ended = not capture.grab()
-            position += not ended
-        if ended:
-            break
-        _, picture = capture.retrieve()
-        downloads.write_whole(photo(frame), encode_jpeg(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)))
-    capture.release()
+    try:
+        frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        if not capture.isOpened() or frames < 1:
+            raise DataError(video, "cannot be opened as a video: truncated, or none", "delete it and run it again")
+        position, ended = 0, False
+        for frame in tqdm([n for n in wanted if not photo(n).exists()], desc=f"frames of {video.name}", unit=" photos"):
+            while position <= frame and not ended:
+                ended = not capture.grab()
+                position += not ended
+            if ended:
+                break
+            decoded, picture = capture.retrieve()
+            if not decoded:
+                mend = "delete it and run it again; if that does not help, ask for other --frames"
+                raise DataError(f"{video}, frame {frame}", "cannot be decoded", mend)
+            downloads.write_whole(photo(frame), encode_jpeg(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)))
+    finally:
+        capture.release()
     if ended and position < frames - SLACK:
         problem = f"cannot be decoded, though the video says it has {frames:,} frames"
         mend = f"delete it and run it again; if that does not help, ask for --frames before {position}"

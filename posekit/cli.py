@@ -164,14 +164,17 @@ def doctor(args) -> int:
         print(f"opencv      {cv2.__version__}")
     except ImportError as error:
         problems.append(f"OpenCV does not load ({error}): install opencv-python-headless, and only that")
-    _quiet_backend()
-    from posekit import predict, profile, training
+    try:
+        _quiet_backend()
+        from posekit import predict, profile, training
 
-    print(f"accelerator {', '.join(profile.accelerators()) or 'none, only the processor'}")
-    print(f"backend     {training.keras.backend.backend()}, bfloat16 {'yes' if training.bfloat16_pays() else 'no'}")
-    print(f"models      {', '.join(predict.names()) or 'none in the package'}")
-    if not predict.names():
-        problems.append("the package holds no model: install it again")
+        print(f"accelerator {', '.join(profile.accelerators()) or 'none, only the processor'}")
+        print(f"backend     {training.keras.backend.backend()}, bfloat16 {'yes' if training.bfloat16_pays() else 'no'}")
+        print(f"models      {', '.join(predict.names()) or 'none in the package'}")
+        if not predict.names():
+            problems.append("the package holds no model: install it again")
+    except ImportError as error:
+        problems.append(f"Keras does not load ({error}): run `make setup`, or pip install -r requirements.txt")
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     print(f"disk        {free:.0f} GiB free here")
     if free < 2:
@@ -191,26 +194,13 @@ def train(args) -> int:
     _quiet_backend()
     from posekit import pipeline, training
 
-    varied = {name: value for name in ("half_body", "erase", "camera") if (value := getattr(args, name)) is not None}
-    given = {
-        "head": args.head,
-        "loss": args.loss,
-        "optimizer": args.optimizer,
-        "average": args.average,
-        "clip": args.clip,
-        "input": args.input,
-        "devices": args.devices,
-        "joints": args.joints,
-        "augment": pipeline.Augmentation(**varied),
-        "width": args.width,
-        "batch_size": args.batch_size,
-        "learning_rate": args.learning_rate,
-        "seed": args.seed,
-        "epochs": args.epochs,
-        "minutes": args.minutes,
-    }
+    def given(*names: str) -> dict:
+        return {name: value for name in names if (value := getattr(args, name)) is not None}
+
     recipe = training.Recipe(
-        backbone=args.backbone, input_size=args.input_size, **{k: v for k, v in given.items() if v is not None}
+        augment=pipeline.Augmentation(**given("half_body", "erase", "camera")),
+        **given("backbone", "head", "loss", "joints", "width", "input_size", "epochs", "minutes", "batch_size"),
+        **given("optimizer", "learning_rate", "clip", "average", "input", "devices", "seed"),
     )
     record = training.train(
         args.records,
@@ -251,6 +241,8 @@ def evaluate(args) -> int:
 def _evaluate_coco(args) -> int:
     from posekit import metrics
 
+    if args.jitter:
+        raise DataError("--jitter", "goes with --records", "leave it out, or give --records DIR")
     if args.model and not args.images:
         raise DataError("--model", "needs the photos", "add --images DIR")
     if not args.model and (args.images or not args.results):
@@ -294,19 +286,16 @@ def _print_scores(scores: dict) -> None:
 
 
 def predict(args) -> int:
-    """Poses of photos, as text, JSON or pictures."""
+    """Poses of photos, turned as viewers show them, as text, JSON or pictures."""
     from posekit import predict as room
     from posekit.images import encode_jpeg, read_image
 
-    images = [(path, read_image(path)) for path in args.images]
-    for path, image in images:
-        height, width = image.shape[:2]
-        if args.box and not (
-            args.box[0] < width and args.box[1] < height and args.box[0] + args.box[2] > 0 < args.box[1] + args.box[3]
-        ):
-            raise DataError(
-                path, f"the box {args.box} lies outside the photo ({width}x{height})", "give X,Y,W,H in its pixels"
-            )
+    for path in args.images:  # all are checked before anything is written, and none is kept: they are large
+        height, width = read_image(path, as_displayed=True).shape[:2]
+        x, y, w, h = args.box or (0, 0, width, height)
+        if not (x < width and y < height and x + w > 0 < y + h):
+            problem = f"the box {args.box} lies outside the photo ({width}x{height})"
+            raise DataError(path, problem, "give X,Y,W,H in its pixels")
     pictures = {}
     for path in args.images if args.draw else ():
         if (target := args.draw / f"{path.stem}.pose.jpg") in pictures:
@@ -315,7 +304,8 @@ def predict(args) -> int:
     if room.locate(args.model).suffix == ".keras":
         _quiet_backend()
     predictor, results = room.load(args.model), []
-    for path, image in images:
+    for path in args.images:
+        image = read_image(path, as_displayed=True)
         pose = predictor.predict(image, args.box, flip=True)
         results.append(
             {

@@ -236,8 +236,9 @@ def package(run: str | Path, name: str) -> dict:
     aside = folder / "new.onnx"
     aside.unlink(missing_ok=True)
     facts = export(run, aside)
-    (folder / "record.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_whole(folder / "record.json", (json.dumps(record, indent=1) + "\n").encode())
     aside.replace(folder / "model.onnx")
+    (folder / "model.keras").unlink(missing_ok=True)
     write_manifest()
     return facts
 

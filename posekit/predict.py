@@ -188,6 +188,8 @@ class OnnxModel:
 
     def predict_on_batch(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """(N, 224, 224, 3) float32 RGB, 0 ... 255, to the four outputs. The graph takes one picture at a time."""
+        if not len(images):
+            return {out.name: np.empty((0, *out.shape[1:]), np.float32) for out in self.session.get_outputs()}
         answers = [self.session.run(self.outputs, {"image": image[None]}) for image in images]
         return {name: np.concatenate(values) for name, values in zip(self.outputs, zip(*answers), strict=True)}
 
@@ -228,6 +230,8 @@ def load(name: str | Path, threads: int | None = None) -> Predictor:
 def locate(name: str | Path) -> Path:
     """The file of a model: an .onnx file, or the model.keras of a training run; of a model of the package after it was verified.
 
+    A run stays a run when its export lies beside it: model.onnx is taken where there is no model.keras.
+
     Args, raises: see `load`.
     """
     folder = Path(name)
@@ -237,9 +241,9 @@ def locate(name: str | Path) -> Path:
         if str(name) not in names():
             known = f"give the folder of a training run, an .onnx file, or one of: {', '.join(names())}"
             raise DataError(name, "no such model", known)
-        folder = _packaged(str(name))
-    exported = folder / "model.onnx"
-    return exported if exported.is_file() else folder / "model.keras"
+        return _packaged(str(name))
+    trained, exported = folder / "model.keras", folder / "model.onnx"
+    return exported if exported.is_file() and not trained.is_file() else trained
 
 
 def weights_folder() -> Path:
@@ -262,7 +266,7 @@ def _listed() -> dict[str, dict]:
 
 
 def _packaged(name: str) -> Path:
-    """The folder with the verified files of a model of the package."""
+    """The file of a model of the package, verified like all that belongs to it."""
     folder = weights_folder() / name
     files = {file.split("/")[1]: want for file, want in _listed().items() if file.startswith(f"{name}/")}
     if any("url" in want for want in files.values()):
@@ -283,4 +287,4 @@ def _packaged(name: str) -> Path:
         if hashlib.sha256(data).hexdigest() != want["sha256"]:
             problem = f"is damaged: its SHA-256 is not that of manifest.json ({len(data):,} bytes of {want['bytes']:,})"
             raise DataError(folder / file, problem, "install posekit again, or git checkout it")
-    return folder
+    return next(folder / file for file in files if file.startswith("model."))

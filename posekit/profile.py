@@ -105,7 +105,17 @@ def start(seed: int = 0) -> Profile:
 
     Returns:
         The profile of this machine.
+
+    Raises:
+        DataError: when `POSEKIT_LIVE_SECONDS` is no number.
     """
+    seconds = os.environ.get("POSEKIT_LIVE_SECONDS", "45")
+    try:
+        live_seconds = float(seconds)
+    except ValueError:
+        raise DataError(
+            "POSEKIT_LIVE_SECONDS", f"is {seconds!r}", "set it to a number of seconds, such as 45"
+        ) from None
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_stderr():
         import keras
@@ -127,5 +137,5 @@ def start(seed: int = 0) -> Profile:
     return Profile(
         device="GPU" if accelerators() else "CPU",
         cores=cores(),
-        live_seconds=float(os.environ.get("POSEKIT_LIVE_SECONDS", 45)),
+        live_seconds=live_seconds,
     )

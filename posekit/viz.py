@@ -310,9 +310,14 @@ def gallery(
 
     Returns:
         The Matplotlib figure; hand it to `show`.
+
+    Raises:
+        ValueError: when there are no pictures.
     """
     import matplotlib.pyplot as plt
 
+    if not len(images):
+        raise ValueError("there are no pictures to show, expected at least one")
     rows = -(-len(images) // columns)
     tallest = max(image.shape[0] / image.shape[1] for image in images)
     height = side * tallest + (0.3 if titles else 0.08)

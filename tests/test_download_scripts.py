@@ -22,6 +22,7 @@ import tiny_data
 from faulty_server import Fault, FaultyServer
 
 from posekit import records
+from posekit.errors import DataError
 from posekit.images import encode_jpeg, read_image
 from posekit.sources import coco, panoptic
 
@@ -250,6 +251,41 @@ def test_a_truncated_video_names_file_and_frame(tmp_path, cmu, capsys):
     cmu.files[path] = video(tmp_path / "made.mp4")[:3000]
     assert run_panoptic(cmu, tmp_path / "x", "--hd-cameras", 1) == 2
     assert "hd_00_00.mp4: cannot be opened as a video" in capsys.readouterr().err
+
+
+def test_a_frame_that_cannot_be_decoded_is_named(tmp_path, monkeypatch):
+    class Broken:
+        """A video of 40 frames whose ninth is noise."""
+
+        grabbed = released = 0
+
+        def __init__(self, path):
+            made.append(self)
+
+        def isOpened(self):
+            return True
+
+        def get(self, what):
+            return 40.0
+
+        def grab(self):
+            self.grabbed += 1
+            return True
+
+        def retrieve(self):
+            return (False, None) if self.grabbed == 9 else (True, barcode(self.grabbed - 1))
+
+        def release(self):
+            self.released += 1
+
+    made = []
+    monkeypatch.setattr(cv2, "VideoCapture", Broken)
+    with pytest.raises(DataError, match=r"made\.mp4, frame 8: cannot be decoded"):
+        download_panoptic.extract_frames(
+            tmp_path / "made.mp4", [4, 8, 12], lambda frame: tmp_path / "photos" / f"{frame}.jpg"
+        )
+    assert made[0].released == 1
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["4.jpg"]
 
 
 @pytest.mark.parametrize("evil", ["../../evil/body3DScene_00000001.json", "/tmp/body3DScene_00000001.json"])

@@ -2,6 +2,7 @@
 
 import contextlib
 import email.utils
+import errno
 import gzip
 import hashlib
 import io
@@ -478,6 +479,15 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
         fetch(tmp_path / "taken" / "sub", "http://127.0.0.1:9/x")
 
 
+def test_a_disk_that_is_mounted_to_be_read_is_named(tmp_path, monkeypatch):
+    def refuse(path, *arguments, **options):
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(DataError, match=r"new: cannot be written: Read-only file system"):
+        fetch(tmp_path / "new", "http://127.0.0.1:9/x")
+
+
 # ---- disks, signals ---------------------------------------------------------------------------------------------------
 
 CHILD = """
@@ -682,6 +692,14 @@ def test_a_damaged_archive_leaves_nothing(tmp_path, kind, damage):
     with pytest.raises(DataError, match=rf"x\.{kind}: cannot be unpacked"):
         archives.extract(path, tmp_path / "out", progress=False)
     assert files_in(tmp_path) == {path.name}
+
+
+def test_what_is_no_file_is_no_archive(tmp_path):
+    (tmp_path / "folder").mkdir()
+    for name in ("folder", "missing.tar"):
+        with pytest.raises(DataError, match=f"{name}: is no file"):
+            archives.extract(tmp_path / name, tmp_path / "out", progress=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder"]
 
 
 def test_an_archive_needs_no_memory(tmp_path):

@@ -104,6 +104,7 @@ def test_without_people_the_numbers_are_null_not_minus_one(dome, tmp_path, capsy
         (["--coco", "TRUTH", "--images", "EMPTY", "--model", "minidome"], "cannot read the picture"),
         (["--records", "DIR", "--model", "minidome", "--results", "x"], "--results: goes with --coco"),
         (["--records", "DIR"], "add --model"),
+        (["--coco", "TRUTH", "--results", "TRUTH", "--jitter", "0.3"], "--jitter: goes with --records"),
     ],
 )
 def test_what_is_missing_is_one_line(dome, tmp_path, capsys, arguments, said):

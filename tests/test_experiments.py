@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -116,6 +117,21 @@ def test_a_run_that_is_there_is_not_trained_again_and_another_recipe_is_refused(
         work.train(tmp_path, "mine", [], tmp_path, epochs=2, width=2)
 
 
+def test_a_note_that_is_interrupted_loses_nothing(tmp_path, monkeypatch):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    (tmp_path / "record.json").write_text('{"epochs": 3}')
+    monkeypatch.setattr(Path, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        work.note(tmp_path, name="mine")
+    assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
+    assert json.loads((tmp_path / "record.json").read_text()) == {"epochs": 3}
+    monkeypatch.undo()
+    work.note(tmp_path, name="mine")
+    assert json.loads((tmp_path / "record.json").read_text()) == {"epochs": 3, "name": "mine"}
+
+
 def test_photos_say_what_they_need(monkeypatch):
     monkeypatch.delenv("POSEKIT_DATA", raising=False)
     with pytest.raises(DataError, match="lsp/ and lspet/"):
@@ -137,6 +153,14 @@ def two_records(tmp_path_factory):
     stretched = ablation.rewritten(source, folder / "stretched", ablation.stretch)
     gaps = ablation.rewritten(source, folder / "gaps", ablation.take_labels)
     return source, stretched, gaps
+
+
+def test_records_made_with_other_arguments_are_not_taken_for_those_asked(two_records):
+    source = two_records[0]
+    assert work.minidome_records(source.parent, 8, 1, box_px=96) == source
+    for frames, options in ((9, {"box_px": 96}), (8, {"box_px": 128}), (8, {}), (8, {"box_px": 96, "context": 2.0})):
+        with pytest.raises(DataError, match="made with other arguments"):
+            work.minidome_records(source.parent, frames, 1, **options)
 
 
 def test_stretching_moves_nobody_in_the_photo_and_fills_the_crop_with_the_box(two_records):

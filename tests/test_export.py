@@ -92,6 +92,12 @@ def test_each_output_equals_keras(minidome, flip):
     assert got["presence"].shape == (3,)
 
 
+def test_nobody_has_no_pose(minidome):
+    out = minidome[1].predict_crops(CROPS[:0], flip=True)
+    shapes = {"keypoints": (0, K, 2), "visibility": (0, K), "score": (0, K), "presence": (0,)}
+    assert {name: value.shape for name, value in out.items()} == shapes
+
+
 def test_in_float32_only_rounding_is_left(minidome):
     """Conversion and the runtime's optimizer change nothing: not the padding of the pooling either (`_keep_zero_padding`)."""
     found = export.errors(minidome[0], export.to_onnx(minidome[0], half=False))
@@ -313,6 +319,8 @@ def shelf(tmp_path, monkeypatch):
 
 def test_a_packaged_model_is_verified_when_it_is_loaded(shelf, tmp_path, monkeypatch, capsys):
     run = save(network(), tmp_path / "run")
+    (shelf / "small").mkdir()
+    (shelf / "small" / "model.keras").write_bytes(b"the one before")
     assert cli.main(["export", "--model", str(run), "--package", "small"]) == 0
     monkeypatch.chdir(tmp_path)
     assert predict.names() == ["small"] and sorted(f.name for f in (shelf / "small").iterdir()) == [

@@ -222,6 +222,8 @@ def broken(entry: dict, **change) -> dict:
         ({"score": float("nan")}, "score holds NaN"),
         ({"score": None}, "score holds"),
         ({"score": True}, "score holds"),
+        ({"bbox": [1.0, 2.0, 3.0]}, "bbox has 3 numbers, expected 4"),
+        ({"bbox": "x"}, "bbox has str numbers"),
     ],
 )
 def test_a_broken_result_is_named(tmp_path, change, named):
@@ -231,6 +233,25 @@ def test_a_broken_result_is_named(tmp_path, change, named):
     with pytest.raises(DataError, match=r"results\.json, entry 1") as error:
         metrics.coco_scores(*paths)
     assert named in str(error.value)
+
+
+@pytest.mark.parametrize("more", [{"bbox": None}, {"bbox": []}, {"segmentation": []}, {"caption": "a person"}])
+def test_other_keys_of_results_change_nothing(tmp_path, more):
+    truth, found = random_photos(2)
+    path = written(tmp_path, truth)[0]
+    whole = metrics.coco_scores(path, found)
+    assert metrics.coco_scores(path, [{**entry, **more} for entry in found]) == pytest.approx(whole, nan_ok=True)
+    boxed = [{**entry, "bbox": [0.0, 0.0, 9.0, 9.0]} for entry in found]
+    some = [*boxed[:1], *(broken(entry, bbox=...) for entry in found[1:])]
+    assert metrics.coco_scores(path, some) == pytest.approx(whole, nan_ok=True)
+
+
+def test_a_detection_is_as_large_as_its_box_where_all_have_one(tmp_path):
+    truth, found = random_photos(2)
+    path = written(tmp_path, truth)[0]
+    boxed = [{**entry, "bbox": [0.0, 0.0, 9.0, 9.0], "caption": ""} for entry in found]
+    kept = metrics.coco.checked_results(boxed, metrics.coco.checked_annotations(path), "results", path)
+    assert all(entry["bbox"] == [0.0, 0.0, 9.0, 9.0] and "caption" not in entry for entry in kept)
 
 
 def test_ids_that_occur_twice_are_named(tmp_path):
@@ -340,6 +361,25 @@ def test_the_nose_has_no_other_side():
     pred = scene["true"].copy()
     pred[0, nose] += 500
     assert metrics.ERRORS[metrics.error_types(pred, **scene)[0, nose]] == "miss"
+
+
+def test_where_nothing_was_predicted_is_a_miss():
+    scene = two_people()
+    pred = scene["true"].copy()
+    pred[0, 3] = np.nan
+    kinds = metrics.error_types(pred, **scene)
+    assert metrics.ERRORS[kinds[0, 3]] == "miss"
+    assert (np.delete(kinds.ravel(), 3) == 0).all()
+
+
+@pytest.mark.parametrize("area", [np.nan, 0, -1])
+def test_without_an_area_there_are_no_kinds(area):
+    scene = two_people()
+    scene["area"][1] = area
+    with pytest.raises(ValueError, match="person 1 has the area"):
+        metrics.error_types(scene["true"], **scene)
+    scene["labelled"][1] = False  # a crowd
+    assert (metrics.error_types(scene["true"], **scene)[[0, 2]] == 0).all()
 
 
 def test_kinds_equal_a_loop_over_all_joints_of_all_people():

@@ -1,5 +1,6 @@
 """Curves, PCKh and pixels; probabilities; bootstrap intervals: against hand calculations, SciPy and known distributions (chapter 07)."""
 
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -40,6 +41,14 @@ def test_pdj_is_pck_at_every_threshold_and_its_area_is_that_of_the_curve():
 def test_the_area_under_a_perfect_curve_is_one():
     _, true, labelled = people()
     assert metrics.pdj(true, true, labelled)["auc"] == 1.0
+
+
+def test_a_single_threshold_has_no_area():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        curve = metrics.pdj(*people(), [0.2])
+    assert curve["value"][0] == metrics.pck(*people(), 0.2)["value"]
+    assert np.isnan(curve["auc"]) and np.isnan(curve["auc_per_joint"]).all()
 
 
 def test_pckh_by_hand():
@@ -250,6 +259,22 @@ def test_intervals_repeat_with_their_seed_and_change_nothing():
     assert metrics.interval(found, counted, seed=1) != metrics.interval(found, counted, seed=2)
     np.testing.assert_array_equal(found, before[0])
     np.testing.assert_array_equal(counted, before[1])
+
+
+def test_intervals_equal_those_of_all_draws_at_once_and_need_no_memory():
+    rng, n = np.random.default_rng(1), 2000
+    a, b, counted = rng.random((n, 1)), rng.random((n, 1)) > 0.4, np.ones((n, 1), bool)
+    draws = np.random.default_rng(0)
+    weights = np.stack([np.bincount(draws.integers(0, n, n), minlength=n) for _ in range(2000)])
+    tracemalloc.start()
+    low, high = metrics.interval(a, counted)
+    paired = metrics.paired_interval(a, b, counted)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_allclose((low, high), np.quantile(weights @ a / n, [0.025, 0.975]), rtol=1e-12)
+    ends = np.quantile(weights @ a / n - weights @ b / n, [0.025, 0.975])
+    np.testing.assert_allclose((paired["low"], paired["high"]), ends, rtol=1e-12)
+    assert peak < 4 << 20
 
 
 def test_one_person_gives_an_interval_of_no_width():

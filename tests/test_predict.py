@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+import weakref
 
 import cv2
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from posekit import cli, evaluation, geometry, images, metrics, models, pipeline, predict, records, training
 from posekit.errors import DataError
@@ -313,6 +315,14 @@ def test_a_run_comes_back_as_it_was_saved(constant_run, means):
     np.testing.assert_allclose(predictor.predict(photo(0)).visibility, means["mean_visibility"], atol=1e-6)
 
 
+def test_a_run_is_not_shadowed_by_its_own_export(tmp_path):
+    for name in ("record.json", "model.keras", "model.onnx"):
+        (tmp_path / name).touch()
+    assert predict.locate(tmp_path) == tmp_path / "model.keras"
+    (tmp_path / "model.keras").unlink()
+    assert predict.locate(tmp_path) == tmp_path / "model.onnx"
+
+
 def test_an_unknown_model_names_the_known_ones():
     with pytest.raises(DataError) as error:
         predict.load("nonesuch")
@@ -460,6 +470,29 @@ def test_predict_draws_the_pose_into_a_copy(capsys, constant_run, photos, tmp_pa
     assert photos[0].read_bytes() == before
 
 
+def test_a_photo_of_a_phone_is_turned_as_viewers_show_it(capsys, constant_run, photos, tmp_path):
+    path, exif = tmp_path / "phone.jpg", Image.Exif()
+    exif[0x0112] = 6  # stored lying down
+    Image.open(photos[0]).save(path, exif=exif)
+    code, out, _ = run_cli(capsys, "predict", "--model", constant_run, path, "--json")
+    assert code == 0
+    assert json.loads(out)[0]["box"] == [0, 0, 240, 320]
+
+
+def test_photos_are_not_kept_in_memory(capsys, constant_run, photos, monkeypatch):
+    read, seen, alive = images.read_image, [], []
+
+    def watched(*arguments, **options):
+        alive.append(sum(ref() is not None for ref in seen))
+        image = read(*arguments, **options)
+        seen.append(weakref.ref(image))
+        return image
+
+    monkeypatch.setattr(images, "read_image", watched)
+    assert run_cli(capsys, "predict", "--model", constant_run, *photos)[0] == 0
+    assert len(alive) >= len(photos) and max(alive) <= 1
+
+
 @pytest.mark.parametrize(
     ("what", "names"),
     [
@@ -544,3 +577,10 @@ def test_the_doctor_reports_what_is_there(capsys, monkeypatch, tmp_path):
     assert keras.__version__ in out
     assert (code == 0) == (out.splitlines()[-1] == "all is well") == ("problem:" not in out)
     assert code == (0 if predict.names() else 1)
+
+
+def test_the_doctor_tells_of_a_missing_keras_instead_of_dying_of_it(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras", None)
+    code, out, _ = run_cli(capsys, "doctor")
+    assert code == 1
+    assert "problem: Keras does not load" in out and out.splitlines()[-1].endswith("problem(s)")

@@ -49,3 +49,6 @@ def test_the_reader_can_bring_records(tmp_path, monkeypatch):
 def test_live_seconds_can_be_set(monkeypatch):
     out = run("from posekit import profile; print(profile.start().live_seconds)", POSEKIT_LIVE_SECONDS="7.5").stdout
     assert out == "7.5\n"
+    monkeypatch.setenv("POSEKIT_LIVE_SECONDS", "1 min")
+    with pytest.raises(DataError, match=r"POSEKIT_LIVE_SECONDS: is '1 min'"):
+        profile.start()

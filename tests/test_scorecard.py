@@ -1,11 +1,14 @@
 """What the model card tells: each figure is what it says."""
 
 import dataclasses
+import json
 
+import cv2
 import numpy as np
 import pytest
 
 from posekit import metrics, predict
+from posekit.errors import DataError
 from posekit.evaluation import Answers
 from posekit.experiments import label_noise, scorecard
 from posekit.skeleton import COCO17
@@ -197,6 +200,24 @@ def test_what_is_spoiled_is_what_the_model_sees(made):
 
     black = evaluation.predict_records(model, made["lsp"], flip=False, spoil=np.zeros_like)
     assert np.ptp(black.crop_keypoints, axis=0).max() < 1e-6, "every crop is the same black one"
+
+
+def test_a_clip_that_ends_early_is_told_and_released(tmp_path, monkeypatch):
+    class Clip:
+        released = 0
+
+        def read(self):
+            return False, None
+
+        def release(self):
+            self.released += 1
+
+    clip = Clip()
+    monkeypatch.setattr(cv2, "VideoCapture", lambda path: clip)
+    (tmp_path / "pose_squats.coco17.json").write_text(json.dumps({"keypoints": np.zeros((1, 17, 3)).tolist()}))
+    with pytest.raises(DataError, match="ends before its reference"):
+        scorecard.squats(None, tmp_path)
+    assert clip.released == 1
 
 
 def test_a_clip_is_followed_and_its_jitter_is_in_body_heights():

@@ -167,6 +167,11 @@ def test_inputs_are_not_changed():
     assert drawn.shape == image.shape and drawn.dtype == np.uint8 and not np.array_equal(drawn, image)
 
 
+def test_a_gallery_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="no pictures"):
+        viz.gallery([])
+
+
 def test_points_far_outside_do_not_break_the_drawing():
     points = pose()
     points[COCO17.index("left_wrist")] = (1e9, -1e9)

@@ -40,10 +40,12 @@ def extract(archive: Path, out: Path, keep: Callable[[str], bool] = lambda name:
         the number of files.
 
     Raises:
-        DataError: when the archive is damaged or is none, when a member has an absolute path, a `..`, a drive or a name
+        DataError: when the archive is missing, damaged or none, when a member has an absolute path, a `..`, a drive or a name
             that came before, is a link or a device, when it all grows too large, or when the disk is full.
     """
     archive, out = Path(archive), Path(out)
+    if not archive.is_file():
+        raise DataError(archive, "is no file", "give the path of a tar or zip archive")
     if out.exists():
         raise DataError(out, "exists already", "give a new folder")
     aside = out.with_name(f".{out.name}.aside")

@@ -71,7 +71,7 @@ def open_folder(folder: str | Path, every: float = 0.0) -> Iterator[Manifest]:
     """A folder to download into, for one process at a time: makes it, locks it, gives its manifest, saves that at the end.
 
     Raises:
-        DataError: when another process is downloading into it.
+        DataError: when another process is downloading into it, or it cannot be written.
     """
     folder = Path(folder)
     try:
@@ -86,10 +86,9 @@ def open_folder(folder: str | Path, every: float = 0.0) -> Iterator[Manifest]:
         raise DataError(
             folder, "another process is downloading into it", "wait for it, or take another folder"
         ) from None
-    except (PermissionError, FileExistsError, NotADirectoryError) as error:
-        raise DataError(
-            error.filename or folder, f"cannot be written: {error.strerror}", "take another folder"
-        ) from None
+    except OSError as error:
+        problem = f"cannot be written: {error.strerror or error}"
+        raise DataError(error.filename or folder, problem, "take another folder") from None
 
 
 def write_whole(path: Path, data: bytes) -> None:

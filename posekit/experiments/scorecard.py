@@ -137,13 +137,16 @@ def squats(model: predict.Predictor, folder: Path) -> dict:
 
     reference = json.loads((folder / "pose_squats.coco17.json").read_text(encoding="utf-8"))
     clip, off = cv2.VideoCapture(str(folder / "pose_squats.mp4")), []
-    for pose in np.array(reference["keypoints"], np.float64):
-        ok, frame = clip.read()
-        if not ok:
-            raise DataError(folder / "pose_squats.mp4", "ends before its reference", "restore it")
-        height = np.ptp(pose[:, 1])
-        found = model.predict(frame[..., ::-1], flip=True).keypoints
-        off.append(np.linalg.norm(found - pose[:, :2], axis=1).mean() / height)
+    try:
+        for pose in np.array(reference["keypoints"], np.float64):
+            ok, frame = clip.read()
+            if not ok:
+                raise DataError(folder / "pose_squats.mp4", "ends before its reference", "restore it")
+            height = np.ptp(pose[:, 1])
+            found = model.predict(frame[..., ::-1], flip=True).keypoints
+            off.append(np.linalg.norm(found - pose[:, :2], axis=1).mean() / height)
+    finally:
+        clip.release()
     return {"mean": round(float(np.mean(off)), 4), "worst": round(float(np.max(off)), 4), "frames": len(off)}
 
 

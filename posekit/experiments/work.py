@@ -1,5 +1,6 @@
 """What every experiment does: make records, train a run, look at it afterwards. What is whole already is not done again."""
 
+import inspect
 import json
 import os
 from collections import Counter
@@ -8,14 +9,25 @@ from dataclasses import asdict
 from pathlib import Path
 
 from posekit import evaluation, predict, records, sources, training
+from posekit.downloads import write_whole
 from posekit.errors import DataError
 from posekit.minidome.sequence import make_sequence
 
+_MADE_OTHERWISE = ("made with other arguments", "remove it, or choose another --keep")
+
 
 def minidome_records(folder: Path, frames: int, seed: int, **options: object) -> Path:
-    """Generate a MiniDome sequence of two cameras and write its people as records; returns the record folder."""
+    """Generate a MiniDome sequence of two cameras and write its people as records; returns the record folder.
+
+    Raises:
+        DataError: when the sequence is there with another number of frames, or see `people_records`.
+    """
     sequence = folder / f"minidome{seed}"
-    if not (folder / f"{sequence.name}-train-annotation" / "manifest.json").is_file():
+    labels = sequence / "annotations" / f"person_keypoints_{sequence.name}.json"
+    if labels.is_file():
+        if sources.read_json(labels)["info"]["frames"] != frames:
+            raise DataError(sequence, *_MADE_OTHERWISE)
+    elif not (folder / f"{sequence.name}-train-annotation" / "manifest.json").is_file():
         make_sequence(sequence, frames=frames, seed=seed)
     return people_records(folder, "minidome", sequence, **options)
 
@@ -31,10 +43,20 @@ def people_records(
 ) -> Path:
     """Write one split of a data set as records into `folder`, `mend` between reading and writing; returns the record folder.
 
-    Options go to `records.write_records`."""
+    Options go to `records.write_records`.
+
+    Raises:
+        DataError: when records of that name were written with other options.
+    """
     kind = "nobody" if dataset == "nobody" else f"{box}-mended" if mend else box
     out, left_out = folder / f"{source.name}-{split}-{kind}", Counter()
-    if not (out / "manifest.json").is_file():
+    if (out / "manifest.json").is_file():
+        asked = inspect.signature(records.write_records).bind((), out, dataset, split, box=box, **options)
+        asked.apply_defaults()
+        had = records.read_manifest(out)["arguments"]
+        if any(asked.arguments[key] != value for key, value in had.items()):
+            raise DataError(out, *_MADE_OTHERWISE)
+    else:
         people = sources.read(dataset, source, split, left_out)
         people = mend(people) if mend else people
         records.write_records(people, out, dataset, split, box=box, left_out=left_out, **options)
@@ -89,7 +111,7 @@ def note(run: Path, **facts: object) -> None:
     path = run / "record.json"
     record = json.loads(path.read_text(encoding="utf-8"))
     record.update(facts)
-    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_whole(path, (json.dumps(record, indent=1) + "\n").encode())
 
 
 def rescore(run: Path, folders: dict[str, Path]) -> None:

@@ -17,10 +17,11 @@ def _sums(found: np.ndarray, counted: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return found.sum(-1), counted.sum(-1)
 
 
-def _weights(n: int, resamples: int, seed: int) -> np.ndarray:
-    """(resamples, n): how often each person is drawn."""
-    rng = np.random.default_rng(seed)
-    return np.stack([np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(resamples)]).astype(np.float64)
+def _resampled(resamples: int, seed: int, *sums: np.ndarray) -> list[np.ndarray]:
+    """Each (N, G) of one entry a person to (resamples, G): summed over N people drawn with replacement, the same for all."""
+    rng, n, together = np.random.default_rng(seed), len(sums[0]), np.concatenate(sums, axis=1)
+    drawn = (np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(resamples))
+    return np.split(np.stack([times @ together for times in drawn]), len(sums), axis=1)
 
 
 def _score(found: np.ndarray, counted: np.ndarray) -> np.ndarray:
@@ -63,8 +64,7 @@ def interval(
     hits, counts = _sums(found, counted)
     if not len(counts):
         return float("nan"), float("nan")
-    weights = _weights(len(counts), resamples, seed)
-    return _limits(_score(weights @ hits, weights @ counts), level)
+    return _limits(_score(*_resampled(resamples, seed, hits, counts)), level)
 
 
 def paired_interval(
@@ -94,9 +94,8 @@ def paired_interval(
     (a, counts), (b, _) = _sums(found_a, counted), _sums(found_b, counted)
     if not len(counts):
         return dict.fromkeys(("difference", "low", "high", "share_above"), float("nan"))
-    weights = _weights(len(counts), resamples, seed)
-    total = weights @ counts
-    difference = _score(weights @ a, total) - _score(weights @ b, total)
+    drawn_a, drawn_b, total = _resampled(resamples, seed, a, b, counts)
+    difference = _score(drawn_a, total) - _score(drawn_b, total)
     low, high = _limits(difference, level)
     valid = difference[~np.isnan(difference)]
     above = float(((valid > 0) + 0.5 * (valid == 0)).mean()) if valid.size else float("nan")

@@ -21,7 +21,8 @@ def coco_scores(annotations: str | Path, results: str | Path | list[dict]) -> di
     Args:
         annotations: person keypoint annotations, COCO JSON.
         results: results file, or its content: a list of {image_id, category_id, keypoints [x, y, v] × 17, score}. Photo pixels; the
-            third number of a joint is ignored. At most 20 detections a photo count, those with the highest scores.
+            third number of a joint is ignored. At most 20 detections a photo count, those with the highest scores. Where every
+            entry has a `bbox` (x, y, w, h), a detection's area is its box's, else that of the joints' box; other keys are ignored.
 
     Returns:
         The ten numbers of `NAMES`, 0 ... 1. NaN where there is no person to be found (pycocotools says −1); no detection at
@@ -92,26 +93,29 @@ def checked_annotations(path: str | Path) -> dict:
 
 
 def checked_results(results: object, truth: dict, where: object, annotations: object) -> list[dict]:
-    """Results as pycocotools takes them; see `coco_scores` for what is refused. The entries are copies."""
+    """Results as pycocotools takes them, copied without the keys it would stumble over; see `coco_scores` for what is refused."""
     if not isinstance(results, list):
         raise DataError(where, "is not a list", "expected a list of {image_id, category_id, keypoints, score}")
     images, categories = ({e["id"] for e in truth[part]} for part in ("images", "categories"))
-    ids = set()
+    keys, ids = ("image_id", "category_id", "keypoints", "score"), set()
     for i, entry in enumerate(results):
         place = f"{where}, entry {i}"
-        for key in ("image_id", "category_id", "keypoints", "score"):
+        for key in keys:
             if not isinstance(entry, dict) or key not in entry:
                 raise DataError(place, f"has no {key!r}", "expected {image_id, category_id, keypoints, score}")
         _known(place, entry, images, categories, annotations)
         _numbers(place, "keypoints", entry["keypoints"], 3 * len(COCO17))
         _numbers(place, "score", [entry["score"]], 1)
+        if entry.get("bbox") not in (None, []):
+            _numbers(place, "bbox", entry["bbox"], 4)
         if "id" in entry:
             if not isinstance(entry["id"], int | str):
                 raise DataError(place, f"has the id {entry['id']!r}", "expected a number, or none")
             if entry["id"] in ids:
                 raise DataError(place, f"the id {entry['id']} occurs twice", "give each its own id, or none")
             ids.add(entry["id"])
-    return [dict(entry) for entry in results]
+    boxed = all(entry.get("bbox") for entry in results)
+    return [{key: entry[key] for key in (*keys, *(["bbox"] if boxed else []))} for entry in results]
 
 
 def _known(where: str, entry: dict, images: set, categories: set, annotations: object) -> None:

@@ -165,7 +165,7 @@ def pdj(
 
     Returns:
         `thresholds` (T,); `value` (T,); `per_joint` (T, K); `auc` and `auc_per_joint` (K,): area under the curve over the
-        range of the thresholds, so that 1 is perfect; `people`, `left_out`.
+        range of the thresholds, so that 1 is perfect, NaN where that is a single one; `people`, `left_out`.
 
     Source:
         Sapp & Taskar, CVPR 2013 (MODEC); DeepPose, CVPR 2014, section 4.1: normalised by the diameter of the torso.
@@ -173,7 +173,7 @@ def pdj(
     thresholds = np.linspace(0, 0.5, 51) if thresholds is None else np.asarray(thresholds, np.float64)
     scores = [pck(pred, true, labelled, t, length) for t in thresholds]
     value, per_joint = np.array([s["value"] for s in scores]), np.array([s["per_joint"] for s in scores])
-    span = thresholds[-1] - thresholds[0]
+    span = thresholds[-1] - thresholds[0] or np.nan
     return {
         "thresholds": thresholds,
         "value": value,

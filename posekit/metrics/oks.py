@@ -119,15 +119,18 @@ def error_types(
     Below 0.5 to all of them: *miss*.
 
     Args:
-        pred: (N, 17, 2) photo pixels, each prediction belonging to the person in the same row.
+        pred: (N, 17, 2) photo pixels, each prediction belonging to the person in the same row; NaN is a miss.
         true: (N, 17, 2).
         labelled: (N, 17) bool.
-        area: (N,) photo pixels squared, above 0.
+        area: (N,) photo pixels squared, above 0 for everybody with a labelled joint.
         photo: (N,) what tells photos apart: people with the same value stand in the same photo.
         skeleton: for its `flip_indices` and `sigmas`.
 
     Returns:
         (N, 17) int8: an index into `ERRORS`, -1 where the joint is not labelled.
+
+    Raises:
+        ValueError: for somebody with a labelled joint whose area is not above 0: where no area is known (NaN) there is no similarity.
 
     Source:
         Ronchi & Perona, "Benchmarking and Error Diagnosis in Multi-Instance Pose Estimation", ICCV 2017, section 3.1. There a joint
@@ -137,9 +140,15 @@ def error_types(
     pred, true = np.asarray(pred, np.float64), np.asarray(true, np.float64)
     flip, sigmas = np.asarray(skeleton.flip_indices), np.asarray(skeleton.sigmas)
     paired = flip != np.arange(len(flip))
+    unknown = labelled.any(axis=1) & ~(area > 0)
+    if unknown.any():
+        n = int(unknown.argmax())
+        raise ValueError(
+            f"person {n} has the area {area[n]}, expected a number above 0: leave out whose area is not known"
+        )
 
     def similarity(people: np.ndarray, to: np.ndarray, order: np.ndarray | slice) -> np.ndarray:
-        value = keypoint_similarity(pred[people], true[to][:, order], area[to], sigmas)
+        value = np.nan_to_num(keypoint_similarity(pred[people], true[to][:, order], area[to], sigmas), nan=0.0)
         return np.where(labelled[to][:, order], value, -1.0)
 
     everybody, straight = np.arange(len(pred)), slice(None)
