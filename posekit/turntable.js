@@ -21,6 +21,7 @@
   var stage = make("svg:svg", {
     viewBox: scene.box.join(" "), tabindex: 0, role: "application", "aria-label": scene.alt,
     "aria-roledescription": "figure that can be turned", "aria-keyshortcuts": "ArrowLeft ArrowRight ArrowUp ArrowDown + - Home",
+    "data-lm-suppress-shortcuts": "true",  // or JupyterLab takes the arrow keys
     style: "display: block; width: 100%; height: auto; cursor: grab; touch-action: pan-y; user-select: none; border-radius: 6px"
   }, wide);
   var hint = make("p", { style: "margin: 4px 0 0; font: 13px/1.4 sans-serif; color: #555" }, wide);
@@ -116,15 +117,19 @@
 
   function begin() { yaw = scene.yaw; pitch = scene.pitch; zoom = 1; choose(0); }
 
-  stage.addEventListener("pointerdown", function (event) { grip = [event.clientX, event.clientY]; stage.style.cursor = "grabbing"; });
+  function release() { if (grip) { grip = null; stage.style.cursor = "grab"; draw(); } }
+  stage.addEventListener("pointerdown", function (event) {
+    if (event.button) return;
+    grip = [event.clientX, event.clientY];
+    stage.style.cursor = "grabbing";
+  });
   window.addEventListener("pointermove", function (event) {
+    if (!event.buttons) release();  // let go where nobody told us: over a menu, outside the window
     if (!grip) return;
     turn((event.clientX - grip[0]) * -0.008, (event.clientY - grip[1]) * 0.008, 1);
     grip = [event.clientX, event.clientY];
   });
-  ["pointerup", "pointercancel"].forEach(function (kind) {
-    window.addEventListener(kind, function () { if (grip) { grip = null; stage.style.cursor = "grab"; draw(); } });
-  });
+  ["pointerup", "pointercancel"].forEach(function (kind) { window.addEventListener(kind, release); });
   var keys = { ArrowLeft: [0.12, 0, 1], ArrowRight: [-0.12, 0, 1], ArrowUp: [0, -0.08, 1], ArrowDown: [0, 0.08, 1],
     "+": [0, 0, 1.15], "=": [0, 0, 1.15], "-": [0, 0, 1 / 1.15] };
   stage.addEventListener("keydown", function (event) {

@@ -424,6 +424,40 @@ def test_a_camera_that_is_unplugged_is_named(monkeypatch):
     assert camera.released
 
 
+def test_a_camera_that_gives_no_picture_is_named_and_released_once_it_is_no_longer_read(monkeypatch):
+    class Silent(FakeCapture):
+        reading = False
+
+        def read(self):
+            self.reading = True
+            time.sleep(0.4)
+            self.reading = False
+            return False, None
+
+        def release(self):
+            self.released = not self.reading
+
+    camera = Silent(0)
+    monkeypatch.setattr(sources, "_open", lambda _: camera)
+    monkeypatch.setattr(sources, "_SILENT_SECONDS", 0.1)
+    with pytest.raises(DataError, match="camera 0: gives no picture"):
+        next(sources.frames(0))
+    assert camera.released
+
+
+def test_a_camera_whose_driver_fails_is_named(monkeypatch):
+    class Broken(FakeCapture):
+        def read(self):
+            raise RuntimeError("a driver's")
+
+    camera = Broken(0)
+    monkeypatch.setattr(sources, "_open", lambda _: camera)
+    monkeypatch.setattr(sources, "_SILENT_SECONDS", 5.0)
+    with pytest.raises(DataError, match="gives no more frames"):
+        next(sources.frames(0))
+    assert camera.released
+
+
 # ---- run and the command line ------------------------------------------------------------------------------------------------
 
 
@@ -435,6 +469,69 @@ def test_a_run_is_summed_up_by_the_clock_that_it_is_given():
     )
     assert summary.frames == summary.lost_frames == len(drawn) == 160  # the clip has no magenta disc
     assert (summary.p50_ms, summary.p95_ms, summary.fps) == (10.0, 10.0, 100.0)
+
+
+class Interrupted(Seer):
+    """Ctrl-C while the sixth frame is looked at."""
+
+    def predict_crops(self, images):
+        if self.calls == 5:
+            raise KeyboardInterrupt
+        return super().predict_crops(images)
+
+
+def test_ctrl_c_ends_a_run_which_is_summed_up(monkeypatch):
+    camera = FakeCapture(10_000)
+    monkeypatch.setattr(sources, "_open", lambda _: camera)
+    assert live.run(0, Interrupted()).frames == 5
+    assert camera.released
+
+
+def test_ctrl_c_ends_the_command_with_its_object_and_its_video(monkeypatch, capsys, tmp_path):
+    from posekit import cli, predict
+
+    monkeypatch.setattr(predict, "load", lambda name, threads: Interrupted())
+    out = tmp_path / "drawn.mp4"
+    assert cli.main(["webcam", "--source", str(WEB / "clip.mjpeg"), "--json", "--out", str(out)]) == 0
+    assert json.loads(capsys.readouterr().out)["frames"] == len(list(sources.frames(out))) == 5
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_clip_is_not_written_over_itself(capsys, monkeypatch, tmp_path):
+    from posekit import cli
+
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes((WEB / "clip.mjpeg").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["webcam", "--source", str(clip), "--out", "clip.mp4"]) == 2
+    assert "clip.mp4: is the clip itself" in capsys.readouterr().err
+    assert clip.read_bytes() == (WEB / "clip.mjpeg").read_bytes()
+
+
+def test_a_video_is_written_aside_and_at_the_rate_of_its_clip(monkeypatch, tmp_path):
+    clip, out = tmp_path / "clip.mp4", tmp_path / "drawn.mp4"
+    monkeypatch.setattr(sources, "rate", lambda _: 10.0)
+    out.write_text("of an earlier run")
+    for path in (clip, out):
+        writer = server._Writer(path, str(WEB / "clip.mjpeg"))
+        for _ in range(7):
+            writer(frame_with(), None)
+        assert path == clip or out.read_text() == "of an earlier run"
+        writer.close()
+    monkeypatch.undo()
+    assert sources.rate(clip) == sources.rate(out) == pytest.approx(10)
+    assert len(list(sources.frames(out))) == 7 and sorted(tmp_path.iterdir()) == [clip, out]
+    assert server._Writer(out, str(clip)).rate == pytest.approx(10)
+
+
+def test_a_camera_s_video_lasts_as_long_as_it_was_filmed(monkeypatch, tmp_path):
+    now = iter([5.0, 5.0, 5.01, 6.01, 6.02])  # begun; four frames, two of them too early
+    monkeypatch.setattr(server.time, "monotonic", lambda: next(now))
+    writer = server._Writer(tmp_path / "drawn.mp4", "0")
+    for _ in range(4):
+        writer(frame_with(), None)
+    writer.close()
+    assert len(list(sources.frames(tmp_path / "drawn.mp4"))) == 1 + 25
 
 
 def test_webcam_prints_one_object(monkeypatch, capsys, tmp_path):
@@ -491,6 +588,35 @@ def test_the_demo_is_served_to_this_computer_only_until_ctrl_c():
             process.kill()
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(address, timeout=5)
+
+
+def test_a_page_of_another_name_gets_nothing():
+    """Whoever lets a name of his own lead here must not read from this computer."""
+    with server.server() as one:
+        threading.Thread(target=one.serve_forever, args=(0.05,), daemon=True).start()
+        got = {}
+        for name in ("127.0.0.1", "localhost", "[::1]", "elsewhere.test", "127.0.0.1.elsewhere.test"):
+            wanted = urllib.request.Request(f"http://127.0.0.1:{one.server_port}/tracker.js")
+            wanted.add_header("Host", f"{name}:{one.server_port}")
+            try:
+                with urllib.request.urlopen(wanted) as answer:
+                    got[name] = answer.status
+            except urllib.error.HTTPError as error:
+                got[name] = error.code
+        one.shutdown()
+    assert [*got.values()] == [200, 200, 200, 403, 403]
+
+
+def test_a_tab_that_is_closed_while_it_loads_is_no_error():
+    class Closed:
+        def write(self, _):
+            raise BrokenPipeError
+
+    with server.server() as one:
+        page = one.RequestHandlerClass.__new__(one.RequestHandlerClass)
+        page.path, page.headers, page.wfile = "/", {"Host": "localhost"}, Closed()
+        page.request_version, page.requestline = "HTTP/1.1", ""
+        page.do_GET()
 
 
 def test_the_page_s_model_is_named_where_it_is_missing(tmp_path):

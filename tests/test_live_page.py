@@ -2,6 +2,8 @@
 
 import base64
 import contextlib
+import functools
+import http.server
 import json
 import shutil
 import threading
@@ -13,7 +15,7 @@ import pytest
 from test_offline import ARGUMENTS, find_chromium, outside
 
 from posekit import geometry, predict
-from posekit.live import server, sources
+from posekit.live import server, sources, widget
 
 pytestmark = pytest.mark.browser
 
@@ -52,6 +54,20 @@ def minidome_file(tmp_path_factory) -> Path:
 @contextlib.contextmanager
 def serving(model: Path):
     with server.server(model) as one:
+        threading.Thread(target=one.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{one.server_port}/"
+        one.shutdown()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@contextlib.contextmanager
+def hosting(folder: Path):
+    """A folder under any name that leads here."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder)) as one:
         threading.Thread(target=one.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{one.server_port}/"
         one.shutdown()
@@ -228,18 +244,94 @@ def test_no_camera(without_camera, address):
         page.wait_for_function("window.poses > 2")
 
 
-def test_an_origin_that_gets_no_camera(without_camera, address):
-    with page_of(without_camera, address.replace("127.0.0.1", "elsewhere.test"), allowed=False) as page:
+def test_an_origin_that_gets_no_camera(without_camera):
+    with (
+        hosting(server.WEB) as base,
+        page_of(without_camera, base.replace("127.0.0.1", "elsewhere.test"), allowed=False) as page,
+    ):
         page.click("[data-do=camera]")
         page.locator(".syp-wrong", has_text="over https").wait_for()
 
 
+WATCHED = """() => {
+  const media = navigator.mediaDevices, open = media.getUserMedia.bind(media);
+  media.getUserMedia = async (wanted) => (window.stream = await open(wanted));
+}"""
+NEVER_PLAYS = """() => {
+  HTMLMediaElement.prototype.play = () => { window.asked = true; return new Promise(() => {}); };
+}"""
+NO_FRAME = """() => {
+  HTMLVideoElement.prototype.requestVideoFrameCallback = () => { window.asked = true; };
+}"""
+
+
+def off(page):
+    """Waits until every track of the camera has ended."""
+    page.wait_for_function("window.stream.getTracks().every((track) => track.readyState === 'ended')")
+
+
+def test_stop_switches_off_a_camera_that_shows_nothing_yet_and_the_keyboard_keeps_its_place(with_camera, address):
+    with page_of(with_camera, address) as page:
+        page.evaluate(WATCHED)
+        page.evaluate(NEVER_PLAYS)
+        page.focus("[data-do=camera]")
+        page.keyboard.press("Enter")
+        page.wait_for_function("window.asked")
+        assert page.evaluate("document.activeElement.dataset.do") == "stop"
+        page.keyboard.press("Enter")
+        assert "The camera is off" in status(page) and page.evaluate("document.activeElement.dataset.do") == "camera"
+        off(page)
+        assert page.wrong == []
+
+
+def test_a_camera_that_gives_no_picture_is_named_and_switched_off(with_camera, address):
+    """A page in the background gets no frames either: there it waits."""
+    with page_of(with_camera, address) as page:
+        page.clock.install()
+        page.evaluate(WATCHED)
+        page.evaluate(NO_FRAME)
+        page.click("[data-do=camera]")
+        page.wait_for_function("window.asked")
+        page.uncheck("[name=mirror]")  # nothing is drawn yet
+        page.evaluate("() => { Object.defineProperty(document, 'hidden', { value: true, configurable: true }); }")
+        page.clock.run_for(30_000)
+        assert "gives no picture" not in status(page)
+        page.evaluate("delete document.hidden")
+        page.clock.run_for(11_000)
+        page.locator(".syp-wrong", has_text="gives no picture").wait_for()
+        off(page)
+        assert page.wrong == []
+
+
+def test_the_widget_names_a_camera_that_gives_no_picture(with_camera, address):
+    script = Path(widget.__file__).with_suffix(".js").read_text(encoding="utf-8")
+    with page_of(with_camera, address) as page:
+        page.clock.install()
+        page.evaluate(WATCHED)
+        page.evaluate(NEVER_PLAYS)
+        page.evaluate(
+            """async (script) => {
+              const { default: make } = await import(URL.createObjectURL(new Blob([script], { type: "text/javascript" })));
+              const state = { running: false, camera: "" }, on = {}, one = make();
+              one.initialize({ model: { get: (name) => state[name], set: (name, value) => { state[name] = value; },
+                save_changes() {}, send() {}, on(name, call) { on[name] = call; } } });
+              one.render({ el: document.body });
+              state.running = true;
+              on["change:running"]();
+            }""",
+            script,
+        )
+        page.clock.run_for(100)
+        page.wait_for_function("window.asked")
+        page.clock.run_for(11_000)
+        page.locator(".posekit-webcam", has_text="another program may be using it").wait_for()
+        off(page)
+        assert page.wrong == []
+
+
 def test_unplugged(with_camera, address):
     with page_of(with_camera, address) as page:
-        page.evaluate("""() => {
-          const media = navigator.mediaDevices, open = media.getUserMedia.bind(media);
-          media.getUserMedia = async (wanted) => (window.stream = await open(wanted));
-        }""")
+        page.evaluate(WATCHED)
         page.click("[data-do=camera]")
         page.wait_for_function("window.poses > 2")
         page.evaluate("window.stream.getVideoTracks()[0].dispatchEvent(new Event('ended'))")
@@ -258,6 +350,21 @@ def test_a_model_that_is_missing_is_named(with_camera, address):
         page.unroute("**/model.onnx")
         page.locator("[data-do=clip]:enabled").click()
         page.wait_for_function("window.poses > 2")
+
+
+def test_two_starts_that_wait_for_one_load_hear_why_it_failed(with_camera, address):
+    with page_of(with_camera, address) as page:
+        held = []
+        page.route("**/model.onnx", lambda route: held.append(route))
+        page.click("[data-do=clip]")
+        while not held:
+            page.wait_for_timeout(50)
+        page.click("[data-do=stop]")
+        with page.expect_response("**/clip.mjpeg"):
+            page.click("[data-do=clip]")
+        page.wait_for_timeout(500)  # now it waits, too
+        held[0].fulfill(status=404)
+        page.locator(".syp-wrong", has_text="/model.onnx: 404").wait_for()
 
 
 def test_the_keyboard_and_a_screen_reader_get_everywhere(with_camera, address):
@@ -293,27 +400,19 @@ def test_the_mirror_is_display_only(with_camera, minidome_file):
 
 
 def test_the_book_s_page_works_under_a_sub_path(with_camera, built_book, model_file, tmp_path):
-    import functools
-    import http.server
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
     site = tmp_path / "some" / "where"
     shutil.copytree(built_book / "_build" / "html", site)
     assert sum(path.stat().st_size for path in (site / "live").rglob("*")) <= 25e6
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=tmp_path)) as one:
-        threading.Thread(target=one.serve_forever, daemon=True).start()
-        base = f"http://127.0.0.1:{one.server_port}/"
-        with page_of(
+    with (
+        hosting(tmp_path) as base,
+        page_of(
             with_camera, f"{base}some/where/book/see_your_pose.html", viewport={"width": 390, "height": 844}
-        ) as page:
-            page.click("[data-do=camera]")
-            assert largest_difference(keep(page, 1)[0], predict.load(model_file)) <= 0.01
-            width, seen = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
-            assert width <= seen and page.wrong == [] and outside(page.asked, base) == []
-        one.shutdown()
+        ) as page,
+    ):
+        page.click("[data-do=camera]")
+        assert largest_difference(keep(page, 1)[0], predict.load(model_file)) <= 0.01
+        width, seen = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+        assert width <= seen and page.wrong == [] and outside(page.asked, base) == []
 
 
 def test_opened_as_a_file_the_book_s_page_says_what_to_do(with_camera, built_book):

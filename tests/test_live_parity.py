@@ -69,7 +69,13 @@ def test_the_tracker_is_the_same_in_javascript(node, tmp_path):
             state = tracking.update(state, s["keypoints"], s["score"], s["presence"], s["seconds"], 640, 480)
             modes.add(state.mode)
             states.append(
-                [*center, side, *(state.smoothed.value.ravel() if state.mode == "kept" else np.zeros(34)), state.unit]
+                [
+                    *center,
+                    side,
+                    *(state.smoothed.value.ravel() if state.mode == "kept" else np.zeros(34)),
+                    state.unit,
+                    state.looks,
+                ]
             )
         wanted.append(states)
     script = """
@@ -78,7 +84,7 @@ def test_the_tracker_is_the_same_in_javascript(node, tmp_path):
         return steps.map((s) => {
           const { center, side } = nextCrop(state, s.seconds, 640, 480);
           state = update(state, s.keypoints.flat(), s.score, s.presence, s.seconds, 640, 480);
-          return [...center, side, ...(state.mode === "kept" ? state.smoothed.value : Array(34).fill(0)), state.unit];
+          return [...center, side, ...(state.mode === "kept" ? state.smoothed.value : Array(34).fill(0)), state.unit, state.looks];
         });
       });"""
     assert modes == {"lost", "found", "kept"}

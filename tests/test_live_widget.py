@@ -197,6 +197,30 @@ def test_cameras_that_the_browser_finds_can_be_chosen():
     assert choice.value == "" and webcam.screen.camera == ""
 
 
+def test_another_camera_does_not_make_the_chosen_one_start_anew():
+    webcam, asked = live.Webcam("minidome"), []
+    choice = next(w for row in webcam.children[1:] for w in row.children if w.description == "Camera")
+    webcam.screen.cameras = [["lid", "a"], ["desk", "b"]]
+    choice.value = "b"
+    webcam.screen.observe(lambda change: asked.append(change["new"]), "camera")
+    webcam.screen.cameras = [["lid", "a"], ["new", "c"], ["desk", "b"]]
+    assert asked == [] and choice.value == webcam.screen.camera == "b"
+    choice.value = "c"
+    assert asked == ["c"]
+
+
+def test_two_cameras_of_one_name_can_be_told_apart():
+    webcam = live.Webcam("minidome")
+    choice = next(w for row in webcam.children[1:] for w in row.children if w.description == "Camera")
+    webcam.screen.cameras = [["USB", "a"], ["USB", "b"], ["lid", "c"]]
+    assert dict(choice.options) == {"any": "", "USB (1)": "a", "USB (2)": "b", "lid": "c"}
+    for device in ("b", "a"):
+        choice.value = device
+        assert webcam.screen.camera == device
+        webcam.screen.cameras = [["USB", "b"], ["USB", "a"]] if device == "b" else []
+    assert choice.value == webcam.screen.camera == ""
+
+
 def test_every_failure_has_a_sentence_in_the_script():
     script = (widget.Screen._esm and widget.Path(widget.__file__).with_suffix(".js")).read_text(encoding="utf-8")
     for reason in ("denied", "none", "taken", "unplugged", "insecure", "vscode", "kernel", "busy", "score", "other"):

@@ -109,6 +109,7 @@ def test_mouse_and_keys_turn_it(browser, monkeypatch, tmp_path, size):  # noqa: 
         assert page.locator("img").is_hidden()
         stage = page.locator("svg[role=application]")
         assert stage.get_attribute("aria-label") == ALT
+        assert stage.get_attribute("data-lm-suppress-shortcuts") == "true", "JupyterLab would take the arrow keys"
         camera = page.scene["cameras"][5]
         expected = turntable.look(np.array(camera["points"], float))[[1, 2, 3, 4, 1], :2]
         np.testing.assert_allclose(drawn(page, camera["name"])[:5], expected, atol=0.06)
@@ -136,6 +137,24 @@ def test_mouse_and_keys_turn_it(browser, monkeypatch, tmp_path, size):  # noqa: 
 
 
 @pytest.mark.browser
+def test_only_the_main_button_turns_it_and_only_while_it_is_down(browser, monkeypatch, tmp_path):  # noqa: F811
+    with page_with(browser, monkeypatch, tmp_path) as page:
+        stage, name = page.locator("svg[role=application]"), page.scene["cameras"][5]["name"]
+        box, before = stage.bounding_box(), drawn(page, name)
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        page.mouse.move(x, y)
+        page.mouse.down(button="right")
+        page.mouse.move(x + 50, y)
+        page.mouse.up(button="right")
+        assert drawn(page, name) == before
+        page.mouse.down()
+        stage.evaluate("e => e.dispatchEvent(new PointerEvent('pointermove', {bubbles: true, clientX: 9, clientY: 9}))")
+        assert drawn(page, name) == before, "a menu has swallowed the pointerup"
+        page.mouse.move(x + 50, y)
+        assert drawn(page, name) == before and stage.evaluate("e => e.style.cursor") == "grab"
+
+
+@pytest.mark.browser
 def test_a_camera_can_be_pointed_at_and_chosen(browser, monkeypatch, tmp_path):  # noqa: F811
     with page_with(browser, monkeypatch, tmp_path, scheme="dark") as page:
         camera = page.scene["cameras"][9]
@@ -160,9 +179,9 @@ def test_a_finger_turns_it_and_the_page_still_scrolls(browser, monkeypatch, tmp_
         name = page.scene["cameras"][5]["name"]
         before = drawn(page, name)
         page.locator("svg[role=application]").evaluate(
-            """e => { const at = (kind, x) => e.dispatchEvent(new PointerEvent(kind,
-                 {bubbles: true, pointerType: "touch", clientX: x, clientY: 90}));
-               at("pointerdown", 100); at("pointermove", 160); at("pointerup", 160); at("pointermove", 200) }"""
+            """e => { const at = (kind, x, buttons = 0) => e.dispatchEvent(new PointerEvent(kind,
+                 {bubbles: true, pointerType: "touch", clientX: x, clientY: 90, buttons}));
+               at("pointerdown", 100); at("pointermove", 160, 1); at("pointerup", 160); at("pointermove", 200) }"""
         )
         after = drawn(page, name)
         assert after != before

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,6 +122,9 @@ def run(
         clock: gives seconds, for the times in the summary.
         on_time: called with each frame's milliseconds.
 
+    Returns:
+        How it went, up to the end or to Ctrl-C.
+
     Raises:
         DataError: when the source cannot be read.
     """
@@ -128,16 +132,17 @@ def run(
     from posekit.live.sources import frames
 
     clock, tracker, took, lost = clock or time.perf_counter, Tracker(model), [], 0
-    for frame, seconds in frames(source):
-        begin = clock()
-        pose = tracker.step(frame, seconds)
-        drawn = frame if pose.lost else viz.draw_on_image(frame, pose.keypoints, pose.score >= DRAW_SCORE)
-        took.append(1000 * (clock() - begin))
-        lost += pose.lost
-        if on_time:
-            on_time(took[-1])
-        if on_frame:
-            on_frame(drawn, pose)
+    with closing(frames(source)) as stream, suppress(KeyboardInterrupt):
+        for frame, seconds in stream:
+            begin = clock()
+            pose = tracker.step(frame, seconds)
+            drawn = frame if pose.lost else viz.draw_on_image(frame, pose.keypoints, pose.score >= DRAW_SCORE)
+            took.append(1000 * (clock() - begin))
+            lost += pose.lost
+            if on_time:
+                on_time(took[-1])
+            if on_frame:
+                on_frame(drawn, pose)
     if not took:
         return Summary(0, 0, 0.0, 0.0, 0.0)
     p50, p95 = np.percentile(took, (50, 95))

@@ -9,6 +9,8 @@ import numpy as np
 
 from posekit.errors import DataError
 
+_SILENT_SECONDS = 10.0  # without a word of a camera, after which it is taken for one that gives no picture
+
 
 def frames(source: str | Path | int) -> Iterator[tuple[np.ndarray, float]]:
     """The frames of a video file, or the newest of a camera for as long as it runs.
@@ -20,7 +22,7 @@ def frames(source: str | Path | int) -> Iterator[tuple[np.ndarray, float]]:
         (H, W, 3) uint8 RGB, and seconds since the first.
 
     Raises:
-        DataError: when there is no such file or camera, or the file is no video.
+        DataError: when there is no such file or camera, the file is no video, or the camera gives no picture for ten seconds.
     """
     text = str(source)
     yield from camera(int(text)) if text.isdigit() else video(text)
@@ -33,21 +35,31 @@ def _open(what: str | int):
     return cv2.VideoCapture(what)
 
 
+def rate(path: str | Path) -> float:
+    """Frames a second of a video file; 30 where it does not say."""
+    import cv2
+
+    capture = _open(str(path))
+    try:
+        return capture.get(cv2.CAP_PROP_FPS) or 30.0
+    finally:
+        capture.release()
+
+
 def video(path: str | Path) -> Iterator[tuple[np.ndarray, float]]:
     """Every frame of a video file, with its time in the file; see `frames`."""
     import cv2
 
     if not Path(path).is_file():
         raise DataError(path, "there is no such file", "check the path; a camera is named by its number, 0 the first")
-    capture = _open(str(path))
+    a_second, capture = rate(path), _open(str(path))
     try:
-        rate = capture.get(cv2.CAP_PROP_FPS) or 30.0
         number = 0
         while True:
             ok, frame = capture.read()
             if not ok:
                 break
-            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), number / rate
+            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), number / a_second
             number += 1
         if number == 0:
             raise DataError(path, "no frame can be read from it", "give a video that OpenCV reads: mp4, mkv, avi")
@@ -67,19 +79,24 @@ def camera(number: int) -> Iterator[tuple[np.ndarray, float]]:
 
     def grab() -> None:
         while not ended:
-            ok, frame = capture.read()
+            try:
+                ok, frame = capture.read()
+            except Exception:  # a driver's; whoever waits for the frame would wait for ever
+                ok, frame = False, None
             with changed:
                 newest[:] = [(frame, monotonic())] if ok else []
                 if not ok:
                     ended.append(True)
                 changed.notify()
+        capture.release()  # here: elsewhere it might still be reading
 
     thread, begin = Thread(target=grab, daemon=True), None
     thread.start()
     try:
         while True:
             with changed:
-                changed.wait_for(lambda: newest or ended)
+                if not changed.wait_for(lambda: newest or ended, timeout=_SILENT_SECONDS):
+                    raise DataError(f"camera {number}", "gives no picture", "close the program that may hold it")
                 if not newest:
                     break
                 frame, when = newest.pop()
@@ -89,4 +106,3 @@ def camera(number: int) -> Iterator[tuple[np.ndarray, float]]:
     finally:
         ended.append(True)
         thread.join(timeout=5)
-        capture.release()

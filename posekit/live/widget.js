@@ -2,6 +2,7 @@
 // request but the kernel's own. posekit/live/widget.py holds the other end; the messages are listed there.
 
 const TELL = 3000; // ms without an answer after which the reader is told that the kernel is busy
+const SILENT = 10; // seconds that a camera may take for its first picture
 const FAILED = {
   denied: "This page may not use the camera: permission was denied. Allow it at the camera symbol in the browser's address bar, then press Start again.",
   none: "No camera was found. Plug one in, then press Start again. posekit.live.run works on a clip meanwhile.",
@@ -32,6 +33,15 @@ function download(blob, name) {
   const link = make("a", { href: URL.createObjectURL(blob), download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+// What a camera promises, unless it lets us wait: a second counts only where the page is seen.
+function inTime(promise) {
+  let left = SILENT, timer;
+  const late = new Promise((_, reject) => {
+    timer = setInterval(() => document.hidden || --left || reject(new DOMException("no picture", "NotReadableError")), 1000);
+  });
+  return Promise.race([promise, late]).finally(() => clearInterval(timer));
 }
 
 // One skeleton on a picture `scale` times as large as the one that was scored. A pixel's centre is at integers there, at halves here.
@@ -110,7 +120,7 @@ export default () => {
       stream = got;
       stream.getTracks().forEach((track) => track.addEventListener("ended", () => mine === session && fail("unplugged")));
       video.srcObject = stream;
-      await video.play();
+      await inTime(video.play());
       const devices = (await navigator.mediaDevices.enumerateDevices()).filter((one) => one.kind === "videoinput");
       if (mine !== session) return;
       set({ cameras: devices.map((one, k) => [one.label || `camera ${k + 1}`, one.deviceId]) });

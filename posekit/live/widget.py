@@ -125,12 +125,21 @@ class Webcam(ipywidgets.VBox):
         ]
 
         def found(change: dict) -> None:
-            options = [("any", ""), *((label, device) for label, device in change["new"])]
+            labels = [label for label, _ in change["new"]]
+            numbered = [f"{one} ({k})" if labels.count(one) > 1 else one for k, one in enumerate(labels, 1)]
+            devices = [device for _, device in change["new"]]
+            options = [("any", ""), *zip(numbered, devices, strict=True)]
             if [*camera.options] != options:
+                chosen = camera.value if camera.value in devices else ""
+                camera.unobserve(pick, "value")  # new options choose the first for a moment: no reason to start anew
                 with camera.hold_sync():
-                    chosen = camera.value
                     camera.options = options
-                    camera.value = chosen if chosen in dict(options).values() else ""
+                    camera.value = chosen
+                camera.observe(pick, "value")
+                pick({"new": chosen})
+
+        def pick(change: dict) -> None:
+            screen.camera = change["new"] or ""
 
         def choose(change: dict) -> None:
             self._given = names[change["new"]]
@@ -139,7 +148,7 @@ class Webcam(ipywidgets.VBox):
                 self._start(session)
 
         screen.observe(found, "cameras")
-        camera.observe(lambda change: setattr(screen, "camera", change["new"] or ""), "value")
+        camera.observe(pick, "value")
         model.observe(choose, "value")
         snapshot.on_click(lambda _: screen.send({"kind": "snapshot"}))
         rows = ipywidgets.Layout(flex_flow="row wrap", max_width="640px")

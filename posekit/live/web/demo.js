@@ -69,7 +69,7 @@ export function mount(root) {
   const options = { mirror: $("[name=mirror]"), exercise: $("[name=exercise]"), device: $("[name=device]") };
   for (const name of Object.keys(EXERCISES)) options.exercise.add(new Option(name, name));
   const model = new URL(root.dataset.model || "model.onnx", import.meta.url).href;
-  let network = null, run = null, shown = null, counted = NONE_YET;
+  let network = null, run = null, shown = null, counted = NONE_YET, pressed = buttons.camera;
 
   const say = (text, wrong = false) => {
     if (status.textContent !== text) status.textContent = text;
@@ -82,21 +82,22 @@ export function mount(root) {
       network = new Network(model, (more) => {
         bytes += more;
         const text = `Loading the network: ${(bytes / 1e6).toFixed(0)} MB …`;
-        if (!network.loaded) say(text);
+        if (network && !network.loaded) say(text);
       });
     }
+    const mine = network;
     try {
-      await network.ready;
-      network.loaded = true;
+      await mine.ready;
+      mine.loaded = true;
     } catch (error) {
-      network.worker.terminate();
-      network = null;
+      mine.worker.terminate();
+      if (network === mine) network = null;
       throw error;
     }
   }
 
   function draw() {
-    if (!shown) return;
+    if (!shown?.frame) return;
     const { frame, pose, mirrored } = shown;
     canvas.width = frame.width;
     canvas.height = frame.height;
@@ -148,24 +149,33 @@ export function mount(root) {
     else say("Looking for somebody. Step back until your head and hips are in the picture.");
   }
 
+  function running(on) { // a button that goes grey loses the keyboard's place: it hands it on
+    const held = document.activeElement;
+    root.classList.toggle("syp-running", on);
+    buttons.stop.disabled = !on;
+    buttons.camera.disabled = buttons.clip.disabled = on;
+    if (!on && held === buttons.stop) pressed.focus();
+    if (!on || (held !== buttons.camera && held !== buttons.clip)) return;
+    pressed = held;
+    buttons.stop.focus();
+  }
+
   function stop(words) {
     if (run) run.source?.stop();
     run = null;
-    root.classList.remove("syp-running");
-    buttons.stop.disabled = true;
-    buttons.camera.disabled = buttons.clip.disabled = false;
+    running(false);
     if (words) say(words);
   }
 
   async function start(open) {
     stop();
     const mine = (run = { source: null });
-    root.classList.add("syp-running");
-    buttons.stop.disabled = false;
-    buttons.camera.disabled = buttons.clip.disabled = true;
+    const gone = () => run === mine && stop("The camera was unplugged or switched off. Plug it in and press the button again.");
+    const hold = (release) => (run === mine ? (mine.source = { stop: release }) : release());
+    running(true);
     try {
       say(network?.loaded ? "Starting …" : "Loading the network …");
-      mine.source = await open(() => run === mine && stop("The camera was unplugged or switched off. Plug it in and press the button again."));
+      mine.source = await open(gone, hold);
       if (run !== mine) return mine.source.stop();
       await ready();
       if (run !== mine) return;
@@ -210,8 +220,8 @@ export function mount(root) {
   }
 
   const startCamera = () =>
-    start(async (gone) => {
-      const source = await camera(options.device.value, gone);
+    start(async (gone, hold) => {
+      const source = await camera(options.device.value, gone, hold);
       const devices = (await navigator.mediaDevices.enumerateDevices()).filter((d) => d.kind === "videoinput");
       options.device.replaceChildren(...devices.map((d, i) => new Option(d.label || `camera ${i + 1}`, d.deviceId, false, d.deviceId === source.deviceId)));
       options.device.closest("label").hidden = devices.length < 2;

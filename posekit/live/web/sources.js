@@ -2,6 +2,7 @@
 
 const LONGEST = 640; // more pixels cost time to read and help nobody: the network sees 224
 const CLIP_RATE = 25;
+const PATIENCE = 10; // seconds that a camera may take for a picture
 
 /** What went wrong, in words for the reader. */
 export class Trouble extends Error {}
@@ -37,8 +38,23 @@ function painted(image, width, height, canvas = canvasOf(width, height)) {
   return canvas;
 }
 
-/** A camera. `gone` is called if it is unplugged. */
-export async function camera(deviceId, gone) {
+/** What a camera promises, or its trouble if it lets us wait: a second counts only where the page is seen. */
+async function inTime(promise) {
+  let left = PATIENCE, timer;
+  const late = new Promise((_, reject) => {
+    timer = setInterval(() => document.hidden || --left || reject(new DOMException("no picture", "NotReadableError")), 1000);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } catch (error) {
+    throw new Trouble(wordsFor(error));
+  } finally {
+    clearInterval(timer);
+  }
+}
+
+/** A camera. `gone` is called if it is unplugged; `hold`, as soon as it is on, with what switches it off. */
+export async function camera(deviceId, gone, hold) {
   if (!navigator.mediaDevices?.getUserMedia) {
     throw new Trouble(
       "Browsers give the camera only to pages that come over https, or from this very computer. Open this page over https, or from " +
@@ -53,15 +69,16 @@ export async function camera(deviceId, gone) {
     throw new Trouble(wordsFor(error));
   }
   const stop = () => stream.getTracks().forEach((track) => track.stop());
+  hold(stop);
+  stream.getVideoTracks()[0].addEventListener("ended", gone);
   const video = document.createElement("video");
   Object.assign(video, { srcObject: stream, muted: true, playsInline: true });
   try {
-    await video.play();
+    await inTime(video.play());
   } catch (error) {
     stop();
-    throw new Trouble(wordsFor(error));
+    throw error;
   }
-  stream.getVideoTracks()[0].addEventListener("ended", gone);
   let canvas = null;
   const nextFrame = () =>
     new Promise((resolve) => {
@@ -73,7 +90,7 @@ export async function camera(deviceId, gone) {
     deviceId: stream.getVideoTracks()[0].getSettings().deviceId,
     stop,
     async next() {
-      await nextFrame();
+      await inTime(nextFrame());
       if (!canvas || canvas.seen !== `${video.videoWidth}x${video.videoHeight}`) {
         canvas = canvasOf(video.videoWidth, video.videoHeight); // a phone that is turned changes it
         canvas.seen = `${video.videoWidth}x${video.videoHeight}`;

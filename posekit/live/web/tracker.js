@@ -96,5 +96,5 @@ export function update(state, keypoints, score, presence, seconds, width, height
     unit = Math.max(unit, state.unit * least);
   }
   const smoothed = smooth(state.smoothed, keypoints, seconds, settings.filter, unit);
-  return { mode: "kept", center, side, velocity, unit, seconds, doubt: null, smoothed };
+  return { mode: "kept", center, side, velocity, unit, seconds, doubt: null, smoothed, looks: 0 };
 }
