@@ -162,11 +162,11 @@ def test_a_whole_set_is_left_alone(tmp_path, samples):
 
 @pytest.mark.parametrize("moved", [0, 1, 3, 5])
 def test_killed_while_the_whole_set_is_moved(tmp_path, samples, monkeypatch, moved):
-    """Between the first rename into the folder and the last there is no manifest, so nobody reads; then it is finished."""
+    """Between the first move into the folder and the last there is no manifest, so nobody reads; then it is finished."""
     write(samples, tmp_path / "whole")
-    real, seen = Path.rename, []
+    real, seen = Path.replace, []
 
-    def rename(path, target):
+    def replace(path, target):
         if Path(target).parent == tmp_path / "out" and len(seen) == moved:
             raise Killed
         seen.extend([target] if Path(target).parent == tmp_path / "out" else [])
@@ -175,7 +175,7 @@ def test_killed_while_the_whole_set_is_moved(tmp_path, samples, monkeypatch, mov
     for resume in (True, False):
         seen.clear()
         with monkeypatch.context() as patch:
-            patch.setattr(Path, "rename", rename)
+            patch.setattr(Path, "replace", replace)
             patch.setattr(shutil, "rmtree", lambda *a, **k: None)
             patch.setattr(Path, "unlink", lambda *a, **k: None)
             patch.setattr(Path, "glob", lambda *a: iter(()))
