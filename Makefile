@@ -65,7 +65,7 @@ test-slow: data  ## the slow tests, and those that need a GPU where there is one
 
 test-beam: $(BEAM)/.setup-done  ## records through Apache Beam, in an environment of its own
 	@echo "==> records through Apache Beam"
-	$(BEAM)/bin/python -m pytest tests/test_beam.py
+	$(BEAM)/bin/python -m pytest tests/records/test_beam.py
 
 $(BEAM)/.setup-done: tests/requirements-beam.txt pyproject.toml
 	@echo "==> environment in $(BEAM) (0.8 GB, half a minute the first time)"

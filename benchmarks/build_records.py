@@ -32,7 +32,8 @@ from pathlib import Path
 
 import numpy as np
 
-from posekit import geometry, records, schema, sources
+from posekit import datasets, geometry, records
+from posekit.records import schema
 
 CLAIMS = {"ratio_to_bound": 0.8, "memory_ratio": [0.9, 1.1]}
 SETTINGS = schema.CropSettings()
@@ -40,9 +41,9 @@ WORKERS, SEED, MEMORY_PEOPLE = 2, 0, (1_000, 10_000)
 SIZES = {"hd": (1920, 1080), "small": (640, 360)}
 
 
-def people_of(sequence: Path, n: int) -> Iterator[sources.PersonSample]:
+def people_of(sequence: Path, n: int) -> Iterator[datasets.PersonAnnotation]:
     """`n` people: those of a sequence, again and again under new ids. Only one sequence's are in memory."""
-    everyone = [p for p in sources.read("minidome", sequence, "train") if p.bbox is not None]
+    everyone = [p for p in datasets.read("minidome", sequence, "train") if p.bbox is not None]
     for i in range(n):
         lap, at = divmod(i, len(everyone))
         yield replace(everyone[at], person_id=f"{everyone[at].person_id}/{lap}")
@@ -57,7 +58,10 @@ def bare_loop(pipe) -> None:
 
     cv2.setNumThreads(1)
     keep_memory()
-    size, quality = (SETTINGS.stored_px, SETTINGS.stored_px), [cv2.IMWRITE_JPEG_QUALITY, schema.JPEG_QUALITY]
+    size, quality = (
+        (SETTINGS.stored_px, SETTINGS.stored_px),
+        [cv2.IMWRITE_JPEG_QUALITY, schema.JPEG_QUALITY],
+    )
     while jobs := pipe.recv():
         begin = time.process_time()
         for path, affine in jobs:
@@ -99,7 +103,7 @@ class Bound:
             pipe.send(None)
 
 
-def _affine(person: sources.PersonSample) -> np.ndarray:
+def _affine(person: datasets.PersonAnnotation) -> np.ndarray:
     """Photo -> stored picture, as `schema.encode_person` draws it up."""
     side = geometry.square_side(person.bbox, SETTINGS.padding) * SETTINGS.context
     return geometry.crop_affine(geometry.bbox_center(person.bbox), side, SETTINGS.stored_px)
@@ -126,20 +130,35 @@ def write_with_tensorflow(sequence: Path, n: int, out: Path) -> int:
         for p in people_of(sequence, n):
             photo = tf.io.decode_jpeg(tf.io.read_file(str(p.image)), channels=3)
             affine = _affine(p)
-            low, high = geometry.apply_affine(geometry.invert(affine), [(0, 0), (size - 1, size - 1)])
+            low, high = geometry.apply_affine(
+                geometry.invert(affine), [(0, 0), (size - 1, size - 1)]
+            )
             height, width = photo.shape[:2]
-            box = np.array([[low[1], low[0], high[1], high[0]]]) / [height - 1, width - 1, height - 1, width - 1]
-            crop = tf.image.crop_and_resize(photo[None], box.astype(np.float32), [0], [size, size])[0]
-            encoded = tf.io.encode_jpeg(tf.cast(crop, tf.uint8), quality=schema.JPEG_QUALITY).numpy()
+            box = np.array([[low[1], low[0], high[1], high[0]]]) / [
+                height - 1,
+                width - 1,
+                height - 1,
+                width - 1,
+            ]
+            crop = tf.image.crop_and_resize(photo[None], box.astype(np.float32), [0], [size, size])[
+                0
+            ]
+            encoded = tf.io.encode_jpeg(
+                tf.cast(crop, tf.uint8), quality=schema.JPEG_QUALITY
+            ).numpy()
             keypoints = geometry.apply_affine(affine, p.keypoints).ravel()
             feature = {
                 "image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[encoded])),
-                "person/keypoints": tf.train.Feature(float_list=tf.train.FloatList(value=keypoints)),
+                "person/keypoints": tf.train.Feature(
+                    float_list=tf.train.FloatList(value=keypoints)
+                ),
                 "person/keypoints_visible": tf.train.Feature(
                     int64_list=tf.train.Int64List(value=p.keypoints_visible.tolist())
                 ),
             }
-            writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+            writer.write(
+                tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+            )
     return (out / "train.tfrecord").stat().st_size
 
 
@@ -191,7 +210,15 @@ def serve(who: str, sequence: Path, n: int, out: Path) -> None:
 def turn_of(who: str, sequence: Path, n: int, scratch: Path, number: Iterator[int]) -> dict:
     """`serve` in a fresh process; what it wrote is thrown away."""
     out = scratch / f"{who}-{next(number)}"
-    command = [sys.executable, __file__, "--serve", who, str(sequence), str(n), str(out / "records")]
+    command = [
+        sys.executable,
+        __file__,
+        "--serve",
+        who,
+        str(sequence),
+        str(n),
+        str(out / "records"),
+    ]
     out.mkdir()
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -204,7 +231,9 @@ def turn_of(who: str, sequence: Path, n: int, scratch: Path, number: Iterator[in
 # ---- the run ------------------------------------------------------------------------------------------------------------------------
 
 
-def measure(repetitions: int, people: dict[str, int], frames: dict[str, int], say: Callable) -> tuple[dict, list]:
+def measure(
+    repetitions: int, people: dict[str, int], frames: dict[str, int], say: Callable
+) -> tuple[dict, list]:
     """All turns. Returns what `--json` prints, and the rows of log.csv."""
     from posekit import minidome  # here: worker processes import this file, too
 
@@ -214,7 +243,9 @@ def measure(repetitions: int, people: dict[str, int], frames: dict[str, int], sa
         for size, shape in SIZES.items():
             sequence, n = scratch / size, people[size]
             say(f"rendering {frames[size]} frames of {shape[0]}x{shape[1]}")
-            minidome.make_sequence(sequence, frames=frames[size], size=shape, seed=SEED, progress=False)
+            minidome.make_sequence(
+                sequence, frames=frames[size], size=shape, seed=SEED, progress=False
+            )
             everyone = list(people_of(sequence, n))
             bound = Bound(everyone)
             bound(min(n, 200))
@@ -230,7 +261,9 @@ def measure(repetitions: int, people: dict[str, int], frames: dict[str, int], sa
                         taken = turn_of(who, sequence, made, scratch, number)
                     rate, cpu = made / taken["seconds"], 1e3 * taken["cpu"] / made
                     turns[who].append((rate, cpu, taken["bytes"] and taken["bytes"] / made))
-                    rows.append([f"{who}_{size}", repetition + 1, made, round(rate, 1), round(cpu, 3)])
+                    rows.append(
+                        [f"{who}_{size}", repetition + 1, made, round(rate, 1), round(cpu, 3)]
+                    )
                     say(f"{size} {who} {rate:.1f} crops/s, {cpu:.2f} ms of processor each")
             bound.end()
             results[size] = _figures(turns, shape, n, len({p.image for p in everyone}))
@@ -250,7 +283,9 @@ def measure(repetitions: int, people: dict[str, int], frames: dict[str, int], sa
         "stored_px": SETTINGS.stored_px,
         "repetitions": repetitions,
         "workers": WORKERS,
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "load_before": round(load[0], 2),
         "load_after": round(os.getloadavg()[0], 2),
         "seconds": round(time.perf_counter() - begin, 1),
@@ -268,8 +303,12 @@ def _figures(turns: dict[str, list], shape: tuple[int, int], n: int, photos: int
         "photo": "x".join(map(str, shape)),
         "photos": photos,
         "people_a_turn": n,
-        "crops_per_second": {who: round(statistics.median(t[0] for t in got), 1) for who, got in turns.items()},
-        "cpu_ms_per_crop": {who: round(statistics.median(t[1] for t in got), 3) for who, got in turns.items()},
+        "crops_per_second": {
+            who: round(statistics.median(t[0] for t in got), 1) for who, got in turns.items()
+        },
+        "cpu_ms_per_crop": {
+            who: round(statistics.median(t[1] for t in got), 3) for who, got in turns.items()
+        },
         "bytes_per_crop": round(statistics.median(t[2] for t in turns["posekit"])),
         "ratio_to_bound": ratio("bound", 0),
         "ratio_to_tensorflow": ratio("tensorflow", 0),
@@ -291,10 +330,16 @@ def write_record(result: dict, rows: list[list]) -> Path:
 
 def main() -> int:
     """Measure, print one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--people", type=int, default=10_000, help="a turn on small photos; 40 %% of it on full HD")
-    parser.add_argument("--frames", type=int, default=120, help="small ones to render; a fifth of it in full HD")
+    parser.add_argument(
+        "--people", type=int, default=10_000, help="a turn on small photos; 40 %% of it on full HD"
+    )
+    parser.add_argument(
+        "--frames", type=int, default=120, help="small ones to render; a fifth of it in full HD"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object (else a line)")
     parser.add_argument("--record", action="store_true", help="also write book/runs/build_records")
     parser.add_argument("--serve", nargs=4, help=argparse.SUPPRESS)
@@ -307,7 +352,9 @@ def main() -> int:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
     people = {"hd": max(1, args.people * 2 // 5), "small": args.people}
     frames = {"hd": max(1, args.frames // 5), "small": args.frames}
-    result, rows = measure(args.repetitions, people, frames, lambda text: print(text, file=sys.stderr))
+    result, rows = measure(
+        args.repetitions, people, frames, lambda text: print(text, file=sys.stderr)
+    )
     if args.record:
         write_record(result, rows)
     print(json.dumps(result) if args.json else ", ".join(f"{k} {v}" for k, v in result.items()))

@@ -35,23 +35,27 @@ INT8_UP_TO = 50_000_000
 
 def predictor(name: str):
     """The trained model of the package, or a network with random weights, which are as fast."""
-    from posekit import models, predict
+    from posekit import models
+    from posekit.inference import predictor
 
-    if name in predict.names():
-        return predict.load(name)
+    if name in predictor.names():
+        return predictor.load(name)
     backbone, _, width = name.partition("_w")
     head = "votes" if width else "deeppose2014"
-    model = models.build(backbone if width else "deeppose_cnn", head=head, width=int(width or 64), pool=1)
-    return predict.Predictor(model, {})
+    model = models.build(
+        backbone if width else "deeppose_cnn", head=head, width=int(width or 64), pool=1
+    )
+    return predictor.Predictor(model, {})
 
 
 def calibration(count: int = 100):
     """(count, 224, 224, 3) crops of training people."""
     import numpy as np
 
-    from posekit import device, minidome
+    from posekit import minidome
+    from posekit.inputs import on_device
 
-    batches = device.centre_crops(minidome.dataset().train_records, 50)
+    batches = on_device.iterate_center_crops(minidome.dataset().train_records, 50)
     return np.concatenate([next(batches)[0] for _ in range(count // 50)])
 
 
@@ -62,23 +66,29 @@ def callables(name: str, folder: Path) -> tuple[dict, dict]:
     import onnx
     import tensorflow as tf
 
-    from posekit import export, models, profile
+    from posekit import hardware, models
+    from posekit.inference import export
 
     asked = predictor(name)
     contract = export.contract(asked)
-    image = np.random.default_rng(0).uniform(0, 255, (1, export.SIZE, export.SIZE, 3)).astype(np.float32)
+    image = (
+        np.random.default_rng(0)
+        .uniform(0, 255, (1, export.SIZE, export.SIZE, 3))
+        .astype(np.float32)
+    )
     files = {"float32": export.to_onnx(asked, half=False)}
     files["float16"] = export.halved(onnx.load_from_string(files["float32"])).SerializeToString()
     if asked.model.count_params() < INT8_UP_TO:
         files["int8"] = export.int8(files["float32"], calibration(50)[:10])  # as fast as with more
     lite = folder / "model.tflite"
-    with profile.quiet_stderr(), warnings.catch_warnings(action="ignore"):
+    with hardware.quiet_stderr(), warnings.catch_warnings(action="ignore"):
         contract.export(str(lite), format="litert", verbose=False)
     facts = {
         "what": NETWORKS[name],
         "parameters": asked.model.count_params(),
         "gmac": round(sum(models.multiply_adds(asked.model).values()) / 1e9, 3),
-        "bytes": {kind: len(data) for kind, data in files.items()} | {"litert": lite.stat().st_size},
+        "bytes": {kind: len(data) for kind, data in files.items()}
+        | {"litert": lite.stat().st_size},
     }
     function, tensor = tf.function(lambda x: contract(x, training=False)), tf.constant(image)
     calls = {
@@ -99,9 +109,9 @@ def litert(file: Path, threads: int, image):
     """A function that asks TensorFlow's LiteRT interpreter."""
     import tensorflow as tf
 
-    from posekit import profile
+    from posekit import hardware
 
-    with profile.quiet_stderr(), warnings.catch_warnings(action="ignore"):
+    with hardware.quiet_stderr(), warnings.catch_warnings(action="ignore"):
         interpreter = tf.lite.Interpreter(str(file), num_threads=threads)
         interpreter.allocate_tensors()
 
@@ -140,12 +150,19 @@ def latency(name: str, rounds: int) -> dict:
                 for _ in range(many):
                     calls[key]()
                 times[key].append(
-                    [1e3 * (time.perf_counter() - begin[0]) / many, 1e3 * (time.process_time() - begin[1]) / many]
+                    [
+                        1e3 * (time.perf_counter() - begin[0]) / many,
+                        1e3 * (time.process_time() - begin[1]) / many,
+                    ]
                 )
     facts["ms"] = {"1": {}, "2": {}}
     for (engine, threads), values in times.items():
         clock, processor = np.array(values[1:]).T  # the first round warms up
-        fast, median, busy = float(np.quantile(clock, 0.1)), float(np.median(clock)), float(np.median(processor))
+        fast, median, busy = (
+            float(np.quantile(clock, 0.1)),
+            float(np.median(clock)),
+            float(np.median(processor)),
+        )
         facts["ms"][str(threads)][engine] = {
             "ms": round(busy if threads == 1 else fast, 3),
             "clock_fastest_tenth": round(fast, 3),
@@ -156,43 +173,56 @@ def latency(name: str, rounds: int) -> dict:
 
 def accuracy(file: bytes | None) -> dict:
     """PCP and PCK@0.2 of the packaged model in Keras (None), or as a file."""
-    from posekit import evaluation, minidome, predict
+    from posekit import minidome
+    from posekit.inference import evaluation, predictor
 
-    asked = predict.load("minidome")
+    asked = predictor.load("minidome")
     if file is not None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "m.onnx"
             path.write_bytes(file)
-            asked = predict.load(path)
+            asked = predictor.load(path)
     answers = evaluation.predict_records(asked, minidome.dataset().val_records, flip=False)
     scores = evaluation.scores(answers)
-    keep = {"pcp": scores["pcp"]["mean"], "pcp_lower_arm": scores["pcp"]["lower_arm"], "pck@0.2": scores["pck@0.2"]}
+    keep = {
+        "pcp": scores["pcp"]["mean"],
+        "pcp_lower_arm": scores["pcp"]["lower_arm"],
+        "pck@0.2": scores["pck@0.2"],
+    }
     keep = {name: round(value, 4) for name, value in keep.items()}
-    return keep | {"pcp_interval": [round(v, 4) for v in scores["intervals"]["pcp"]], "points": answers.crop_keypoints}
+    return keep | {
+        "pcp_interval": [round(v, 4) for v in scores["intervals"]["pcp"]],
+        "points": answers.crop_keypoints,
+    }
 
 
 def steps() -> dict:
     """Each step of export: size, accuracy, and how far its joints are from Keras', in shares of the crop's side."""
     import numpy as np
 
-    from posekit import export, predict
+    from posekit.inference import export, predictor
 
-    whole = export.to_onnx(predict.load("minidome"), half=False)
+    whole = export.to_onnx(predictor.load("minidome"), half=False)
     people = calibration()
     files = {
         "Keras": None,
         "ONNX float32": whole,
-        "ONNX, weights float16": export.to_onnx(predict.load("minidome")),
+        "ONNX, weights float16": export.to_onnx(predictor.load("minidome")),
         "int8, calibrated on 100": export.int8(whole, people),
         "int8, calibrated on 1": export.int8(whole, people[:1]),
-        "int8, calibrated on noise": export.int8(whole, np.random.default_rng(0).uniform(0, 255, people[:20].shape)),
+        "int8, calibrated on noise": export.int8(
+            whole, np.random.default_rng(0).uniform(0, 255, people[:20].shape)
+        ),
     }
     result = {name: accuracy(file) for name, file in files.items()}
     reference = result["Keras"]["points"]
     for name, scores in result.items():
         moved = np.abs(scores.pop("points") - reference)
         scores |= {"bytes": len(files[name] or b"") or None}
-        scores |= {"moved_mean": round(float(moved.mean()), 6), "moved_most": round(float(moved.max()), 6)}
+        scores |= {
+            "moved_mean": round(float(moved.mean()), 6),
+            "moved_most": round(float(moved.max()), 6),
+        }
     return result
 
 
@@ -207,7 +237,9 @@ def measured(what: str, rounds: int) -> dict:
 
 def main() -> int:
     """Measure, print one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--only", choices=["steps", *NETWORKS], help="one part, in this process")
@@ -231,7 +263,9 @@ def main() -> int:
             for engine, values in engines.items()
         ]
         header = ["run", "threads", "ms", "clock_fastest_tenth", "clock_median"]
-        experiments.write("deploy", about, "python benchmarks/deploy.py --record", result, header, rows)
+        experiments.write(
+            "deploy", about, "python benchmarks/deploy.py --record", result, header, rows
+        )
     print(json.dumps(result) if args.json else "\n".join(f"{k} {v}" for k, v in result.items()))
     return 0
 

@@ -24,16 +24,26 @@ def clips() -> list[Path]:
     """The clips to run."""
     folder = os.environ.get("POSEKIT_DATA")
     found = (
-        [p for sub in ("clips", "pose_clips") for p in sorted(Path(folder, sub).glob("*.m[kp][v4]"))] if folder else []
+        [
+            p
+            for sub in ("clips", "pose_clips")
+            for p in sorted(Path(folder, sub).glob("*.m[kp][v4]"))
+        ]
+        if folder
+        else []
     )
     return found or [WEB / "clip.mjpeg"]
 
 
 def main() -> int:
     """Measure, print; 1 when the claim does not hold."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default=live.DEFAULT_MODEL)
-    parser.add_argument("--peers", type=Path, help="what benchmarks/peers.sh wrote, to print beside ours")
+    parser.add_argument(
+        "--peers", type=Path, help="what benchmarks/peers.sh wrote, to print beside ours"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object (else lines)")
     args = parser.parse_args()
     rows, begin = {}, os.getloadavg()[0]
@@ -45,11 +55,20 @@ def main() -> int:
     p50, p95 = (round(float(v), 2) for v in np.percentile(every, (50, 95)))
     fps = round(1000 / float(every.mean()), 1)
     holds = fps >= WANTED_FPS and p95 <= WANTED_P95
-    result = {"model": args.model, "cores": os.cpu_count(), "load_before": round(begin, 1), "frames": len(every)}
+    result = {
+        "model": args.model,
+        "cores": os.cpu_count(),
+        "load_before": round(begin, 1),
+        "frames": len(every),
+    }
     result |= {"p50_ms": p50, "p95_ms": p95, "fps": fps, "holds": holds, "clips": rows}
     if args.peers:
         result["peers"] = json.loads(args.peers.read_text(encoding="utf-8"))
-    print(json.dumps(result) if args.json else "\n".join(f"{name:12s} {value}" for name, value in result.items()))
+    print(
+        json.dumps(result)
+        if args.json
+        else "\n".join(f"{name:12s} {value}" for name, value in result.items())
+    )
     return 0 if holds else 1
 
 

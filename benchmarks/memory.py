@@ -37,7 +37,9 @@ class Recomputed(keras.layers.Layer):
         return keras.remat(self.part)(x)
 
 
-def recomputed_layer(x, growth: int, *, bottleneck: int | None = 4, name: str, epsilon: float = 1e-5):
+def recomputed_layer(
+    x, growth: int, *, bottleneck: int | None = 4, name: str, epsilon: float = 1e-5
+):
     """`densenet.dense_layer` of which only the new channels are kept (Pleiss et al. 2017)."""
     inside = keras.Input(x.shape[1:])
     joined = DENSE_LAYER(inside, growth, bottleneck=bottleneck, name=name, epsilon=epsilon)
@@ -51,7 +53,9 @@ def network(name: str, size: int) -> keras.Model:
     image = keras.Input((size, size, 3))
     densenet.dense_layer = recomputed_layer if name.endswith("_recomputed") else DENSE_LAYER
     features = models.BACKBONES[name.removesuffix("_recomputed")](image, width=64)
-    model = keras.Model(image, keras.layers.Dense(34)(keras.layers.GlobalAveragePooling2D()(features)))
+    model = keras.Model(
+        image, keras.layers.Dense(34)(keras.layers.GlobalAveragePooling2D()(features))
+    )
     model.compile(keras.optimizers.SGD(1e-3), "mean_absolute_error", jit_compile=False)
     return model
 
@@ -61,7 +65,10 @@ def peak_mib(name: str, size: int, batch: int) -> float:
     import resource
 
     model, rng = network(name, size), np.random.default_rng(0)
-    x, y = rng.normal(size=(batch, size, size, 3)).astype("float32"), rng.normal(size=(batch, 34)).astype("float32")
+    x, y = (
+        rng.normal(size=(batch, size, size, 3)).astype("float32"),
+        rng.normal(size=(batch, 34)).astype("float32"),
+    )
     for _ in range(2):
         model.train_on_batch(x, y)
     unit = 1 if sys.platform == "darwin" else 1024
@@ -70,17 +77,33 @@ def peak_mib(name: str, size: int, batch: int) -> float:
 
 def measured(name: str, size: int, batch: int) -> float:
     """`peak_mib` in a process of its own."""
-    command = [sys.executable, __file__, "--only", name, "--size", str(size), "--batches", str(batch), str(batch)]
+    command = [
+        sys.executable,
+        __file__,
+        "--only",
+        name,
+        "--size",
+        str(size),
+        "--batches",
+        str(batch),
+        str(batch),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(done.stdout.split()[-1])
 
 
 def main() -> int:
     """Measure, print one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--batches", type=int, nargs=2, default=[4, 20], help="the small and the large batch")
-    parser.add_argument("--only", choices=NETWORKS, help="print the peak of one network at the small batch")
+    parser.add_argument(
+        "--batches", type=int, nargs=2, default=[4, 20], help="the small and the large batch"
+    )
+    parser.add_argument(
+        "--only", choices=NETWORKS, help="print the peak of one network at the small batch"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object (else lines)")
     parser.add_argument("--record", action="store_true", help="also write book/runs/memory")
     args = parser.parse_args()
@@ -93,7 +116,9 @@ def main() -> int:
         low, high = (measured(name, args.size, batch) for batch in args.batches)
         result[name] = {"mib_a_picture": round((high - low) / (large - small), 2)}
         rows += [[name, small, round(low, 1)], [name, large, round(high, 1)]]
-    computed = {name: models.activation_bytes(network(name, args.size)) / 2**20 for name in NETWORKS[:2]}
+    computed = {
+        name: models.activation_bytes(network(name, args.size)) / 2**20 for name in NETWORKS[:2]
+    }
     for name, mib in computed.items():
         result[name]["computed_mib_a_picture"] = round(mib, 2)
     if args.record:

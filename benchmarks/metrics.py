@@ -39,7 +39,9 @@ def oks_in_a_loop(pred, true, labelled, area) -> list[float]:
 
 def main() -> int:
     """Score, time, print one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--people", type=int, default=100_000)
     parser.add_argument("--json", action="store_true", help="print one JSON object (else a line)")
     args = parser.parse_args()

@@ -11,24 +11,33 @@ import time
 from pathlib import Path
 
 from posekit import minidome
+from posekit.datasets import coco
 from posekit.records import write_records
-from posekit.sources import coco
 
 
 def main() -> int:
     """Make, write, print one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--frames", type=int, default=1500)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--json", action="store_true", help="print one JSON object (else a line)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         sequence, begin = Path(scratch) / "dome", time.perf_counter()
-        minidome.make_sequence(sequence, frames=args.frames, seed=0, workers=args.workers, progress=False)
+        minidome.make_sequence(
+            sequence, frames=args.frames, seed=0, workers=args.workers, progress=False
+        )
         made = time.perf_counter()
         people = coco.read(*coco.find_minidome(sequence), dataset="minidome")
         manifest = write_records(
-            people, Path(scratch) / "records", "minidome", "train", workers=args.workers, progress=False
+            people,
+            Path(scratch) / "records",
+            "minidome",
+            "train",
+            workers=args.workers,
+            progress=False,
         )
         written = time.perf_counter()
     seconds = written - begin

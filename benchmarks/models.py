@@ -1,7 +1,7 @@
 """Are our networks as fast as keras.applications'? The claim: time ratio <= 1.00 for a training step and for inference, equal memory.
 
 ResNet-50 v1 and v2 and DenseNet-121, the same batch, both networks in one process, taking turns; the median ratio of pairs. Ours are laid out as
-theirs are, from our units and with their strides and biases (tests/test_models_parity.py holds the outputs equal), so that both do the same arithmetic;
+theirs are, from our units and with their strides and biases (tests/models/test_parity.py holds the outputs equal), so that both do the same arithmetic;
 what our own layouts do more stands beside, in multiply-adds. Memory is the peak of a process of its own that trains one network. Where
 TensorFlow sees a GPU, also bfloat16 with XLA and the share of the matrix-multiply ceiling.
 """
@@ -29,7 +29,9 @@ CLAIM_RATIO = 1.0
 def resnet50(image):
     """ResNet-50 v1 with the first 1x1 striding and with biases, as keras.applications has it."""
     units = models.resnet.UNITS[50]
-    return models.resnet.resnet_v1(image, units, bottleneck=True, stride_in="conv1", use_bias=True, epsilon=1.001e-5)
+    return models.resnet.resnet_v1(
+        image, units, bottleneck=True, stride_in="conv1", use_bias=True, epsilon=1.001e-5
+    )
 
 
 def resnet50v2(image):
@@ -50,7 +52,9 @@ def network(name: str, ours: bool, size: int, jit: bool) -> keras.Model:
     if ours:
         features = LAYOUTS[name](image)
     else:
-        features = getattr(keras.applications, PAIRS[name])(include_top=False, weights=None, input_tensor=image).output
+        features = getattr(keras.applications, PAIRS[name])(
+            include_top=False, weights=None, input_tensor=image
+        ).output
     x = keras.layers.GlobalAveragePooling2D()(features)
     model = keras.Model(image, keras.layers.Dense(34, dtype="float32")(x))
     model.compile(keras.optimizers.SGD(1e-3, momentum=0.9), "mean_absolute_error", jit_compile=jit)
@@ -60,12 +64,16 @@ def network(name: str, ours: bool, size: int, jit: bool) -> keras.Model:
 def own_work(name: str, size: int) -> int:
     """Multiply-adds of the backbone as posekit lays it out."""
     image = keras.Input((size, size, 3))
-    return sum(models.multiply_adds(keras.Model(image, models.BACKBONES[name](image, width=64))).values())
+    return sum(
+        models.multiply_adds(keras.Model(image, models.BACKBONES[name](image, width=64))).values()
+    )
 
 
 def data(batch: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
-    return rng.normal(size=(batch, size, size, 3)).astype(np.float32), rng.normal(size=(batch, 34)).astype(np.float32)
+    return rng.normal(size=(batch, size, size, 3)).astype(np.float32), rng.normal(
+        size=(batch, 34)
+    ).astype(np.float32)
 
 
 def seconds(function) -> float:
@@ -138,7 +146,13 @@ def write_record(result: dict, names: list[str]) -> None:
 
     about = "a training step and inference of our networks beside keras.applications', taking turns"
     rows = [
-        [name, kind, result[name][kind]["ms_ours"], result[name][kind]["ms_theirs"], result[name][kind]["ratio"]]
+        [
+            name,
+            kind,
+            result[name][kind]["ms_ours"],
+            result[name][kind]["ms_theirs"],
+            result[name][kind]["ratio"],
+        ]
         for name in names
         for kind in ("train", "infer")
     ]
@@ -148,7 +162,9 @@ def write_record(result: dict, names: list[str]) -> None:
 
 def main() -> int:
     """Compare, print one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--repeats", type=int, default=11)
@@ -161,7 +177,13 @@ def main() -> int:
         import tensorflow as tf
 
         gpu = bool(tf.config.list_physical_devices("GPU"))
-    result = {"batch": args.batch, "size": args.size, "cores": os.cpu_count(), "gpu": gpu, "claim_ratio": CLAIM_RATIO}
+    result = {
+        "batch": args.batch,
+        "size": args.size,
+        "cores": os.cpu_count(),
+        "gpu": gpu,
+        "claim_ratio": CLAIM_RATIO,
+    }
     for name in args.models:
         result[name] = compare(name, args, jit=False)
         memory = {side: round(peak_mib(name, side, args), 1) for side in ("ours", "theirs")}
@@ -175,9 +197,13 @@ def main() -> int:
             work = 6 * sum(
                 models.multiply_adds(network(name, True, args.size, True)).values()
             )  # forward, and twice back
-            fast["share_of_matmul_ceiling"] = round(fast["images_per_second_train"] * work / 1e12 / top, 3)
+            fast["share_of_matmul_ceiling"] = round(
+                fast["images_per_second_train"] * work / 1e12 / top, 3
+            )
             result[f"{name}_bfloat16_xla"] = fast
-    result["ratio_worst"] = max(result[name][kind]["ratio"] for name in args.models for kind in ("train", "infer"))
+    result["ratio_worst"] = max(
+        result[name][kind]["ratio"] for name in args.models for kind in ("train", "infer")
+    )
     if args.record:
         write_record(result, args.models)
     print(json.dumps(result) if args.json else "\n".join(f"{k} {v}" for k, v in result.items()))

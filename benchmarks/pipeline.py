@@ -3,7 +3,7 @@
 All give 224 x 224 crops of the same MiniDome people with every kind of augmentation, and take turns; rates are medians, ratios medians of
 the ratios of each turn. What is compared:
 
-posekit     `pipeline.make_batches` over records.
+posekit     `inputs.make_batches` over records.
 bound       decode and one warp, nothing else: `cv2.imdecode` and `cv2.warpAffine` over the same JPEGs in two threads. Nobody can do with less.
 tf_photos   tf.data over the original photos (640 x 360): labels and affine maps drawn by the batch, only the window around the person decoded, warped
             by ImageProjectiveTransformV3, colour and erasing by the batch. `tf_photos_hd`: the same over photos of 1920 x 1080, as CMU Panoptic's.
@@ -32,9 +32,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import cv2
 import numpy as np
 
-from posekit import geometry, images, minidome, pipeline, records, sources
+from posekit import datasets, geometry, images, inputs, minidome, records
 
-AUGMENT = pipeline.Augmentation(half_body=0.3, erase=0.3)
+AUGMENT = inputs.Augmentation(half_body=0.3, erase=0.3)
 SIZE, SEED, DRAINED = 224, 0, 8
 CLAIMS = {"ratio_to_bound": 0.85, "ratio_to_tf_photos": 3.0, "ratio_to_torch": 1.0}
 
@@ -88,7 +88,7 @@ def bare_loop(people: list, manifest: dict, batch: int):
     rng = np.random.default_rng(SEED)
     jobs = []
     for p in people:
-        affine = pipeline.crop_map(
+        affine = inputs.input_affine(
             p.keypoints, p.keypoints_visible, p.width, manifest["box_px"], SIZE, AUGMENT.draw(rng)
         )
         jobs.append((np.frombuffer(p.encoded, np.uint8), affine))
@@ -114,7 +114,7 @@ def photo_batches(people: list, batch: int):
     """The same crops by tf.data from the original photos, in TensorFlow's operations alone."""
     import tensorflow as tf
 
-    twin, upper = tf.constant(pipeline.COCO17.flip_indices), tf.constant(pipeline.UPPER_BODY)
+    twin, upper = tf.constant(inputs.COCO17.flip_indices), tf.constant(inputs.UPPER_BODY)
     auto, half = tf.data.AUTOTUNE, (SIZE - 1) / 2
 
     def span(points, mask):
@@ -153,7 +153,9 @@ def photo_batches(people: list, batch: int):
         place = tf.where(flip[:, None, None], tf.gather(place, twin, axis=1), place)
         seen = tf.where(flip[:, None, None], tf.gather(seen, twin, axis=1), seen)
         back = tf.linalg.inv(linear)
-        offset = center - tf.einsum("bij,bj->bi", back, half + shift * tf.stack([mirror, tf.ones_like(mirror)], 1))
+        offset = center - tf.einsum(
+            "bij,bj->bi", back, half + shift * tf.stack([mirror, tf.ones_like(mirror)], 1)
+        )
         gain, cast = 1 + AUGMENT.colour * draw(1), 1 + 0.4 * AUGMENT.colour * draw(3)
         lift = 127.5 * (1 - gain) + 127.5 * AUGMENT.colour * draw(1)
         area, aspect = 0.02 * tf.pow(10.0, draw(1) / 2 + 0.5), tf.pow(3.3, draw(1))
@@ -161,7 +163,15 @@ def photo_batches(people: list, batch: int):
         corner = (draw(2) / 2 + 0.5) * (1 - extent)
         erased = tf.cast(draw(1) < 2 * AUGMENT.erase - 1, tf.float32)
         hole = SIZE * tf.concat([corner, corner + extent * erased], 1)
-        return path, tf.concat([back, offset[..., None]], 2), gain * cast, lift * cast, hole, place, seen
+        return (
+            path,
+            tf.concat([back, offset[..., None]], 2),
+            gain * cast,
+            lift * cast,
+            hole,
+            place,
+            seen,
+        )
 
     def warp(path, back, *rest):
         jpeg = tf.io.read_file(path)
@@ -202,7 +212,9 @@ def photo_batches(people: list, batch: int):
     )
     dataset = tf.data.Dataset.from_tensor_slices(columns).shuffle(len(people), seed=SEED).repeat()
     dataset = dataset.batch(batch).map(plan, auto).unbatch().map(warp, auto).batch(batch)
-    return dataset.map(finish, auto).prefetch(2)  # AUTOTUNE would go on filling a buffer without end, in others' turns
+    return dataset.map(finish, auto).prefetch(
+        2
+    )  # AUTOTUNE would go on filling a buffer without end, in others' turns
 
 
 # ---- PyTorch ----------------------------------------------------------------------------------------------------------------------
@@ -223,13 +235,22 @@ def serve_torch(directory: str, batch: int) -> None:
             p = people[i]
             picture = images.decode_image(p.encoded, p.person_id)
             labels = p.keypoints, p.keypoints_visible, p.joint_known
-            return pipeline.crop_person(
-                picture, *labels, box_px=box_px, input_size=SIZE, augment=AUGMENT, rng=np.random.default_rng()
+            return inputs.crop_person(
+                picture,
+                *labels,
+                box_px=box_px,
+                input_size=SIZE,
+                augment=AUGMENT,
+                rng=np.random.default_rng(),
             )
 
     sampler = torch.utils.data.RandomSampler(Crops(), replacement=True, num_samples=1 << 40)
     loader = torch.utils.data.DataLoader(
-        Crops(), batch, sampler=sampler, num_workers=2, worker_init_fn=lambda _: cv2.setNumThreads(0)
+        Crops(),
+        batch,
+        sampler=sampler,
+        num_workers=2,
+        worker_init_fn=lambda _: cv2.setNumThreads(0),
     )
     iterator = iter(loader)
 
@@ -246,8 +267,17 @@ class TorchTurn:
     """Takes its turn in the other process."""
 
     def __init__(self, directory: Path, batch: int):
-        command = [sys.executable, __file__, "--serve-torch", str(directory), "--batch-size", str(batch)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        command = [
+            sys.executable,
+            __file__,
+            "--serve-torch",
+            str(directory),
+            "--batch-size",
+            str(batch),
+        ]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
 
     def __call__(self, batches: int) -> tuple[float, float]:
         rest()
@@ -274,10 +304,13 @@ def steps(people: list, directory: Path, manifest: dict, batch: int) -> dict[str
     serialized = list(tf.data.TFRecordDataset(shards).batch(batch))
     varied = [AUGMENT.draw(rng) for _ in people]
     maps = [
-        pipeline.crop_map(p.keypoints, p.keypoints_visible, stored, box_px, SIZE, v)
+        inputs.input_affine(p.keypoints, p.keypoints_visible, stored, box_px, SIZE, v)
         for p, v in zip(people, varied, strict=True)
     ]
-    labels = [np.stack([getattr(p, k) for p in people]) for k in ("keypoints", "keypoints_visible", "joint_known")]
+    labels = [
+        np.stack([getattr(p, k) for p in people])
+        for k in ("keypoints", "keypoints_visible", "joint_known")
+    ]
     flips = np.array([v.flip for v in varied])
 
     def read() -> None:
@@ -286,11 +319,13 @@ def steps(people: list, directory: Path, manifest: dict, batch: int) -> dict[str
 
     def parse() -> None:
         for part in serialized:
-            pipeline.parse(part)
+            inputs.parse(part)
 
     def vary() -> None:
         for p in people:
-            pipeline.crop_map(p.keypoints, p.keypoints_visible, stored, box_px, SIZE, AUGMENT.draw(rng))
+            inputs.input_affine(
+                p.keypoints, p.keypoints_visible, stored, box_px, SIZE, AUGMENT.draw(rng)
+            )
 
     def decode() -> None:
         for jpeg in jpegs:
@@ -303,18 +338,26 @@ def steps(people: list, directory: Path, manifest: dict, batch: int) -> dict[str
     def colour() -> None:
         for i, jpeg in enumerate(jpegs):
             variation = varied[i]._replace(hole=None)
-            pipeline.draw_crop(images.decode_image(jpeg, ""), maps[i], variation, rng, out[i % batch])
+            inputs.render_crop(
+                images.decode_image(jpeg, ""), maps[i], variation, rng, out[i % batch]
+            )
 
     def erase() -> None:
         for i, jpeg in enumerate(jpegs):
-            pipeline.draw_crop(images.decode_image(jpeg, ""), maps[i], varied[i], rng, out[i % batch])
+            inputs.render_crop(
+                images.decode_image(jpeg, ""), maps[i], varied[i], rng, out[i % batch]
+            )
 
     def targets() -> None:
         for i in range(0, n, batch):
             j = slice(i, i + batch)
-            pipeline.targets(np.stack(maps[j]), *(column[j] for column in labels), flips[j], stored, SIZE)
+            inputs.targets(
+                np.stack(maps[j]), *(column[j] for column in labels), flips[j], stored, SIZE
+            )
 
-    cv2.setNumThreads(1)  # else OpenCV's own second thread waits for work by spinning, which is processor time too
+    cv2.setNumThreads(
+        1
+    )  # else OpenCV's own second thread waits for work by spinning, which is processor time too
     taken = {f: [] for f in (read, parse, vary, targets, decode, warp, colour, erase)}
     for _ in range(5):
         for function in taken:
@@ -325,14 +368,17 @@ def steps(people: list, directory: Path, manifest: dict, batch: int) -> dict[str
     # These were done one after the other on each picture, while it is in the cache: what each adds.
     chain = ["decode", "warp", "colour", "erase"]
     took |= dict(zip(chain, np.diff([0.0, *(took[name] for name in chain)]).tolist(), strict=True))
-    return {name: took[name] for name in ("read", "parse", "decode", "vary", "warp", "colour", "erase", "targets")}
+    return {
+        name: took[name]
+        for name in ("read", "parse", "decode", "vary", "warp", "colour", "erase", "targets")
+    }
 
 
 # ---- the run --------------------------------------------------------------------------------------------------------------------------
 
 
 def photos(root: Path, split: str) -> list:
-    return [p for p in sources.read("minidome", root, split) if p.bbox is not None]
+    return [p for p in datasets.read("minidome", root, split) if p.bbox is not None]
 
 
 def measure(repetitions: int, batches: int, batch: int, hd_frames: int) -> tuple[dict, list[list]]:
@@ -342,14 +388,19 @@ def measure(repetitions: int, batches: int, batch: int, hd_frames: int) -> tuple
         31 << 20, np.uint8
     )  # glibc keeps freed memory up to the largest block freed; before, each picture's may go back
     data = minidome.dataset(progress=False)
-    manifest, people = records.read_manifest(data.train_records), list(records.read_records(data.train_records))
+    manifest, people = (
+        records.read_manifest(data.train_records),
+        list(records.read_records(data.train_records)),
+    )
     with tempfile.TemporaryDirectory() as scratch:
         hd = Path(scratch) / "hd"
         minidome.make_sequence(hd, frames=hd_frames, size=(1920, 1080), seed=SEED, progress=False)
         options = {"augment": AUGMENT, "shuffle": True, "repeat": True, "seed": SEED}
         turns = {
             "bound": Turn(bare_loop(people, manifest, batch), batch),
-            "posekit": Turn(taking(pipeline.make_batches(data.train_records, batch, **options)), batch),
+            "posekit": Turn(
+                taking(inputs.make_batches(data.train_records, batch, **options)), batch
+            ),
             "tf_photos": Turn(taking(photo_batches(photos(data.train, "train"), batch)), batch),
             "tf_photos_hd": Turn(taking(photo_batches(photos(hd, "train"), batch)), batch),
         }
@@ -362,16 +413,24 @@ def measure(repetitions: int, batches: int, batch: int, hd_frames: int) -> tuple
                 rate, cpu = turns[name](batches)
                 if repetition:  # the first warms up
                     results[name].append((rate, cpu))
-                    rows.append([name, repetition, round(rate, 1), "" if math.isnan(cpu) else round(cpu, 1)])
+                    rows.append(
+                        [name, repetition, round(rate, 1), "" if math.isnan(cpu) else round(cpu, 1)]
+                    )
         if has_torch:
             turns["torch"].end()
     rates = {name: [rate for rate, _ in got] for name, got in results.items()}
-    cpu = {name: statistics.median(c for _, c in got) for name, got in results.items() if name != "torch"}
+    cpu = {
+        name: statistics.median(c for _, c in got)
+        for name, got in results.items()
+        if name != "torch"
+    }
 
     def ratio(other: str) -> float | None:
         if other not in rates:
             return None
-        return round(statistics.median(a / b for a, b in zip(rates["posekit"], rates[other], strict=True)), 3)
+        return round(
+            statistics.median(a / b for a, b in zip(rates["posekit"], rates[other], strict=True)), 3
+        )
 
     took = steps(people, data.train_records, manifest, batch)
     took["hand_over"] = cpu["posekit"] - sum(took.values())
@@ -396,7 +455,7 @@ def measure(repetitions: int, batches: int, batch: int, hd_frames: int) -> tuple
         "cpu_us_per_image": {name: round(value, 1) for name, value in cpu.items()},
         "cpu_ratio_to_bound": round(cpu["bound"] / cpu["posekit"], 3),
         "steps_cpu_us_per_image": {name: round(value, 1) for name, value in took.items()},
-        "cores": pipeline.cores(),
+        "cores": inputs.cores(),
         "load_before": round(load[0], 2),
         "load_after": round(os.getloadavg()[0], 2),
         "seconds": round(time.perf_counter() - begin, 1),
@@ -412,16 +471,22 @@ def write_record(result: dict, rows: list[list]) -> Path:
 
     about = "training batches from records beside a bare loop, tf.data over photos and a PyTorch DataLoader"
     header = ["run", "repetition", "images_per_second", "cpu_us_per_image"]
-    return experiments.write("pipeline", about, "python benchmarks/pipeline.py --record", result, header, rows)
+    return experiments.write(
+        "pipeline", about, "python benchmarks/pipeline.py --record", result, header, rows
+    )
 
 
 def main() -> int:
     """Measure, print one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repetitions", type=int, default=9)
     parser.add_argument("--batches", type=int, default=24, help="a turn")
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--hd-frames", type=int, default=12, help="full HD photos to render, times two cameras")
+    parser.add_argument(
+        "--hd-frames", type=int, default=12, help="full HD photos to render, times two cameras"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object (else a line)")
     parser.add_argument("--record", action="store_true", help="also write book/runs/pipeline")
     parser.add_argument("--serve-torch", metavar="RECORDS", help=argparse.SUPPRESS)

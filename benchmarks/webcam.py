@@ -18,7 +18,9 @@ from test_offline import find_chromium
 
 from posekit import live
 
-FIGURES = re.compile(r"(\d+) frames a second · encode (\d+) \+ wire (\d+) \+ model (\d+) \+ draw (\d+) ms")
+FIGURES = re.compile(
+    r"(\d+) frames a second · encode (\d+) \+ wire (\d+) \+ model (\d+) \+ draw (\d+) ms"
+)
 PARTS = ("fps", "encode_ms", "wire_ms", "model_ms", "draw_ms")
 
 
@@ -35,12 +37,17 @@ def measure(lab: Lab, most: int, seconds: float) -> dict[str, float]:
             rows.append([float(v) for v in found.groups()])
     lab.press("Stop")
     lab.wait_state("off")
-    return {name: round(sum(column) / len(rows), 1) for name, column in zip(PARTS, zip(*rows), strict=True)}
+    return {
+        name: round(sum(column) / len(rows), 1)
+        for name, column in zip(PARTS, zip(*rows), strict=True)
+    }
 
 
 def main() -> int:
     """Measure, print; 1 when the claim does not hold, 2 without Chromium."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default=live.DEFAULT_MODEL)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--json", action="store_true", help="print one JSON object (else lines)")
@@ -53,16 +60,23 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         folder, film = Path(scratch), Path(scratch) / "camera.y4m"
         make_clip(film)
-        notebook(folder / "live.ipynb", [f"from posekit import live\nwebcam = live.Webcam({args.model!r})\nwebcam"])
+        notebook(
+            folder / "live.ipynb",
+            [f"from posekit import live\nwebcam = live.Webcam({args.model!r})\nwebcam"],
+        )
         with jupyter(folder) as address, sync_playwright() as playwright:
             browser = playwright.chromium.launch(
-                executable_path=path, args=[*ARGUMENTS, *CAMERA, *ALLOWED, f"--use-file-for-fake-video-capture={film}"]
+                executable_path=path,
+                args=[*ARGUMENTS, *CAMERA, *ALLOWED, f"--use-file-for-fake-video-capture={film}"],
             )
             lab, load = Lab(browser, address, "live.ipynb"), os.getloadavg()[0]
             lab.run_cell(0)
             rows = {most: measure(lab, most, args.seconds) for most in (1, 2)}
             browser.close()
-    holds = all(row["model_ms"] + row["draw_ms"] <= row["encode_ms"] + row["wire_ms"] for row in rows.values())
+    holds = all(
+        row["model_ms"] + row["draw_ms"] <= row["encode_ms"] + row["wire_ms"]
+        for row in rows.values()
+    )
     result = {
         "model": args.model,
         "cores": os.cpu_count(),
@@ -70,7 +84,11 @@ def main() -> int:
         "holds": holds,
         "in_flight": rows,
     }
-    print(json.dumps(result) if args.json else "\n".join(f"{name:12s} {value}" for name, value in result.items()))
+    print(
+        json.dumps(result)
+        if args.json
+        else "\n".join(f"{name:12s} {value}" for name, value in result.items())
+    )
     return 0 if holds else 1
 
 

@@ -1,6 +1,6 @@
 """Write one split of a data set as TFRecord shards (`build_tfrecords.py DATASET SRC OUT`), or verify them (`build_tfrecords.py check DIR`).
 
-What it writes, and how it is read, is told in chapter 03; the work is done by `posekit.sources` and `posekit.records`.
+What it writes, and how it is read, is told in chapter 03; the work is done by `posekit.datasets` and `posekit.records`.
 """
 
 import argparse
@@ -12,8 +12,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from posekit import beam, records, sources
+from posekit import datasets, records
 from posekit.errors import DataError
+from posekit.records import beam
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -22,11 +23,11 @@ def main(argv: list[str] | None = None) -> int:
     if argv[:1] == ["check"]:
         return check(argv[1:])
     options, pipeline = _parse(argv)
-    started, left_out = time.monotonic(), Counter()
+    started, filtered = time.monotonic(), Counter()
     skipped = [] if options.skip_bad else None
     try:
         manifest = records.write_records(
-            sources.read(options.dataset, options.src, options.split, left_out, skipped),
+            datasets.read(options.dataset, options.src, options.split, filtered, skipped),
             options.out,
             options.dataset,
             options.split,
@@ -38,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
             seed=options.seed,
             resume=options.resume,
             skip_bad=options.skip_bad,
-            left_out=left_out,
+            filtered=filtered,
             skipped=skipped,
             runner=beam.runner(pipeline, options.workers) if options.runner == "beam" else None,
         )
@@ -47,15 +48,20 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         kept = options.resume and (options.out / ".partial").is_dir()
-        print("stopped: " + ("go on with --resume" if kept else "nothing was kept"), file=sys.stderr)
+        print(
+            "stopped: " + ("go on with --resume" if kept else "nothing was kept"), file=sys.stderr
+        )
         return 130
     seconds, size = time.monotonic() - started, sum(shard["bytes"] for shard in manifest["shards"])
     print(
         f"{manifest['people']} people in {len(manifest['shards'])} shards, {size / 1e6:.1f} MB, "
         f"{seconds:.1f} s ({manifest['people'] / seconds:.0f} people/s): {options.out}"
     )
-    if manifest["left_out"]:
-        print("left out: " + ", ".join(f"{count} {reason}" for reason, count in manifest["left_out"].items()))
+    if manifest["filtered"]:
+        print(
+            "left out: "
+            + ", ".join(f"{count} {reason}" for reason, count in manifest["filtered"].items())
+        )
     for person in manifest["skipped"]:
         print(f"skipped: {person['person_id']} ({person['problem']})", file=sys.stderr)
     if manifest["skipped"]:
@@ -69,7 +75,9 @@ def check(argv: list[str]) -> int:
         prog="build_tfrecords.py check", description="Verify every byte of a record folder."
     )
     parser.add_argument("dir", metavar="DIR", type=Path)
-    parser.add_argument("--json", action="store_true", help="print one JSON object: people, shards, bytes, damage")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object: people, shards, bytes, damage"
+    )
     options = parser.parse_args(argv)
     try:
         result = records.check(options.dir)
@@ -81,9 +89,14 @@ def check(argv: list[str]) -> int:
     if options.json:
         print(json.dumps(result))
     elif not result["damage"]:
-        print(f"{result['people']} people in {result['shards']} shards, {result['bytes'] / 1e6:.1f} MB: all whole")
+        print(
+            f"{result['people']} people in {result['shards']} shards, {result['bytes'] / 1e6:.1f} MB: all whole"
+        )
     if result["damage"]:
-        print(f"error: {len(result['damage'])} damaged: copy or build the records again", file=sys.stderr)
+        print(
+            f"error: {len(result['damage'])} damaged: copy or build the records again",
+            file=sys.stderr,
+        )
         return 2
     return 0
 
@@ -95,10 +108,12 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         description="Write one split of a data set as TFRecord shards.",
         epilog="`build_tfrecords.py check DIR` verifies records that are there (check --help).",
     )
-    parser.add_argument("dataset", choices=sources.DATASETS)
+    parser.add_argument("dataset", choices=datasets.DATASETS)
     parser.add_argument("src", metavar="SRC", type=Path, help="the data set's folder")
     parser.add_argument("out", metavar="OUT", type=Path, help="a new folder for the records")
-    parser.add_argument("--split", choices=("train", "val", "test"), default="train", help="default: train")
+    parser.add_argument(
+        "--split", choices=("train", "val", "test"), default="train", help="default: train"
+    )
     parser.add_argument(
         "--box",
         choices=records.BOXES,
@@ -106,14 +121,26 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         help="what to cut out: the annotated box where there is one, else the joints' (default); the joints' box; "
         "the full photo. Padded by 1.25",
     )
-    parser.add_argument("--context", type=float, default=1.5, help="stored side in padded boxes (default: 1.5)")
-    parser.add_argument("--box-px", type=int, default=224, help="side of the padded box in pixels (default: 224)")
-    parser.add_argument("--shards", metavar="N", type=int, default=8, help="number of files (default: 8)")
+    parser.add_argument(
+        "--context", type=float, default=1.5, help="stored side in padded boxes (default: 1.5)"
+    )
+    parser.add_argument(
+        "--box-px", type=int, default=224, help="side of the padded box in pixels (default: 224)"
+    )
+    parser.add_argument(
+        "--shards", metavar="N", type=int, default=8, help="number of files (default: 8)"
+    )
     cores = min(os.cpu_count() or 1, 16)
-    parser.add_argument("--workers", metavar="W", type=int, default=cores, help=f"processes (default: {cores})")
+    parser.add_argument(
+        "--workers", metavar="W", type=int, default=cores, help=f"processes (default: {cores})"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the order (default: 0)")
-    parser.add_argument("--resume", action="store_true", help="finish an interrupted run; the bytes are the same")
-    parser.add_argument("--skip-bad", action="store_true", help="leave out whom it cannot write, and list them")
+    parser.add_argument(
+        "--resume", action="store_true", help="finish an interrupted run; the bytes are the same"
+    )
+    parser.add_argument(
+        "--skip-bad", action="store_true", help="leave out whom it cannot write, and list them"
+    )
     parser.add_argument(
         "--runner",
         choices=("local", "beam"),
@@ -129,5 +156,7 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up when told to end, as on Ctrl-C
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # clean up when told to end, as on Ctrl-C
     sys.exit(main())

@@ -1,6 +1,6 @@
 """Download COCO 2017 person keypoints: the annotations, and all photos of a split or only those that show people.
 
-The data set is told in chapter 02; fetching, resuming and unpacking is done by `posekit.downloads`.
+The data set is told in chapter 02; fetching, resuming and unpacking is done by `posekit.datasets.download`.
 """
 
 import argparse
@@ -16,11 +16,11 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from posekit import downloads
-from posekit.downloads import Manifest, Patience, archives
+from posekit.datasets import download, read_json
+from posekit.datasets.download import Manifest, Patience, archives
 from posekit.errors import DataError
+from posekit.files import atomic_write
 from posekit.images import read_image
-from posekit.sources import read_json
 
 SERVERS = ("http://images.cocodataset.org", "https://s3.amazonaws.com/images.cocodataset.org")
 """The official one, and the bucket behind it by its other name."""
@@ -48,9 +48,9 @@ def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     failures = 0
     try:
-        patience = downloads.patience(options)
+        patience = download.patience(options)
         print(TERMS)
-        with downloads.open_folder(options.out, every=20) as manifest:
+        with download.open_folder(options.out, every=20) as manifest:
             for split in options.split:
                 failures += _split(split, options, manifest, patience)
     except DataError as error:
@@ -60,10 +60,19 @@ def main(argv: list[str] | None = None) -> int:
         print("stopped: what is there is kept, the same command goes on from here", file=sys.stderr)
         return 130
     for split in options.split:
-        command = ["python", "data_scripts/build_tfrecords.py", "coco", str(options.out), f"records/coco-{split}"]
+        command = [
+            "python",
+            "data_scripts/build_tfrecords.py",
+            "coco",
+            str(options.out),
+            f"records/coco-{split}",
+        ]
         print(f"next: {shlex.join([*command, '--split', split])}")
     if failures:
-        print(f"error: {failures} photos could not be had; the same command tries again", file=sys.stderr)
+        print(
+            f"error: {failures} photos could not be had; the same command tries again",
+            file=sys.stderr,
+        )
     return 2 if failures else 0
 
 
@@ -72,7 +81,11 @@ def _split(split: str, options: argparse.Namespace, manifest: Manifest, patience
     out, name = options.out, f"person_keypoints_{split}2017.json"
     target = out / "annotations" / name
     written = _sha256(target) if target.exists() else None
-    if written not in (None, manifest.get(target).get("sha256"), manifest.get(target).get("before")):
+    if written not in (
+        None,
+        manifest.get(target).get("sha256"),
+        manifest.get(target).get("before"),
+    ):
         problem = "is there, but not as this script has written it; it would be overwritten"
         raise DataError(target, problem, "move it away, or take another --out")
     with _official(name, options, manifest, patience) as annotations:
@@ -95,27 +108,39 @@ def _split(split: str, options: argparse.Namespace, manifest: Manifest, patience
     digest = hashlib.sha256(content).hexdigest()
     manifest.add(target, sha256=digest, before=written, bytes=len(content), photos=len(images))
     manifest.save()
-    downloads.write_whole(target, content)
-    print(f"{photos}: {len(images):,} of the split's {len(data['images']):,} photos; {target} lists just these")
+    atomic_write(target, content)
+    print(
+        f"{photos}: {len(images):,} of the split's {len(data['images']):,} photos; {target} lists just these"
+    )
     return failures
 
 
 @contextlib.contextmanager
-def _official(name: str, options: argparse.Namespace, manifest: Manifest, patience: Patience) -> Iterator[Path]:
+def _official(
+    name: str, options: argparse.Namespace, manifest: Manifest, patience: Patience
+) -> Iterator[Path]:
     """The split's official annotation file, unpacked for as long as it is needed; the archive stays."""
     archive = _bring(f"annotations/{ANNOTATIONS}", ANNOTATIONS, options, manifest, patience)
-    with archives.unpacked(archive, lambda member: PurePosixPath(member).name == name, progress=False) as aside:
+    with archives.unpacked(
+        archive, lambda member: PurePosixPath(member).name == name, progress=False
+    ) as aside:
         found = list(aside.rglob(name))
         if len(found) != 1:
-            raise DataError(archive, f"holds {len(found)} files {name}, expected one", "fetch the official archive")
+            raise DataError(
+                archive,
+                f"holds {len(found)} files {name}, expected one",
+                "fetch the official archive",
+            )
         yield found[0]
 
 
-def _bring(remote: str, local: str, options: argparse.Namespace, manifest: Manifest, patience: Patience) -> Path:
+def _bring(
+    remote: str, local: str, options: argparse.Namespace, manifest: Manifest, patience: Patience
+) -> Path:
     """An archive, verified."""
     known = {} if options.unofficial else OFFICIAL[local]
     urls = [f"{server}/{remote}" for server in _servers(options)]
-    downloads.fetch(urls, options.out / local, manifest, **known, patience=patience)
+    download.fetch(urls, options.out / local, manifest, **known, patience=patience)
     return options.out / local
 
 
@@ -124,11 +149,21 @@ def _read(path: Path) -> dict:
     data = read_json(path)
     try:
         for image in data["images"]:
-            if PurePosixPath(image["file_name"]).name != image["file_name"] or not image["file_name"].endswith(".jpg"):
-                raise DataError(path, f"file_name {image['file_name']!r} is no plain name of a JPEG", "fetch it again")
+            if PurePosixPath(image["file_name"]).name != image["file_name"] or not image[
+                "file_name"
+            ].endswith(".jpg"):
+                raise DataError(
+                    path,
+                    f"file_name {image['file_name']!r} is no plain name of a JPEG",
+                    "fetch it again",
+                )
             int(image["id"]), int(image["width"]), int(image["height"])
         for annotation in data["annotations"]:
-            int(annotation["image_id"]), int(annotation.get("num_keypoints", 0)), int(annotation.get("iscrowd", 0))
+            (
+                int(annotation["image_id"]),
+                int(annotation.get("num_keypoints", 0)),
+                int(annotation.get("iscrowd", 0)),
+            )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, DataError):
             raise
@@ -149,12 +184,19 @@ def _chosen(data: dict, options: argparse.Namespace) -> list[dict]:
         }
         images = [image for image in images if image["id"] in people]
     if options.limit:
-        images = sorted(images, key=lambda image: hashlib.sha256(f"{options.seed}/{image['id']}".encode()).digest())
+        images = sorted(
+            images,
+            key=lambda image: hashlib.sha256(f"{options.seed}/{image['id']}".encode()).digest(),
+        )
     return images[: options.limit]
 
 
 def _photos(
-    images: list[dict], folder: Path, options: argparse.Namespace, manifest: Manifest, patience: Patience
+    images: list[dict],
+    folder: Path,
+    options: argparse.Namespace,
+    manifest: Manifest,
+    patience: Patience,
 ) -> int:
     """Fetch photos one by one, several at a time; returns how many could not be had."""
 
@@ -162,7 +204,9 @@ def _photos(
         def check(path: Path) -> None:
             height, width = read_image(path).shape[:2]
             if (width, height) != (image["width"], image["height"]):
-                problem = f"is {width}x{height}, the annotations say {image['width']}x{image['height']}"
+                problem = (
+                    f"is {width}x{height}, the annotations say {image['width']}x{image['height']}"
+                )
                 raise DataError(path, problem, "fetch it again")
 
         urls = [f"{server}/{folder.name}/{image['file_name']}" for server in _servers(options)]
@@ -170,19 +214,26 @@ def _photos(
             urls.insert(0, image["coco_url"])
         try:
             path = folder / image["file_name"]
-            downloads.fetch(urls, path, manifest, check=check, patience=patience, progress=False)
+            download.fetch(urls, path, manifest, check=check, patience=patience, progress=False)
         except DataError as error:
             return error
         return None
 
     failed, in_a_row = [], 0
     with ThreadPool(options.workers) as pool:  # its threads do not hold up Ctrl-C
-        bar = tqdm(pool.imap_unordered(bring, images), total=len(images), desc=f"{folder.name}", unit=" photos")
+        bar = tqdm(
+            pool.imap_unordered(bring, images),
+            total=len(images),
+            desc=f"{folder.name}",
+            unit=" photos",
+        )
         for error in bar:
             in_a_row = in_a_row + 1 if error else 0
             failed += [error] if error else []
             if in_a_row >= HOPELESS:
-                raise DataError(folder, f"{HOPELESS} photos in a row could not be had; the last: {error}")
+                raise DataError(
+                    folder, f"{HOPELESS} photos in a row could not be had; the last: {error}"
+                )
     for error in failed[:SHOWN]:
         print(f"error: {error}", file=sys.stderr)
     if failed[SHOWN:]:
@@ -191,7 +242,12 @@ def _photos(
 
 
 def _whole_split(
-    split: str, images: list[dict], folder: Path, options: argparse.Namespace, manifest: Manifest, patience: Patience
+    split: str,
+    images: list[dict],
+    folder: Path,
+    options: argparse.Namespace,
+    manifest: Manifest,
+    patience: Patience,
 ) -> None:
     """All photos of a split from its one archive, unless they are all there; the archive is then not needed any more."""
     if all((folder / image["file_name"]).is_file() for image in images):
@@ -200,7 +256,9 @@ def _whole_split(
     with archives.unpacked(archive, lambda member: member.endswith(".jpg")) as aside:
         for photo in aside.rglob("*.jpg"):
             photo.replace(folder / photo.name)
-    missing = [image["file_name"] for image in images if not (folder / image["file_name"]).is_file()]
+    missing = [
+        image["file_name"] for image in images if not (folder / image["file_name"]).is_file()
+    ]
     if missing:
         problem = f"{len(missing)} of the split's photos are not in it, among them {missing[0]}"
         raise DataError(archive, problem, "fetch the official archive")
@@ -210,7 +268,10 @@ def _whole_split(
 def _reduced(data: dict, images: list[dict]) -> dict:
     """The annotations of some of the images, everything else as it was."""
     ids = {image["id"] for image in images}
-    return data | {"images": images, "annotations": [a for a in data["annotations"] if a["image_id"] in ids]}
+    return data | {
+        "images": images,
+        "annotations": [a for a in data["annotations"] if a["image_id"] in ids],
+    }
 
 
 def _sha256(path: Path) -> str:
@@ -227,7 +288,9 @@ def _servers(options: argparse.Namespace) -> list[str]:
 def _splits(text: str) -> list[str]:
     splits = list(dict.fromkeys(text.split(",")))
     if not set(splits) <= {"train", "val"}:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected train, val or train,val (test has no public annotations)")
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected train, val or train,val (test has no public annotations)"
+        )
     return splits
 
 
@@ -244,11 +307,19 @@ def _parser() -> argparse.ArgumentParser:
         "Run again, it fetches only what is missing. The annotation file always lists just the photos that are there.",
     )
     parser.add_argument(
-        "--split", metavar="NAMES", type=_splits, required=True, help="train (19 GB), val (0.8 GB) or train,val"
+        "--split",
+        metavar="NAMES",
+        type=_splits,
+        required=True,
+        help="train (19 GB), val (0.8 GB) or train,val",
     )
-    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("coco"), help="the folder (default: coco)")
     parser.add_argument(
-        "--people-only", action="store_true", help="only photos with a person that has labelled joints, one by one"
+        "--out", metavar="DIR", type=Path, default=Path("coco"), help="the folder (default: coco)"
+    )
+    parser.add_argument(
+        "--people-only",
+        action="store_true",
+        help="only photos with a person that has labelled joints, one by one",
     )
     parser.add_argument(
         "--limit",
@@ -256,12 +327,22 @@ def _parser() -> argparse.ArgumentParser:
         type=_positive,
         help="only N photos a split, one by one: the first by a hash of their ids, so that a larger N holds a smaller one",
     )
-    parser.add_argument("--seed", metavar="S", type=int, default=0, help="another choice for --limit (default: 0)")
     parser.add_argument(
-        "--workers", metavar="N", type=_positive, default=16, help="photos fetched at a time (default: 16)"
+        "--seed", metavar="S", type=int, default=0, help="another choice for --limit (default: 0)"
     )
     parser.add_argument(
-        "--mirror", metavar="URL", action="append", default=[], help="another server to try; may be given again"
+        "--workers",
+        metavar="N",
+        type=_positive,
+        default=16,
+        help="photos fetched at a time (default: 16)",
+    )
+    parser.add_argument(
+        "--mirror",
+        metavar="URL",
+        action="append",
+        default=[],
+        help="another server to try; may be given again",
     )
     parser.add_argument("--base-url", metavar="URL", help=f"in place of {' and '.join(SERVERS)}")
     parser.add_argument(
@@ -269,7 +350,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="accept archives other than the official ones: a server of your own with a part of COCO",
     )
-    downloads.add_options(parser)
+    download.add_options(parser)
     return parser
 
 

@@ -1,6 +1,6 @@
 """Download CMU Panoptic sequences: calibration, 3D poses, and frames of some HD cameras, in the layout that posekit reads.
 
-The data set is told in chapter 02; fetching, resuming and unpacking is done by `posekit.downloads`.
+The data set is told in chapter 02; fetching, resuming and unpacking is done by `posekit.datasets.download`.
 """
 
 import argparse
@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from posekit import downloads
-from posekit.downloads import Manifest, Missing, Patience, archives
+from posekit.cameras import Camera
+from posekit.datasets import download, panoptic
+from posekit.datasets.download import Manifest, Missing, Patience, archives
 from posekit.errors import DataError
-from posekit.geometry import Camera
+from posekit.files import atomic_write
 from posekit.images import encode_jpeg
-from posekit.sources import panoptic
 
 SERVERS = ("http://domedb.perception.cs.cmu.edu", "http://vcl.snu.ac.kr/panoptic")
 """CMU's own, and the mirror at Seoul National University that the toolbox has named since May 2024 (--snu-endpoint)."""
@@ -37,7 +37,9 @@ SLACK = 5
 TERMS = """The CMU Panoptic Studio data set is free for non-commercial and research purposes only. Who uses it agrees to cite it:
 Joo et al., Panoptic Studio, ICCV 2015 or TPAMI 2017 (http://domedb.perception.cs.cmu.edu). It shows real people."""
 
-SOURCE = "github.com/CMU-Perceptual-Computing-Lab/panoptic-toolbox, scripts/getDB_panoptic_ver1_2.sh"
+SOURCE = (
+    "github.com/CMU-Perceptual-Computing-Lab/panoptic-toolbox, scripts/getDB_panoptic_ver1_2.sh"
+)
 SEQUENCES = {
     "range of motion": "171204_pose1 171204_pose2 171204_pose3 171204_pose4 171204_pose5 171204_pose6 "
     "171026_pose1 171026_pose2 171026_pose3",
@@ -75,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
     failed = []
     try:
         _accept_terms(options.accept_licence)
-        patience = downloads.patience(options)
+        patience = download.patience(options)
         for name in dict.fromkeys(options.sequences):
             _say_if_unknown(name)
             try:
@@ -90,7 +92,10 @@ def main(argv: list[str] | None = None) -> int:
         print("stopped: what is there is kept, the same command goes on from here", file=sys.stderr)
         return 130
     if failed:
-        print(f"error: not complete: {', '.join(failed)}; the same command tries again", file=sys.stderr)
+        print(
+            f"error: not complete: {', '.join(failed)}; the same command tries again",
+            file=sys.stderr,
+        )
     return 2 if failed else 0
 
 
@@ -98,26 +103,36 @@ def _sequence(name: str, options: argparse.Namespace, patience: Patience) -> Non
     """All of one sequence, and the command that goes on from there."""
     folder = options.out / name
     base = [f"{server.rstrip('/')}/webdata/dataset/{name}" for server in _servers(options)]
-    with downloads.open_folder(folder) as manifest:
+    with download.open_folder(folder) as manifest:
 
         def bring(remote: str, local: str, check: Callable[[Path], object] | None = None) -> Path:
             urls = [f"{server}/{remote}" for server in base]
-            downloads.fetch(urls, folder / local, manifest, check=check, patience=patience)
+            download.fetch(urls, folder / local, manifest, check=check, patience=patience)
             return folder / local
 
         calibration_name = f"calibration_{name}.json"
-        calibration = panoptic.read_calibration(bring(calibration_name, calibration_name, panoptic.read_calibration))
+        calibration = panoptic.read_calibration(
+            bring(calibration_name, calibration_name, panoptic.read_calibration)
+        )
         unknown = [camera for camera in options.cameras or () if camera not in calibration]
         if unknown:
-            raise DataError("--cameras", f"{calibration_name} has no {', '.join(unknown)}", "names look like 00_03")
+            raise DataError(
+                "--cameras",
+                f"{calibration_name} has no {', '.join(unknown)}",
+                "names look like 00_03",
+            )
         poses, frames = _poses(folder, manifest, bring)
         wanted = [frame for frame in frames if frame in options.frames]
         if not wanted:
             span = f"{frames[0]} to {frames[-1]}"
-            raise DataError("--frames", f"{name} has no pose in this range: its poses are of frames {span}")
+            raise DataError(
+                "--frames", f"{name} has no pose in this range: its poses are of frames {span}"
+            )
         cameras = options.cameras or spread(calibration)
         count = len(options.cameras) if options.cameras else options.hd_cameras
-        print(f"{name}: {len(wanted):,} of {len(frames):,} frames with poses, from each of {count} cameras")
+        print(
+            f"{name}: {len(wanted):,} of {len(frames):,} frames with poses, from each of {count} cameras"
+        )
         got = {}
         for camera in cameras:
             if len(got) == count:
@@ -127,17 +142,30 @@ def _sequence(name: str, options: argparse.Namespace, patience: Patience) -> Non
             except Missing as error:
                 print(f"{name}: camera {camera} is left out: {error}", file=sys.stderr)
     if len(got) < count:
-        missing = f", all but {', '.join(c for c in cameras if c not in got)}" if options.cameras else ""
-        raise DataError(folder, f"no server has more videos than those of {len(got)} cameras{missing}")
+        missing = (
+            f", all but {', '.join(c for c in cameras if c not in got)}" if options.cameras else ""
+        )
+        raise DataError(
+            folder, f"no server has more videos than those of {len(got)} cameras{missing}"
+        )
     print(f"{folder}: {sum(got.values()):,} photos of cameras {', '.join(got)}; {poses}")
-    command = ["python", "data_scripts/build_tfrecords.py", "panoptic", str(folder), f"records/{name}"]
+    command = [
+        "python",
+        "data_scripts/build_tfrecords.py",
+        "panoptic",
+        str(folder),
+        f"records/{name}",
+    ]
     print(f"next: {shlex.join(command)}")
 
 
 def _poses(folder: Path, manifest: Manifest, bring: Callable[..., Path]) -> tuple[str, list[int]]:
     """(folder of the 3D poses, the frames that have any), fetched and unpacked where they are not there yet."""
     for kind in POSES:
-        frames, unpacked = _frames_with_poses(folder / kind), manifest.get(folder / f"{kind}.tar").get("unpacked")
+        frames, unpacked = (
+            _frames_with_poses(folder / kind),
+            manifest.get(folder / f"{kind}.tar").get("unpacked"),
+        )
         if frames and unpacked in (None, len(frames)):
             return kind, frames
     for kind in POSES:
@@ -147,11 +175,18 @@ def _poses(folder: Path, manifest: Manifest, bring: Callable[..., Path]) -> tupl
         except Missing:
             if kind == POSES[-1]:
                 raise
-            print(f"{folder.name}: no server has {kind}.tar, trying the older {POSES[-1]}.tar", file=sys.stderr)
-    with archives.unpacked(archive, lambda name: bool(re.search(r"(^|/)body3DScene_\d+\.json$", name))) as aside:
+            print(
+                f"{folder.name}: no server has {kind}.tar, trying the older {POSES[-1]}.tar",
+                file=sys.stderr,
+            )
+    with archives.unpacked(
+        archive, lambda name: bool(re.search(r"(^|/)body3DScene_\d+\.json$", name))
+    ) as aside:
         holders = {path.parent for path in aside.rglob("body3DScene_*.json")}
         if len(holders) != 1:
-            raise DataError(archive, f"body3DScene_*.json in {len(holders)} folders, expected one", "delete it")
+            raise DataError(
+                archive, f"body3DScene_*.json in {len(holders)} folders, expected one", "delete it"
+            )
         shutil.rmtree(folder / kind, ignore_errors=True)
         holders.pop().rename(folder / kind)
     frames = _frames_with_poses(folder / kind)
@@ -161,7 +196,11 @@ def _poses(folder: Path, manifest: Manifest, bring: Callable[..., Path]) -> tupl
 
 
 def _frames_with_poses(folder: Path) -> list[int]:
-    return sorted(int(match[1]) for path in folder.glob("*.json") if (match := re.search(r"_(\d+)$", path.stem)))
+    return sorted(
+        int(match[1])
+        for path in folder.glob("*.json")
+        if (match := re.search(r"_(\d+)$", path.stem))
+    )
 
 
 def spread(calibration: dict[str, Camera]) -> list[str]:
@@ -185,7 +224,12 @@ def spread(calibration: dict[str, Camera]) -> list[str]:
 
 
 def _camera(
-    camera: str, wanted: list[int], folder: Path, manifest: Manifest, bring: Callable[..., Path], keep: bool
+    camera: str,
+    wanted: list[int],
+    folder: Path,
+    manifest: Manifest,
+    bring: Callable[..., Path],
+    keep: bool,
 ) -> int:
     """The wanted frames of one camera as photos; returns how many. The video is fetched only where some are missing."""
     local = f"hdVideos/hd_{camera}.mp4"
@@ -204,9 +248,13 @@ def _camera(
     expected = sum(frame < frames for frame in wanted)
     if photos != expected or not expected:
         problem = f"{photos} photos, expected {expected}; the video has {frames:,} frames"
-        raise DataError(folder / "hdImgs" / camera, problem, "ask for earlier --frames, or run it again")
+        raise DataError(
+            folder / "hdImgs" / camera, problem, "ask for earlier --frames, or run it again"
+        )
     if expected < len(wanted):
-        print(f"{folder.name}: camera {camera} ends at frame {frames:,}, {len(wanted) - expected} poses have no photo")
+        print(
+            f"{folder.name}: camera {camera} ends at frame {frames:,}, {len(wanted) - expected} poses have no photo"
+        )
     return photos
 
 
@@ -225,7 +273,9 @@ def extract_frames(video: Path, wanted: list[int], photo: Callable[[int], Path])
         DataError: naming the video and the frame, when it ends before the end that it says or a frame cannot be decoded; or when the
             disk is full.
     """
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "8")  # its own words come without the file's name
+    os.environ.setdefault(
+        "OPENCV_FFMPEG_LOGLEVEL", "8"
+    )  # its own words come without the file's name
     import cv2
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -233,9 +283,17 @@ def extract_frames(video: Path, wanted: list[int], photo: Callable[[int], Path])
     try:
         frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         if not capture.isOpened() or frames < 1:
-            raise DataError(video, "cannot be opened as a video: truncated, or none", "delete it and run it again")
+            raise DataError(
+                video,
+                "cannot be opened as a video: truncated, or none",
+                "delete it and run it again",
+            )
         position, ended = 0, False
-        for frame in tqdm([n for n in wanted if not photo(n).exists()], desc=f"frames of {video.name}", unit=" photos"):
+        for frame in tqdm(
+            [n for n in wanted if not photo(n).exists()],
+            desc=f"frames of {video.name}",
+            unit=" photos",
+        ):
             while position <= frame and not ended:
                 ended = not capture.grab()
                 position += not ended
@@ -245,12 +303,14 @@ def extract_frames(video: Path, wanted: list[int], photo: Callable[[int], Path])
             if not decoded:
                 mend = "delete it and run it again; if that does not help, ask for other --frames"
                 raise DataError(f"{video}, frame {frame}", "cannot be decoded", mend)
-            downloads.write_whole(photo(frame), encode_jpeg(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)))
+            atomic_write(photo(frame), encode_jpeg(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)))
     finally:
         capture.release()
     if ended and position < frames - SLACK:
         problem = f"cannot be decoded, though the video says it has {frames:,} frames"
-        mend = f"delete it and run it again; if that does not help, ask for --frames before {position}"
+        mend = (
+            f"delete it and run it again; if that does not help, ask for --frames before {position}"
+        )
         raise DataError(f"{video}, frame {position}", problem, mend)
     return position if ended else max(frames, position)
 
@@ -258,11 +318,21 @@ def extract_frames(video: Path, wanted: list[int], photo: Callable[[int], Path])
 def frame_range(text: str) -> range:
     """`"A:B:STEP"` -> range(A, B, STEP): from A, before B, each may be left out; `"A"` is that one frame."""
     parts = text.split(":")
-    if not (1 <= len(parts) <= 3 and all(re.fullmatch(r"-?\d*", part) and part != "-" for part in parts)) or text == "":
-        raise argparse.ArgumentTypeError(f"{text!r} is no range of frames; expected A:B:STEP, such as 0:3000:10")
+    if (
+        not (
+            1 <= len(parts) <= 3
+            and all(re.fullmatch(r"-?\d*", part) and part != "-" for part in parts)
+        )
+        or text == ""
+    ):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no range of frames; expected A:B:STEP, such as 0:3000:10"
+        )
     numbers = [int(part) if part else None for part in parts]
     if any(number is not None and number < 0 for number in numbers):
-        raise argparse.ArgumentTypeError(f"{text!r}: frames count from 0, a number below it has no meaning")
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: frames count from 0, a number below it has no meaning"
+        )
     start = numbers[0] or 0
     stop, step = ([*numbers[1:], None])[:2] if len(numbers) > 1 else (start + 1, None)
     if step == 0:
@@ -295,7 +365,9 @@ def _known() -> list[str]:
 def _say_if_unknown(name: str) -> None:
     """There are a few more sequences than the list has; a typing error should not look like a dead server."""
     if not re.fullmatch(r"\w+", name):
-        raise DataError(name, "is no name of a sequence", "they look like 171204_pose1; --list shows them")
+        raise DataError(
+            name, "is no name of a sequence", "they look like 171204_pose1; --list shows them"
+        )
     if name not in _known():
         close = difflib.get_close_matches(name, _known(), 1)
         hint = f"; did you mean {close[0]}?" if close else ""
@@ -336,8 +408,12 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example: download_panoptic.py 171204_pose1 --out panoptic --hd-cameras 3 --frames 0:3000:30. "
         "Run again, it fetches only what is missing.",
     )
-    parser.add_argument("sequences", metavar="SEQ", nargs="*", help="sequences, such as 171204_pose1")
-    parser.add_argument("--out", metavar="DIR", type=Path, help="each sequence becomes a folder in it")
+    parser.add_argument(
+        "sequences", metavar="SEQ", nargs="*", help="sequences, such as 171204_pose1"
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, help="each sequence becomes a folder in it"
+    )
     parser.add_argument("--list", action="store_true", help="list the sequences and leave")
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
@@ -347,7 +423,9 @@ def _parser() -> argparse.ArgumentParser:
         default=5,
         help="number of HD cameras, 1 to 31, spread over the dome as far as can be (default: 5)",
     )
-    which.add_argument("--cameras", metavar="NAMES", type=_cameras, help="these HD cameras: 00_00,00_03")
+    which.add_argument(
+        "--cameras", metavar="NAMES", type=_cameras, help="these HD cameras: 00_00,00_03"
+    )
     parser.add_argument(
         "--frames",
         metavar="A:B:STEP",
@@ -355,13 +433,21 @@ def _parser() -> argparse.ArgumentParser:
         default=frame_range("::30"),
         help="frames from A on and before B, of those that have poses (default: ::30, about one a second; ::1 for all)",
     )
-    parser.add_argument("--keep-videos", action="store_true", help="keep the videos once their frames are extracted")
-    parser.add_argument("--accept-licence", action="store_true", help="accept the terms of use without being asked")
     parser.add_argument(
-        "--mirror", metavar="URL", action="append", default=[], help="another server to try; may be given again"
+        "--keep-videos", action="store_true", help="keep the videos once their frames are extracted"
+    )
+    parser.add_argument(
+        "--accept-licence", action="store_true", help="accept the terms of use without being asked"
+    )
+    parser.add_argument(
+        "--mirror",
+        metavar="URL",
+        action="append",
+        default=[],
+        help="another server to try; may be given again",
     )
     parser.add_argument("--base-url", metavar="URL", help=f"in place of {' and '.join(SERVERS)}")
-    downloads.add_options(parser)
+    download.add_options(parser)
     return parser
 
 

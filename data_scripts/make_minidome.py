@@ -13,22 +13,38 @@ def size(text: str) -> tuple[int, int]:
     """`"640x360"` -> (640, 360)."""
     w, x, h = text.lower().partition("x")
     if not (x and w.isdecimal() and h.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; expected WIDTHxHEIGHT, such as 640x360")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no size; expected WIDTHxHEIGHT, such as 640x360"
+        )
     return int(w), int(h)
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder to make; its name becomes the sequence's name")
-    parser.add_argument("--frames", type=int, default=300, metavar="N", help="frames (default 300)")
-    parser.add_argument("--cameras", type=int, default=2, metavar="C", help="cameras a frame, of 31 (default 2)")
-    parser.add_argument("--size", type=size, default=(640, 360), metavar="WxH", help="pictures (default 640x360)")
     parser.add_argument(
-        "--take", type=int, default=1, metavar="T", help="frames for which the same people move (default 1)"
+        "out", type=Path, metavar="OUT", help="folder to make; its name becomes the sequence's name"
+    )
+    parser.add_argument("--frames", type=int, default=300, metavar="N", help="frames (default 300)")
+    parser.add_argument(
+        "--cameras", type=int, default=2, metavar="C", help="cameras a frame, of 31 (default 2)"
     )
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="S", help="the same seed gives the same bytes (default 0)"
+        "--size", type=size, default=(640, 360), metavar="WxH", help="pictures (default 640x360)"
+    )
+    parser.add_argument(
+        "--take",
+        type=int,
+        default=1,
+        metavar="T",
+        help="frames for which the same people move (default 1)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="S",
+        help="the same seed gives the same bytes (default 0)",
     )
     parser.add_argument(
         "--mode",
@@ -36,15 +52,29 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         help="dome (the default); desk: people at their webcam; phone: who show something to a phone",
     )
     parser.add_argument(
-        "--empty", type=float, default=0.0, metavar="SHARE", help="share of scenes without anybody (default 0)"
+        "--empty",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of scenes without anybody (default 0)",
     )
-    parser.add_argument("--motion", type=Path, metavar="FILE", help="real motion to follow: BVH, or npz of joints")
     parser.add_argument(
-        "--step", type=int, default=1, metavar="K", help="with --motion: go on by K/29.97 s a frame (default 1)"
+        "--motion", type=Path, metavar="FILE", help="real motion to follow: BVH, or npz of joints"
     )
-    parser.add_argument("--backgrounds", type=Path, metavar="DIR", help="photos to stand behind the people")
+    parser.add_argument(
+        "--step",
+        type=int,
+        default=1,
+        metavar="K",
+        help="with --motion: go on by K/29.97 s a frame (default 1)",
+    )
+    parser.add_argument(
+        "--backgrounds", type=Path, metavar="DIR", help="photos to stand behind the people"
+    )
     parser.add_argument("--workers", type=int, default=2, metavar="W", help="processes (default 2)")
-    parser.add_argument("--shares", action="store_true", help="only print how varied the sequence in OUT is")
+    parser.add_argument(
+        "--shares", action="store_true", help="only print how varied the sequence in OUT is"
+    )
     return parser.parse_args(argv)
 
 

@@ -1,56 +1,48 @@
 """posekit: the helper package of the tutorial book on 2D human pose estimation.
 
-`import posekit` is cheap: every room (module) is imported when it is first touched (PEP 562), so TensorFlow and OpenCV
-load only where they are used. The rooms follow the one way that a person goes through the project:
+`import posekit` is cheap: a submodule is imported when it is first accessed (PEP 562), so TensorFlow and
+OpenCV load only where they are used. The submodules are the stages of one pipeline:
 
-    sources -> geometry -> records -> pipeline -> models, losses, training -> predict -> metrics
+    datasets -> records -> inputs -> models, losses, training -> inference -> metrics -> live
 """
 
 import importlib
 
 __version__ = "0.1.0"
 
-_ROOMS = (
-    "beam",
-    "cascade",
-    "checks",
+_MODULES = (
+    "cameras",
     "cli",
-    "device",
-    "downloads",
+    "datasets",
     "errors",
-    "evaluation",
     "experiments",
-    "export",
-    "gadgets",
+    "files",
     "geometry",
+    "hardware",
     "images",
+    "inference",
+    "inputs",
     "live",
     "losses",
     "metrics",
     "minidome",
     "models",
-    "pipeline",
-    "predict",
-    "profile",
+    "notebook",
     "records",
-    "schema",
     "skeleton",
-    "sources",
-    "tfrecord",
     "training",
-    "turntable",
     "viz",
 )
-_FROM_ROOM = {"load": "predict", "DataError": "errors"}
+_EXPORTS = {"load": "inference.predictor", "DataError": "errors"}
 
-__all__ = [*_ROOMS, *_FROM_ROOM, "__version__"]
+__all__ = [*_MODULES, *_EXPORTS, "__version__"]
 
 
 def __getattr__(name: str):
-    if name in _ROOMS:
+    if name in _MODULES:
         return importlib.import_module(f"{__name__}.{name}")
-    if name in _FROM_ROOM:
-        return getattr(importlib.import_module(f"{__name__}.{_FROM_ROOM[name]}"), name)
+    if name in _EXPORTS:
+        return getattr(importlib.import_module(f"{__name__}.{_EXPORTS[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

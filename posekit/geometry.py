@@ -7,8 +7,6 @@ Conventions
     Normalised coordinates run over -0.5 ... 0.5 across the crop: u = (x + 0.5) / W - 0.5 (DeepPose, eq. 1, with the box as unit).
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 PADDING = 1.25
@@ -65,7 +63,12 @@ def square_side(bbox: np.ndarray, padding: float = PADDING) -> float:
 
 
 def crop_affine(
-    center: np.ndarray, side: float, size: int, rotation: float = 0.0, flip: bool = False, shift: tuple = (0.0, 0.0)
+    center: np.ndarray,
+    side: float,
+    size: int,
+    rotation: float = 0.0,
+    flip: bool = False,
+    shift: tuple = (0.0, 0.0),
 ) -> np.ndarray:
     """Affine map from photo pixels to the pixels of a square crop.
 
@@ -83,7 +86,11 @@ def crop_affine(
     scale = size / float(side)
     c, s = np.cos(np.deg2rad(rotation)), np.sin(np.deg2rad(rotation))
     linear = scale * np.array([[c, s], [-s, c]])
-    offset = (size - 1) / 2 + np.asarray(shift, np.float64) * size - linear @ np.asarray(center, np.float64)
+    offset = (
+        (size - 1) / 2
+        + np.asarray(shift, np.float64) * size
+        - linear @ np.asarray(center, np.float64)
+    )
     affine = np.concatenate([linear, offset[:, None]], axis=1)
     if flip:
         affine = compose(np.array([[-1.0, 0, size - 1], [0, 1, 0]]), affine)
@@ -92,7 +99,10 @@ def crop_affine(
 
 def compose(second: np.ndarray, first: np.ndarray) -> np.ndarray:
     """The map that applies `first`, then `second`: (2, 3) each."""
-    return np.asarray(second)[:, :2] @ np.asarray(first) + np.array([[0, 0, 1]]) * np.asarray(second)[:, 2:]
+    return (
+        np.asarray(second)[:, :2] @ np.asarray(first)
+        + np.array([[0, 0, 1]]) * np.asarray(second)[:, 2:]
+    )
 
 
 def invert(affine: np.ndarray) -> np.ndarray:
@@ -109,10 +119,15 @@ def invert(affine: np.ndarray) -> np.ndarray:
 def apply_affine(affine: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Map points: affine (..., 2, 3), points (..., K, 2) -> (..., K, 2) float64. The inputs are not changed."""
     affine = np.asarray(affine, np.float64)
-    return np.asarray(points, np.float64) @ np.swapaxes(affine[..., :2], -1, -2) + affine[..., None, :, 2]
+    return (
+        np.asarray(points, np.float64) @ np.swapaxes(affine[..., :2], -1, -2)
+        + affine[..., None, :, 2]
+    )
 
 
-def warp(image: np.ndarray, affine: np.ndarray, size: tuple[int, int], out: np.ndarray | None = None) -> np.ndarray:
+def warp(
+    image: np.ndarray, affine: np.ndarray, size: tuple[int, int], out: np.ndarray | None = None
+) -> np.ndarray:
     """Resample a picture through an affine map; what lies outside the photo becomes black.
 
     Enlarging and mild shrinking use one bilinear `cv2.warpAffine`. At half size and below bilinear sampling would skip pixels
@@ -135,15 +150,21 @@ def warp(image: np.ndarray, affine: np.ndarray, size: tuple[int, int], out: np.n
         (w, h), block, edges = size, 2**halvings, image.shape[1::-1]
         reach = apply_affine(invert(affine), [(-1, -1), (w, -1), (-1, h), (w, h)])
         low = np.clip(np.floor(reach.min(axis=0)).astype(int) - block, 0, edges)
-        blocks = (np.clip(np.ceil(reach.max(axis=0)).astype(int) + block + 1, 0, edges) - low) // block
+        blocks = (
+            np.clip(np.ceil(reach.max(axis=0)).astype(int) + block + 1, 0, edges) - low
+        ) // block
         if blocks.all():
             (left, top), (right, bottom) = low, low + blocks * block
             image = image[top:bottom, left:right]
             for _ in range(halvings):
-                image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
+                image = cv2.resize(
+                    image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA
+                )
             first = low + (block - 1) / 2  # the centre of the first block
             affine = compose(affine, np.array([[block, 0, first[0]], [0, block, first[1]]]))
-    return cv2.warpAffine(image, affine, size, dst=out, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    return cv2.warpAffine(
+        image, affine, size, dst=out, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
+    )
 
 
 # ---- codec: pixels <-> normalised coordinates ---------------------------------------------------------------------------
@@ -172,100 +193,9 @@ def flip_keypoints(keypoints: np.ndarray, width: int, flip_indices: tuple[int, .
     return flipped
 
 
-# ---- cameras ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Camera:
-    """A calibrated pinhole camera with OpenCV's five distortion coefficients, as in CMU Panoptic's calibration files.
-
-    Args:
-        name: e.g. `"00_03"` (panel_node).
-        K: (3, 3) intrinsics, pixels.
-        distCoef: (5,) k1 k2 p1 p2 k3.
-        R: (3, 3) world -> camera rotation.
-        t: (3,) world -> camera translation, cm.
-        resolution: (w, h) pixels.
-    """
-
-    name: str
-    K: np.ndarray
-    distCoef: np.ndarray
-    R: np.ndarray
-    t: np.ndarray
-    resolution: tuple[int, int]
-
-    @property
-    def position(self) -> np.ndarray:
-        """Where the camera stands in the world, (3,) cm."""
-        return -self.R.T @ self.t
-
-
-def distort(xy: np.ndarray, distCoef: np.ndarray) -> np.ndarray:
-    """Brown-Conrady lens distortion of points on the plane z = 1 (OpenCV's model): (..., 2) -> (..., 2) float64."""
-    k1, k2, p1, p2, k3 = np.asarray(distCoef, np.float64)
-    x, y = np.moveaxis(np.asarray(xy, np.float64), -1, 0)
-    r2 = x * x + y * y
-    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
-    return np.stack(
-        [x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x), y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y],
-        axis=-1,
-    )
-
-
-def to_camera(points: np.ndarray, camera: Camera) -> np.ndarray:
-    """World points (..., 3) cm -> camera coordinates (..., 3) cm; z is the depth, positive in front of the camera."""
-    return np.asarray(points, np.float64) @ camera.R.T + camera.t
-
-
-def project(points: np.ndarray, camera: Camera) -> np.ndarray:
-    """World points -> pixels: x = K . distort((R X + t) / z).
-
-    Args:
-        points: (..., 3) cm.
-        camera: the camera.
-
-    Returns:
-        (..., 2) float64 pixels; NaN for a point that is not in front of the camera. Equal to `cv2.projectPoints`
-        (the Panoptic toolbox's own `projectPoints` is up to 0.36 px off: it distorts y with the already distorted x).
-    """
-    xyz = to_camera(points, camera)
-    z = np.where(xyz[..., 2:] > 1e-6, xyz[..., 2:], np.nan)
-    xy = distort(xyz[..., :2] / z, camera.distCoef)
-    return xy @ camera.K[:2, :2].T + camera.K[:2, 2]
-
-
-def in_view(points: np.ndarray, camera: Camera) -> np.ndarray:
-    """Which world points the camera's picture shows: in front of it, within the lens's range, inside the frame.
-
-    The distortion polynomial only describes the lens up to the radius where it stops growing; farther out it folds back
-    and would put people who stand beside the camera into the middle of its picture.
-
-    Args:
-        points: (..., 3) cm.
-        camera: the camera.
-
-    Returns:
-        (...) bool.
-    """
-    xyz = to_camera(points, camera)
-    depth = xyz[..., 2]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        radius = np.linalg.norm(xyz[..., :2] / depth[..., None], axis=-1)
-    within_frame = inside(project(points, camera), camera.resolution)
-    return (depth > 1e-6) & (radius < lens_range(camera.distCoef)) & within_frame
-
-
-def lens_range(distCoef: np.ndarray) -> float:
-    """The distance from the axis (on the plane z = 1) up to which a lens's radial distortion keeps growing; may be inf."""
-    k1, k2, _, _, k3 = np.asarray(distCoef, np.float64)
-    # d/dr of r (1 + k1 r^2 + k2 r^4 + k3 r^6) = 0, as a polynomial in 1 / r^2: its largest positive root is where it folds
-    roots = np.roots([1, 3 * k1, 5 * k2, 7 * k3])
-    folds = roots.real[(abs(roots.imag) < 1e-9) & (roots.real > 1e-9)]
-    return float(1 / np.sqrt(folds.max())) if len(folds) else np.inf
-
-
-def segment_distance(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def segment_distance(
+    a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """How near the segments a-b and c-d pass each other, and where on the first.
 
     Args:
@@ -282,7 +212,13 @@ def segment_distance(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray)
     uu, uv, vv, uw, vw = ((p * q).sum(-1) for p, q in ((u, u), (u, v), (v, v), (u, w), (v, w)))
     uu, vv = np.maximum(uu, 1e-12), np.maximum(vv, 1e-12)
     denominator = uu * vv - uv * uv
-    s = np.clip(np.where(denominator > 1e-12 * uu * vv, (uv * vw - uw * vv) / np.maximum(denominator, 1e-12), 0), 0, 1)
+    s = np.clip(
+        np.where(
+            denominator > 1e-12 * uu * vv, (uv * vw - uw * vv) / np.maximum(denominator, 1e-12), 0
+        ),
+        0,
+        1,
+    )
     t = np.clip((uv * s + vw) / vv, 0, 1)
     s = np.clip((uv * t - uw) / uu, 0, 1)
     apart = w + s[..., None] * u - t[..., None] * v

@@ -30,20 +30,28 @@ def decode_image(data: bytes, where: object, as_displayed: bool = False) -> np.n
     if not data:
         raise DataError(where, "the picture is empty (0 bytes)", "fetch it again or leave it out")
     if data.startswith(_JPEG_START) and not _jpeg_ends(data):
-        raise DataError(where, "the JPEG is truncated (no end marker)", "fetch it again or leave it out")
+        raise DataError(
+            where, "the JPEG is truncated (no end marker)", "fetch it again or leave it out"
+        )
     coded = np.frombuffer(data, np.uint8)
     stored = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(coded, cv2.IMREAD_COLOR_RGB if as_displayed else stored)
     except cv2.error as error:  # a header that asks for a picture of 10^9 pixels
-        raise DataError(where, f"cannot be decoded: {error.err}", "fetch it again or leave it out") from None
+        raise DataError(
+            where, f"cannot be decoded: {error.err}", "fetch it again or leave it out"
+        ) from None
     if image is None:
-        raise DataError(where, "not a picture that can be decoded", "fetch it again or save it as a JPEG")
+        raise DataError(
+            where, "not a picture that can be decoded", "fetch it again or save it as a JPEG"
+        )
     if data.startswith(_MAY_BE_TRANSPARENT):
         whole = cv2.imdecode(coded, cv2.IMREAD_UNCHANGED)
         if whole is not None and whole.ndim == 3 and whole.shape[2] == 4:
             if as_displayed and not np.array_equal(image, cv2.imdecode(coded, stored)):
-                raise DataError(where, "is both transparent and to be turned by its EXIF", "save it as a JPEG")
+                raise DataError(
+                    where, "is both transparent and to be turned by its EXIF", "save it as a JPEG"
+                )
             alpha = whole[..., 3:].astype(np.float32) / np.iinfo(whole.dtype).max
             image = np.round(image * alpha + 255 * (1 - alpha)).astype(np.uint8)
     return image
@@ -68,7 +76,9 @@ def read_image(path: str | Path, as_displayed: bool = False) -> np.ndarray:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise DataError(path, f"cannot read the picture: {error.strerror or error}", "check the path") from None
+        raise DataError(
+            path, f"cannot read the picture: {error.strerror or error}", "check the path"
+        ) from None
     return decode_image(data, path, as_displayed)
 
 
@@ -76,13 +86,15 @@ def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
     """(H, W, 3) uint8 RGB -> JPEG bytes; `quality` 1-100."""
     import cv2
 
-    ok, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    ok, data = cv2.imencode(
+        ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
+    )
     if not ok:
         raise ValueError(f"cannot encode a picture of shape {image.shape}, {image.dtype}")
     return data.tobytes()
 
 
-def poor_camera(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def simulate_cheap_camera(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A picture as a cheap camera would have taken it in a dim room: each of four faults in about half of the pictures.
 
     Dim: up to four times darker, shadows more than lights (a gamma). Blurred: by a movement of up to 6 % of the side, in any direction.
@@ -101,14 +113,21 @@ def poor_camera(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     dim, blurred, noisy, compressed = rng.random(4) < 0.5
     if dim:
         gain, gamma = rng.uniform(0.25, 1), rng.uniform(0.8, 1.6)
-        image = cv2.LUT(image, (255 * gain * (np.arange(256) / 255) ** gamma).round().astype(np.uint8))
+        image = cv2.LUT(
+            image, (255 * gain * (np.arange(256) / 255) ** gamma).round().astype(np.uint8)
+        )
     if blurred:
         length, angle = rng.uniform(0.01, 0.06) * width, rng.uniform(0, np.pi)
         side = 2 * int(length / 2) + 3
         end = np.array([np.cos(angle), np.sin(angle)]) * length / 2
         trace = np.zeros((side, side), np.float32)
         middle = side // 2
-        cv2.line(trace, *(tuple(np.round(middle + sign * end).astype(int).tolist()) for sign in (-1, 1)), 1.0, 1)
+        cv2.line(
+            trace,
+            *(tuple(np.round(middle + sign * end).astype(int).tolist()) for sign in (-1, 1)),
+            1.0,
+            1,
+        )
         image = cv2.filter2D(image, -1, trace / trace.sum(), borderType=cv2.BORDER_REPLICATE)
     if noisy:
         coarse = 1 + int(rng.random() < 0.5)

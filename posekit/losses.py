@@ -158,7 +158,11 @@ class RealNVP(layers.Layer):
         """From the coordinate that stays to the stretch and shift of the other; 0 and 0 at first."""
         inner = [layers.Dense(hidden, activation="leaky_relu", dtype="float32") for _ in range(2)]
         return keras.Sequential(
-            [keras.Input((1,)), *inner, layers.Dense(2, kernel_initializer="zeros", dtype="float32")]
+            [
+                keras.Input((1,)),
+                *inner,
+                layers.Dense(2, kernel_initializer="zeros", dtype="float32"),
+            ]
         )
 
     def _coupling(self, i: int, x):
@@ -175,7 +179,10 @@ class RealNVP(layers.Layer):
         log_det = 0.0
         for i in range(len(self.nets)):
             stays, other, stretch, shift = self._coupling(i, z)
-            z, log_det = self._join(i, stays, other * ops.exp(stretch) + shift), log_det + stretch[:, 0]
+            z, log_det = (
+                self._join(i, stays, other * ops.exp(stretch) + shift),
+                log_det + stretch[:, 0],
+            )
         return z, log_det
 
     def to_normal(self, x):
@@ -183,7 +190,10 @@ class RealNVP(layers.Layer):
         log_det = 0.0
         for i in reversed(range(len(self.nets))):
             stays, other, stretch, shift = self._coupling(i, x)
-            x, log_det = self._join(i, stays, (other - shift) * ops.exp(-stretch)), log_det - stretch[:, 0]
+            x, log_det = (
+                self._join(i, stays, (other - shift) * ops.exp(-stretch)),
+                log_det - stretch[:, 0],
+            )
         return x, log_det
 
     def call(self, x):
@@ -227,7 +237,7 @@ class RLE(layers.Layer):
         return masked_mean(cost, weight)
 
 
-LADDER = {
+LOSSES = {
     "l2": lambda: masked_l2,
     "l1": lambda: masked_l1,
     "smooth_l1": lambda: masked_smooth_l1,
@@ -236,7 +246,7 @@ LADDER = {
     "rle": RLE,
 }
 """Name -> function that makes the loss."""
-WITH_SCALE = ("gaussian", "laplace", "rle")
+LOSSES_WITH_SIGMA = ("gaussian", "laplace", "rle")
 """Those whose network must also give `scale`: `loss(y_true, y_pred, scale)`."""
 
 
@@ -246,9 +256,9 @@ def keypoint_loss(name: str) -> Callable:
     Raises:
         DataError: for an unknown name.
     """
-    if name not in LADDER:
-        raise DataError(f"loss {name!r}", "unknown", f"choose one of {', '.join(LADDER)}")
-    return LADDER[name]()
+    if name not in LOSSES:
+        raise DataError(f"loss {name!r}", "unknown", f"choose one of {', '.join(LOSSES)}")
+    return LOSSES[name]()
 
 
 # ---- is it there? ------------------------------------------------------------------------------------------------------------

@@ -33,13 +33,17 @@ class Skeleton:
         try:
             return self.joints.index(joint)
         except ValueError:
-            raise KeyError(f"{self.name} has no joint {joint!r}; it has {', '.join(self.joints)}") from None
+            raise KeyError(
+                f"{self.name} has no joint {joint!r}; it has {', '.join(self.joints)}"
+            ) from None
 
     @cached_property
     def flip_indices(self) -> tuple[int, ...]:
         """For each joint the index of its mirror twin: `keypoints[flip_indices]` swaps left and right, (K,) ints."""
         swap = {"left_": "right_", "right_": "left_"}
-        names = [next((swap[p] + j[len(p) :] for p in swap if j.startswith(p)), j) for j in self.joints]
+        names = [
+            next((swap[p] + j[len(p) :] for p in swap if j.startswith(p)), j) for j in self.joints
+        ]
         return tuple(self.joints.index(n) for n in names)
 
     @cached_property
@@ -83,7 +87,25 @@ COCO17 = Skeleton(
     limbs=_FACE + _BODY,
     sigmas=tuple(
         s / 10
-        for s in (0.26, 0.25, 0.25, 0.35, 0.35, 0.79, 0.79, 0.72, 0.72, 0.62, 0.62, 1.07, 1.07, 0.87, 0.87, 0.89, 0.89)
+        for s in (
+            0.26,
+            0.25,
+            0.25,
+            0.35,
+            0.35,
+            0.79,
+            0.79,
+            0.72,
+            0.72,
+            0.62,
+            0.62,
+            1.07,
+            1.07,
+            0.87,
+            0.87,
+            0.89,
+            0.89,
+        )
     ),
 )
 
@@ -159,6 +181,8 @@ def convert(values: np.ndarray, source: Skeleton, target: Skeleton, fill: float 
     return out
 
 
-def convert_flags(flags: np.ndarray, source: Skeleton, target: Skeleton, fill: float = 0) -> np.ndarray:
+def convert_flags(
+    flags: np.ndarray, source: Skeleton, target: Skeleton, fill: float = 0
+) -> np.ndarray:
     """`convert` for one value a joint: (..., K_source) -> (..., K_target)."""
     return convert(np.asarray(flags)[..., None], source, target, fill)[..., 0]

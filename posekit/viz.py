@@ -14,7 +14,14 @@ import numpy as np
 from posekit.skeleton import COCO17, Skeleton
 
 LEFT, RIGHT, MIDDLE = "#E69F00", "#0072B2", "#6B6B6B"
-GREEN, RED, PURPLE, SKY, YELLOW, BLACK = "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#1A1A1A"
+GREEN, RED, PURPLE, SKY, YELLOW, BLACK = (
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#56B4E9",
+    "#F0E442",
+    "#1A1A1A",
+)
 PALETTE = (RIGHT, RED, GREEN, PURPLE, LEFT, SKY, BLACK)
 """Colours of lines and bars, in order; told apart with any kind of colour blindness (Okabe & Ito, 2008)."""
 
@@ -23,7 +30,7 @@ _PAGE_DPI = 96  # CSS pixels an inch: a 6.4 inch figure is shown 614 px wide
 
 
 def style() -> None:
-    """Set Matplotlib's defaults for the book. `posekit.profile.start` calls it."""
+    """Set Matplotlib's defaults for the book. `posekit.notebook.start` calls it."""
     import matplotlib as mpl
 
     mpl.rcParams.update(
@@ -63,7 +70,9 @@ def _few_colours(picture, colours: int):
     from scipy.spatial import cKDTree
 
     kept = [ImageColor.getrgb(c) for c in (*PALETTE, MIDDLE, "#FFFFFF")]
-    common = picture.quantize(colours - len(kept), method=Image.Quantize.FASTOCTREE).getpalette("RGB")
+    common = picture.quantize(colours - len(kept), method=Image.Quantize.FASTOCTREE).getpalette(
+        "RGB"
+    )
     palette = np.concatenate([kept, np.reshape(common, (-1, 3))])[:colours].astype(np.int32)
     rgb = np.asarray(picture, np.int32)
     seen, where = np.unique(rgb @ (65536, 256, 1), return_inverse=True)
@@ -218,7 +227,9 @@ def draw_pose(
 
     points = np.asarray(keypoints, np.float64)
     if points.shape != (len(skeleton), 2):
-        raise ValueError(f"keypoints have shape {points.shape}, {skeleton.name} wants ({len(skeleton)}, 2)")
+        raise ValueError(
+            f"keypoints have shape {points.shape}, {skeleton.name} wants ({len(skeleton)}, 2)"
+        )
     flags = _flags(points, visible)
     halo = [
         patheffects.Stroke(linewidth=2.2 * size + 1.6, foreground="white", alpha=0.75 * alpha),
@@ -230,7 +241,9 @@ def draw_pose(
                 *points[[a, b]].T,
                 color=colour or _side_colour(skeleton.joints[a], skeleton.joints[b]),
                 linewidth=2.2 * size,
-                linestyle=linestyle if flags[a] == flags[b] == 2 or linestyle != "-" else (0, (3, 1.5)),
+                linestyle=linestyle
+                if flags[a] == flags[b] == 2 or linestyle != "-"
+                else (0, (3, 1.5)),
                 alpha=alpha,
                 path_effects=halo,
                 zorder=3,
@@ -262,23 +275,49 @@ def draw_pose(
             )
             text.set_path_effects([patheffects.withStroke(linewidth=2.2, foreground="white")])
     if label is not None:
-        ax.plot([], [], color=colour or LEFT, linestyle=linestyle, linewidth=2.2, marker="o", label=label)
+        ax.plot(
+            [],
+            [],
+            color=colour or LEFT,
+            linestyle=linestyle,
+            linewidth=2.2,
+            marker="o",
+            label=label,
+        )
 
 
-def draw_box(ax, bbox: np.ndarray, colour: str = GREEN, label: str | None = None, linestyle: str = "-") -> None:
+def draw_box(
+    ax, bbox: np.ndarray, colour: str = GREEN, label: str | None = None, linestyle: str = "-"
+) -> None:
     """Draw a box (x, y, w, h) of pixel edges into axes whose pixel centres are integers."""
     from matplotlib.patches import Rectangle
 
     x, y, w, h = (float(v) for v in bbox)
     ax.add_patch(
-        Rectangle((x - 0.5, y - 0.5), w, h, fill=False, edgecolor=colour, lw=2, label=label, ls=linestyle, zorder=3)
+        Rectangle(
+            (x - 0.5, y - 0.5),
+            w,
+            h,
+            fill=False,
+            edgecolor=colour,
+            lw=2,
+            label=label,
+            ls=linestyle,
+            zorder=3,
+        )
     )
 
 
 def draw_image(ax, image: np.ndarray, title: str = "") -> None:
     """Show a picture (H, W, 3) uint8 in axes, without ticks, in its own proportions."""
     ax.imshow(image)
-    ax.set(xlim=(-0.5, image.shape[1] - 0.5), ylim=(image.shape[0] - 0.5, -0.5), xticks=[], yticks=[], title=title)
+    ax.set(
+        xlim=(-0.5, image.shape[1] - 0.5),
+        ylim=(image.shape[0] - 0.5, -0.5),
+        xticks=[],
+        yticks=[],
+        title=title,
+    )
     ax.set_autoscale_on(False)
     ax.grid(False)
     for spine in ax.spines.values():
@@ -338,7 +377,10 @@ def gallery(
 
 
 def draw_on_image(
-    image: np.ndarray, keypoints: np.ndarray, visible: np.ndarray | None = None, skeleton: Skeleton = COCO17
+    image: np.ndarray,
+    keypoints: np.ndarray,
+    visible: np.ndarray | None = None,
+    skeleton: Skeleton = COCO17,
 ) -> np.ndarray:
     """A copy of a picture with a pose drawn on it, without Matplotlib: for files and video.
 
@@ -376,7 +418,19 @@ def draw_on_image(
                 cv2.line(canvas, at(a), at(b), rgb(colour), width, cv2.LINE_AA, bits)
     for j, name in enumerate(skeleton.joints):
         if flags[j]:
-            outer, inner = ("#FFFFFF", _side_colour(name)) if flags[j] == 2 else (_side_colour(name), "#FFFFFF")
+            outer, inner = (
+                ("#FFFFFF", _side_colour(name))
+                if flags[j] == 2
+                else (_side_colour(name), "#FFFFFF")
+            )
             for radius, colour in ((3.4, outer), (2.3, inner)):
-                cv2.circle(canvas, at(j), round(radius * unit * 2**bits), rgb(colour), -1, cv2.LINE_AA, bits)
+                cv2.circle(
+                    canvas,
+                    at(j),
+                    round(radius * unit * 2**bits),
+                    rgb(colour),
+                    -1,
+                    cv2.LINE_AA,
+                    bits,
+                )
     return canvas

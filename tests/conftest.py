@@ -35,5 +35,7 @@ def built_book(tmp_path_factory) -> Path:
             command = [sys.executable, "book/tools/build.py", "--out", str(out)]
             done = subprocess.run(command, cwd=root, capture_output=True, text=True)
             (out / "seconds.txt").write_text(str(time.monotonic() - start))
-            (out / "log.txt").write_text(f"{done.stdout}\n{done.stderr}\nexit code {done.returncode}\n")
+            (out / "log.txt").write_text(
+                f"{done.stdout}\n{done.stderr}\nexit code {done.returncode}\n"
+            )
     return out

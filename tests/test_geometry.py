@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_data import dots, look_at, opencv_projection
 
-from posekit import geometry
+from posekit import cameras, geometry
+from posekit.datasets import panoptic
 from posekit.skeleton import COCO17
-from posekit.sources import panoptic
 
 coordinate = st.floats(-3000, 3000)
 crops = st.fixed_dictionaries(
@@ -37,7 +37,12 @@ def test_an_affine_map_and_its_inverse_are_the_identity(crop, points):
 def test_compose_is_one_map_after_the_other(crop, points):
     first, second = geometry.crop_affine(**crop), geometry.crop_affine((100, 50), 300, 224, 30)
     both = geometry.apply_affine(geometry.compose(second, first), points)
-    assert np.allclose(both, geometry.apply_affine(second, geometry.apply_affine(first, points)), atol=1e-6, rtol=1e-9)
+    assert np.allclose(
+        both,
+        geometry.apply_affine(second, geometry.apply_affine(first, points)),
+        atol=1e-6,
+        rtol=1e-9,
+    )
 
 
 @given(crops)
@@ -53,7 +58,9 @@ def test_a_crop_keeps_proportions_and_puts_its_centre_in_the_middle(crop):
 
 def test_a_positive_rotation_turns_the_content_counter_clockwise_as_seen():
     affine = geometry.crop_affine((50, 50), 101, 101, rotation=90)
-    assert np.allclose(geometry.apply_affine(affine, [(60, 50)]), [(50, 40)])  # what was on the right is now on top
+    assert np.allclose(
+        geometry.apply_affine(affine, [(60, 50)]), [(50, 40)]
+    )  # what was on the right is now on top
 
 
 @given(crops, points17)
@@ -62,7 +69,9 @@ def test_a_flipped_crop_is_the_crop_flipped(crop, points):
     straight = geometry.apply_affine(geometry.crop_affine(**{**crop, "flip": False}), points)
     mirrored = geometry.apply_affine(geometry.crop_affine(**{**crop, "flip": True}), points)
     relabelled = mirrored[list(COCO17.flip_indices)]
-    assert np.allclose(relabelled, geometry.flip_keypoints(straight, size, COCO17.flip_indices), atol=1e-6)
+    assert np.allclose(
+        relabelled, geometry.flip_keypoints(straight, size, COCO17.flip_indices), atol=1e-6
+    )
 
 
 @given(points17, st.integers(1, 2000))
@@ -85,7 +94,9 @@ def test_codec_round_trip(points, w, h):
 def test_codec_at_the_edges():
     corners = geometry.encode_keypoints([(-0.5, -0.5), (223.5, 111.5), (111.5, 55.5)], (224, 112))
     assert np.allclose(corners, [(-0.5, -0.5), (0.5, 0.5), (0, 0)])
-    assert geometry.inside([(-0.5, 0), (-0.51, 0), (223.49, 0), (223.5, 0), (0, 111.5)], (224, 112)).tolist() == [
+    assert geometry.inside(
+        [(-0.5, 0), (-0.51, 0), (223.49, 0), (223.5, 0), (0, 111.5)], (224, 112)
+    ).tolist() == [
         True,
         False,
         True,
@@ -101,7 +112,11 @@ def test_the_box_of_joints_is_tight(points, mask):
     counted = points[mask]
     assert np.allclose((x, y), counted.min(axis=0), atol=1e-3)
     assert np.allclose((x + w - 1, y + h - 1), counted.max(axis=0), atol=1e-3)
-    assert np.allclose(geometry.bbox_center((x, y, w, h)), (counted.min(axis=0) + counted.max(axis=0)) / 2, atol=1e-3)
+    assert np.allclose(
+        geometry.bbox_center((x, y, w, h)),
+        (counted.min(axis=0) + counted.max(axis=0)) / 2,
+        atol=1e-3,
+    )
     nowhere = np.where(mask[:, None], points, np.nan)
     assert np.array_equal(geometry.bbox_from_keypoints(nowhere, mask), (x, y, w, h))
 
@@ -136,7 +151,9 @@ def centroid(image: np.ndarray) -> np.ndarray:
 def test_a_bright_dot_lands_where_the_affine_map_says(x, y, scale, rotation, flip):
     photo = cv2.GaussianBlur(dots(300, 240, [(x, y)]), (0, 0), 4)
     size = 96
-    affine = geometry.crop_affine((x + 9 / scale, y - 6 / scale), size / scale, size, rotation, flip)
+    affine = geometry.crop_affine(
+        (x + 9 / scale, y - 6 / scale), size / scale, size, rotation, flip
+    )
     expected = geometry.apply_affine(affine, [(x, y)])[0]
     cut = geometry.warp(photo, affine, (size, size))
     assert cut.shape == (size, size, 3)
@@ -191,19 +208,21 @@ def test_no_input_is_changed():
     geometry.bbox_from_keypoints(a["points"], a["mask"])
     geometry.bbox_center(a["bbox"])
     geometry.square_side(a["bbox"])
-    geometry.project(a["world"], made_camera(rng))
+    cameras.project(a["world"], made_camera(rng))
     assert all(np.array_equal(arrays[name], before[name]) for name in arrays)
 
 
 # ---- cameras ------------------------------------------------------------------------------------------------------------
 
 
-def made_camera(rng: np.random.Generator) -> geometry.Camera:
+def made_camera(rng: np.random.Generator) -> cameras.Camera:
     R, t = look_at(rng.uniform(-300, 300, 3) + (0, 0, 500))
     f = rng.uniform(500, 2000, 2)
-    return geometry.Camera(
+    return cameras.Camera(
         name="made",
-        K=np.array([[f[0], 0, 960 + rng.normal(0, 20)], [0, f[1], 540 + rng.normal(0, 20)], [0, 0, 1.0]]),
+        K=np.array(
+            [[f[0], 0, 960 + rng.normal(0, 20)], [0, f[1], 540 + rng.normal(0, 20)], [0, 0, 1.0]]
+        ),
         distCoef=np.array([-0.28, 0.18, 1e-3, -1e-3, -0.05]) * rng.uniform(0.5, 1.5, 5),
         R=R,
         t=t,
@@ -211,7 +230,7 @@ def made_camera(rng: np.random.Generator) -> geometry.Camera:
     )
 
 
-def points_before(camera: geometry.Camera, rng: np.random.Generator, n: int = 50) -> np.ndarray:
+def points_before(camera: cameras.Camera, rng: np.random.Generator, n: int = 50) -> np.ndarray:
     """World points that the camera could see: in front of it, up to well outside its frame."""
     reach = 1.2 * max(camera.resolution) / camera.K[0, 0]
     depth = rng.uniform(50, 600, (n, 1))
@@ -224,7 +243,7 @@ def test_projection_is_opencvs_on_made_cameras(seed):
     rng = np.random.default_rng(seed)
     camera = made_camera(rng)
     points = points_before(camera, rng)
-    assert np.abs(geometry.project(points, camera) - opencv_projection(points, camera)).max() < 1e-6
+    assert np.abs(cameras.project(points, camera) - opencv_projection(points, camera)).max() < 1e-6
 
 
 @pytest.mark.realdata
@@ -232,14 +251,18 @@ def test_projection_is_opencvs_on_every_camera_of_the_real_calibration(realdata)
     rng = np.random.default_rng(0)
     sequence = realdata / "panoptic" / "160906_band1"
     cameras = panoptic.read_calibration(sequence / "calibration_160906_band1.json")
-    bodies = [b for p in sorted(sequence.glob("hdPose3d*/*.json")) for _, b in panoptic.read_poses(p)]
+    bodies = [
+        b for p in sorted(sequence.glob("hdPose3d*/*.json")) for _, b in panoptic.read_poses(p)
+    ]
     joints = np.concatenate([body[body[:, 3] > 0, :3] for body in bodies])
     assert len(cameras) == 520 and len(joints) > 50
     seen = 0
     for camera in cameras.values():
         points = np.concatenate([joints, points_before(camera, rng, 200)])
-        points = points[geometry.in_view(points, camera)]
-        assert np.abs(geometry.project(points, camera) - opencv_projection(points, camera)).max() < 1e-6, camera.name
+        points = points[cameras.in_view(points, camera)]
+        assert (
+            np.abs(cameras.project(points, camera) - opencv_projection(points, camera)).max() < 1e-6
+        ), camera.name
         seen += len(points)
     assert seen > 50_000
 
@@ -247,5 +270,7 @@ def test_projection_is_opencvs_on_every_camera_of_the_real_calibration(realdata)
 def test_a_point_behind_the_camera_has_no_pixel():
     camera = made_camera(np.random.default_rng(0))
     behind = camera.position - 100 * camera.R[2]
-    assert np.isnan(geometry.project(behind, camera)).all()
-    assert np.allclose(camera.K[:2, 2], geometry.project(camera.position + 100 * camera.R[2], camera))
+    assert np.isnan(cameras.project(behind, camera)).all()
+    assert np.allclose(
+        camera.K[:2, 2], cameras.project(camera.position + 100 * camera.R[2], camera)
+    )

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from posekit.errors import DataError
-from posekit.images import decode_image, encode_jpeg, poor_camera, read_image
+from posekit.images import decode_image, encode_jpeg, read_image, simulate_cheap_camera
 
 
 def test_colours_stay_in_order(tmp_path):
@@ -35,7 +35,9 @@ def test_grey_becomes_three_channels(tmp_path):
 )
 def test_damaged_pictures_are_named(tmp_path, damage, message):
     path = tmp_path / "photo.jpg"
-    path.write_bytes(damage(encode_jpeg(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))))
+    path.write_bytes(
+        damage(encode_jpeg(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)))
+    )
     with pytest.raises(DataError, match=message) as error:
         read_image(path)
     assert "photo.jpg" in str(error.value) and "\n" not in str(error.value)
@@ -52,13 +54,15 @@ def test_a_poor_camera_darkens_blurs_and_adds_noise_but_moves_nothing():
     cv2.circle(image, (60, 50), 6, (250, 250, 250), -1)
     before, darker, noisier, places = image.copy(), 0, 0, []
     for seed in range(60):
-        taken = poor_camera(image, np.random.default_rng(seed))
+        taken = simulate_cheap_camera(image, np.random.default_rng(seed))
         assert taken.shape == image.shape and taken.dtype == np.uint8
-        assert np.array_equal(taken, poor_camera(image, np.random.default_rng(seed)))
+        assert np.array_equal(taken, simulate_cheap_camera(image, np.random.default_rng(seed)))
         grey = cv2.GaussianBlur(taken.mean(axis=2), (0, 0), 2)
         weight = np.clip(grey - np.median(grey) - 0.3 * np.ptp(grey), 0, None)
         rows, columns = np.mgrid[:120, :160]
-        places.append([(columns * weight).sum() / weight.sum(), (rows * weight).sum() / weight.sum()])
+        places.append(
+            [(columns * weight).sum() / weight.sum(), (rows * weight).sum() / weight.sum()]
+        )
         darker += np.median(taken) < 60
         noisier += taken[80:].std() > 3
     assert np.array_equal(image, before)
@@ -70,7 +74,9 @@ def test_a_poor_camera_darkens_blurs_and_adds_noise_but_moves_nothing():
 def test_a_film_behind_a_photo_does_not_matter_and_a_preview_in_its_head_is_no_end(tmp_path):
     """As phones write them: a Motion Photo has megabytes behind the picture; EXIF holds a whole small JPEG."""
     photo = encode_jpeg(np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8))
-    np.testing.assert_array_equal(decode_image(photo + b"ftypmp42" * 1000, "x"), decode_image(photo, "x"))
+    np.testing.assert_array_equal(
+        decode_image(photo + b"ftypmp42" * 1000, "x"), decode_image(photo, "x")
+    )
     preview = b"Exif\0\0" + encode_jpeg(np.zeros((8, 8, 3), np.uint8))
     headed = photo[:2] + b"\xff\xe1" + (len(preview) + 2).to_bytes(2, "big") + preview + photo[2:]
     np.testing.assert_array_equal(decode_image(headed, "x"), decode_image(photo, "x"))

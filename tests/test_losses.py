@@ -68,14 +68,21 @@ def test_gradient_is_the_formula(seed):
     y_true, y_pred = people(seed)
     weight, error = y_true[..., 2:], y_pred - y_true[..., :2]
     np.testing.assert_allclose(
-        value_and_gradient(losses.masked_l1, y_true, y_pred)[1], weight * np.sign(error) / weight.sum(), rtol=1e-5
+        value_and_gradient(losses.masked_l1, y_true, y_pred)[1],
+        weight * np.sign(error) / weight.sum(),
+        rtol=1e-5,
     )
     np.testing.assert_allclose(
-        value_and_gradient(losses.masked_l2, y_true, y_pred)[1], weight * 2 * error / weight.sum(), rtol=1e-5, atol=1e-8
+        value_and_gradient(losses.masked_l2, y_true, y_pred)[1],
+        weight * 2 * error / weight.sum(),
+        rtol=1e-5,
+        atol=1e-8,
     )
     y_true, p = judgements(seed)
     wanted = y_true[..., 1] * (p - y_true[..., 0]) / (p * (1 - p)) / y_true[..., 1].sum()
-    np.testing.assert_allclose(value_and_gradient(losses.masked_bce, y_true, p)[1], wanted, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(
+        value_and_gradient(losses.masked_bce, y_true, p)[1], wanted, rtol=1e-4, atol=1e-7
+    )
 
 
 def test_full_mask_equals_keras():
@@ -173,7 +180,9 @@ def test_all_masked_visibility_stays_finite(target):
 def test_certain_and_wrong_stays_finite():
     """A probability of exactly 0 or 1 that is wrong costs much, not infinitely much."""
     y_true = np.array([[[1, 1], [0, 1]]], np.float32)
-    value, gradient = value_and_gradient(losses.masked_bce, y_true, np.array([[0.0, 1.0]], np.float32))
+    value, gradient = value_and_gradient(
+        losses.masked_bce, y_true, np.array([[0.0, 1.0]], np.float32)
+    )
     assert 10 < value < 20 and np.all(np.isfinite(gradient))
 
 
@@ -210,6 +219,8 @@ def test_works_in_compile_and_fit():
     before = model.get_weights()
     y = np.tile(np.array([[0.25, -0.25, 1], [np.nan, np.nan, 0]], np.float32), (8, 1, 1))
     history = model.fit(np.ones((8, 1), np.float32), y, epochs=30, verbose=0).history["loss"]
-    np.testing.assert_allclose(model.predict_on_batch(np.ones((1, 1)))[0, 0], [0.25, -0.25], atol=1e-3)
+    np.testing.assert_allclose(
+        model.predict_on_batch(np.ones((1, 1)))[0, 0], [0.25, -0.25], atol=1e-3
+    )
     assert history[-1] < 1e-4 < history[0]
     np.testing.assert_array_equal(model.get_weights()[0][:, 2:], before[0][:, 2:])

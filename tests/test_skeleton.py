@@ -26,9 +26,7 @@ def test_each_skeleton_is_sound(skeleton):
 
 
 def test_coco_is_in_the_official_order():
-    official = (
-        "nose,left_eye,right_eye,left_ear,right_ear,left_shoulder,right_shoulder,left_elbow,right_elbow,left_wrist,"
-    )
+    official = "nose,left_eye,right_eye,left_ear,right_ear,left_shoulder,right_shoulder,left_elbow,right_elbow,left_wrist,"
     official += "right_wrist,left_hip,right_hip,left_knee,right_knee,left_ankle,right_ankle"
     assert ",".join(COCO17.joints) == official
 
@@ -59,7 +57,9 @@ def test_convert_goes_by_name(source, target):
     out = convert(values, source, target, fill=-7)
     assert out.shape == (len(target), 2) and out.dtype == values.dtype
     for k, joint in enumerate(target.joints):
-        assert np.array_equal(out[k], values[source.index(joint)] if joint in source.joints else (-7, -7))
+        assert np.array_equal(
+            out[k], values[source.index(joint)] if joint in source.joints else (-7, -7)
+        )
     assert np.array_equal(convert_flags(values[:, 0], source, target, -7), out[:, 0])
 
 

@@ -60,7 +60,10 @@ def test_show_gives_picture_and_description_and_closes(displayed):
     bundle = displayed[0]._repr_mimebundle_()
     said = 'A line that <rises>, from 0 to "1" and no further.'
     assert bundle["text/plain"] == said == repr(displayed[0])
-    assert 'alt="A line that &lt;rises&gt;, from 0 to &quot;1&quot; and no further."' in bundle["text/html"]
+    assert (
+        'alt="A line that &lt;rises&gt;, from 0 to &quot;1&quot; and no further."'
+        in bundle["text/html"]
+    )
     assert 'width="480" height="192"' in bundle["text/html"]
     data = base64.b64decode(bundle["image/png"])
     assert base64.b64encode(data).decode() in bundle["text/html"]
@@ -121,7 +124,9 @@ def test_left_is_orange_right_is_blue_and_in_place(draw):
         picture, scale = rendered(fig), 4
     else:
         picture, scale = (
-            viz.draw_on_image(np.full((400, 400, 3), 128, np.uint8), points * 4 + 1.5, flags).astype(int),
+            viz.draw_on_image(
+                np.full((400, 400, 3), 128, np.uint8), points * 4 + 1.5, flags
+            ).astype(int),
             4,
         )
     for colour, (x, y) in ((viz.LEFT, (80, 20)), (viz.RIGHT, (20, 70))):
@@ -164,7 +169,9 @@ def test_inputs_are_not_changed():
     viz.gallery([image], [points], ["one"], visible=[flags], truths=[points])
     for a, b in zip((image, points, flags), before, strict=True):
         np.testing.assert_array_equal(a, b)
-    assert drawn.shape == image.shape and drawn.dtype == np.uint8 and not np.array_equal(drawn, image)
+    assert (
+        drawn.shape == image.shape and drawn.dtype == np.uint8 and not np.array_equal(drawn, image)
+    )
 
 
 def test_a_gallery_of_nothing_is_refused():
@@ -197,9 +204,21 @@ def test_joint_colours_follow_the_mirror():
 #: Machado, Oliveira & Fernandes, "A physiologically-based model for simulation of color vision deficiency", 2009, severity 1.
 BLINDNESS = {
     "none": np.eye(3),
-    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
-    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
 }
 
 

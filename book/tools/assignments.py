@@ -60,9 +60,15 @@ def cut(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 def main() -> int:
     """Cut all exercises, or those named."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("notebooks", nargs="*", help="paths or glob patterns; default: all exercises")
-    parser.add_argument("--out", type=Path, default=ROOT / "_assignments", help="default: _assignments")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "notebooks", nargs="*", help="paths or glob patterns; default: all exercises"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "_assignments", help="default: _assignments"
+    )
     args = parser.parse_args()
     paths = [path for path in find(args.notebooks) if is_exercise(path)]
     if not paths:

@@ -24,8 +24,12 @@ def command(out: Path) -> list[str]:
 
 def main() -> int:
     """Build, and print where the book is."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=ROOT, help="build into OUT/_build (default: here)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--out", type=Path, default=ROOT, help="build into OUT/_build (default: here)"
+    )
     args = parser.parse_args()
     start = time.monotonic()
     done = subprocess.run(command(args.out.resolve()), cwd=ROOT, check=False)

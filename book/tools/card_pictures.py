@@ -13,8 +13,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from skimage import data
 
-from posekit import experiments, geometry, predict, records, viz
+from posekit import experiments, geometry, records, viz
 from posekit.images import decode_image
+from posekit.inference import predictor
 from posekit.minidome import dataset
 
 OUT = Path(__file__).resolve().parents[1] / "pictures"
@@ -41,21 +42,44 @@ def crops(count: int) -> tuple[list[np.ndarray], list[str]]:
 def measured() -> plt.Figure:
     """Three plots of the records."""
     viz.style()
-    cards = {name: experiments.read(name).record["runs"][name]["card"] for name in ("teacher", "student")}
-    figure, (roc, promise, joints) = plt.subplots(1, 3, figsize=(9.6, 3.4), width_ratios=(1, 1, 1.3))
+    cards = {
+        name: experiments.read(name).record["runs"][name]["card"] for name in ("teacher", "student")
+    }
+    figure, (roc, promise, joints) = plt.subplots(
+        1, 3, figsize=(9.6, 3.4), width_ratios=(1, 1, 1.3)
+    )
     promise.plot([0, 1], [0, 1], "--", color=viz.MIDDLE, linewidth=1)
     names = list(cards["student"]["coco_by_joint"])
-    for (name, card), colour, shift in zip(cards.items(), (viz.LEFT, viz.RIGHT), (0.2, -0.2), strict=True):
+    for (name, card), colour, shift in zip(
+        cards.items(), (viz.LEFT, viz.RIGHT), (0.2, -0.2), strict=True
+    ):
         alarms, hits = np.array([(0, 0), *card["anybody"]["roc"], (1, 1)]).T
         roc.plot(alarms, hits, color=colour, label=f"{name}, area {card['anybody']['auroc']:.2f}")
         score, kept, _ = np.array(card["sureness"]["bins"]).T
         promise.plot(score, kept, marker="o", markersize=4, color=colour, label=name)
         share, low, high, _ = np.array([card["coco_by_joint"][joint] for joint in names], float).T
         place = np.arange(len(names)) + shift
-        joints.errorbar(share, place, xerr=(share - low, high - share), fmt="o", markersize=4, color=colour, label=name)
-    roc.set(xlabel="rooms taken for somebody", ylabel="people found", title="somebody or nobody", aspect="equal")
+        joints.errorbar(
+            share,
+            place,
+            xerr=(share - low, high - share),
+            fmt="o",
+            markersize=4,
+            color=colour,
+            label=name,
+        )
+    roc.set(
+        xlabel="rooms taken for somebody",
+        ylabel="people found",
+        title="somebody or nobody",
+        aspect="equal",
+    )
     promise.set(xlabel="score", ylabel="OKS", title="what the score promises", aspect="equal")
-    joints.set(yticks=range(len(names)), yticklabels=[joint.replace("_", " ") for joint in names], xlim=(0, 1))
+    joints.set(
+        yticks=range(len(names)),
+        yticklabels=[joint.replace("_", " ") for joint in names],
+        xlim=(0, 1),
+    )
     joints.set(xlabel="PCK@0.2 on COCO, 95 % intervals", title="joint by joint")
     joints.invert_yaxis()
     joints.tick_params(axis="y", labelsize=8)
@@ -74,11 +98,18 @@ def write(figure: plt.Figure, name: str) -> None:
 
 def main() -> None:
     """Draw and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="stage1-student", help="name or file (default: stage1-student)")
-    model = predict.load(parser.parse_args().model)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--model", default="stage1-student", help="name or file (default: stage1-student)"
+    )
+    model = predictor.load(parser.parse_args().model)
     pictures, names = crops(12)
-    sized = [geometry.warp(p, np.eye(2, 3) * model.input_size / SIDE, (model.input_size,) * 2) for p in pictures]
+    sized = [
+        geometry.warp(p, np.eye(2, 3) * model.input_size / SIDE, (model.input_size,) * 2)
+        for p in pictures
+    ]
     out = model.predict_crops(np.stack(sized).astype(np.float32))
     poses = geometry.decode_keypoints(out["keypoints"], (SIDE, SIDE))
     titles = [f"{name} {p:.2f}" for name, p in zip(names, out["presence"], strict=True)]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from posekit.geometry import Camera
+from posekit.cameras import Camera
 from posekit.images import encode_jpeg
 from posekit.minidome import room, solids
 from posekit.minidome.annotate import annotate
@@ -78,7 +78,16 @@ def render(
     grid, out = ray_grid(camera), []
     for t in range(frames):
         people = [person] if there[t] else []
-        scene = Scene(people, solids.nothing(), [camera.name], light / np.linalg.norm(light), 0.6, tint, walls, 0.1)
+        scene = Scene(
+            people,
+            solids.nothing(),
+            [camera.name],
+            light / np.linalg.norm(light),
+            0.6,
+            tint,
+            walls,
+            0.1,
+        )
         shapes = solids.together([p.flesh(t, 0) for p in people] + [scene.things])
         picture, ident = draw(scene, shapes, room.paint(scene, shapes), grid, [seed, 0xC11B], None)
         seen = annotate(scene, t, shapes, ident, camera)
@@ -106,7 +115,9 @@ def exercise() -> list[tuple[float, np.ndarray]]:
 
 def main() -> int:
     """Write clip.mjpeg and clip.json."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=WEB)
     parser.add_argument("--quality", type=int, default=60)
     args = parser.parse_args()
@@ -115,7 +126,9 @@ def main() -> int:
     data = b"".join(encode_jpeg(picture, args.quality) for picture, _ in made)
     (args.out / "clip.mjpeg").write_bytes(data)
     truth = [np.round(keypoints, 1).tolist() for _, keypoints in made]
-    (args.out / "clip.json").write_text(json.dumps({"fps": FPS, "size": SIZE, "keypoints": truth}), encoding="utf-8")
+    (args.out / "clip.json").write_text(
+        json.dumps({"fps": FPS, "size": SIZE, "keypoints": truth}), encoding="utf-8"
+    )
     print(f"{len(made)} frames, {len(data):,} bytes")
     return 0
 

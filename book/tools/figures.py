@@ -14,7 +14,7 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 
 from posekit import images, minidome, viz
-from posekit.sources import coco
+from posekit.datasets import coco
 
 PICTURES = ["00_14/00_14_00000001", "00_10/00_10_00000004", "00_24/00_24_00000009"]
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,8 +38,12 @@ def dome_figure(sequence: Path, pictures: list[str]) -> plt.Figure:
 
 def main() -> int:
     """Make a small sequence, draw three of its pictures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sequence", type=Path, help="a MiniDome sequence; one is made if it is left out")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--sequence", type=Path, help="a MiniDome sequence; one is made if it is left out"
+    )
     parser.add_argument("--pictures", nargs="*", help="file names in it")
     parser.add_argument("--out", type=Path, default=ROOT / "book" / "assets" / "minidome.png")
     args = parser.parse_args()

@@ -17,7 +17,9 @@ _KEPT = ("tags", "mystnb", "slideshow", "nbgrader")
 def find(patterns: list[str] | None = None) -> list[Path]:
     """The notebooks that match glob patterns or paths below the root; all chapters and exercises without any."""
     if not patterns:
-        return sorted((ROOT / "chapters").glob("*.ipynb")) + sorted((ROOT / "chapters/exercises").glob("*.ipynb"))
+        return sorted((ROOT / "chapters").glob("*.ipynb")) + sorted(
+            (ROOT / "chapters/exercises").glob("*.ipynb")
+        )
     found = []
     for pattern in patterns:
         path = Path(pattern)
@@ -80,7 +82,11 @@ def normalise(notebook: nbformat.NotebookNode, exercise: bool) -> nbformat.Noteb
     nb.nbformat, nb.nbformat_minor = 4, 5
     nb.metadata = nbformat.from_dict(
         {
-            "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+            "kernelspec": {
+                "display_name": "Python 3 (ipykernel)",
+                "language": "python",
+                "name": "python3",
+            },
             "language_info": {"name": "python"},
         }
     )
@@ -94,13 +100,17 @@ def normalise(notebook: nbformat.NotebookNode, exercise: bool) -> nbformat.Noteb
         digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:10]
         seen[digest] = seen.get(digest, 0) + 1
         cell.id = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
-        cell.metadata = nbformat.from_dict({k: cell.metadata[k] for k in _KEPT if k in cell.metadata})
+        cell.metadata = nbformat.from_dict(
+            {k: cell.metadata[k] for k in _KEPT if k in cell.metadata}
+        )
         cell.metadata.pop("nbgrader", None)
         if cell.cell_type == "code":
             count += 1
             if cell.execution_count is not None:
                 cell.execution_count = count
-            cell.outputs = [nbformat.from_dict(o) for o in _outputs(cell.outputs, cell.execution_count)]
+            cell.outputs = [
+                nbformat.from_dict(o) for o in _outputs(cell.outputs, cell.execution_count)
+            ]
         if exercise and BEGIN in cell.source:
             solutions += 1
             cell.metadata.nbgrader = nbformat.from_dict(_nbgrader("solution", str(solutions)))
@@ -109,13 +119,20 @@ def normalise(notebook: nbformat.NotebookNode, exercise: bool) -> nbformat.Noteb
                 {"code_prompt_show": "Show a solution", "code_prompt_hide": "Hide the solution"}
             )
         elif exercise and cell.cell_type == "code" and (call := _CHECK_CALL.search(cell.source)):
-            cell.metadata.nbgrader = nbformat.from_dict(_nbgrader("check", call[1].replace("_", "-")))
+            cell.metadata.nbgrader = nbformat.from_dict(
+                _nbgrader("check", call[1].replace("_", "-"))
+            )
     return nb
 
 
 def to_text(notebook: nbformat.NotebookNode) -> str:
     """A notebook as it is written to disk: sorted keys, one space of indent, a newline at the end."""
-    return json.dumps(json.loads(nbformat.writes(notebook)), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    return (
+        json.dumps(
+            json.loads(nbformat.writes(notebook)), indent=1, sort_keys=True, ensure_ascii=False
+        )
+        + "\n"
+    )
 
 
 def read(path: Path) -> nbformat.NotebookNode:

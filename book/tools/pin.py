@@ -17,7 +17,10 @@ HEADER = """\
 # The tested exact versions of posekit[dev,teach] and of everything below it: `make setup` installs these.
 # Written by `python book/tools/pin.py`. pyproject.toml holds the lower bounds; GPU and Beam are extras there.
 """
-OPENCV = {"opencv-python-headless": "sys_platform == 'linux'", "opencv-python": "sys_platform != 'linux'"}
+OPENCV = {
+    "opencv-python-headless": "sys_platform == 'linux'",
+    "opencv-python": "sys_platform != 'linux'",
+}
 
 
 def closure(name: str, extras: set[str]) -> set[str]:
@@ -32,7 +35,9 @@ def closure(name: str, extras: set[str]) -> set[str]:
         for text in metadata.requires(name) or []:
             need = Requirement(text)
             environments = [{"extra": extra} for extra in ("", *seen[name])]
-            if need.marker is None or any(need.marker.evaluate(environment) for environment in environments):
+            if need.marker is None or any(
+                need.marker.evaluate(environment) for environment in environments
+            ):
                 todo.append((canonicalize_name(need.name), set(need.extras)))
     return set(seen)
 
@@ -47,8 +52,12 @@ def main() -> int:
         lines.append(f"{re.sub('_', '-', name)}=={version}")
     cv = next(metadata.version(name) for name in OPENCV if _installed(name))
     lines += [f"{name}=={cv}; {marker}" for name, marker in OPENCV.items()]
-    (ROOT / "requirements.txt").write_text(HEADER + "\n".join(sorted(lines)) + "\n", encoding="utf-8")
-    print(f"requirements.txt: {len(lines)} packages, Python {sys.version_info.major}.{sys.version_info.minor}")
+    (ROOT / "requirements.txt").write_text(
+        HEADER + "\n".join(sorted(lines)) + "\n", encoding="utf-8"
+    )
+    print(
+        f"requirements.txt: {len(lines)} packages, Python {sys.version_info.major}.{sys.version_info.minor}"
+    )
     return 0
 
 

@@ -29,7 +29,11 @@ def run(path: Path, notebook: nbformat.NotebookNode, timeout: int) -> nbformat.N
         if cell.cell_type == "code":
             done += 1
             if sys.stdout.isatty():
-                print(f"\r  cell {done}/{total}, {time.monotonic() - start:4.0f} s ", end="", flush=True)
+                print(
+                    f"\r  cell {done}/{total}, {time.monotonic() - start:4.0f} s ",
+                    end="",
+                    flush=True,
+                )
 
     client = NotebookClient(
         notebook,
@@ -43,15 +47,21 @@ def run(path: Path, notebook: nbformat.NotebookNode, timeout: int) -> nbformat.N
 
 def main() -> int:
     """Returns 1 when a notebook failed; it is then left as it was, and the others are still run."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("notebooks", nargs="*", help="paths or glob patterns; default: all")
-    parser.add_argument("--no-run", action="store_true", help="keep the outputs, write the form anew")
+    parser.add_argument(
+        "--no-run", action="store_true", help="keep the outputs, write the form anew"
+    )
     parser.add_argument("--timeout", type=int, default=600, help="seconds a cell (default: 600)")
     args = parser.parse_args()
     failed = []
     for arguments in (["check", "--fix", "--quiet", "--exit-zero"], ["format", "--quiet"]):
         subprocess.run(
-            [sys.executable, "-m", "ruff", *arguments, *map(str, find(args.notebooks))], cwd=ROOT, check=True
+            [sys.executable, "-m", "ruff", *arguments, *map(str, find(args.notebooks))],
+            cwd=ROOT,
+            check=True,
         )
     for path in find(args.notebooks):
         start = time.monotonic()
@@ -62,14 +72,22 @@ def main() -> int:
             try:
                 notebook = normalise(run(path, notebook, args.timeout), is_exercise(path))
             except CellExecutionError as error:
-                print(f"\n{name}: a cell failed; the notebook is left as it was\n{error}", file=sys.stderr)
+                print(
+                    f"\n{name}: a cell failed; the notebook is left as it was\n{error}",
+                    file=sys.stderr,
+                )
                 failed.append(path)
                 continue
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False) as file:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False
+        ) as file:
             file.write(to_text(notebook))
         Path(file.name).chmod(0o644)
         Path(file.name).replace(path)
-        print(f"\r  {time.monotonic() - start:.1f} s, {path.stat().st_size / 1000:.0f} kB     ", flush=True)
+        print(
+            f"\r  {time.monotonic() - start:.1f} s, {path.stat().st_size / 1000:.0f} kB     ",
+            flush=True,
+        )
     return 1 if failed else 0
 
 

@@ -1,6 +1,6 @@
 """The house rules for notebooks, as CONTRIBUTING.md states them: `python book/tools/rules.py [NOTEBOOK...]` prints what breaks them.
 
-`tests/test_notebooks.py` holds them, and shows on made-up notebooks that each rule can be broken.
+`tests/book/test_notebooks.py` holds them, and shows on made-up notebooks that each rule can be broken.
 """
 
 import argparse
@@ -28,7 +28,8 @@ _PATHS = re.compile(r"(?<![\w.:/])(/(?:home|root|tmp|Users|work|mnt|var|opt)/|[A
 _IMG = re.compile(r"<img\b[^>]*>", re.IGNORECASE)
 _ALT = re.compile(r'\balt="([^"]*)"')
 _QUIET = re.compile(
-    r"```.*?```|\$\$.*?\$\$|\$[^$\n]+\$|\{[\w:]+\}`[^`]*`|`[^`]*`|\]\([^)]*\)|<[^>]+>|^\s*\|.*\|\s*$", re.S | re.M
+    r"```.*?```|\$\$.*?\$\$|\$[^$\n]+\$|\{[\w:]+\}`[^`]*`|`[^`]*`|\]\([^)]*\)|<[^>]+>|^\s*\|.*\|\s*$",
+    re.S | re.M,
 )
 _FIGURE = re.compile(
     r"(?<![\w.,:@^/-])(\d+(?:[.,]\d+)?)\s?(?:%|percent\b|(?:ms|s|seconds?|minutes?|min|hours?|h)\b)|(?<![\w,:@^/-])(0?\.\d{2,})(?!\w)"
@@ -39,7 +40,9 @@ def text_of(output: dict) -> str:
     """All text that an output shows, pictures left out."""
     parts = [output.get("text", "")]
     parts += [
-        value for kind, value in output.get("data", {}).items() if kind.startswith("text/") and isinstance(value, str)
+        value
+        for kind, value in output.get("data", {}).items()
+        if kind.startswith("text/") and isinstance(value, str)
     ]
     return re.sub(r"data:[\w/+]+;base64,[\w+/=]+", "", "\n".join(parts))
 
@@ -57,12 +60,18 @@ def posekit_names(sources: list[str]) -> set[str]:
     names = set()
     for source in sources:
         for node in ast.walk(
-            ast.parse("\n".join(line for line in source.split("\n") if not line.lstrip().startswith(("%", "!"))))
+            ast.parse(
+                "\n".join(
+                    line for line in source.split("\n") if not line.lstrip().startswith(("%", "!"))
+                )
+            )
         ):
             if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "posekit":
                 names |= {f"{node.module}.{alias.name}" for alias in node.names}
             elif isinstance(node, ast.Import):
-                names |= {alias.name for alias in node.names if alias.name.split(".")[0] == "posekit"}
+                names |= {
+                    alias.name for alias in node.names if alias.name.split(".")[0] == "posekit"
+                }
     return names
 
 
@@ -76,7 +85,9 @@ def unfounded_figures(text: str, known: str) -> list[str]:
     Returns:
         The figures, as written.
     """
-    cited = re.sub(r"[^.!?\n]*(?:\.\d[^.!?\n]*)*\{footcite:\w+\}`[^`]*`[^.!?\n]*(?:\.\d[^.!?\n]*)*", " ", text)
+    cited = re.sub(
+        r"[^.!?\n]*(?:\.\d[^.!?\n]*)*\{footcite:\w+\}`[^`]*`[^.!?\n]*(?:\.\d[^.!?\n]*)*", " ", text
+    )
     found = []
     for match in _FIGURE.finditer(_QUIET.sub(" ", cited)):
         number = (match[1] or match[2]).replace(",", ".")
@@ -101,7 +112,11 @@ def complaints(notebook: nbformat.NotebookNode, exercise: bool) -> list[str]:
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     if to_text(notebook) != to_text(normalise(notebook, exercise)):
         out.append("not in the committed form: run make refresh")
-    if not notebook.cells or notebook.cells[0].cell_type != "markdown" or not notebook.cells[0].source.startswith("# "):
+    if (
+        not notebook.cells
+        or notebook.cells[0].cell_type != "markdown"
+        or not notebook.cells[0].source.startswith("# ")
+    ):
         out.append("the first cell is not markdown with the title")
     titles = sum(
         len(re.findall(r"^# ", re.sub(r"```.*?```", "", c.source, flags=re.S), re.M))
@@ -110,11 +125,15 @@ def complaints(notebook: nbformat.NotebookNode, exercise: bool) -> list[str]:
     )
     if titles != 1:
         out.append(f"{titles} headings with one #, wanted one")
-    if not code or "profile.start(" not in code[0].source:
-        out.append("the first code cell does not call profile.start")
+    if not code or "notebook.setup(" not in code[0].source:
+        out.append("the first code cell does not call notebook.setup")
     known = ""
     for i, cell in enumerate(notebook.cells):
-        where = f"cell {i} ({cell.source.strip().splitlines()[0][:40]!r})" if cell.source.strip() else f"cell {i}"
+        where = (
+            f"cell {i} ({cell.source.strip().splitlines()[0][:40]!r})"
+            if cell.source.strip()
+            else f"cell {i}"
+        )
         tags = set(cell.metadata.get("tags", []))
         if tags - TAGS:
             out.append(f"{where}: unknown tags {sorted(tags - TAGS)}")
@@ -134,7 +153,11 @@ def complaints(notebook: nbformat.NotebookNode, exercise: bool) -> list[str]:
     ignored = sum("nbval-ignore-output" in cell.metadata.get("tags", []) for cell in code)
     if ignored > max(1, MAX_IGNORED * len(code)):
         out.append(f"{ignored} of {len(code)} code cells are not compared")
-    names = {n for n in posekit_names([c.source for c in code]) if not n.startswith("posekit.checks")}
+    names = {
+        n
+        for n in posekit_names([c.source for c in code])
+        if not n.startswith("posekit.notebook.checks")
+    }
     if len(names) > MAX_NAMES:
         out.append(f"imports {len(names)} names from posekit, at most {MAX_NAMES}: {sorted(names)}")
     if exercise:
@@ -147,7 +170,9 @@ def _code_complaints(cell: nbformat.NotebookNode, where: str, tags: set[str]) ->
     if len(cell.source.split("\n")) > MAX_LINES:
         out.append(f"{where}: {len(cell.source.splitlines())} lines, at most {MAX_LINES}")
     if cell.execution_count is None:
-        out.append(f"{where}: no execution count, so its output is never compared: run make refresh")
+        out.append(
+            f"{where}: no execution count, so its output is never compared: run make refresh"
+        )
     if "nbval-ignore-output" in tags and not re.search(r"\bassert\b", cell.source):
         out.append(f"{where}: its output is not compared, and it asserts nothing")
     if "plt.show(" in cell.source:
@@ -162,8 +187,12 @@ def _code_complaints(cell: nbformat.NotebookNode, where: str, tags: set[str]) ->
             out.append(f"{where}: a path of this machine")
         sizes = pictures(output)
         if any(size > MAX_PICTURE for size in sizes):
-            out.append(f"{where}: a picture of {max(sizes) / 1000:.0f} kB, at most {MAX_PICTURE // 1000}")
-        alts = [_ALT.search(tag) for tag in _IMG.findall(output.get("data", {}).get("text/html", ""))]
+            out.append(
+                f"{where}: a picture of {max(sizes) / 1000:.0f} kB, at most {MAX_PICTURE // 1000}"
+            )
+        alts = [
+            _ALT.search(tag) for tag in _IMG.findall(output.get("data", {}).get("text/html", ""))
+        ]
         if sizes and not (alts and all(alt and len(alt[1].strip()) >= 15 for alt in alts)):
             out.append(f"{where}: a picture without alt text: use viz.show")
     return out
@@ -181,7 +210,9 @@ def _exercise_complaints(code: list) -> list[str]:
         if cell.source.count(BEGIN) != cell.source.count(END):
             out.append(f"{BEGIN} and {END} do not match in {cell.source.splitlines()[0][:40]!r}")
         if BEGIN in cell.source and re.search(r"\bcheck_\w+\(", cell.source):
-            out.append("a solution and its check share a cell: the student could not keep the check")
+            out.append(
+                "a solution and its check share a cell: the student could not keep the check"
+            )
     for cell in checks:
         if not any(o.get("name") == "stdout" and "✓" in o.get("text", "") for o in cell.outputs):
             out.append(f"{cell.source.splitlines()[-1][:50]!r} does not pass on the solution")
@@ -190,7 +221,9 @@ def _exercise_complaints(code: list) -> list[str]:
 
 def main() -> int:
     """Print the complaints; 1 when there are any."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("notebooks", nargs="*", help="paths or glob patterns; default: all")
     found = False
     for path in find(parser.parse_args().notebooks):

@@ -4,7 +4,7 @@
     python book/tools/tables.py leeds LSP LSPET         # writes book/tables/leeds.json
 
 Each table names its source, licence, the sha256 of what it was made from and this command. They hold counts only, no person's
-pose. `tests/test_tables.py` makes them anew where the data are there, and compares.
+pose. `tests/book/test_tables.py` makes them anew where the data are there, and compares.
 """
 
 import argparse
@@ -50,15 +50,25 @@ def read_labels(archive: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
             if member.isfile() and member.name.endswith(".txt"):
                 rows = np.array(tar.extractfile(member).read().split(), np.float64)
                 if rows.size % 56:
-                    raise DataError(f"{archive}, {member.name}", f"{rows.size} numbers, expected 56 a person")
+                    raise DataError(
+                        f"{archive}, {member.name}", f"{rows.size} numbers, expected 56 a person"
+                    )
                 people.append(rows.reshape(-1, 56))
                 names.append(member.name)
     if not people:
-        raise DataError(archive, "no label files", "give the archive of COCO's keypoint labels in YOLO's format")
-    return np.concatenate(people), np.repeat(np.arange(len(people)), [len(rows) for rows in people]), names
+        raise DataError(
+            archive, "no label files", "give the archive of COCO's keypoint labels in YOLO's format"
+        )
+    return (
+        np.concatenate(people),
+        np.repeat(np.arange(len(people)), [len(rows) for rows in people]),
+        names,
+    )
 
 
-def photo_sizes(values: np.ndarray, labelled: np.ndarray, photo: np.ndarray, photos: int) -> np.ndarray:
+def photo_sizes(
+    values: np.ndarray, labelled: np.ndarray, photo: np.ndarray, photos: int
+) -> np.ndarray:
     """How many pixels a photo had along one axis, from its joints' shares of it.
 
     COCO's joints were clicked on whole pixels. So the side is the number that makes all of a photo's shares whole again.
@@ -87,7 +97,9 @@ def coco(archive: Path) -> dict:
     box, joints = rows[:, 1:5], rows[:, 5:].reshape(-1, len(COCO17), 3)
     flags = joints[..., 2].astype(int)
     labelled = flags > 0
-    sizes = np.stack([photo_sizes(joints[..., k], labelled, photo, len(names)) for k in (0, 1)], axis=1)
+    sizes = np.stack(
+        [photo_sizes(joints[..., k], labelled, photo, len(names)) for k in (0, 1)], axis=1
+    )
     sized = np.all(sizes > 0, axis=1)[photo]
     split = np.array([Path(name).parent.name for name in names])
     return {
@@ -126,14 +138,19 @@ def _in_pixels(box: np.ndarray, joints: np.ndarray, size: np.ndarray) -> dict:
     points, flags = joints[..., :2] * size[:, None], joints[..., 2]
     low, high = centre - extent / 2, centre + extent / 2
     touches = {"left": low[:, 0] < NEAR_PX, "top": low[:, 1] < NEAR_PX}
-    touches |= {"right": high[:, 0] > size[:, 0] - NEAR_PX, "bottom": high[:, 1] > size[:, 1] - NEAR_PX}
+    touches |= {
+        "right": high[:, 0] > size[:, 0] - NEAR_PX,
+        "bottom": high[:, 1] > size[:, 1] - NEAR_PX,
+    }
     size_class = np.searchsorted(EDGES_PX, longer, side="right") - 1
     classes = len(EDGES_PX) - 1
     cut = touches["bottom"]
     return {
         "people_of_known_size": len(box),
         "box_edges_px": list(EDGES_PX),
-        "box_longer_side": np.bincount(np.minimum(size_class, classes - 1), minlength=classes).tolist(),
+        "box_longer_side": np.bincount(
+            np.minimum(size_class, classes - 1), minlength=classes
+        ).tolist(),
         "labelled_joints_by_box": [
             int(np.sum(flags[np.minimum(size_class, classes - 1) == c] > 0)) for c in range(classes)
         ],
@@ -153,7 +170,9 @@ def _histogram(points: np.ndarray, bins: int) -> list[list[int]]:
     return np.histogram2d(points[:, 1], points[:, 0], bins=(edges, edges))[0].astype(int).tolist()
 
 
-def _places(points: np.ndarray, labelled: np.ndarray, centre: np.ndarray, longer: np.ndarray) -> dict:
+def _places(
+    points: np.ndarray, labelled: np.ndarray, centre: np.ndarray, longer: np.ndarray
+) -> dict:
     """Where joints lie in the padded square around the box: a heat map each, mean and spread."""
     u = (points + 0.5 - centre[:, None]) / (PADDING * longer[:, None, None])
     chosen = [u[labelled[:, k], k] for k in range(len(COCO17))]
@@ -166,7 +185,10 @@ def _places(points: np.ndarray, labelled: np.ndarray, centre: np.ndarray, longer
 
 def _trunk(points: np.ndarray, labelled: np.ndarray, skeleton) -> dict:
     """From which way up: the direction from mid-hip to mid-shoulder, degrees from upright, in twelve classes."""
-    shoulders, hips = ([skeleton.index(f"{side}_{part}") for side in ("left", "right")] for part in ("shoulder", "hip"))
+    shoulders, hips = (
+        [skeleton.index(f"{side}_{part}") for side in ("left", "right")]
+        for part in ("shoulder", "hip")
+    )
     all_four = labelled[:, [*shoulders, *hips]].all(axis=1)
     x, y = (points[all_four][:, shoulders].mean(axis=1) - points[all_four][:, hips].mean(axis=1)).T
     angle = np.degrees(np.arctan2(x, -y))
@@ -205,13 +227,18 @@ def _sha256(path: Path) -> str:
 
 def to_text(table: dict) -> str:
     """A table as it is written: a line an entry."""
-    lines = [f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in table.items()]
+    lines = [
+        f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}"
+        for key, value in table.items()
+    ]
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def main(argv: list[str] | None = None) -> int:
     """Make one table; 2 for bad input."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="table", required=True)
     commands.add_parser("coco").add_argument("sources", nargs=1, type=Path, metavar="LABELS")
     commands.add_parser("leeds").add_argument("sources", nargs=2, type=Path, metavar="FOLDER")

@@ -51,7 +51,9 @@ def book_runs() -> Path:
     for folder in (here, *here.parents):
         if (folder / "_config.yml").is_file() and (folder / "book").is_dir():
             return folder / "book" / "runs"
-    raise DataError(here, "not inside a checkout of the book", "change into the folder that holds _config.yml")
+    raise DataError(
+        here, "not inside a checkout of the book", "change into the folder that holds _config.yml"
+    )
 
 
 def read(name: str) -> Run:
@@ -66,11 +68,15 @@ def read(name: str) -> Run:
         with (folder / "log.csv").open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     except OSError:
-        raise DataError(f"book/runs/{name}", "not recorded", f"run: python -m posekit experiment {name}") from None
+        raise DataError(
+            f"book/runs/{name}", "not recorded", f"run: python -m posekit experiment {name}"
+        ) from None
     log = {}
     for run in dict.fromkeys(row["run"] for row in rows):
         mine = [row for row in rows if row["run"] == run]
-        log[run] = {k: np.array([float(r[k] or "nan") for r in mine]) for k in mine[0] if k != "run"}
+        log[run] = {
+            k: np.array([float(r[k] or "nan") for r in mine]) for k in mine[0] if k != "run"
+        }
     return Run(record, log)
 
 
@@ -84,7 +90,9 @@ def table(name: str) -> dict:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError:
-        raise DataError(f"book/tables/{name}.json", "no such table", "see python book/tools/tables.py --help") from None
+        raise DataError(
+            f"book/tables/{name}.json", "no such table", "see python book/tools/tables.py --help"
+        ) from None
 
 
 def run(name: str, out: Path | None = None, keep: Path | None = None) -> Path:
@@ -103,7 +111,9 @@ def run(name: str, out: Path | None = None, keep: Path | None = None) -> Path:
         DataError: for an unknown name.
     """
     if name not in EXPERIMENTS:
-        raise DataError(f"experiment {name!r}", "unknown", f"choose one of: {', '.join(sorted(EXPERIMENTS))}")
+        raise DataError(
+            f"experiment {name!r}", "unknown", f"choose one of: {', '.join(sorted(EXPERIMENTS))}"
+        )
     out = Path(out) if out else book_runs() / name
     entry, begin = EXPERIMENTS[name], time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
@@ -112,12 +122,17 @@ def run(name: str, out: Path | None = None, keep: Path | None = None) -> Path:
         runs = entry.function(work)
         whole = Path(scratch) / "whole"
         whole.mkdir()
-        records = {k: json.loads((folder / "record.json").read_text(encoding="utf-8")) for k, folder in runs.items()}
+        records = {
+            k: json.loads((folder / "record.json").read_text(encoding="utf-8"))
+            for k, folder in runs.items()
+        }
         record = {
             "name": name,
             "about": entry.about,
             "command": f"python -m posekit experiment {name}",
-            "seconds": round(sum(r.get("seconds", 0) for r in records.values()) or time.monotonic() - begin, 1),
+            "seconds": round(
+                sum(r.get("seconds", 0) for r in records.values()) or time.monotonic() - begin, 1
+            ),
             "runs": records,
         }
         (whole / "record.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -126,14 +141,23 @@ def run(name: str, out: Path | None = None, keep: Path | None = None) -> Path:
             for i, (k, folder) in enumerate(runs.items()):
                 with (folder / "log.csv").open(newline="", encoding="utf-8") as source:
                     header, *rows = csv.reader(source)
-                writer.writerows(([["run", *header]] if i == 0 else []) + [[k, *row] for row in rows])
+                writer.writerows(
+                    ([["run", *header]] if i == 0 else []) + [[k, *row] for row in rows]
+                )
         out.mkdir(parents=True, exist_ok=True)
         for file in whole.iterdir():
             shutil.copy2(file, out / file.name)
     return out
 
 
-def write(name: str, about: str, command: str, facts: dict, header: Sequence[str], rows: Sequence[Sequence]) -> Path:
+def write(
+    name: str,
+    about: str,
+    command: str,
+    facts: dict,
+    header: Sequence[str],
+    rows: Sequence[Sequence],
+) -> Path:
     """Keep a benchmark's figures in book/runs, in the form that `read` reads.
 
     Args:
@@ -157,21 +181,45 @@ def write(name: str, about: str, command: str, facts: dict, header: Sequence[str
 
 
 EXPERIMENTS = {
-    "minidome-6min": Experiment("six minutes with the defaults on 1,500 MiniDome frames", stage_one.minidome_6min),
-    "collapse": Experiment("the mean-pose collapse, provoked by labels that are off by one person", stage_one.collapse),
-    "minidome": Experiment("the small model that the package holds", stage_one.minidome_small),
-    "lsp-30min": Experiment("thirty minutes on LSPET and LSP (photos through POSEKIT_DATA)", stage_one.lsp_30min),
-    "first": Experiment(
-        "the released models' first generation, trained on all photos of POSEKIT_DATA and on MiniDome", released.first
+    "minidome-6min": Experiment(
+        "six minutes with the defaults on 1,500 MiniDome frames", stage_one.minidome_6min
     ),
-    "teacher": Experiment("the second generation: longer, with people before a phone, labels mended", released.teacher),
-    "student": Experiment("the third generation, which learns from the second's answers too", released.student),
+    "collapse": Experiment(
+        "the mean-pose collapse, provoked by labels that are off by one person", stage_one.collapse
+    ),
+    "minidome": Experiment("the small model that the package holds", stage_one.minidome_small),
+    "lsp-30min": Experiment(
+        "thirty minutes on LSPET and LSP (photos through POSEKIT_DATA)", stage_one.lsp_30min
+    ),
+    "first": Experiment(
+        "the released models' first generation, trained on all photos of POSEKIT_DATA and on MiniDome",
+        released.first,
+    ),
+    "teacher": Experiment(
+        "the second generation: longer, with people before a phone, labels mended", released.teacher
+    ),
+    "student": Experiment(
+        "the third generation, which learns from the second's answers too", released.student
+    ),
     "lessons": Experiment("what the teacher's answers gain the student", released.lessons),
     "labels": Experiment("what LSPET's mended labels gain", released.labels),
-    "ablations": Experiment("the recipe without one ingredient at a time, three seeds", ablation.ablations),
-    "gradients": Experiment("gradients through 2 to 100 blocks that have learned nothing yet", depth.gradients),
-    "degradation": Experiment("plain and residual nets of growing depth, trained alike", depth.degradation),
-    "race": Experiment("four networks of equal multiply-adds (MiniDome, and photos through POSEKIT_DATA)", race.race),
-    "losses": Experiment("the loss ladder on MiniDome: five losses and two heads, three seeds", ladder.ladder),
-    "cascade": Experiment("stages two and three on MiniDome, shared and separate refiners", refine.refine),
+    "ablations": Experiment(
+        "the recipe without one ingredient at a time, three seeds", ablation.ablations
+    ),
+    "gradients": Experiment(
+        "gradients through 2 to 100 blocks that have learned nothing yet", depth.gradients
+    ),
+    "degradation": Experiment(
+        "plain and residual nets of growing depth, trained alike", depth.degradation
+    ),
+    "race": Experiment(
+        "four networks of equal multiply-adds (MiniDome, and photos through POSEKIT_DATA)",
+        race.race,
+    ),
+    "losses": Experiment(
+        "the loss ladder on MiniDome: five losses and two heads, three seeds", ladder.ladder
+    ),
+    "cascade": Experiment(
+        "stages two and three on MiniDome, shared and separate refiners", refine.refine
+    ),
 }

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from posekit import geometry, models, pipeline, predict, records
+from posekit import geometry, inputs, models, records
 from posekit.experiments import work
 from posekit.images import decode_image, encode_jpeg
-from posekit.records.writing import write_shard
-from posekit.schema import JPEG_QUALITY
+from posekit.inference import predictor
+from posekit.records.schema import JPEG_QUALITY
+from posekit.records.writer import write_shard
 
 MISSING = 0.3
 """Share of the joints whose label is taken away, at random, to see what masking is worth."""
@@ -22,7 +23,7 @@ NETWORK_2014 = {"width": 16, "head": "deeppose2014", "backbone": "deeppose_cnn"}
 BARE_2014 = {**NETWORK_2014, "head": "deeppose2014_dropout", "backbone": "deeppose_cnn_lrn"}
 RECIPES = {
     "base": {},
-    "no_variation": {"augment": pipeline.Augmentation.only()},
+    "no_variation": {"augment": inputs.Augmentation.only()},
     "stretched": {},
     "masked": {},
     "unmasked": {},
@@ -52,8 +53,14 @@ def rewritten(source: Path, out: Path, change: Callable[[dict, str], dict]) -> P
         changed = []
         for payload in records.read_payloads(path):
             features = records.parse_example(payload)
-            changed.append(records.encode_example({**features, **change(features, features["person/id"][0].decode())}))
-        shards.append({k: v for k, v in write_shard(out / path.name, changed).items() if k != "skipped"})
+            changed.append(
+                records.encode_example(
+                    {**features, **change(features, features["person/id"][0].decode())}
+                )
+            )
+        shards.append(
+            {k: v for k, v in write_shard(out / path.name, changed).items() if k != "skipped"}
+        )
     digest = hashlib.sha256("".join(shard["sha256"] for shard in shards).encode()).hexdigest()
     text = json.dumps({**manifest, "shards": shards, "digest": digest}, indent=1)
     (out / "manifest.json").write_text(text + "\n", encoding="utf-8")
@@ -69,11 +76,15 @@ def stretch(features: dict, person: str) -> dict:
     box = np.asarray(features["person/bbox"], np.float64)
     wide, high = box[2:] / box[2:].max()
     middle = (size - 1) / 2
-    affine = np.array([[1 / wide, 0, middle * (1 - 1 / wide)], [0, 1 / high, middle * (1 - 1 / high)]])
+    affine = np.array(
+        [[1 / wide, 0, middle * (1 - 1 / wide)], [0, 1 / high, middle * (1 - 1 / high)]]
+    )
     image = geometry.warp(decode_image(features["image/encoded"][0], person), affine, (size, size))
     encoded = encode_jpeg(image, JPEG_QUALITY)
     seen = np.asarray(features["person/keypoints_visible"]).reshape(-1, 1) >= 1
-    keypoints = geometry.apply_affine(affine, np.asarray(features["person/keypoints"]).reshape(-1, 2))
+    keypoints = geometry.apply_affine(
+        affine, np.asarray(features["person/keypoints"]).reshape(-1, 2)
+    )
     back = np.asarray(features["person/crop_to_image"], np.float64).reshape(2, 3)
     return {
         "image/encoded": encoded,
@@ -120,9 +131,9 @@ def ablations(folder: Path) -> dict[str, Path]:
     runs = {}
     for seed, (what, recipe) in itertools.product(SEEDS, RECIPES.items()):
         name, (train, held_out) = f"{what}-{seed}", data.get(what, (people, val))
-        tamper = without_mask if what == "unmasked" else None
+        batch_transform = without_mask if what == "unmasked" else None
         recipe = {**COMMON, **recipe, "seed": seed}
-        runs[name] = work.train(folder, name, [train], held_out, tamper, **recipe)
-        cost = sum(models.multiply_adds(predict.load(runs[name]).model).values())
+        runs[name] = work.train(folder, name, [train], held_out, batch_transform, **recipe)
+        cost = sum(models.multiply_adds(predictor.load(runs[name]).model).values())
         work.note(runs[name], name=what, multiply_adds=cost)
     return runs

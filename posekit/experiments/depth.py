@@ -9,8 +9,9 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from posekit import losses, models, pipeline, predict, training
+from posekit import inputs, losses, models, training
 from posekit.experiments import work
+from posekit.inference import predictor
 from posekit.models import resnet
 
 BLOCKS = (2, 5, 10, 20, 35, 50, 75, 100)
@@ -23,7 +24,9 @@ DEPTHS = (10, 18, 34, 66, 98)
 def halved_unit(x: object, filters: int, *, name: str):
     """A pre-activation unit whose shortcut halves what it carries: y = x / 2 + F(x) (He et al. 2016, "Identity Mappings", eq. 6)."""
     out = resnet.conv(resnet.norm_relu(x, name=f"{name}_preact1"), filters, 3, name=f"{name}_conv1")
-    out = resnet.conv(resnet.norm_relu(out, name=f"{name}_preact2"), filters, 3, name=f"{name}_conv2")
+    out = resnet.conv(
+        resnet.norm_relu(out, name=f"{name}_preact2"), filters, 3, name=f"{name}_conv2"
+    )
     return layers.Add(name=f"{name}_out")([layers.Rescaling(0.5, name=f"{name}_half")(x), out])
 
 
@@ -32,7 +35,12 @@ def plain_unit(x: object, filters: int, *, name: str):
     return resnet.basic_unit(x, filters, name=name, shortcut=False)
 
 
-UNITS = {"plain": plain_unit, "v1": resnet.basic_unit, "v2": resnet.preact_unit, "v2_half": halved_unit}
+UNITS = {
+    "plain": plain_unit,
+    "v1": resnet.basic_unit,
+    "v2": resnet.preact_unit,
+    "v2_half": halved_unit,
+}
 """Variant -> unit, for a stack in which every shortcut is the identity (or its half)."""
 
 
@@ -72,7 +80,9 @@ def gradient_norms(model: keras.Model, seed: int, *, batch: int = BATCH) -> np.n
 
     rng = np.random.default_rng(seed)
     images = rng.normal(size=(batch, *model.input.shape[1:])).astype(np.float32)
-    names = [f"block{i}_out" for i in range(sum(layer.name.endswith("_out") for layer in model.layers))]
+    names = [
+        f"block{i}_out" for i in range(sum(layer.name.endswith("_out") for layer in model.layers))
+    ]
     inside = models.activations(model, "block*_out")
     with tf.GradientTape() as tape:
         out = inside(images, training=True)
@@ -99,10 +109,18 @@ def gradients(folder: Path) -> dict[str, Path]:
                 f"{variant}: {blocks} blocks, gradient at the input {columns[0][0]:.3g} times that at the output",
                 flush=True,
             )
-        facts = {"unit": unit.__doc__.split("\n")[0], "seeds": SEEDS, "width": WIDTH, "side": SIDE, "batch": BATCH}
+        facts = {
+            "unit": unit.__doc__.split("\n")[0],
+            "seeds": SEEDS,
+            "width": WIDTH,
+            "side": SIDE,
+            "batch": BATCH,
+        }
         runs[variant] = folder / variant
         runs[variant].mkdir(exist_ok=True)
-        (runs[variant] / "record.json").write_text(json.dumps({**facts, **training.provenance()}), encoding="utf-8")
+        (runs[variant] / "record.json").write_text(
+            json.dumps({**facts, **training.provenance()}), encoding="utf-8"
+        )
         with (runs[variant] / "log.csv").open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([("depth", "block", "norm", "low", "high"), *rows])
     return runs
@@ -116,27 +134,44 @@ def kernel_gradients(model: keras.Model, images: np.ndarray, targets: dict) -> l
     with tf.GradientTape() as tape:
         loss = losses.masked_l1(targets["keypoints"], model(images, training=True)["keypoints"])
     found = tape.gradient(loss, [layer.kernel.value for layer in kernels])
-    return [[layer.name, float(f"{np.linalg.norm(g):.4g}")] for layer, g in zip(kernels, found, strict=True)]
+    return [
+        [layer.name, float(f"{np.linalg.norm(g):.4g}")]
+        for layer, g in zip(kernels, found, strict=True)
+    ]
 
 
 def train_loss(model: keras.Model, people: list[Path], size: int) -> float:
     """The keypoint loss on the training people as they are, without variation, the network as it is used afterwards."""
-    batches = pipeline.make_batches(people, 64, input_size=size).take(32).as_numpy_iterator()
-    values = [float(losses.masked_l1(y["keypoints"], model.predict_on_batch(x)["keypoints"])) for x, y in batches]
+    batches = inputs.make_batches(people, 64, input_size=size).take(32).as_numpy_iterator()
+    values = [
+        float(losses.masked_l1(y["keypoints"], model.predict_on_batch(x)["keypoints"]))
+        for x, y in batches
+    ]
     return round(float(np.mean(values)), 5)
 
 
 def degradation(folder: Path) -> dict[str, Path]:
     """Plain, residual and pre-activation nets of 10 to 98 layers: the same data, order, steps and seed on 64-pixel crops."""
     people, val = [work.minidome_records(folder, 1500, 1)], work.minidome_records(folder, 150, 2)
-    common = {"width": 16, "input_size": 64, "pool": 1, "batch_size": 64, "epochs": 10, "dtype": "float32"}
-    batch = next(pipeline.make_batches(people[0], 64, input_size=64).take(1).as_numpy_iterator())
+    common = {
+        "width": 16,
+        "input_size": 64,
+        "pool": 1,
+        "batch_size": 64,
+        "epochs": 10,
+        "dtype": "float32",
+    }
+    batch = next(inputs.make_batches(people[0], 64, input_size=64).take(1).as_numpy_iterator())
     runs = {}
     for layers_deep in DEPTHS:
-        for net, backbone in (("plain", "plain{}"), ("resnet", "resnet{}"), ("resnetv2", "resnet{}v2")):
+        for net, backbone in (
+            ("plain", "plain{}"),
+            ("resnet", "resnet{}"),
+            ("resnetv2", "resnet{}v2"),
+        ):
             name = backbone.format(layers_deep)
             runs[name] = work.train(folder, name, people, val, backbone=name, **common)
-            trained = predict.load(runs[name]).model
+            trained = predictor.load(runs[name]).model
             keras.utils.set_random_seed(0)
             fresh = models.build(name, head="votes", width=16, input_size=64, pool=1)
             work.note(
@@ -144,6 +179,9 @@ def degradation(folder: Path) -> dict[str, Path]:
                 net=net,
                 depth=layers_deep,
                 train_loss=train_loss(trained, people, 64),
-                gradient_norms={"start": kernel_gradients(fresh, *batch), "end": kernel_gradients(trained, *batch)},
+                gradient_norms={
+                    "start": kernel_gradients(fresh, *batch),
+                    "end": kernel_gradients(trained, *batch),
+                },
             )
     return runs

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from posekit import evaluation
-from posekit.evaluation import Answers
-from posekit.predict import Predictor
+from posekit.datasets import PersonAnnotation
+from posekit.inference import evaluation
+from posekit.inference.evaluation import EvalResults
+from posekit.inference.predictor import Predictor
 from posekit.skeleton import COCO17
-from posekit.sources import PersonSample
 
 PARTS = {"arms": ("shoulder", "elbow", "wrist"), "legs": ("hip", "knee", "ankle")}
 """What annotators swap: a pair of limbs, or both."""
@@ -28,7 +28,7 @@ def joints_of(part: str) -> list[int]:
     return [COCO17.index(f"{side}_{joint}") for joint in PARTS[part] for side in ("left", "right")]
 
 
-def torso(a: Answers) -> np.ndarray:
+def torso(a: EvalResults) -> np.ndarray:
     """(N,) both diagonals of the trunk where they are labelled, the longer one: a swap of arms must not change the unit much."""
     pairs = [("left_shoulder", "right_hip"), ("right_shoulder", "left_hip")]
     lengths = []
@@ -39,14 +39,17 @@ def torso(a: Answers) -> np.ndarray:
     return np.max(lengths, axis=0)
 
 
-def upright(a: Answers) -> np.ndarray:
+def upright(a: EvalResults) -> np.ndarray:
     """(N,) bool: whose labelled shoulders stand above the labelled hips; an exchange of sides changes nothing here."""
-    shoulders, hips = ([COCO17.index(f"{side}_{joint}") for side in ("left", "right")] for joint in ("shoulder", "hip"))
+    shoulders, hips = (
+        [COCO17.index(f"{side}_{joint}") for side in ("left", "right")]
+        for joint in ("shoulder", "hip")
+    )
     above = a.true[:, hips, 1].mean(axis=1) - a.true[:, shoulders, 1].mean(axis=1)
     return a.labelled[:, shoulders + hips].all(axis=1) & (above > UPRIGHT * torso(a))
 
 
-def swapped(a: Answers) -> dict[str, np.ndarray]:
+def swapped(a: EvalResults) -> dict[str, np.ndarray]:
     """Where the model's answer lies clearly nearer to the labels with left and right exchanged.
 
     Args:
@@ -61,10 +64,14 @@ def swapped(a: Answers) -> dict[str, np.ndarray]:
         joints = joints_of(part)
         judged = (a.labelled & a.inside)[:, joints].all(axis=1) & stands
 
-        def mean_distance(labels: np.ndarray, answers: np.ndarray, joints: list[int] = joints) -> np.ndarray:
+        def mean_distance(
+            labels: np.ndarray, answers: np.ndarray, joints: list[int] = joints
+        ) -> np.ndarray:
             return np.linalg.norm(answers[:, joints] - labels[:, joints], axis=-1).mean(axis=1)
 
-        as_labelled, exchanged = (mean_distance(labels, a.keypoints) for labels in (a.true, a.true[:, twins]))
+        as_labelled, exchanged = (
+            mean_distance(labels, a.keypoints) for labels in (a.true, a.true[:, twins])
+        )
         apart = mean_distance(a.true, a.true[:, twins])
         found[part] = judged & (apart > AT_LEAST * unit) & (as_labelled > CLEARLY * exchanged)
     return found
@@ -97,10 +104,13 @@ def read(table: Path) -> dict[str, list[str]]:
 def count(table: Path) -> dict[str, int]:
     """People with swapped `arms`, `legs`, and `both`."""
     parts = list(read(table).values())
-    return {**{part: sum(part in p for p in parts) for part in PARTS}, "both": sum(len(p) == 2 for p in parts)}
+    return {
+        **{part: sum(part in p for p in parts) for part in PARTS},
+        "both": sum(len(p) == 2 for p in parts),
+    }
 
 
-def mended(people: Iterable[PersonSample], table: Path) -> Iterator[PersonSample]:
+def mended(people: Iterable[PersonAnnotation], table: Path) -> Iterator[PersonAnnotation]:
     """The same people, with left and right exchanged where the table says so."""
     parts = read(table)
     for person in people:
@@ -108,5 +118,7 @@ def mended(people: Iterable[PersonSample], table: Path) -> Iterator[PersonSample
         for part in parts.get(person.person_id, ()):
             joints = joints_of(part)
             order[joints] = np.array(COCO17.flip_indices)[joints]
-        labels = {k: getattr(person, k)[order] for k in ("keypoints", "keypoints_visible", "joint_known")}
+        labels = {
+            k: getattr(person, k)[order] for k in ("keypoints", "keypoints_visible", "joint_known")
+        }
         yield replace(person, **labels)

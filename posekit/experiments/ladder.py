@@ -3,8 +3,9 @@
 import itertools
 from pathlib import Path
 
-from posekit import evaluation, losses, models, predict
+from posekit import losses, models
 from posekit.experiments import work
+from posekit.inference import evaluation, predictor
 
 RUNGS = {
     "l2": {"loss": "l2", "head": "regression"},
@@ -22,7 +23,7 @@ COMMON = {"backbone": "resnet18v2", "width": 16, "input_size": 128, "pool": 1, "
 
 def confidence_and_oks(run: Path, directory: Path) -> float:
     """`evaluation.confidence_oks` of a run on a record folder."""
-    answers = evaluation.predict_records(predict.load(run), directory)
+    answers = evaluation.predict_records(predictor.load(run), directory)
     return round(evaluation.scores(answers)["confidence_oks"], 4)
 
 
@@ -33,8 +34,11 @@ def ladder(folder: Path) -> dict[str, Path]:
     for seed, (rung, recipe) in itertools.product(SEEDS, RUNGS.items()):
         name = f"{rung}-{seed}"
         runs[name] = work.train(folder, name, people, val, **{**COMMON, **recipe, "seed": seed})
-        facts = {"rung": rung, "multiply_adds": sum(models.multiply_adds(predict.load(runs[name]).model).values())}
-        if recipe["loss"] in losses.WITH_SCALE:
+        facts = {
+            "rung": rung,
+            "multiply_adds": sum(models.multiply_adds(predictor.load(runs[name]).model).values()),
+        }
+        if recipe["loss"] in losses.LOSSES_WITH_SIGMA:
             facts["confidence_oks"] = confidence_and_oks(runs[name], val)
         work.note(runs[name], **facts)
     return runs

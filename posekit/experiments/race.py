@@ -7,8 +7,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from posekit import models, pipeline, predict
+from posekit import inputs, models
 from posekit.experiments import work
+from posekit.inference import predictor
 
 NETWORKS = {"plain18": 16, "resnet18": 16, "resnet18v2": 16, "densenet43": 24}
 """Backbone -> width at which it does about 44 million multiply-adds on 128 x 128 pixels."""
@@ -16,7 +17,9 @@ SEEDS = (0, 1, 2)
 EPOCHS = {"minidome": 12, "lsp": 6}
 
 
-def feature_reuse(model: keras.Model, start: keras.Model | None = None) -> dict[str, list[list[float]]]:
+def feature_reuse(
+    model: keras.Model, start: keras.Model | None = None
+) -> dict[str, list[list[float]]]:
     """Who listens to whom in a DenseNet: the mean size of the weights with which a layer reads each layer before it.
 
     Args:
@@ -51,7 +54,9 @@ def feature_reuse(model: keras.Model, start: keras.Model | None = None) -> dict[
     return found
 
 
-def feature_cuts(model: keras.Model, images: np.ndarray, target: np.ndarray) -> dict[str, list[list[float]]]:
+def feature_cuts(
+    model: keras.Model, images: np.ndarray, target: np.ndarray
+) -> dict[str, list[list[float]]]:
     """What happens when a layer of a DenseNet may no longer listen to one of those before it.
 
     What the reader hears of one source is replaced by its mean over people and places, so that nothing is missing but what the source
@@ -73,10 +78,14 @@ def feature_cuts(model: keras.Model, images: np.ndarray, target: np.ndarray) -> 
     whole, growth = error(), model.get_layer("block1_layer1_conv2").filters
     cuts = {block: [[] for _ in rows] for block, rows in feature_reuse(model).items()}
     heard = {
-        layer.name: layer.output for layer in model.layers if layer.name.endswith("_relu") and layer.output.ndim == 4
+        layer.name: layer.output
+        for layer in model.layers
+        if layer.name.endswith("_relu") and layer.output.ndim == 4
     }
     means = keras.Model(model.input, {name: ops.mean(out, (1, 2)) for name, out in heard.items()})
-    means = {k: np.float32(v).mean(0) for k, v in means.predict(images, batch_size=64, verbose=0).items()}
+    means = {
+        k: np.float32(v).mean(0) for k, v in means.predict(images, batch_size=64, verbose=0).items()
+    }
     for block, rows in cuts.items():
         for i, row in enumerate(rows):
             name = f"{block}_layer{i + 1}_preact1"
@@ -84,11 +93,15 @@ def feature_cuts(model: keras.Model, images: np.ndarray, target: np.ndarray) -> 
                 name = block.replace("block", "transition")
             norm, mean = model.get_layer(f"{name}_bn"), means[f"{name}_relu"]
             gamma, beta, *statistics = norm.get_weights()
-            for part in np.split(np.arange(len(mean)), np.arange(len(mean) - growth * i, len(mean), growth)):
+            for part in np.split(
+                np.arange(len(mean)), np.arange(len(mean) - growth * i, len(mean), growth)
+            ):
                 told = np.isin(
                     np.arange(len(mean)), part
                 )  # gamma 0, beta the mean: the ReLU says the same of every picture
-                norm.set_weights([np.where(told, 0, gamma), np.where(told, mean, beta), *statistics])
+                norm.set_weights(
+                    [np.where(told, 0, gamma), np.where(told, mean, beta), *statistics]
+                )
                 row.append(round(error() / whole - 1, 4))
             norm.set_weights([gamma, beta, *statistics])
     return cuts
@@ -96,8 +109,10 @@ def feature_cuts(model: keras.Model, images: np.ndarray, target: np.ndarray) -> 
 
 def _crops(val: Path, people: int = 192) -> tuple[np.ndarray, np.ndarray]:
     """The first people of a record folder: crops and their joints."""
-    batches = pipeline.make_batches(val, 32, input_size=128).take(people // 32)
-    images, joints = zip(*((x, y["keypoints"]) for x, y in batches.as_numpy_iterator()), strict=True)
+    batches = inputs.make_batches(val, 32, input_size=128).take(people // 32)
+    images, joints = zip(
+        *((x, y["keypoints"]) for x, y in batches.as_numpy_iterator()), strict=True
+    )
     return np.concatenate(images), np.concatenate(joints)
 
 
@@ -105,7 +120,10 @@ def race(folder: Path) -> dict[str, Path]:
     """Plain, residual, pre-activation and dense nets on MiniDome and on LSP, three seeds each."""
     lsp, lspet = work.photos("lsp", "lspet")
     data = {
-        "minidome": ([work.minidome_records(folder, 1500, 1)], work.minidome_records(folder, 150, 2)),
+        "minidome": (
+            [work.minidome_records(folder, 1500, 1)],
+            work.minidome_records(folder, 150, 2),
+        ),
         "lsp": (
             [
                 work.people_records(folder, "lspet", lspet, "train", "joints"),
@@ -127,7 +145,7 @@ def race(folder: Path) -> dict[str, Path]:
             "seed": seed,
         }
         runs[name] = work.train(folder, name, people, val, **recipe)
-        model = predict.load(runs[name]).model
+        model = predictor.load(runs[name]).model
         facts = {
             "multiply_adds": sum(models.multiply_adds(model).values()),
             "activation_bytes": models.activation_bytes(model),
@@ -135,7 +153,10 @@ def race(folder: Path) -> dict[str, Path]:
         if backbone.startswith("densenet"):
             keras.utils.set_random_seed(seed)
             start = models.build(backbone, head="votes", width=width, input_size=128, pool=1)
-            facts |= {"feature_reuse": feature_reuse(model), "feature_reuse_change": feature_reuse(model, start)}
+            facts |= {
+                "feature_reuse": feature_reuse(model),
+                "feature_reuse_change": feature_reuse(model, start),
+            }
             facts["feature_cuts"] = feature_cuts(model, *_crops(val))
         work.note(runs[name], **facts)
     return runs

@@ -11,9 +11,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from posekit import cascade, evaluation, geometry, metrics, models, predict, records, training
+from posekit import geometry, metrics, models, records, training
 from posekit.experiments import work
 from posekit.images import decode_image
+from posekit.inference import cascade, evaluation, predictor
 
 SIZE, WIDTH, UNITS = 64, 16, (1, 1, 1)
 """The refiners: side of a sub-image in pixels, channels, residual units."""
@@ -29,13 +30,17 @@ TIGHT = 0.1
 """Of PCK, in torsos, beside 0.2: precision is what the stages are for."""
 
 
-def stored_answers(answers: evaluation.Answers, people: list[records.PersonRecord]) -> tuple[np.ndarray, np.ndarray]:
+def stored_answers(
+    answers: evaluation.EvalResults, people: list[records.PersonRecord]
+) -> tuple[np.ndarray, np.ndarray]:
     """A stage's joints and the true ones in pixels of the stored pictures, (N, 17, 2) each."""
     back = np.stack([geometry.invert(person.crop_to_image) for person in people])
-    return geometry.apply_affine(back, answers.keypoints), np.stack([person.keypoints for person in people])
+    return geometry.apply_affine(back, answers.keypoints), np.stack(
+        [person.keypoints for person in people]
+    )
 
 
-def stage_scores(answers: evaluation.Answers) -> dict:
+def stage_scores(answers: evaluation.EvalResults) -> dict:
     """What `evaluation.scores` gives, and what shows precision.
 
     Returns:
@@ -45,79 +50,123 @@ def stage_scores(answers: evaluation.Answers) -> dict:
     a, tight = answers, metrics.pck(answers.keypoints, answers.true, answers.labelled, TIGHT)
     wide = metrics.pck(a.keypoints, a.true, a.labelled)
     counted = a.labelled & a.inside
-    off = np.linalg.norm(a.keypoints - a.true, axis=-1) / metrics.torso_length(a.true, a.labelled)[:, None]
+    off = (
+        np.linalg.norm(a.keypoints - a.true, axis=-1)
+        / metrics.torso_length(a.true, a.labelled)[:, None]
+    )
     counted &= np.isfinite(off)
     reach = cascade.SIGMA / 2 * cascade.diameter(a.keypoints)[:, None]
     missed = np.abs(a.keypoints - a.true).max(axis=-1) > reach
     return {
         **evaluation.scores(a),
         f"pck@{TIGHT}": tight["value"],
-        "by_joint": {str(TIGHT): tight["per_joint"].round(4).tolist(), "0.2": wide["per_joint"].round(4).tolist()},
+        "by_joint": {
+            str(TIGHT): tight["per_joint"].round(4).tolist(),
+            "0.2": wide["per_joint"].round(4).tolist(),
+        },
         "distance": round(float(off[counted].mean()), 5),
-        "distance_by_joint": [round(float(np.median(off[counted[:, k], k])), 5) for k in range(cascade.K)],
+        "distance_by_joint": [
+            round(float(np.median(off[counted[:, k], k])), 5) for k in range(cascade.K)
+        ],
         "out_of_sight": round(float(missed[counted].mean()), 5),
-        "out_of_sight_by_joint": [round(float(missed[counted[:, k], k].mean()), 5) for k in range(cascade.K)],
+        "out_of_sight_by_joint": [
+            round(float(missed[counted[:, k], k].mean()), 5) for k in range(cascade.K)
+        ],
     }
 
 
-def gain(before: evaluation.Answers, after: evaluation.Answers) -> dict:
+def gain(before: evaluation.EvalResults, after: evaluation.EvalResults) -> dict:
     """What a stage adds to PCK, with its interval: the difference on the same people, resampled."""
     found = {}
     for threshold in (TIGHT, 0.2):
-        a, counted = metrics.found_joints(after.keypoints, after.true, after.labelled, threshold)
-        b, _ = metrics.found_joints(before.keypoints, before.true, before.labelled, threshold)
-        pair = metrics.paired_interval(a, b, counted)
+        a, counted = metrics.pck_hits(after.keypoints, after.true, after.labelled, threshold)
+        b, _ = metrics.pck_hits(before.keypoints, before.true, before.labelled, threshold)
+        pair = metrics.paired_bootstrap(a, b, counted)
         found[f"pck@{threshold}"] = {key: round(value, 5) for key, value in pair.items()}
     return found
 
 
-def _stage(way: str, stage: int, errors: cascade.Displacements, start: list, train: Path, out: Path) -> keras.Model:
+def _stage(
+    way: str, stage: int, errors: cascade.Displacements, start: list, train: Path, out: Path
+) -> keras.Model:
     """A trained refiner, of this call or of one before; its losses stand in a table beside it."""
     keras.utils.set_random_seed(stage)
-    model, kept = cascade.refiner(way, SIZE, width=WIDTH, units=UNITS), out / f"stage{stage}.weights.h5"
+    model, kept = (
+        cascade.refiner(way, SIZE, width=WIDTH, units=UNITS),
+        out / f"stage{stage}.weights.h5",
+    )
     if kept.is_file():
         model.load_weights(kept)
         return model
     if start:
         model.set_weights(start)
-    losses = cascade.train_refiner(model, cascade.make_batches([train], errors, SIZE, PEOPLE, seed=stage), STEPS[stage])
+    losses = cascade.train_refiner(
+        model, cascade.make_batches([train], errors, SIZE, PEOPLE, seed=stage), STEPS[stage]
+    )
     print(f"{out.name}, stage {stage}: loss {losses[0]:.4f} -> {losses[-1]:.4f}", flush=True)
     out.mkdir(parents=True, exist_ok=True)
-    rows = [(stage, round((i + 1) * STEPS[stage] / len(losses)), loss) for i, loss in enumerate(losses)]
+    rows = [
+        (stage, round((i + 1) * STEPS[stage] / len(losses)), loss) for i, loss in enumerate(losses)
+    ]
     with (out / f"stage{stage}.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("stage", "step", "loss"), *rows])
     model.save_weights(kept)
     return model
 
 
-def train_stages(name: str, first: predict.Predictor, train: Path, held_out: Path, val: Path, folder: Path) -> dict:
+def train_stages(
+    name: str, first: predictor.Predictor, train: Path, held_out: Path, val: Path, folder: Path
+) -> dict:
     """Two refiners, one after the other, each on the errors that the stages before it make on people held out for that.
 
     Stage two is the same whether it will be believed in full or not, and trained once."""
-    begin, (way, fitted), stages, errors = time.monotonic(), RUNS[name], cascade.Cascade(first, ()), []
+    begin, (way, fitted), stages, errors = (
+        time.monotonic(),
+        RUNS[name],
+        cascade.Cascade(first, ()),
+        [],
+    )
     people, start = list(records.read_records(held_out)), []
     answers = stages.answers(held_out)[0]
     predicted, true = stored_answers(answers, people)
-    counted, pictures = answers.labelled & answers.inside, [decode_image(p.encoded, p.person_id) for p in people]
+    counted, pictures = (
+        answers.labelled & answers.inside,
+        [decode_image(p.encoded, p.person_id) for p in people],
+    )
     for stage in STEPS:
         found = cascade.Displacements.measured(predicted, true, counted)
-        facts = {"mean": found.mean.round(5).tolist(), "covariance": found.covariance.round(6).tolist()}
+        facts = {
+            "mean": found.mean.round(5).tolist(),
+            "covariance": found.covariance.round(6).tolist(),
+        }
         errors.append({**facts, "zoom": [round(z, 5) for z in found.zoom]})
         model = _stage(way, stage, found, start, train, folder / (way if stage == 2 else name))
         start, full = model.get_weights(), cascade.Cascade(first, (*stages.refiners, model))
         parts = [slice(i, i + 32) for i in range(0, len(people), 32)]
-        after = np.concatenate([full.refine(stage, pictures[part], predicted[part]) for part in parts])
-        belief = cascade.fitted_belief(predicted, after, true, counted) if fitted else np.ones(cascade.K)
+        after = np.concatenate(
+            [full.refine(stage, pictures[part], predicted[part]) for part in parts]
+        )
+        belief = (
+            cascade.fit_step_size(predicted, after, true, counted) if fitted else np.ones(cascade.K)
+        )
         predicted = predicted + belief[:, None] * (after - predicted)
         stages = cascade.Cascade(first, full.refiners, (*stages.belief, belief))
     out = folder / name
     out.mkdir(parents=True, exist_ok=True)
     for stage, (model, belief) in enumerate(zip(stages.refiners, stages.belief, strict=True), 2):
         if way == cascade.SHARED:
-            cascade.save(model, belief, out / f"stage{stage}.npz", size=SIZE, width=WIDTH, units=UNITS)
+            cascade.save(
+                model, belief, out / f"stage{stage}.npz", size=SIZE, width=WIDTH, units=UNITS
+            )
     answers = stages.answers(val)
-    tables = [(folder / (way if s == 2 else name) / f"stage{s}.csv").read_text(encoding="utf-8") for s in STEPS]
-    lines = [tables[0].splitlines()[0], *(line for table in tables for line in table.splitlines()[1:])]
+    tables = [
+        (folder / (way if s == 2 else name) / f"stage{s}.csv").read_text(encoding="utf-8")
+        for s in STEPS
+    ]
+    lines = [
+        tables[0].splitlines()[0],
+        *(line for table in tables for line in table.splitlines()[1:]),
+    ]
     (out / "log.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return {
         "stages": [evaluation.jsonable(stage_scores(a)) for a in answers],
@@ -142,7 +191,7 @@ def _milliseconds(*jobs: Callable, repeats: int = 15) -> list[float]:
     return np.median(times[2:], axis=0).tolist()
 
 
-def cost(first: predict.Predictor, val: Path) -> dict:
+def cost(first: predictor.Predictor, val: Path) -> dict:
     """What a stage costs beside stage one, in one run: multiply-adds, and milliseconds a person, one at a time and sixteen at once.
 
     Returns:
@@ -150,18 +199,30 @@ def cost(first: predict.Predictor, val: Path) -> dict:
         cuts sub-images}}. Stage one without the flip test and without its own cutting.
     """
     people = [person for person, _ in zip(records.read_records(val), range(16))]
-    images, poses = [decode_image(p.encoded, p.person_id) for p in people], np.stack([p.keypoints for p in people])
-    refiners = {way: cascade.refiner(way, SIZE, width=WIDTH, units=UNITS) for way, _ in RUNS.values()}
+    images, poses = (
+        [decode_image(p.encoded, p.person_id) for p in people],
+        np.stack([p.keypoints for p in people]),
+    )
+    refiners = {
+        way: cascade.refiner(way, SIZE, width=WIDTH, units=UNITS) for way, _ in RUNS.values()
+    }
     stages = {way: cascade.Cascade(first, (model,)) for way, model in refiners.items()}
 
     def measured(n: int) -> dict[str, float]:
-        crops, some = np.zeros((n, first.input_size, first.input_size, 3), np.float32), (images[:n], poses[:n])
+        crops, some = (
+            np.zeros((n, first.input_size, first.input_size, 3), np.float32),
+            (images[:n], poses[:n]),
+        )
         jobs = {
             "stage one": lambda: first.predict_crops(crops),
             **{way: functools.partial(stage.refine, 2, *some) for way, stage in stages.items()},
-            "cutting": lambda: [cascade.look(image, pose, SIZE) for image, pose in zip(*some, strict=True)],
+            "cutting": lambda: [
+                cascade.look(image, pose, SIZE) for image, pose in zip(*some, strict=True)
+            ],
         }
-        return {k: round(t / n, 3) for k, t in zip(jobs, _milliseconds(*jobs.values()), strict=True)}
+        return {
+            k: round(t / n, 3) for k, t in zip(jobs, _milliseconds(*jobs.values()), strict=True)
+        }
 
     counted = {"stage one": sum(models.multiply_adds(first.model).values())}
     counted |= {way: cascade.multiply_adds(model) for way, model in refiners.items()}
@@ -171,12 +232,15 @@ def cost(first: predict.Predictor, val: Path) -> dict:
 def refine(folder: Path) -> dict[str, Path]:
     """The packaged stage one and two refiners on top of it: shared by all joints, and a network for each joint."""
     train, held_out, val = (
-        work.minidome_records(folder, frames, seed, box_px=448) for frames, seed in ((1500, 1), (200, 3), (150, 2))
+        work.minidome_records(folder, frames, seed, box_px=448)
+        for frames, seed in ((1500, 1), (200, 3), (150, 2))
     )
-    first, runs = predict.load("minidome"), {}
+    first, runs = predictor.load("minidome"), {}
     names = ("dataset", "split", "people", "box", "digest")
     data = {p.name: {k: records.read_manifest(p)[k] for k in names} for p in (train, held_out, val)}
-    blind = evaluation.evaluate(first, val)  # for the mean pose; the rest are stage one's own scores
+    blind = evaluation.evaluate(
+        first, val
+    )  # for the mean pose; the rest are stage one's own scores
     about = {key: blind[key] for key in ("n", "flip", "box", "jitter", "mean_pose")}
     for name, (way, fitted) in RUNS.items():
         runs[name] = folder / name
@@ -188,7 +252,13 @@ def refine(folder: Path) -> dict[str, Path]:
             "fitted": fitted,
             "recipe": {
                 **{key: first.record["recipe"][key] for key in ("backbone", "width", "input_size")},
-                "refiners": {"sigma": cascade.SIGMA, "size": SIZE, "width": WIDTH, "units": UNITS, "steps": STEPS},
+                "refiners": {
+                    "sigma": cascade.SIGMA,
+                    "size": SIZE,
+                    "width": WIDTH,
+                    "units": UNITS,
+                    "steps": STEPS,
+                },
             },
             "data": data,
             "images": sum(STEPS.values()) * PEOPLE,
@@ -199,5 +269,7 @@ def refine(folder: Path) -> dict[str, Path]:
         }
         if name == cascade.SHARED:
             record["cost"] = cost(first, val)
-        (runs[name] / "record.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        (runs[name] / "record.json").write_text(
+            json.dumps(record, indent=1) + "\n", encoding="utf-8"
+        )
     return runs

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from posekit import evaluation, images, metrics, predict
+from posekit import images, metrics
 from posekit.errors import DataError
-from posekit.evaluation import Answers
+from posekit.inference import evaluation, predictor
+from posekit.inference.evaluation import EvalResults
 from posekit.live import Tracker
-from posekit.live.sources import frames as live_frames
+from posekit.live.video import frames as live_frames
 from posekit.skeleton import COCO17
 
 FACE, LIMBS = slice(0, 5), slice(5, None)
@@ -18,18 +19,20 @@ AREA_OF_BOX = 0.53
 QUARTER = 0.25
 
 
-def similarity(answers: Answers) -> np.ndarray:
+def similarity(answers: EvalResults) -> np.ndarray:
     """Each joint's part of OKS, (N, 17): of a joint outside the crop, which no answer can be right about, 0; NaN where nothing is known."""
     low = np.where(answers.labelled[..., None], answers.true, np.inf).min(axis=1)
     high = np.where(answers.labelled[..., None], answers.true, -np.inf).max(axis=1)
     with np.errstate(invalid="ignore"):
-        area = np.where(np.isnan(answers.area), AREA_OF_BOX * (high - low).prod(axis=1), answers.area)
+        area = np.where(
+            np.isnan(answers.area), AREA_OF_BOX * (high - low).prod(axis=1), answers.area
+        )
     term = metrics.keypoint_similarity(answers.keypoints, answers.true, area)
     return np.where(answers.inside, term, np.where(answers.known, 0.0, np.nan))
 
 
-def calibrate(answers: list[Answers]) -> dict[str, float]:
-    """The three numbers of `predict.joint_score`, by maximum likelihood, so that the score of a joint is the OKS to expect of it.
+def calibrate(answers: list[EvalResults]) -> dict[str, float]:
+    """The three numbers of `predictor.joint_score`, by maximum likelihood, so that the score of a joint is the OKS to expect of it.
 
     Args:
         answers: without the flip test, of people whom the model was not trained on.
@@ -50,30 +53,40 @@ def calibrate(answers: list[Answers]) -> dict[str, float]:
     def cost(numbers):
         evidence = numbers @ inputs
         gradient = inputs @ (1 / (1 + np.exp(-evidence)) - wanted)
-        return np.sum(np.logaddexp(0, evidence) - wanted * evidence) / len(wanted), gradient / len(wanted)
+        return np.sum(np.logaddexp(0, evidence) - wanted * evidence) / len(wanted), gradient / len(
+            wanted
+        )
 
     found = minimize(cost, np.zeros(3), jac=True).x
     return dict(zip(("bias", "log_scale", "visibility"), found.round(5).tolist(), strict=True))
 
 
-def sureness(model: predict.Predictor, answers: list[Answers], bins: int = 10) -> dict:
+def sureness(model: predictor.Predictor, answers: list[EvalResults], bins: int = 10) -> dict:
     """Does the score mean what it says? On people as in `calibrate`.
 
     Returns:
         `ece`: the mean distance of score and OKS over bins of the score; `bins`: (score, OKS, joints) of each.
     """
     outs = [{"visibility": a.visibility, "scale": (1 - a.confidence)[..., None]} for a in answers]
-    score = np.concatenate([predict.joint_score(out, model.record["calibration"]).ravel() for out in outs])
+    score = np.concatenate(
+        [predictor.joint_score(out, model.record["calibration"]).ravel() for out in outs]
+    )
     target = np.concatenate([similarity(a).ravel() for a in answers])
     counted = np.isfinite(target)
     score, target = score[counted], target[counted]
     place = np.minimum((score * bins).astype(int), bins - 1)
-    rows = [(score[place == b].mean(), target[place == b].mean(), int((place == b).sum())) for b in np.unique(place)]
+    rows = [
+        (score[place == b].mean(), target[place == b].mean(), int((place == b).sum()))
+        for b in np.unique(place)
+    ]
     ece = sum(n * abs(s - t) for s, t, n in rows) / len(score)
-    return {"ece": round(float(ece), 4), "bins": [(round(float(s), 4), round(float(t), 4), n) for s, t, n in rows]}
+    return {
+        "ece": round(float(ece), 4),
+        "bins": [(round(float(s), 4), round(float(t), 4), n) for s, t, n in rows],
+    }
 
 
-def within_a_quarter(answers: Answers) -> dict:
+def within_a_quarter(answers: EvalResults) -> dict:
     """Of the labelled, visible joints those within a quarter of the person's shoulder width of the truth, as a webcam needs it.
 
     Returns:
@@ -83,7 +96,7 @@ def within_a_quarter(answers: Answers) -> dict:
     width = np.linalg.norm(answers.true[:, left] - answers.true[:, right], axis=-1)
     width = np.where(answers.labelled[:, [left, right]].all(axis=1), width, np.nan)
     seen = answers.visible == 2
-    found, counted = metrics.found_joints(answers.keypoints, answers.true, seen, QUARTER, width)
+    found, counted = metrics.pck_hits(answers.keypoints, answers.true, seen, QUARTER, width)
     found &= counted
 
     def share(part: slice) -> float:
@@ -115,12 +128,15 @@ def anybody(there: list[np.ndarray], nobody: list[np.ndarray]) -> dict:
     """
     yes, no = np.concatenate(there), np.concatenate(nobody)
     both, truth = np.concatenate([yes, no]), np.concatenate([np.ones(len(yes)), np.zeros(len(no))])
-    curve = [(round(float((no >= t).mean()), 4), round(float((yes >= t).mean()), 4)) for t in np.arange(0.95, 0, -0.05)]
+    curve = [
+        (round(float((no >= t).mean()), 4), round(float((yes >= t).mean()), 4))
+        for t in np.arange(0.95, 0, -0.05)
+    ]
     found = metrics.auroc(both[:, None], truth[:, None], np.ones((len(both), 1)))
     return {"auroc": round(found, 4), "roc": curve, "somebody": len(yes), "nobody": len(no)}
 
 
-def squats(model: predict.Predictor, folder: Path) -> dict:
+def squats(model: predictor.Predictor, folder: Path) -> dict:
     """The clip of one whole person: distance to the reference pose of another model, in body heights.
 
     Args:
@@ -141,19 +157,25 @@ def squats(model: predict.Predictor, folder: Path) -> dict:
         for pose in np.array(reference["keypoints"], np.float64):
             ok, frame = clip.read()
             if not ok:
-                raise DataError(folder / "pose_squats.mp4", "ends before its reference", "restore it")
+                raise DataError(
+                    folder / "pose_squats.mp4", "ends before its reference", "restore it"
+                )
             height = np.ptp(pose[:, 1])
             found = model.predict(frame[..., ::-1], flip=True).keypoints
             off.append(np.linalg.norm(found - pose[:, :2], axis=1).mean() / height)
     finally:
         clip.release()
-    return {"mean": round(float(np.mean(off)), 4), "worst": round(float(np.max(off)), 4), "frames": len(off)}
+    return {
+        "mean": round(float(np.mean(off)), 4),
+        "worst": round(float(np.max(off)), 4),
+        "frames": len(off),
+    }
 
 
-def presence(model: predict.Predictor, folder: Path) -> np.ndarray:
+def presence(model: predictor.Predictor, folder: Path) -> np.ndarray:
     """(N,) of the crops of a record folder."""
     a = evaluation.predict_records(model, folder, flip=False)
-    return predict.answer({"keypoints": a.crop_keypoints, "visibility": a.visibility})["presence"]
+    return predictor.answer({"keypoints": a.crop_keypoints, "visibility": a.visibility})["presence"]
 
 
 def dim(picture: np.ndarray) -> np.ndarray:
@@ -161,18 +183,28 @@ def dim(picture: np.ndarray) -> np.ndarray:
     return (picture * 0.25).round().astype(np.uint8)
 
 
-def spoiled(model: predict.Predictor, val: dict[str, Path]) -> dict:
+def spoiled(model: predictor.Predictor, val: dict[str, Path]) -> dict:
     """PCK@0.2 on LSP (full photo) and on COCO as the photos are, in a quarter of the light, and as a cheap camera takes them."""
     rng = np.random.default_rng(0)
-    ways = {"plain": None, "dim": dim, "poor camera": lambda picture: images.poor_camera(picture, rng)}
+    ways = {
+        "plain": None,
+        "dim": dim,
+        "poor camera": lambda picture: images.simulate_cheap_camera(picture, rng),
+    }
     out = {}
     for name, spoil in ways.items():
-        both = {key: evaluation.predict_records(model, val[key], flip=False, spoil=spoil) for key in ("lsp", "coco")}
-        out[name] = {key: round(metrics.pck(a.keypoints, a.true, a.labelled)["value"], 4) for key, a in both.items()}
+        both = {
+            key: evaluation.predict_records(model, val[key], flip=False, spoil=spoil)
+            for key in ("lsp", "coco")
+        }
+        out[name] = {
+            key: round(metrics.pck(a.keypoints, a.true, a.labelled)["value"], 4)
+            for key, a in both.items()
+        }
     return out
 
 
-def followed(model: predict.Predictor, clip: Path) -> dict:
+def followed(model: predictor.Predictor, clip: Path) -> dict:
     """How the demo's tracker does on a clip.
 
     Returns:
@@ -195,27 +227,27 @@ def followed(model: predict.Predictor, clip: Path) -> dict:
     return {"frames": frames, "kept": round(float(kept.mean()), 4), "jitter": jitter}
 
 
-def gain(better: predict.Predictor, worse: predict.Predictor, val: dict[str, Path]) -> dict:
-    """What one model has over another on the same people: PCK@0.2 with the flip test, as `metrics.paired_interval`, for each of `val`."""
+def gain(better: predictor.Predictor, worse: predictor.Predictor, val: dict[str, Path]) -> dict:
+    """What one model has over another on the same people: PCK@0.2 with the flip test, as `metrics.paired_bootstrap`, for each of `val`."""
     out = {}
     for key in ("lsp", "lsp_joints_box", "coco"):
         answers = [evaluation.predict_records(model, val[key]) for model in (better, worse)]
-        (a, counted), (b, _) = (metrics.found_joints(x.keypoints, x.true, x.labelled) for x in answers)
-        paired = metrics.paired_interval(a & counted, b & counted, counted)
+        (a, counted), (b, _) = (metrics.pck_hits(x.keypoints, x.true, x.labelled) for x in answers)
+        paired = metrics.paired_bootstrap(a & counted, b & counted, counted)
         out[key] = {name: round(value, 4) for name, value in paired.items()}
     return out
 
 
-def by_joint(answers: Answers) -> dict:
+def by_joint(answers: EvalResults) -> dict:
     """PCK@0.2 of each joint: (share, its interval's lower and upper end over people, joints)."""
-    found, counted = metrics.found_joints(answers.keypoints, answers.true, answers.labelled)
+    found, counted = metrics.pck_hits(answers.keypoints, answers.true, answers.labelled)
     return {joint: _share(found[:, [k]], counted[:, [k]]) for k, joint in enumerate(COCO17.joints)}
 
 
-def by_visible_share(answers: Answers) -> dict:
+def by_visible_share(answers: EvalResults) -> dict:
     """PCK@0.2, as in `by_joint`, by how many of a person's 12 limb joints are labelled inside the crop, and of occluded joints beside visible
     ones."""
-    found, counted = metrics.found_joints(answers.keypoints, answers.true, answers.labelled)
+    found, counted = metrics.pck_hits(answers.keypoints, answers.true, answers.labelled)
     limb = np.arange(17) >= COCO17.index("left_shoulder")
     seen = (answers.inside & limb).sum(axis=1)
     parts = {"up to 6 joints": seen <= 6, "7 to 11": (seen > 6) & (seen < 12), "all 12": seen == 12}
@@ -224,14 +256,20 @@ def by_visible_share(answers: Answers) -> dict:
     return {name: _share(found, counted & which) for name, which in chosen.items()}
 
 
-def _share(found: np.ndarray, counted: np.ndarray) -> tuple[float | None, float | None, float | None, int]:
+def _share(
+    found: np.ndarray, counted: np.ndarray
+) -> tuple[float | None, float | None, float | None, int]:
     """Share of the counted joints that are found, its interval over people, and how many are counted."""
     n = int(counted.sum())
-    values = [(found & counted).sum() / n, *metrics.interval(found & counted, counted)] if n else [None] * 3
+    values = (
+        [(found & counted).sum() / n, *metrics.interval(found & counted, counted)]
+        if n
+        else [None] * 3
+    )
     return (*(None if v is None else round(float(v), 4) for v in values), n)
 
 
-def card(model: predict.Predictor, val: dict[str, Path], photos: Path) -> dict:
+def card(model: predictor.Predictor, val: dict[str, Path], photos: Path) -> dict:
     """All figures of the model card.
 
     Args:
@@ -239,7 +277,9 @@ def card(model: predict.Predictor, val: dict[str, Path], photos: Path) -> dict:
         val: record folders, as of `released.validation_records`.
         photos: the folder that `POSEKIT_DATA` names.
     """
-    flipped = {key: evaluation.predict_records(model, val[key]) for key in ("lsp", "coco", "stills")}
+    flipped = {
+        key: evaluation.predict_records(model, val[key]) for key in ("lsp", "coco", "stills")
+    }
     plain = [evaluation.predict_records(model, val[key], flip=False) for key in ("lsp", "coco")]
     there = [presence(model, val[key]) for key in ("lsp", "coco", "stills")]
     return {
@@ -251,5 +291,7 @@ def card(model: predict.Predictor, val: dict[str, Path], photos: Path) -> dict:
         "coco_by_share": by_visible_share(flipped["coco"]),
         "lsp_by_share": by_visible_share(flipped["lsp"]),
         "spoiled": spoiled(model, val),
-        "clips": {clip.stem: followed(model, clip) for clip in sorted((photos / "clips").glob("*.m*"))},
+        "clips": {
+            clip.stem: followed(model, clip) for clip in sorted((photos / "clips").glob("*.m*"))
+        },
     }

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from posekit import training
 from posekit.experiments import work
-from posekit.pipeline import Augmentation
+from posekit.inputs import Augmentation
 
 GENTLE = Augmentation(rotation=15, scale=0.15, shift=0.04, colour=0.1)
 """Less variation than the default: MiniDome's people are many, and ten minutes are short."""
@@ -33,7 +33,9 @@ def collapse(folder: Path) -> dict[str, Path]:
     recipe = {"width": 16, "epochs": 12}
     return {
         "healthy": work.train(folder, "healthy", people, val, **recipe),
-        "collapsed": work.train(folder, "collapsed", people, val, tamper=off_by_one, **recipe),
+        "collapsed": work.train(
+            folder, "collapsed", people, val, batch_transform=off_by_one, **recipe
+        ),
     }
 
 
@@ -53,10 +55,28 @@ def lsp_30min(folder: Path) -> dict[str, Path]:
     the box of their joints. It starts from the packaged model, which has only ever seen MiniDome.
     """
     lsp, lspet = work.photos("lsp", "lspet")
-    train = [("lspet", lspet, "joints"), ("lspet", lspet, "image"), ("lsp", lsp, "joints"), ("lsp", lsp, "image")]
-    people = [work.people_records(folder, name, source, "train", box, box_px=SIDE) for name, source, box in train]
-    val = {box: work.people_records(folder, "lsp", lsp, "val", box, box_px=SIDE) for box in ("joints", "image")}
-    recipe = {"minutes": 30, "input_size": SIDE, "pool": 1, "loss": "laplace", "average": 0.998, "augment": WIDE}
+    train = [
+        ("lspet", lspet, "joints"),
+        ("lspet", lspet, "image"),
+        ("lsp", lsp, "joints"),
+        ("lsp", lsp, "image"),
+    ]
+    people = [
+        work.people_records(folder, name, source, "train", box, box_px=SIDE)
+        for name, source, box in train
+    ]
+    val = {
+        box: work.people_records(folder, "lsp", lsp, "val", box, box_px=SIDE)
+        for box in ("joints", "image")
+    }
+    recipe = {
+        "minutes": 30,
+        "input_size": SIDE,
+        "pool": 1,
+        "loss": "laplace",
+        "average": 0.998,
+        "augment": WIDE,
+    }
     run = work.train(folder, "lsp-30min", people, val["image"], start_from="minidome", **recipe)
     work.rescore(run, {"val_joints_box": val["joints"]})
     return {"lsp-30min": run}

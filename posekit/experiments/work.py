@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from posekit import evaluation, predict, records, sources, training
-from posekit.downloads import write_whole
+from posekit import datasets, records, training
 from posekit.errors import DataError
+from posekit.files import atomic_write
+from posekit.inference import evaluation, predictor
 from posekit.minidome.sequence import make_sequence
 
 _MADE_OTHERWISE = ("made with other arguments", "remove it, or choose another --keep")
@@ -25,7 +26,7 @@ def minidome_records(folder: Path, frames: int, seed: int, **options: object) ->
     sequence = folder / f"minidome{seed}"
     labels = sequence / "annotations" / f"person_keypoints_{sequence.name}.json"
     if labels.is_file():
-        if sources.read_json(labels)["info"]["frames"] != frames:
+        if datasets.read_json(labels)["info"]["frames"] != frames:
             raise DataError(sequence, *_MADE_OTHERWISE)
     elif not (folder / f"{sequence.name}-train-annotation" / "manifest.json").is_file():
         make_sequence(sequence, frames=frames, seed=seed)
@@ -49,17 +50,19 @@ def people_records(
         DataError: when records of that name were written with other options.
     """
     kind = "nobody" if dataset == "nobody" else f"{box}-mended" if mend else box
-    out, left_out = folder / f"{source.name}-{split}-{kind}", Counter()
+    out, filtered = folder / f"{source.name}-{split}-{kind}", Counter()
     if (out / "manifest.json").is_file():
-        asked = inspect.signature(records.write_records).bind((), out, dataset, split, box=box, **options)
+        asked = inspect.signature(records.write_records).bind(
+            (), out, dataset, split, box=box, **options
+        )
         asked.apply_defaults()
         had = records.read_manifest(out)["arguments"]
         if any(asked.arguments[key] != value for key, value in had.items()):
             raise DataError(out, *_MADE_OTHERWISE)
     else:
-        people = sources.read(dataset, source, split, left_out)
+        people = datasets.read(dataset, source, split, filtered)
         people = mend(people) if mend else people
-        records.write_records(people, out, dataset, split, box=box, left_out=left_out, **options)
+        records.write_records(people, out, dataset, split, box=box, filtered=filtered, **options)
     return out
 
 
@@ -81,7 +84,7 @@ def train(
     name: str,
     people: list[Path],
     val: Path,
-    tamper: Callable | None = None,
+    batch_transform: Callable | None = None,
     start_from: str | Path | None = None,
     teacher: str | Path | None = None,
     **recipe: object,
@@ -97,12 +100,24 @@ def train(
         before = asdict(training.Recipe(epochs=1))  # a run from before a field was added
         had = {**before, **had, "augment": {**before["augment"], **had["augment"]}}
         wanted = json.loads(json.dumps(asdict(wanted)))
-        if any(had[key] != value for key, value in wanted.items() if key not in ("dtype", "input", "devices")):
+        if any(
+            had[key] != value
+            for key, value in wanted.items()
+            if key not in ("dtype", "input", "devices")
+        ):
             raise DataError(out, "trained by another recipe", "remove it, or choose another --keep")
         print(f"--- {name}: there already", flush=True)
         return out
     print(f"--- {name}", flush=True)
-    training.train(people, val, wanted, out, tamper=tamper, start_from=start_from, teacher=teacher)
+    training.train(
+        people,
+        val,
+        wanted,
+        out,
+        batch_transform=batch_transform,
+        start_from=start_from,
+        teacher=teacher,
+    )
     return out
 
 
@@ -111,10 +126,16 @@ def note(run: Path, **facts: object) -> None:
     path = run / "record.json"
     record = json.loads(path.read_text(encoding="utf-8"))
     record.update(facts)
-    write_whole(path, (json.dumps(record, indent=1) + "\n").encode())
+    atomic_write(path, (json.dumps(record, indent=1) + "\n").encode())
 
 
 def rescore(run: Path, folders: dict[str, Path]) -> None:
     """Score a run on record folders and keep the scores in its record, under the keys of `folders`."""
-    loaded = predict.load(run)
-    note(run, **{key: evaluation.jsonable(evaluation.evaluate(loaded, folder)) for key, folder in folders.items()})
+    loaded = predictor.load(run)
+    note(
+        run,
+        **{
+            key: evaluation.jsonable(evaluation.evaluate(loaded, folder))
+            for key, folder in folders.items()
+        },
+    )

@@ -44,15 +44,17 @@ class Tracker:
     """One person's pose from frame to frame.
 
     Args:
-        model: a `posekit.predict.Predictor`, or what `posekit.load` takes (an ONNX file for speed, here in one thread).
+        model: a `posekit.inference.predictor.Predictor`, or what `posekit.load` takes (an ONNX file for speed, here in one thread).
         settings: what it goes by.
     """
 
     def __init__(self, model=None, *, settings: tracking.Settings | None = None):
         if model is None or isinstance(model, str | Path):
-            from posekit import predict
+            from posekit.inference import predictor
 
-            model = predict.load(model or DEFAULT_MODEL, threads=1)  # two wait for each other where a browser works
+            model = predictor.load(
+                model or DEFAULT_MODEL, threads=1
+            )  # two wait for each other where a browser works
         self.model = model
         self.settings = settings or tracking.Settings()
         self.state = tracking.State()
@@ -86,10 +88,16 @@ class Tracker:
         crop_pixels = geometry.decode_keypoints(out["keypoints"][0], (size, size))
         keypoints = geometry.apply_affine(geometry.invert(affine), crop_pixels)
         score, presence = out["score"][0], float(out["presence"][0])
-        self.state = tracking.update(self.state, keypoints, score, presence, seconds, width, height, self.settings)
+        self.state = tracking.update(
+            self.state, keypoints, score, presence, seconds, width, height, self.settings
+        )
         lost = self.state.mode != "kept"
         joints = None if lost else self.state.smoothed.value.astype(np.float32)
-        for name, took in (("crop", t1 - t0), ("model", t2 - t1), ("track", time.perf_counter() - t2)):
+        for name, took in (
+            ("crop", t1 - t0),
+            ("model", t2 - t1),
+            ("track", time.perf_counter() - t2),
+        ):
             spent[name] += 1000 * took
         bbox = np.array([*(center - side / 2 + 0.5), side, side], np.float32)
         return Pose(joints, score, out["visibility"][0], presence, bbox, lost, spent)
@@ -129,14 +137,18 @@ def run(
         DataError: when the source cannot be read.
     """
     from posekit import viz
-    from posekit.live.sources import frames
+    from posekit.live.video import frames
 
     clock, tracker, took, lost = clock or time.perf_counter, Tracker(model), [], 0
     with closing(frames(source)) as stream, suppress(KeyboardInterrupt):
         for frame, seconds in stream:
             begin = clock()
             pose = tracker.step(frame, seconds)
-            drawn = frame if pose.lost else viz.draw_on_image(frame, pose.keypoints, pose.score >= DRAW_SCORE)
+            drawn = (
+                frame
+                if pose.lost
+                else viz.draw_on_image(frame, pose.keypoints, pose.score >= DRAW_SCORE)
+            )
             took.append(1000 * (clock() - begin))
             lost += pose.lost
             if on_time:
@@ -146,7 +158,13 @@ def run(
     if not took:
         return Summary(0, 0, 0.0, 0.0, 0.0)
     p50, p95 = np.percentile(took, (50, 95))
-    return Summary(len(took), lost, round(float(p50), 2), round(float(p95), 2), round(1000 * len(took) / sum(took), 2))
+    return Summary(
+        len(took),
+        lost,
+        round(float(p50), 2),
+        round(float(p95), 2),
+        round(1000 * len(took) / sum(took), 2),
+    )
 
 
 def __getattr__(name: str):

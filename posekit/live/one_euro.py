@@ -42,7 +42,11 @@ def _share(cutoff: np.ndarray | float, seconds: float) -> np.ndarray | float:
 
 
 def smooth(
-    last: Smoothed | None, value: np.ndarray, seconds: float, how: OneEuro = OneEuro(), unit: float = 1.0
+    last: Smoothed | None,
+    value: np.ndarray,
+    seconds: float,
+    how: OneEuro = OneEuro(),
+    unit: float = 1.0,
 ) -> Smoothed:
     """Take in one value; a pure function.
 

@@ -74,7 +74,10 @@ _SHRINK_SECONDS = 0.3  # time constant with which the crop gets smaller; it grow
 _AHEAD_SECONDS = 0.2  # no velocity is trusted for longer
 _NEARER = 3 / 4  # of the frame's shorter side: where to look for who is far away
 _LEAST = 1 / 8  # of the frame's longer side: who is smaller is a speck
-_MARGIN, _BELOW = 0.35, 0.8  # torsos: hair, hands and feet beyond the joints; where legs were not seen
+_MARGIN, _BELOW = (
+    0.35,
+    0.8,
+)  # torsos: hair, hands and feet beyond the joints; where legs were not seen
 
 _TORSOS = tuple(
     (COCO17.index(a), COCO17.index(b), times)
@@ -134,8 +137,16 @@ def torso(keypoints: np.ndarray, counts: np.ndarray) -> float:
         keypoints: (17, 2) pixels.
         counts: (17,) bool.
     """
-    spans = [t * np.linalg.norm(keypoints[a] - keypoints[b]) for a, b, t in _TORSOS if counts[a] and counts[b]]
-    return max(1.0, *spans) if spans else max(1.0, float(np.ptp(keypoints[counts], axis=0).max(initial=0)))
+    spans = [
+        t * np.linalg.norm(keypoints[a] - keypoints[b])
+        for a, b, t in _TORSOS
+        if counts[a] and counts[b]
+    ]
+    return (
+        max(1.0, *spans)
+        if spans
+        else max(1.0, float(np.ptp(keypoints[counts], axis=0).max(initial=0)))
+    )
 
 
 def around(keypoints: np.ndarray, counts: np.ndarray, unit: float, width: int, height: int) -> Crop:
@@ -147,7 +158,10 @@ def around(keypoints: np.ndarray, counts: np.ndarray, unit: float, width: int, h
         unit: length of the torso, pixels.
         width, height: of the frame, pixels.
     """
-    low, high = keypoints[counts].min(axis=0) - _MARGIN * unit, keypoints[counts].max(axis=0) + _MARGIN * unit
+    low, high = (
+        keypoints[counts].min(axis=0) - _MARGIN * unit,
+        keypoints[counts].max(axis=0) + _MARGIN * unit,
+    )
     if not counts[_ANKLES].any():
         high[1] += _BELOW * unit
     edges = np.array([width, height]) - 0.5
@@ -200,4 +214,6 @@ def update(
         least = state.crop.side * np.exp(-passed / _SHRINK_SECONDS)
         side, unit = max(side, least), max(unit, state.unit * np.exp(-passed / _SHRINK_SECONDS))
     joints = smooth(state.smoothed, keypoints, seconds, settings.filter, unit)
-    return State("kept", Crop(crop.center, float(side)), velocity, float(unit), seconds, None, joints)
+    return State(
+        "kept", Crop(crop.center, float(side)), velocity, float(unit), seconds, None, joints
+    )

@@ -19,8 +19,9 @@ import ipywidgets
 import numpy as np
 import traitlets
 
-from posekit import live, predict, viz
+from posekit import live, viz
 from posekit.images import decode_image
+from posekit.inference import predictor
 from posekit.skeleton import COCO17
 
 STYLE = """
@@ -63,7 +64,7 @@ class Webcam(ipywidgets.VBox):
     The camera starts when its button is pressed, and at no other time. Frames go to the kernel as JPEG, and nowhere else; nothing is kept.
 
     Args:
-        model: a name from `posekit.predict.names()`, or what else `Tracker` takes; None: `live.DEFAULT_MODEL`.
+        model: a name from `posekit.inference.predictor.names()`, or what else `Tracker` takes; None: `live.DEFAULT_MODEL`.
         max_in_flight: how many frames may be on their way at once, 1 or more. Two wait for the network less, and each is a little older.
         on_frame: called with each frame (H, W, 3) uint8 RGB, before drawing, and its `Pose`; for games and counters.
         side: longer side of the frames that are sent, pixels.
@@ -86,7 +87,9 @@ class Webcam(ipywidgets.VBox):
         self._model: object = None
         self._session = ""
         limbs = [[a, b, _limb_colour(a, b)] for a, b in COCO17.limb_indices]
-        self.screen = Screen(max_in_flight=max_in_flight, side=side, limbs=limbs, colours=viz.joint_colours())
+        self.screen = Screen(
+            max_in_flight=max_in_flight, side=side, limbs=limbs, colours=viz.joint_colours()
+        )
         self.screen.on_msg(self._receive)
         super().__init__([self.screen, *self._controls()])
 
@@ -96,7 +99,11 @@ class Webcam(ipywidgets.VBox):
     @property
     def model(self) -> str:
         """Name of the model that scores the frames."""
-        return self._given if isinstance(self._given, str) else str(getattr(self._given, "name", "your own"))
+        return (
+            self._given
+            if isinstance(self._given, str)
+            else str(getattr(self._given, "name", "your own"))
+        )
 
     def stop(self) -> None:
         """Switch the camera off."""
@@ -107,13 +114,17 @@ class Webcam(ipywidgets.VBox):
     def _controls(self) -> list[ipywidgets.Widget]:
         """Two rows that wrap. What can be linked in the browser is: it works beside a busy kernel, and without one."""
         screen, wide = self.screen, {"width": "auto"}
-        start = ipywidgets.ToggleButton(description="Start", icon="video-camera", layout=wide, button_style="primary")
+        start = ipywidgets.ToggleButton(
+            description="Start", icon="video-camera", layout=wide, button_style="primary"
+        )
         record = ipywidgets.ToggleButton(description="Record", icon="circle", layout=wide)
         snapshot = ipywidgets.Button(description="Snapshot", icon="camera", layout=wide)
         mirror = ipywidgets.Checkbox(True, description="Mirror", indent=False, layout=wide)
-        threshold = ipywidgets.FloatSlider(live.DRAW_SCORE, min=0, max=1, step=0.05, description="Confidence")
+        threshold = ipywidgets.FloatSlider(
+            live.DRAW_SCORE, min=0, max=1, step=0.05, description="Confidence"
+        )
         camera = ipywidgets.Dropdown(options=[("any", "")], description="Camera")
-        known = predict.names()
+        known = predictor.names()
         names = {self.model: self._given, **{name: name for name in known}}
         model = ipywidgets.Dropdown(options=list(names), value=self.model, description="Model")
         self._links = [
@@ -126,12 +137,16 @@ class Webcam(ipywidgets.VBox):
 
         def found(change: dict) -> None:
             labels = [label for label, _ in change["new"]]
-            numbered = [f"{one} ({k})" if labels.count(one) > 1 else one for k, one in enumerate(labels, 1)]
+            numbered = [
+                f"{one} ({k})" if labels.count(one) > 1 else one for k, one in enumerate(labels, 1)
+            ]
             devices = [device for _, device in change["new"]]
             options = [("any", ""), *zip(numbered, devices, strict=True)]
             if [*camera.options] != options:
                 chosen = camera.value if camera.value in devices else ""
-                camera.unobserve(pick, "value")  # new options choose the first for a moment: no reason to start anew
+                camera.unobserve(
+                    pick, "value"
+                )  # new options choose the first for a moment: no reason to start anew
                 with camera.hold_sync():
                     camera.options = options
                     camera.value = chosen

@@ -7,17 +7,17 @@ Every function takes predictions and truth of N people as arrays and changes nei
 result is NaN, never 0 and never a warning.
 """
 
-from posekit.metrics.bootstrap import interval, paired_interval
+from posekit.metrics.bootstrap import interval, paired_bootstrap
 from posekit.metrics.coco import coco_scores
 from posekit.metrics.joints import (
     LIMBS,
     collapse_ratio,
-    found_joints,
-    found_limbs,
     mean_pixel_error,
     pck,
+    pck_hits,
     pckh,
     pcp,
+    pcp_hits,
     pdj,
     torso_length,
 )
@@ -39,14 +39,14 @@ __all__ = [
     "collapse_ratio",
     "error_types",
     "expected_calibration_error",
-    "found_joints",
-    "found_limbs",
+    "pck_hits",
+    "pcp_hits",
     "interval",
     "keypoint_similarity",
     "mean_pixel_error",
     "oks",
     "oks_matrix",
-    "paired_interval",
+    "paired_bootstrap",
     "pck",
     "pckh",
     "pcp",

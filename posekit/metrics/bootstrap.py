@@ -42,13 +42,18 @@ def _limits(values: np.ndarray, level: float) -> tuple[float, float]:
 
 
 def interval(
-    found: np.ndarray, counted: np.ndarray, *, level: float = 0.95, resamples: int = 2000, seed: int = 0
+    found: np.ndarray,
+    counted: np.ndarray,
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
 ) -> tuple[float, float]:
     """Percentile bootstrap interval over people of a share.
 
     Args:
-        found: (N,) or (N, K) bool or numbers in 0 ... 1, e.g. of `found_joints`, or each person's OKS; (N, G, K) for a mean of
-            G shares, as PCP is the mean over four kinds of limbs: `found_limbs(...)` reshaped to (N, 4, 2).
+        found: (N,) or (N, K) bool or numbers in 0 ... 1, e.g. of `pck_hits`, or each person's OKS; (N, G, K) for a mean of
+            G shares, as PCP is the mean over four kinds of limbs: `pcp_hits(...)` reshaped to (N, 4, 2).
         counted: the same shape, bool. Or both as numbers of joints, when a row is not a person but a group that is drawn as one, a scene.
         level: of confidence.
         resamples: how many times N people are drawn with replacement.
@@ -67,7 +72,7 @@ def interval(
     return _limits(_score(*_resampled(resamples, seed, hits, counts)), level)
 
 
-def paired_interval(
+def paired_bootstrap(
     found_a: np.ndarray,
     found_b: np.ndarray,
     counted: np.ndarray,

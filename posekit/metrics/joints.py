@@ -22,12 +22,18 @@ def _share(hits: np.ndarray, counted: np.ndarray, axis: int | None = None) -> np
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore", over="ignore"):  # an unlabelled joint may hold anything, infinity too
+    with np.errstate(
+        invalid="ignore", over="ignore"
+    ):  # an unlabelled joint may hold anything, infinity too
         return np.linalg.norm(np.asarray(a, np.float64) - np.asarray(b, np.float64), axis=-1)
 
 
-def found_limbs(
-    pred: np.ndarray, true: np.ndarray, labelled: np.ndarray, threshold: float = 0.5, relaxed: bool = False
+def pcp_hits(
+    pred: np.ndarray,
+    true: np.ndarray,
+    labelled: np.ndarray,
+    threshold: float = 0.5,
+    relaxed: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which limbs PCP counts as found, person by person: what `pcp` averages and a bootstrap resamples.
 
@@ -42,12 +48,20 @@ def found_limbs(
     a, b = np.array(_ENDS).T
     reach = threshold * _distance(np.asarray(true)[:, a], np.asarray(true)[:, b])
     with np.errstate(invalid="ignore"):
-        found = (error[:, a] + error[:, b]) / 2 <= reach if relaxed else np.maximum(error[:, a], error[:, b]) <= reach
+        found = (
+            (error[:, a] + error[:, b]) / 2 <= reach
+            if relaxed
+            else np.maximum(error[:, a], error[:, b]) <= reach
+        )
     return found, labelled[:, a] & labelled[:, b]
 
 
 def pcp(
-    pred: np.ndarray, true: np.ndarray, labelled: np.ndarray, threshold: float = 0.5, relaxed: bool = False
+    pred: np.ndarray,
+    true: np.ndarray,
+    labelled: np.ndarray,
+    threshold: float = 0.5,
+    relaxed: bool = False,
 ) -> dict[str, float]:
     """Strict PCP: the share of limbs found. A limb counts when *both* ends lie within `threshold` of its true length.
 
@@ -67,7 +81,7 @@ def pcp(
         Ferrari et al., CVPR 2008; strict reading (both ends, not their mean) as in DeepPose, CVPR 2014, section 4.1; on the two
         readings: Pishchulin et al., CVPR 2012.
     """
-    found, counted = found_limbs(pred, true, labelled, threshold, relaxed)
+    found, counted = pcp_hits(pred, true, labelled, threshold, relaxed)
     pairs = {name: slice(2 * i, 2 * i + 2) for i, name in enumerate(LIMBS)}
     result = {name: float(_share(found[:, at], counted[:, at])) for name, at in pairs.items()}
     scored = [v for v in result.values() if not np.isnan(v)]
@@ -83,8 +97,12 @@ def torso_length(true: np.ndarray, labelled: np.ndarray) -> np.ndarray:
         return np.where(labelled[:, a] & labelled[:, b] & (length > 0), length, np.nan)
 
 
-def found_joints(
-    pred: np.ndarray, true: np.ndarray, labelled: np.ndarray, threshold: float = 0.2, length: np.ndarray | None = None
+def pck_hits(
+    pred: np.ndarray,
+    true: np.ndarray,
+    labelled: np.ndarray,
+    threshold: float = 0.2,
+    length: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which joints PCK counts as found, person by person: what `pck` averages and a bootstrap resamples.
 
@@ -101,7 +119,11 @@ def found_joints(
 
 
 def pck(
-    pred: np.ndarray, true: np.ndarray, labelled: np.ndarray, threshold: float = 0.2, length: np.ndarray | None = None
+    pred: np.ndarray,
+    true: np.ndarray,
+    labelled: np.ndarray,
+    threshold: float = 0.2,
+    length: np.ndarray | None = None,
 ) -> dict:
     """PCK: the share of joints within `threshold` times a length of the person, by default the torso's.
 
@@ -115,24 +137,30 @@ def pck(
 
     Returns:
         `value`: share over all scored joints; `per_joint`: (K,) shares, NaN where a joint is never labelled;
-        `people`: people scored; `left_out`: people without a length (without a labelled torso).
+        `people`: people scored; `filtered`: people without a length (without a labelled torso).
 
     Source:
         Yang & Ramanan, TPAMI 2013; torso as in MODEC and FLIC (Sapp & Taskar, CVPR 2013).
     """
     length = torso_length(true, labelled) if length is None else np.asarray(length, np.float64)
-    found, counted = found_joints(pred, true, labelled, threshold, length)
+    found, counted = pck_hits(pred, true, labelled, threshold, length)
     with np.errstate(invalid="ignore"):
         people = int((length > 0).sum())
     return {
         "value": float(_share(found, counted)),
         "per_joint": _share(found, counted, axis=0),
         "people": people,
-        "left_out": len(length) - people,
+        "filtered": len(length) - people,
     }
 
 
-def pckh(pred: np.ndarray, true: np.ndarray, labelled: np.ndarray, head: np.ndarray, threshold: float = 0.5) -> dict:
+def pckh(
+    pred: np.ndarray,
+    true: np.ndarray,
+    labelled: np.ndarray,
+    head: np.ndarray,
+    threshold: float = 0.5,
+) -> dict:
     """PCKh: PCK normalised by the size of the head.
 
     Args:
@@ -165,14 +193,19 @@ def pdj(
 
     Returns:
         `thresholds` (T,); `value` (T,); `per_joint` (T, K); `auc` and `auc_per_joint` (K,): area under the curve over the
-        range of the thresholds, so that 1 is perfect, NaN where that is a single one; `people`, `left_out`.
+        range of the thresholds, so that 1 is perfect, NaN where that is a single one; `people`, `filtered`.
 
     Source:
         Sapp & Taskar, CVPR 2013 (MODEC); DeepPose, CVPR 2014, section 4.1: normalised by the diameter of the torso.
     """
-    thresholds = np.linspace(0, 0.5, 51) if thresholds is None else np.asarray(thresholds, np.float64)
+    thresholds = (
+        np.linspace(0, 0.5, 51) if thresholds is None else np.asarray(thresholds, np.float64)
+    )
     scores = [pck(pred, true, labelled, t, length) for t in thresholds]
-    value, per_joint = np.array([s["value"] for s in scores]), np.array([s["per_joint"] for s in scores])
+    value, per_joint = (
+        np.array([s["value"] for s in scores]),
+        np.array([s["per_joint"] for s in scores]),
+    )
     span = thresholds[-1] - thresholds[0] or np.nan
     return {
         "thresholds": thresholds,
@@ -181,7 +214,7 @@ def pdj(
         "auc": float(np.trapezoid(value, thresholds) / span),
         "auc_per_joint": np.trapezoid(per_joint, thresholds, axis=0) / span,
         "people": scores[0]["people"],
-        "left_out": scores[0]["left_out"],
+        "filtered": scores[0]["filtered"],
     }
 
 
@@ -219,7 +252,11 @@ def collapse_ratio(pred: np.ndarray, true: np.ndarray, labelled: np.ndarray) -> 
     Returns:
         The ratio; 1 means as varied as the truth. NaN when no joint is labelled in at least two people.
     """
-    pred, true, labelled = np.asarray(pred, np.float64), np.asarray(true, np.float64), np.asarray(labelled, bool)
+    pred, true, labelled = (
+        np.asarray(pred, np.float64),
+        np.asarray(true, np.float64),
+        np.asarray(labelled, bool),
+    )
     ratios = []
     for k in range(labelled.shape[1]):
         on = labelled[:, k]

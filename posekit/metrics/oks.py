@@ -38,7 +38,11 @@ def _falloff(square: np.ndarray, area: np.ndarray, sigmas: np.ndarray) -> np.nda
 
 
 def oks(
-    pred: np.ndarray, true: np.ndarray, labelled: np.ndarray, area: np.ndarray, sigmas: np.ndarray | None = None
+    pred: np.ndarray,
+    true: np.ndarray,
+    labelled: np.ndarray,
+    area: np.ndarray,
+    sigmas: np.ndarray | None = None,
 ) -> np.ndarray:
     """OKS of N predictions with their N people: the mean similarity over the labelled joints.
 
@@ -89,10 +93,21 @@ def oks_matrix(
         cocoapi, `COCOeval.computeOks`.
     """
     sigmas = np.asarray(COCO17.sigmas if sigmas is None else sigmas, np.float64)
-    pred, true, labelled = np.asarray(pred, np.float64), np.asarray(true, np.float64), np.asarray(labelled, bool)
+    pred, true, labelled = (
+        np.asarray(pred, np.float64),
+        np.asarray(true, np.float64),
+        np.asarray(labelled, bool),
+    )
     K = labelled.shape[-1]
-    pred, true, labelled = pred.reshape(-1, 1, K, 2), true.reshape(1, -1, K, 2), labelled.reshape(1, -1, K)
-    bbox, area = np.asarray(bbox, np.float64).reshape(1, -1, 1, 4), np.asarray(area, np.float64).reshape(1, -1, 1)
+    pred, true, labelled = (
+        pred.reshape(-1, 1, K, 2),
+        true.reshape(1, -1, K, 2),
+        labelled.reshape(1, -1, K),
+    )
+    bbox, area = (
+        np.asarray(bbox, np.float64).reshape(1, -1, 1, 4),
+        np.asarray(area, np.float64).reshape(1, -1, 1),
+    )
     low, high = bbox[..., :2] - bbox[..., 2:], bbox[..., :2] + 2 * bbox[..., 2:]
     some = labelled.any(-1, keepdims=True)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -136,7 +151,11 @@ def error_types(
         Ronchi & Perona, "Benchmarking and Error Diagnosis in Multi-Instance Pose Estimation", ICCV 2017, section 3.1. There a joint
         without other side (the nose) cannot be inverted; so here.
     """
-    labelled, area, photo = np.asarray(labelled, bool), np.asarray(area, np.float64), np.asarray(photo)
+    labelled, area, photo = (
+        np.asarray(labelled, bool),
+        np.asarray(area, np.float64),
+        np.asarray(photo),
+    )
     pred, true = np.asarray(pred, np.float64), np.asarray(true, np.float64)
     flip, sigmas = np.asarray(skeleton.flip_indices), np.asarray(skeleton.sigmas)
     paired = flip != np.arange(len(flip))
@@ -148,7 +167,9 @@ def error_types(
         )
 
     def similarity(people: np.ndarray, to: np.ndarray, order: np.ndarray | slice) -> np.ndarray:
-        value = np.nan_to_num(keypoint_similarity(pred[people], true[to][:, order], area[to], sigmas), nan=0.0)
+        value = np.nan_to_num(
+            keypoint_similarity(pred[people], true[to][:, order], area[to], sigmas), nan=0.0
+        )
         return np.where(labelled[to][:, order], value, -1.0)
 
     everybody, straight = np.arange(len(pred)), slice(None)
@@ -156,7 +177,11 @@ def error_types(
     other_side = np.where(paired, similarity(everybody, everybody, flip), -1.0)
     others = np.full(own.shape, -1.0)
     order = np.argsort(photo, kind="stable")
-    for group in np.split(order, np.flatnonzero(photo[order][1:] != photo[order][:-1]) + 1) if len(order) else []:
+    for group in (
+        np.split(order, np.flatnonzero(photo[order][1:] != photo[order][:-1]) + 1)
+        if len(order)
+        else []
+    ):
         for shift in range(1, len(group)):
             to = np.roll(group, shift)
             for joints in (straight, flip):
@@ -164,7 +189,12 @@ def error_types(
     best = np.maximum(np.maximum(own, other_side), others)
     kind = np.select(
         [best < 0.5, (own >= best) & (own >= 0.85), own >= best, other_side >= best],
-        [ERRORS.index("miss"), ERRORS.index("good"), ERRORS.index("jitter"), ERRORS.index("inversion")],
+        [
+            ERRORS.index("miss"),
+            ERRORS.index("good"),
+            ERRORS.index("jitter"),
+            ERRORS.index("inversion"),
+        ],
         ERRORS.index("swap"),
     )
     return np.where(labelled, kind, -1).astype(np.int8)

@@ -6,7 +6,9 @@ All take `probability`, `target` and `weight` of any one shape; what has weight 
 import numpy as np
 
 
-def _known(probability: np.ndarray, target: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _known(
+    probability: np.ndarray, target: np.ndarray, weight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     known = np.asarray(weight) > 0
     return np.asarray(probability, np.float64)[known], np.asarray(target)[known] > 0.5
 
@@ -64,12 +66,16 @@ def average_precision(probability: np.ndarray, target: np.ndarray, weight: np.nd
     if not target.any():
         return float("nan")
     order = np.argsort(-probability, kind="stable")
-    last = np.flatnonzero(np.diff(probability[order], append=-np.inf))  # the last of each run of equal ones
+    last = np.flatnonzero(
+        np.diff(probability[order], append=-np.inf)
+    )  # the last of each run of equal ones
     hits = np.cumsum(target[order])[last]
     return float(np.sum(np.diff(hits, prepend=0) / target.sum() * hits / (last + 1)))
 
 
-def reliability(probability: np.ndarray, target: np.ndarray, weight: np.ndarray, bins: int = 10) -> dict:
+def reliability(
+    probability: np.ndarray, target: np.ndarray, weight: np.ndarray, bins: int = 10
+) -> dict:
     """The reliability diagram: of the joints that are given 70 %, are 70 % inside?
 
     Args:

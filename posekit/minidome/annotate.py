@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from posekit.geometry import Camera, inside, project, to_camera
+from posekit.cameras import Camera, project, to_camera
+from posekit.geometry import inside
 from posekit.minidome import solids
 from posekit.minidome.render import NEAR
 from posekit.minidome.scene import Person, Scene
@@ -16,7 +17,9 @@ DIGITS = 6
 """Decimals of every cm and pixel that is written."""
 
 
-def joint_flags(joints: np.ndarray, margins: np.ndarray, shapes: Solids, camera: Camera) -> np.ndarray:
+def joint_flags(
+    joints: np.ndarray, margins: np.ndarray, shapes: Solids, camera: Camera
+) -> np.ndarray:
     """COCO's visibility of joints, by casting the ray from the camera to each.
 
     A joint in the frame is seen (2) if the first thing on its ray lies no more than the joint's margin of own flesh before
@@ -32,7 +35,9 @@ def joint_flags(joints: np.ndarray, margins: np.ndarray, shapes: Solids, camera:
     Returns:
         (J,) uint8.
     """
-    in_frame = inside(project(joints, camera), camera.resolution) & (to_camera(joints, camera)[:, 2] > NEAR)
+    in_frame = inside(project(joints, camera), camera.resolution) & (
+        to_camera(joints, camera)[:, 2] > NEAR
+    )
     distance = np.linalg.norm(joints - camera.position, axis=1)
     seen = solids.first_hits(shapes, camera.position, joints) * distance >= distance - margins
     return np.where(in_frame, np.where(seen, 2, 1), 0).astype(np.uint8)
@@ -46,7 +51,9 @@ def facing(person: Person, frame: int, camera: Camera) -> float:
     return float(np.rad2deg(np.arccos(np.clip(cosine, -1, 1))))
 
 
-def annotate(scene: Scene, frame: int, shapes: Solids, ident: np.ndarray, camera: Camera) -> list[dict]:
+def annotate(
+    scene: Scene, frame: int, shapes: Solids, ident: np.ndarray, camera: Camera
+) -> list[dict]:
     """COCO annotations of one picture, without their ids.
 
     Left out are people with no joint in the frame and people of whom (almost) nothing is seen, see `LEAST_SEEN`: nobody
@@ -81,7 +88,11 @@ def annotate(scene: Scene, frame: int, shapes: Solids, ident: np.ndarray, camera
             {
                 "category_id": 1,
                 "iscrowd": 0,
-                "keypoints": [v for (x, y), f in zip(points.tolist(), flags.tolist()) for v in (*_short(x, y), f)],
+                "keypoints": [
+                    v
+                    for (x, y), f in zip(points.tolist(), flags.tolist())
+                    for v in (*_short(x, y), f)
+                ],
                 "num_keypoints": int(labelled.sum()),
                 "bbox": _short(*low.tolist(), *(high - low).tolist()),
                 "area": area,
@@ -102,7 +113,12 @@ def bodies_json(scene: Scene, frame: int, number: int, fps: float) -> dict:
     for body_id, person in enumerate(scene.people):
         rows = np.round(person.joints()[frame], DIGITS).tolist()
         bodies.append({"id": body_id, "joints19": [v for row in rows for v in (*row, 1.0)]})
-    return {"version": 0.7, "univTime": round(1000 * number / fps, 3), "fpsType": "hd_29_97", "bodies": bodies}
+    return {
+        "version": 0.7,
+        "univTime": round(1000 * number / fps, 3),
+        "fpsType": "hd_29_97",
+        "bodies": bodies,
+    }
 
 
 CATEGORIES = [

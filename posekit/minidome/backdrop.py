@@ -18,15 +18,25 @@ def list_photos(folder: str | Path) -> list[Path]:
     """
     folder = Path(folder)
     try:
-        photos = sorted(p for p in folder.iterdir() if p.suffix.lower() in ENDINGS and not p.name.startswith("."))
+        photos = sorted(
+            p
+            for p in folder.iterdir()
+            if p.suffix.lower() in ENDINGS and not p.name.startswith(".")
+        )
     except OSError as error:
-        raise DataError(folder, f"cannot read it: {error.strerror or error}", "expected a folder of photos") from None
+        raise DataError(
+            folder, f"cannot read it: {error.strerror or error}", "expected a folder of photos"
+        ) from None
     if not photos:
-        raise DataError(folder, "holds no photos", f"expected files that end in {', '.join(ENDINGS)}")
+        raise DataError(
+            folder, "holds no photos", f"expected files that end in {', '.join(ENDINGS)}"
+        )
     return photos
 
 
-def behind(photos: list[Path], size: tuple[int, int], tint: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def behind(
+    photos: list[Path], size: tuple[int, int], tint: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """One of the photos as a backdrop.
 
     A part of it with the picture's shape, at least two thirds as wide and high as fits, is cut out, scaled, maybe mirrored
@@ -60,4 +70,6 @@ def behind(photos: list[Path], size: tuple[int, int], tint: np.ndarray, rng: np.
         out = cv2.GaussianBlur(out, (0, 0), sigma)
     mean = out.mean(axis=(0, 1)) + 1
     gain = np.clip(125 * tint / mean, 0.5, 2) ** 0.5
-    return cv2.LUT(out, np.clip(np.arange(256)[:, None] * gain, 0, 255).astype(np.uint8).reshape(256, 1, 3))
+    return cv2.LUT(
+        out, np.clip(np.arange(256)[:, None] * gain, 0, 255).astype(np.uint8).reshape(256, 1, 3)
+    )

@@ -42,7 +42,10 @@ class Skeleton:
         among the channels take the place of the offset.
         """
         frames, column = len(self.values), 0
-        where, turn = np.zeros((frames, len(self.names), 3)), np.zeros((frames, len(self.names), 3, 3))
+        where, turn = (
+            np.zeros((frames, len(self.names), 3)),
+            np.zeros((frames, len(self.names), 3, 3)),
+        )
         for j, parent in enumerate(self.parents):
             shift, local = np.tile(self.offsets[j], (frames, 1)), np.tile(np.eye(3), (frames, 1, 1))
             for channel in self.channels[j]:
@@ -74,12 +77,16 @@ class _Words:
 
     def __init__(self, path: Path, text: str):
         self.path = path
-        self.words = [(word, n) for n, line in enumerate(text.splitlines(), 1) for word in line.split()]
+        self.words = [
+            (word, n) for n, line in enumerate(text.splitlines(), 1) for word in line.split()
+        ]
         self.at = 0
 
     def fail(self, problem: str) -> DataError:
         line = self.words[min(self.at, len(self.words)) - 1][1] if self.words else 1
-        return DataError(f"{self.path}, line {line}", problem, "expected a BVH file: HIERARCHY, then MOTION")
+        return DataError(
+            f"{self.path}, line {line}", problem, "expected a BVH file: HIERARCHY, then MOTION"
+        )
 
     def next(self, *wanted: str) -> str:
         if self.at >= len(self.words):
@@ -165,7 +172,9 @@ def parse(text: str, path: Path = Path("motion.bvh")) -> Skeleton:
     width = sum(len(c) for c in channels)
     rest = [word for word, _ in words.words[words.at :]]
     if len(rest) != frames * width:
-        raise words.fail(f"{frames} frames of {width} channels are {frames * width} numbers, got {len(rest)}")
+        raise words.fail(
+            f"{frames} frames of {width} channels are {frames * width} numbers, got {len(rest)}"
+        )
     try:
         values = np.array(rest, np.float64).reshape(frames, width)
     except ValueError as error:

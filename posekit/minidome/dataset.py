@@ -82,7 +82,11 @@ def dataset(progress: bool = True) -> Dataset:
         ):  # a worker still starting, as CPython asks it
             # It would wait for ever on the lock that its parent holds.
             mend = 'put the script\'s own code below `if __name__ == "__main__":`'
-            raise DataError("minidome.dataset()", "called again by a worker process while the data set is made", mend)
+            raise DataError(
+                "minidome.dataset()",
+                "called again by a worker process while the data set is made",
+                mend,
+            )
         try:
             root.mkdir(parents=True, exist_ok=True)
             lock = root / f".{home.name}.lock"
@@ -93,14 +97,16 @@ def dataset(progress: bool = True) -> Dataset:
                 lock.unlink()
         except OSError as error:
             mend = "set POSEKIT_CACHE to a writable folder"
-            raise DataError(root, f"cannot keep the data set here: {error.strerror or error}", mend) from error
+            raise DataError(
+                root, f"cannot keep the data set here: {error.strerror or error}", mend
+            ) from error
     return Dataset(home / "train", home / "val", home / "train-records", home / "val-records")
 
 
 def _make(home: Path, progress: bool) -> None:
+    from posekit.datasets import coco
     from posekit.minidome.sequence import make_sequence
     from posekit.records import write_records
-    from posekit.sources import coco
 
     partial = home.with_name(f".{home.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -112,7 +118,9 @@ def _make(home: Path, progress: bool) -> None:
             annotations = sequence / "annotations" / f"person_keypoints_{name}.json"
             samples = coco.read(annotations, sequence, dataset="minidome")
             shards = 8 if name == "train" else 2
-            write_records(samples, records, "minidome", name, shards=shards, workers=2, progress=progress)
+            write_records(
+                samples, records, "minidome", name, shards=shards, workers=2, progress=progress
+            )
         partial.rename(home)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -129,7 +137,10 @@ def _lock(path: Path) -> Iterator[None]:
         said = False
         while not _try_lock(file):
             if not said:
-                print("waiting for another process that makes the MiniDome data set …", file=sys.stderr)
+                print(
+                    "waiting for another process that makes the MiniDome data set …",
+                    file=sys.stderr,
+                )
                 said = True
             time.sleep(0.5)
         yield

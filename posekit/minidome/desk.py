@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from posekit.geometry import Camera
+from posekit.cameras import Camera
 from posekit.minidome import solids, things
 from posekit.minidome.actions import ARMS, FPS
 from posekit.minidome.body import draw_figure
@@ -21,7 +21,15 @@ from posekit.minidome.pose import (
     vector,
     within_range,
 )
-from posekit.minidome.scene import PLAIN, Person, Scene, Wishes, nobody, own_collision, surroundings
+from posekit.minidome.scene import (
+    PLAIN,
+    Person,
+    Scene,
+    SceneConfig,
+    nobody,
+    own_collision,
+    surroundings,
+)
 from posekit.minidome.solids import Solids, boxes, cones, look
 
 DESK_ARMS = {
@@ -30,7 +38,12 @@ DESK_ARMS = {
     "chin": {"arm_raise": (50, 7), "arm_plane": (8, 8), "arm_turn": (34, 8), "elbow": (137, 5)},
     "mug": {"arm_raise": (40, 7), "arm_plane": (12, 8), "arm_turn": (30, 8), "elbow": (118, 10)},
     "talk": {"arm_raise": (38, 12), "arm_plane": (34, 16), "arm_turn": (4, 22), "elbow": (104, 16)},
-    "greet": {"arm_raise": (66, 14), "arm_plane": (70, 14), "arm_turn": (-52, 14), "elbow": (118, 12)},
+    "greet": {
+        "arm_raise": (66, 14),
+        "arm_plane": (70, 14),
+        "arm_turn": (-52, 14),
+        "elbow": (118, 12),
+    },
 }
 """Styles of an arm at a desk, as `actions.ARMS`."""
 
@@ -52,7 +65,12 @@ DESK_TOP = 71.0
 
 
 def draw_scene(
-    seed: int, number: int, frames: int, cameras: dict[str, Camera], views: int, wishes: Wishes = PLAIN
+    seed: int,
+    number: int,
+    frames: int,
+    cameras: dict[str, Camera],
+    views: int,
+    wishes: SceneConfig = PLAIN,
 ) -> Scene:
     """As `scene.draw_scene`, at the desk; one scene in eight has a second person who looks in."""
     rng = np.random.default_rng([seed, 0xDE5C, number])
@@ -70,7 +88,9 @@ def draw_scene(
     return lit_by_a_screen(people, solids.together(stuff), chosen, rng)
 
 
-def lit_by_a_screen(people: list[Person], stuff: Solids, chosen: list[str], rng: np.random.Generator) -> Scene:
+def lit_by_a_screen(
+    people: list[Person], stuff: Solids, chosen: list[str], rng: np.random.Generator
+) -> Scene:
     """The scene with a lamp or a window on one side, and more or less of the screen's cold glow from the front."""
     glow, side = rng.uniform(0.1, 1), rng.uniform(-1, 1)
     light = np.array([1.2 * side, -rng.uniform(0.5, 1.2), 0.4 + glow])
@@ -81,7 +101,9 @@ def lit_by_a_screen(people: list[Person], stuff: Solids, chosen: list[str], rng:
                  int(rng.integers(2**31)), float(np.clip(1.6 / bright - 0.6, 0.8, 3)))  # fmt: skip
 
 
-def _draw_sitter(frames: int, beside: int, wishes: Wishes, rng: np.random.Generator) -> tuple[Person, list[Solids]]:
+def _draw_sitter(
+    frames: int, beside: int, wishes: SceneConfig, rng: np.random.Generator
+) -> tuple[Person, list[Solids]]:
     """Somebody before the screen, the chair and what the hands hold; `beside` 1 sits half behind the first."""
     figure, clip = draw_figure(rng), None
     if wishes.clips:
@@ -91,22 +113,32 @@ def _draw_sitter(frames: int, beside: int, wishes: Wishes, rng: np.random.Genera
     if beside:
         spot = spot + [rng.choice([-1, 1]) * rng.uniform(48, 62), -rng.uniform(25, 45)]
     heading = np.full(frames, rng.normal(0, 10) - 0.35 * (spot[0] - SEAT[0]) * (beside == 1))
-    heading = heading + 5 * np.sin(2 * np.pi * np.arange(frames) / FPS / rng.uniform(4, 9) + rng.uniform(0, 6))
+    heading = heading + 5 * np.sin(
+        2 * np.pi * np.arange(frames) / FPS / rng.uniform(4, 9) + rng.uniform(0, 6)
+    )
     best, least = None, np.inf
     for _ in range(14):
-        left, right = list(GESTURES)[rng.choice(len(GESTURES), p=np.array(list(GESTURES.values())) / 100)]
+        left, right = list(GESTURES)[
+            rng.choice(len(GESTURES), p=np.array(list(GESTURES.values())) / 100)
+        ]
         if rng.random() < 0.5:
             left, right = right, left
         action = {"legs": "sit", "trunk": "desk", "left_arm": left, "right_arm": right}
         angles = _angles(action, frames, rng)
         axes, origins = place(figure.bones, angles, heading, np.tile(spot, (frames, 1)))
-        if clip is not None:  # arms, trunk and head as performed, turned to the screen; the legs stay seated
+        if (
+            clip is not None
+        ):  # arms, trunk and head as performed, turned to the screen; the legs stay seated
             axes = turn_joints(angles)
             performed = turned_as(clip)
             front = np.arctan2(performed[:, 2, 0, 2], performed[:, 2, 2, 2])
             c, s, o = np.cos(front), np.sin(front), np.zeros(frames)
             turn = np.array([[c, o, -s], [o, o + 1, o], [s, o, c]]).transpose(2, 0, 1)
-            upper = [i for i, name in enumerate(FRAMES) if not name.endswith(("pelvis", "thigh", "shin", "foot"))]
+            upper = [
+                i
+                for i, name in enumerate(FRAMES)
+                if not name.endswith(("pelvis", "thigh", "shin", "foot"))
+            ]
             axes[:, upper] = turn[:, None] @ performed[:, upper]
             joints = put_joints(figure.bones, axes, [np.zeros((frames, 1))] * 2)
             axes, origins = stand(figure.bones, axes, joints, heading, np.tile(spot, (frames, 1)))
@@ -116,7 +148,10 @@ def _draw_sitter(frames: int, beside: int, wishes: Wishes, rng: np.random.Genera
             best, least = person, trouble
         if least <= 0:
             break
-    pelvis, back = best.origins[:, FRAME["pelvis"]], -best.axes[0, FRAME["pelvis"], :, 2] * [1, 0, 1]
+    pelvis, back = (
+        best.origins[:, FRAME["pelvis"]],
+        -best.axes[0, FRAME["pelvis"], :, 2] * [1, 0, 1],
+    )
     height = max(-pelvis[:, 1].max() - 7.5 * figure.bones.thigh / 42, 12)
     chair = things.seat(pelvis.mean(axis=0) * [1, 0, 1], back / np.linalg.norm(back), height, rng)
     return best, [chair, *_mug(best, rng)]
@@ -158,23 +193,57 @@ def _mug(person: Person, rng: np.random.Generator) -> list[Solids]:
         return []
     hand, sign = FRAME[f"{sides[0]}_hand"], 1 if sides[0] == "left" else -1
     palm = person.origins[0, hand] + person.axes[0, hand] @ np.array([-sign * 5.5, -8.5, 2.0])
-    return [cones(palm - [0, 4, 0], palm + [0, 4.5, 0], 4.4, 3.9, look(pick(CLOTH, rng), shine=0.5), _UPRIGHT)]
+    return [
+        cones(
+            palm - [0, 4, 0],
+            palm + [0, 4.5, 0],
+            4.4,
+            3.9,
+            look(pick(CLOTH, rng), shine=0.5),
+            _UPRIGHT,
+        )
+    ]
 
 
 def _desk(rng: np.random.Generator) -> list[Solids]:
     """The desk before the seat, and what lies on it."""
     paint, depth = pick(FURNITURE, rng), rng.uniform(26, 34)
     front = 26 + depth + rng.uniform(0, 8)
-    out = [boxes(SEAT + [0, -DESK_TOP + 1.5, front], [rng.uniform(60, 85), 1.5, depth], 0, look(paint))]
+    out = [
+        boxes(SEAT + [0, -DESK_TOP + 1.5, front], [rng.uniform(60, 85), 1.5, depth], 0, look(paint))
+    ]
     if rng.random() < 0.7:
         grey = look(np.full(3, rng.uniform(0.1, 0.85)), second=np.full(3, 0.4), across=1.9)
-        out.append(boxes(SEAT + [rng.normal(0, 4), -DESK_TOP - 0.8, front - depth + 14], [21, 0.8, 7], 0, grey))
+        out.append(
+            boxes(
+                SEAT + [rng.normal(0, 4), -DESK_TOP - 0.8, front - depth + 14],
+                [21, 0.8, 7],
+                0,
+                grey,
+            )
+        )
     for _ in range(rng.integers(0, 4)):
         x, z = rng.choice([-1, 1]) * rng.uniform(28, 55), front + rng.uniform(-0.6, 0.6) * depth
         if rng.random() < 0.5:
             size = rng.uniform((5, 1, 7), (10, 5, 11))
-            out.append(boxes(SEAT + [x, -DESK_TOP - size[1], z], size, rng.uniform(-30, 30), look(pick(CLOTH, rng))))
+            out.append(
+                boxes(
+                    SEAT + [x, -DESK_TOP - size[1], z],
+                    size,
+                    rng.uniform(-30, 30),
+                    look(pick(CLOTH, rng)),
+                )
+            )
         else:
             cup = look(pick(CLOTH, rng), shine=0.5)
-            out.append(cones(SEAT + [x, -DESK_TOP - 1, z], SEAT + [x, -DESK_TOP - 9, z], 3.8, 4.3, cup, _UPRIGHT))
+            out.append(
+                cones(
+                    SEAT + [x, -DESK_TOP - 1, z],
+                    SEAT + [x, -DESK_TOP - 9, z],
+                    3.8,
+                    4.3,
+                    cup,
+                    _UPRIGHT,
+                )
+            )
     return out

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from posekit.geometry import Camera
+from posekit.cameras import Camera
 
 HD = (1920, 1080)
 """Resolution of the real cameras, pixels; `K` is scaled from it."""
@@ -96,7 +96,12 @@ def make_phones(size: tuple[int, int], seed: int) -> dict[str, Camera]:
 
 
 def _webcam(
-    name: str, position: np.ndarray, target: np.ndarray, wide: tuple[int, int], size: tuple[int, int], rng
+    name: str,
+    position: np.ndarray,
+    target: np.ndarray,
+    wide: tuple[int, int],
+    size: tuple[int, int],
+    rng,
 ) -> Camera:
     """A cheap camera at `position` that looks at `target` and sees so many degrees (from, to) along its longer side."""
     z = (target - position) / np.linalg.norm(target - position)
@@ -111,7 +116,9 @@ def _webcam(
     return Camera(name, K, distortion, R, -R @ position, size)
 
 
-def _camera(name: str, position: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> Camera:
+def _camera(
+    name: str, position: np.ndarray, size: tuple[int, int], rng: np.random.Generator
+) -> Camera:
     z = AIM + rng.normal(0, (10, 7, 10)) - position
     z /= np.linalg.norm(z)
     x = np.cross([0.0, 1.0, 0.0], z)
@@ -159,7 +166,7 @@ def calibration_json(cameras: dict[str, Camera], sequence: str) -> dict:
 
 
 def undistort(xy: np.ndarray, coefficients: np.ndarray, iterations: int = 8) -> np.ndarray:
-    """The inverse of `geometry.distort` by Newton's method: (..., 2) -> (..., 2) float64, good to 1e-12."""
+    """The inverse of `cameras.distort` by Newton's method: (..., 2) -> (..., 2) float64, good to 1e-12."""
     k1, k2, p1, p2, k3 = coefficients
     target = np.moveaxis(np.asarray(xy, np.float64), -1, 0)
     x, y = target.copy()

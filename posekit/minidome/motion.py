@@ -15,7 +15,11 @@ from posekit.minidome.actions import FPS
 from posekit.minidome.pose import FRAME, Bones, level_foot, put_joints, stand
 
 JOINTS = ("pelvis", "chest", "neck", "head", "head_top")
-JOINTS += tuple(f"{side}_{part}" for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in "lr")
+JOINTS += tuple(
+    f"{side}_{part}"
+    for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+    for side in "lr"
+)
 _J = {name: i for i, name in enumerate(JOINTS)}
 
 
@@ -47,20 +51,43 @@ def read_motion(path: str | Path) -> list[Clip]:
     """
     path = Path(path)
     if path.suffix.lower() not in (".bvh", ".npz"):
-        raise DataError(path, "is no motion file", "expected .bvh, or .npz with joints as in posekit.minidome.motion")
+        raise DataError(
+            path,
+            "is no motion file",
+            "expected .bvh, or .npz with joints as in posekit.minidome.motion",
+        )
     try:
         clips = _read_npz(path) if path.suffix.lower() == ".npz" else [_read_bvh(path)]
     except OSError as error:
-        raise DataError(path, f"cannot read it: {error.strerror or error}", "check the path") from None
+        raise DataError(
+            path, f"cannot read it: {error.strerror or error}", "check the path"
+        ) from None
     for clip in clips:
         arrays = (clip.joints, clip.root, clip.forward, clip.up)
-        if not len(clip.joints) or not all(np.isfinite(a).all() for a in arrays) or not clip.fps > 0:
+        if (
+            not len(clip.joints)
+            or not all(np.isfinite(a).all() for a in arrays)
+            or not clip.fps > 0
+        ):
             raise DataError(f"{path}, clip {clip.name}", "holds no finite frames")
-        bones = [("l_hip", "l_knee"), ("r_hip", "r_knee"), ("l_shoulder", "l_elbow"), ("r_shoulder", "r_elbow")]
-        bones += [("pelvis", "chest"), ("chest", "neck"), ("l_hip", "r_hip"), ("l_shoulder", "r_shoulder")]
+        bones = [
+            ("l_hip", "l_knee"),
+            ("r_hip", "r_knee"),
+            ("l_shoulder", "l_elbow"),
+            ("r_shoulder", "r_elbow"),
+        ]
+        bones += [
+            ("pelvis", "chest"),
+            ("chest", "neck"),
+            ("l_hip", "r_hip"),
+            ("l_shoulder", "r_shoulder"),
+        ]
         for a, b in bones:
             if (np.linalg.norm(clip.joints[:, _J[a]] - clip.joints[:, _J[b]], axis=1) < 1e-6).any():
-                raise DataError(f"{path}, clip {clip.name}", f"{a} and {b} are in one place: there is no direction")
+                raise DataError(
+                    f"{path}, clip {clip.name}",
+                    f"{a} and {b} are in one place: there is no direction",
+                )
     return clips
 
 
@@ -76,9 +103,18 @@ def _read_npz(path: Path) -> list[Clip]:
         raise DataError(path, f"is no npz file: {error}") from None
     missing = [name for name in ("joints", "head_forward", "head_up") if name not in data]
     if missing:
-        raise DataError(path, f"has no array {missing[0]!r}", f"expected {', '.join(JOINTS)} as joints (F, 17, 3)")
+        raise DataError(
+            path,
+            f"has no array {missing[0]!r}",
+            f"expected {', '.join(JOINTS)} as joints (F, 17, 3)",
+        )
     frames = len(data["joints"]) if data["joints"].ndim else 0
-    shapes = {"joints": (frames, 17, 3), "head_forward": (frames, 3), "head_up": (frames, 3), "root": (frames, 3)}
+    shapes = {
+        "joints": (frames, 17, 3),
+        "head_forward": (frames, 3),
+        "head_up": (frames, 3),
+        "root": (frames, 3),
+    }
     data.setdefault("root", np.zeros((frames, 3)))
     clip_of = data.get("clip", np.zeros(frames, int))
     for name, shape in (*shapes.items(), ("clip", (frames,))):
@@ -89,7 +125,9 @@ def _read_npz(path: Path) -> list[Clip]:
     if "joint_names" in data:
         names = [str(n) for n in data["joint_names"].reshape(-1)]
         if sorted(names) != sorted(JOINTS):
-            raise DataError(path, f"joint_names are {', '.join(names)[:120]}", f"expected {', '.join(JOINTS)}")
+            raise DataError(
+                path, f"joint_names are {', '.join(names)[:120]}", f"expected {', '.join(JOINTS)}"
+            )
         order = [names.index(name) for name in JOINTS]
     fps = float(np.asarray(data.get("fps", 15.0)).reshape(-1)[0])
     arrays = [data[name].astype(np.float64) for name in shapes]
@@ -110,7 +148,14 @@ _LIMBS = {
 
 
 def _plain(name: str) -> str:
-    return name.split(":")[-1].lower().replace("_", "").replace("-", "").replace(" ", "").replace(".", "")
+    return (
+        name.split(":")[-1]
+        .lower()
+        .replace("_", "")
+        .replace("-", "")
+        .replace(" ", "")
+        .replace(".", "")
+    )
 
 
 def _read_bvh(path: Path) -> Clip:
@@ -124,7 +169,11 @@ def _read_bvh(path: Path) -> Clip:
         for name in names:
             if name in known:
                 return known[name]
-        raise DataError(path, f"no joint can be told to be the {what}", f"expected a joint named such as {names[0]!r}")
+        raise DataError(
+            path,
+            f"no joint can be told to be the {what}",
+            f"expected a joint named such as {names[0]!r}",
+        )
 
     def above(i: int) -> list[int]:
         out = []
@@ -136,7 +185,9 @@ def _read_bvh(path: Path) -> Clip:
     at = {}
     for short, side in (("l", "left"), ("r", "right")):
         for joint, names in _LIMBS.items():
-            written = [side + n for n in names] + [n + short for n in names] + [short + n for n in names]
+            written = (
+                [side + n for n in names] + [n + short for n in names] + [short + n for n in names]
+            )
             at[f"{short}_{joint}"] = find(f"{side} {joint}", written)
         for upper, lower in (("shoulder", "elbow"), ("hip", "knee")):
             parent = skeleton.parents[at[f"{short}_{lower}"]]
@@ -155,7 +206,9 @@ def _read_bvh(path: Path) -> Clip:
     ends = [i for i, parent in enumerate(skeleton.parents) if parent == at["head"]]
     at["head_top"] = ends[0] if ends else at["head"]
     where, turn = skeleton.place()
-    standing = (where[:, at["head"]] - (where[:, at["l_ankle"]] + where[:, at["r_ankle"]]) / 2).mean(axis=0)
+    standing = (
+        where[:, at["head"]] - (where[:, at["l_ankle"]] + where[:, at["r_ankle"]]) / 2
+    ).mean(axis=0)
     if abs(standing[2]) > abs(standing[1]):  # z is up in this file
         raised = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
         where, turn = where @ raised.T, raised @ turn
@@ -166,7 +219,9 @@ def _read_bvh(path: Path) -> Clip:
     chest = _axes(rise, np.cross(p("l_shoulder") - p("r_shoulder"), rise))
     local = np.einsum("fji,fjk->ik", turn[:, at["head"]], chest)
     forward, up = (turn[:, at["head"]] @ _unit(local[:, k]) for k in (2, 1))
-    return Clip(path.stem, 1 / skeleton.frame_time, joints - joints[:, :1], joints[:, 0], forward, up)
+    return Clip(
+        path.stem, 1 / skeleton.frame_time, joints - joints[:, :1], joints[:, 0], forward, up
+    )
 
 
 # ---- onto a person's bones ------------------------------------------------------------------------------------------------
@@ -189,7 +244,9 @@ def at_moments(clip: Clip, time: np.ndarray) -> Clip:
         weight = share.reshape(-1, *[1] * (values.ndim - 1))
         return values[low] * (1 - weight) + values[high] * weight
 
-    return Clip(clip.name, clip.fps, *(mixed(v) for v in (clip.joints, clip.root, clip.forward, clip.up)))
+    return Clip(
+        clip.name, clip.fps, *(mixed(v) for v in (clip.joints, clip.root, clip.forward, clip.up))
+    )
 
 
 def _unit(v: np.ndarray) -> np.ndarray:
@@ -204,7 +261,13 @@ def _axes(up: np.ndarray, forward: np.ndarray) -> np.ndarray:
     """Axes (T, 3, 3) whose y is exactly `up` and whose z is as near to `forward` as that allows."""
     y = _unit(up)
     x = np.cross(y, forward)
-    x = _unit(np.where(np.linalg.norm(x, axis=-1, keepdims=True) > 1e-6, x, np.cross(y, forward[..., [1, 2, 0]] + 0.1)))
+    x = _unit(
+        np.where(
+            np.linalg.norm(x, axis=-1, keepdims=True) > 1e-6,
+            x,
+            np.cross(y, forward[..., [1, 2, 0]] + 0.1),
+        )
+    )
     return np.stack([x, y, np.cross(x, y)], axis=-1)
 
 
@@ -216,8 +279,12 @@ def turned_as(clip: Clip) -> np.ndarray:
     p = lambda name: clip.joints[:, _J[name]]  # noqa: E731
     out = np.zeros((len(clip.joints), 17, 3, 3))
     put = lambda name, axes: out.__setitem__((slice(None), FRAME[name]), axes)  # noqa: E731
-    pelvis = _axes(p("chest") - p("pelvis"), np.cross(p("l_hip") - p("r_hip"), p("chest") - p("pelvis")))
-    chest = _axes(p("neck") - p("chest"), np.cross(p("l_shoulder") - p("r_shoulder"), p("neck") - p("chest")))
+    pelvis = _axes(
+        p("chest") - p("pelvis"), np.cross(p("l_hip") - p("r_hip"), p("chest") - p("pelvis"))
+    )
+    chest = _axes(
+        p("neck") - p("chest"), np.cross(p("l_shoulder") - p("r_shoulder"), p("neck") - p("chest"))
+    )
     put("pelvis", pelvis)
     put("chest", chest)
     put("waist", _axes(pelvis[..., 1] + chest[..., 1], pelvis[..., 2] + chest[..., 2]))
@@ -242,7 +309,9 @@ def turned_as(clip: Clip) -> np.ndarray:
     return out
 
 
-def retarget(clip: Clip, bones: Bones, reach: float = 250.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def retarget(
+    clip: Clip, bones: Bones, reach: float = 250.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A clip on a person's own bones: the clip's directions, the person's lengths.
 
     The pelvis travels as the clip's, measured in legs; the lowest point is on the floor, but in jumps.
@@ -256,9 +325,9 @@ def retarget(clip: Clip, bones: Bones, reach: float = 250.0) -> tuple[np.ndarray
         axes and origins as from `pose.place`, the middle of the way at the room's middle, and heading (T,) degrees.
     """
     axes = turned_as(clip)
-    legs = np.linalg.norm(np.diff(clip.joints[:, [_J["l_hip"], _J["l_knee"], _J["l_ankle"]]], axis=1), axis=-1).sum(
-        axis=1
-    )
+    legs = np.linalg.norm(
+        np.diff(clip.joints[:, [_J["l_hip"], _J["l_knee"], _J["l_ankle"]]], axis=1), axis=-1
+    ).sum(axis=1)
     scale = (bones.thigh + bones.shin) / max(float(np.median(legs)), 1e-6)
     way = clip.root[:, [0, 2]] * [-scale, scale]
     way = way - (way.max(axis=0) + way.min(axis=0)) / 2
@@ -267,6 +336,10 @@ def retarget(clip: Clip, bones: Bones, reach: float = 250.0) -> tuple[np.ndarray
     shrug = [np.zeros((len(axes), 1))] * 2
     axes, origins = stand(bones, axes, put_joints(bones, axes, shrug), np.zeros(len(axes)), way)
     lowest = (clip.root[:, 1] + clip.joints[..., 1].min(axis=1)) * scale
-    jump = np.maximum(lowest - lowest.min() - 6, 0) if np.ptp(clip.root[:, 1]) > 0 else np.zeros(len(axes))
+    jump = (
+        np.maximum(lowest - lowest.min() - 6, 0)
+        if np.ptp(clip.root[:, 1]) > 0
+        else np.zeros(len(axes))
+    )
     origins[..., 1] -= np.minimum(jump, 90)[:, None]
     return axes, origins, heading

@@ -20,7 +20,10 @@ _TRUNK = {
 }
 _SIDE = {
     "arm_raise": (0, 175),  # angle of the upper arm from hanging down
-    "arm_plane": (-35, 165),  # the way it is raised: 0 forward, 90 sideways, 180 backward, < 0 across the body
+    "arm_plane": (
+        -35,
+        165,
+    ),  # the way it is raised: 0 forward, 90 sideways, 180 backward, < 0 across the body
     "arm_turn": (-90, 85),  # about its own axis: > 0 turns the bent forearm inward
     "elbow": (0, 145),
     "forearm_turn": (-70, 70),
@@ -99,7 +102,11 @@ def within_range(angles: np.ndarray) -> np.ndarray:
         raised = np.minimum(raised, np.interp(plane, (-35, 0, 100, 165), (125, 175, 175, 50)))
         put(out, side + "arm_raise", raised)
         put(out, side + "arm_plane", np.maximum(plane, np.interp(raised, (0, 45), (0, -35))))
-        put(out, side + "arm_turn", np.minimum(get(out, side + "arm_turn"), np.interp(raised, (90, 175), (85, 35))))
+        put(
+            out,
+            side + "arm_turn",
+            np.minimum(get(out, side + "arm_turn"), np.interp(raised, (90, 175), (85, 35))),
+        )
     return out
 
 
@@ -124,7 +131,11 @@ def _swing(raised: np.ndarray, plane: np.ndarray, side: float) -> np.ndarray:
     axis = np.stack([-np.cos(azimuth), np.zeros_like(azimuth), side * np.sin(azimuth)], axis=-1)
     c, s = np.cos(angle)[..., None, None], np.sin(angle)[..., None, None]
     cross = np.zeros((*axis.shape[:-1], 3, 3))
-    cross[..., 0, 1], cross[..., 0, 2], cross[..., 1, 2] = -axis[..., 2], axis[..., 1], -axis[..., 0]
+    cross[..., 0, 1], cross[..., 0, 2], cross[..., 1, 2] = (
+        -axis[..., 2],
+        axis[..., 1],
+        -axis[..., 0],
+    )
     cross -= np.swapaxes(cross, -1, -2)
     return c * np.eye(3) + s * cross + (1 - c) * axis[..., :, None] * axis[..., None, :]
 
@@ -136,7 +147,9 @@ def _down(frame: np.ndarray, length: float) -> np.ndarray:
 # ---- forward kinematics ---------------------------------------------------------------------------------------------
 
 
-def place(bones: Bones, angles: np.ndarray, heading: np.ndarray, spot: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def place(
+    bones: Bones, angles: np.ndarray, heading: np.ndarray, spot: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """From joint angles to the frames of the body parts in the world.
 
     Args:
@@ -150,7 +163,10 @@ def place(bones: Bones, angles: np.ndarray, heading: np.ndarray, spot: np.ndarra
         (B, 17, 3) in cm: where the part begins (thigh: hip, shin: knee, foot: ankle, ...).
     """
     axes = turn_joints(angles)
-    shrug = [np.clip(get(angles, side + "arm_raise") - 60, 0, None)[:, None] / 115 for side in ("left_", "right_")]
+    shrug = [
+        np.clip(get(angles, side + "arm_raise") - 60, 0, None)[:, None] / 115
+        for side in ("left_", "right_")
+    ]
     return stand(bones, axes, put_joints(bones, axes, shrug), heading, spot)
 
 
@@ -159,16 +175,24 @@ def turn_joints(angles: np.ndarray) -> np.ndarray:
     g = lambda name: get(angles, name)  # noqa: E731
     axes = np.zeros((len(angles), 17, 3, 3))
     pelvis = _turn(0, g("pelvis_pitch")) @ _turn(2, g("pelvis_roll"))
-    half = _turn(0, g("spine_flex") / 2) @ _turn(2, g("spine_side") / 2) @ _turn(1, g("spine_twist") / 2)
+    half = (
+        _turn(0, g("spine_flex") / 2)
+        @ _turn(2, g("spine_side") / 2)
+        @ _turn(1, g("spine_twist") / 2)
+    )
     waist = pelvis @ half
     chest = waist @ half
-    neck_half = _turn(0, g("neck_flex") / 2) @ _turn(2, g("neck_side") / 2) @ _turn(1, g("neck_twist") / 2)
+    neck_half = (
+        _turn(0, g("neck_flex") / 2) @ _turn(2, g("neck_side") / 2) @ _turn(1, g("neck_twist") / 2)
+    )
     neck = chest @ neck_half
     for name, frame in zip(FRAMES, (pelvis, waist, chest, neck, neck @ neck_half)):
         axes[:, FRAME[name]] = frame
     for side, sign in (("left_", 1.0), ("right_", -1.0)):
         upper = (
-            chest @ _swing(g(side + "arm_raise"), g(side + "arm_plane"), sign) @ _turn(1, -sign * g(side + "arm_turn"))
+            chest
+            @ _swing(g(side + "arm_raise"), g(side + "arm_plane"), sign)
+            @ _turn(1, -sign * g(side + "arm_turn"))
         )
         fore = upper @ _turn(0, -g(side + "elbow")) @ _turn(1, -sign * g(side + "forearm_turn"))
         thigh = pelvis @ _turn(0, -g(side + "hip_flex")) @ _turn(2, sign * g(side + "hip_out"))
@@ -183,7 +207,9 @@ def turn_joints(angles: np.ndarray) -> np.ndarray:
 
 def level_foot(shin: np.ndarray, ankle) -> np.ndarray:
     """The foot's axes (B, 3, 3) below a shin: level as far as the ankle allows, then turned by `ankle` degrees."""
-    level = np.rad2deg(np.arctan2(-shin[:, 1, 2], shin[:, 1, 1]))  # the turn that lays the foot level
+    level = np.rad2deg(
+        np.arctan2(-shin[:, 1, 2], shin[:, 1, 1])
+    )  # the turn that lays the foot level
     return shin @ _turn(0, -np.clip(level + ankle, -50, 28))
 
 
@@ -213,7 +239,9 @@ def put_joints(bones: Bones, axes: np.ndarray, shrug: list[np.ndarray]) -> np.nd
     return origins
 
 
-def stand(bones: Bones, axes: np.ndarray, origins: np.ndarray, heading: np.ndarray, spot: np.ndarray):
+def stand(
+    bones: Bones, axes: np.ndarray, origins: np.ndarray, heading: np.ndarray, spot: np.ndarray
+):
     """From the body's own directions to the world, the lowest point on the floor; see `place`."""
     lowest = _lowest(bones, axes, origins)
     turned = np.deg2rad(heading)
@@ -242,6 +270,8 @@ def _lowest(bones: Bones, axes: np.ndarray, origins: np.ndarray) -> np.ndarray:
     return np.min(heights, axis=0)
 
 
-def world_points(axes: np.ndarray, origins: np.ndarray, frames: np.ndarray, local: np.ndarray) -> np.ndarray:
+def world_points(
+    axes: np.ndarray, origins: np.ndarray, frames: np.ndarray, local: np.ndarray
+) -> np.ndarray:
     """Points given in the parts' frames -> world: `frames` (P,) frame numbers, `local` (P, 3) cm -> (B, P, 3)."""
     return origins[:, frames] + np.einsum("bpij,pj->bpi", axes[:, frames], local)

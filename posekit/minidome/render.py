@@ -1,6 +1,6 @@
 """The MiniDome's renderer: a camera's exact rays against every shape, nearest first, then light (chapter 02).
 
-The ray of each pixel undoes the lens distortion (`dome.undistort`), so a joint that `geometry.project` puts on a pixel is
+The ray of each pixel undoes the lens distortion (`dome.undistort`), so a joint that `cameras.project` puts on a pixel is
 what that pixel sees. A shape is only tried on the pixels of its own bounding rectangle, exact under distortion.
 """
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from posekit.geometry import Camera
+from posekit.cameras import Camera
 from posekit.minidome import room, solids
 from posekit.minidome.dome import undistort
 from posekit.minidome.scene import Scene
@@ -49,7 +49,9 @@ def ray_grid(camera: Camera) -> RayGrid:
 
     w, h = camera.resolution
     px, py = np.meshgrid(np.arange(w, dtype=np.float64), np.arange(h, dtype=np.float64))
-    ideal = np.stack([(px - camera.K[0, 2]) / camera.K[0, 0], (py - camera.K[1, 2]) / camera.K[1, 1]], axis=-1)
+    ideal = np.stack(
+        [(px - camera.K[0, 2]) / camera.K[0, 0], (py - camera.K[1, 2]) / camera.K[1, 1]], axis=-1
+    )
     x, y = np.moveaxis(undistort(ideal, camera.distCoef, iterations=4), -1, 0)
     sheet = room.look_up(camera, np.stack([x, y, np.ones_like(x)], axis=-1))
     maps = cv2.convertMaps(sheet[..., 0], sheet[..., 1], cv2.CV_16SC2)
@@ -132,8 +134,14 @@ def nearest(shapes: Solids, grid: RayGrid) -> tuple[np.ndarray, np.ndarray]:
         box = np.s_[r0:r1, c0:c1]
         number = grid.number[box]
         # float32 resolves 1e-3 of a hand's radius at 3 m; the few pixels of an eye can afford float64
-        kind, term = (np.float64, exact.one(i)) if number.size < 1200 else (np.float32, quick.one(i))
-        x, y, dd = grid.x[box].astype(kind, copy=False), grid.y[box].astype(kind, copy=False), grid.dd[box]
+        kind, term = (
+            (np.float64, exact.one(i)) if number.size < 1200 else (np.float32, quick.one(i))
+        )
+        x, y, dd = (
+            grid.x[box].astype(kind, copy=False),
+            grid.y[box].astype(kind, copy=False),
+            grid.dd[box],
+        )
         if not round_balls[i]:
             dd = _quadratic(term.metric, x, y)
         vd = x * term.ray_v[0] + (y * term.ray_v[1] + term.ray_v[2])
@@ -154,7 +162,9 @@ def nearest(shapes: Solids, grid: RayGrid) -> tuple[np.ndarray, np.ndarray]:
         x, y, axes = flat_x[at], flat_y[at], shapes.box_axes[j].astype(np.float32)
         rd = [x * a[0] + (y * a[1] + a[2]) for a in axes]
         t = solids.box_entry(
-            rd, -(axes @ shapes.box_centre[j]).astype(np.float32), shapes.box_half[j].astype(np.float32)
+            rd,
+            -(axes @ shapes.box_centre[j]).astype(np.float32),
+            shapes.box_half[j].astype(np.float32),
         )
         closer = (t < flat_depth[at]) & (t > NEAR)
         at = at[closer]
@@ -164,7 +174,9 @@ def nearest(shapes: Solids, grid: RayGrid) -> tuple[np.ndarray, np.ndarray]:
 
 def _quadratic(m: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """(x, y, 1) M (x, y, 1)^T."""
-    return x * (m[0, 0] * x + (2 * m[0, 1] * y + 2 * m[0, 2])) + (y * (m[1, 1] * y + 2 * m[1, 2]) + m[2, 2])
+    return x * (m[0, 0] * x + (2 * m[0, 1] * y + 2 * m[0, 2])) + (
+        y * (m[1, 1] * y + 2 * m[1, 2]) + m[2, 2]
+    )
 
 
 # ---- light and colour ---------------------------------------------------------------------------------------------------
@@ -177,20 +189,30 @@ def _along(points: np.ndarray, direction: np.ndarray) -> np.ndarray:
 
 def _shade(albedo, normal, toward_eye, shine, scene: Scene, rotation: np.ndarray) -> np.ndarray:
     """Colours 0-255 of surface points: sky light from above, the lamp (wrapped a little), a highlight."""
-    light, up = (rotation @ scene.light).astype(np.float32), (rotation @ [0, -1, 0]).astype(np.float32)
+    light, up = (
+        (rotation @ scene.light).astype(np.float32),
+        (rotation @ [0, -1, 0]).astype(np.float32),
+    )
     lamp = np.clip((_along(normal, light) + 0.2) / 1.2, 0, None)
     sky = 0.72 + 0.28 * _along(normal, up)
     facing = np.clip(np.einsum("pi,pi->p", normal, toward_eye), 0, 1)
     energy = scene.ambient * sky * (0.7 + 0.3 * facing) + (1.15 - scene.ambient) * lamp
     half = toward_eye + light
-    glint = np.clip(np.einsum("pi,pi->p", normal, half) / np.sqrt(np.einsum("pi,pi->p", half, half)), 0, 1) ** 24
+    glint = (
+        np.clip(
+            np.einsum("pi,pi->p", normal, half) / np.sqrt(np.einsum("pi,pi->p", half, half)), 0, 1
+        )
+        ** 24
+    )
     colour = albedo * energy[:, None] + (0.5 * shine * glint)[:, None]
     return colour * (255 * scene.tint).astype(np.float32)
 
 
 def _rays_at(grid: RayGrid, depth: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(P, 3) points seen by the pixels `at`, in camera coordinates, and unit vectors from them to the eye."""
-    p = np.stack([grid.x.reshape(-1)[at], grid.y.reshape(-1)[at], np.ones(len(at), np.float32)], axis=1)
+    p = np.stack(
+        [grid.x.reshape(-1)[at], grid.y.reshape(-1)[at], np.ones(len(at), np.float32)], axis=1
+    )
     return p * depth.reshape(-1)[at][:, None], -p / np.sqrt(grid.dd.reshape(-1)[at])[:, None]
 
 
@@ -228,7 +250,9 @@ def _surface(shapes: Solids, grid: RayGrid, depth: np.ndarray, ident: np.ndarray
     return albedo, normal, toward_eye, looks[:, 11]
 
 
-def _patterned(looks: np.ndarray, along: np.ndarray, across: np.ndarray, front: np.ndarray) -> np.ndarray:
+def _patterned(
+    looks: np.ndarray, along: np.ndarray, across: np.ndarray, front: np.ndarray
+) -> np.ndarray:
     """Stripes, checks and logos: how much of the second colour lies at a point (along, across) of its shape, cm."""
     period, wide = looks[:, 10], looks[:, 12]
     share = np.zeros_like(along)
@@ -236,11 +260,15 @@ def _patterned(looks: np.ndarray, along: np.ndarray, across: np.ndarray, front: 
         on = (size > 0) & ((at / np.where(size > 0, size, 1)) % 1 < 0.5)
         share += on * np.where(other > 0, 0.5, 1)
     radius = looks[:, 13]
-    share = np.where(front & (across**2 + (along - looks[:, 14]) ** 2 < radius**2), 1, share)[:, None]
+    share = np.where(front & (across**2 + (along - looks[:, 14]) ** 2 < radius**2), 1, share)[
+        :, None
+    ]
     return looks[:, 0:3] * (1 - share) + looks[:, 6:9] * share
 
 
-def _box_surface(shapes: Solids, grid: RayGrid, depth: np.ndarray, ident: np.ndarray, at: np.ndarray):
+def _box_surface(
+    shapes: Solids, grid: RayGrid, depth: np.ndarray, ident: np.ndarray, at: np.ndarray
+):
     """As `_surface`, for the pixels that see a box."""
     which = ident.reshape(-1)[at] - shapes.num_cones
     p, toward_eye = _rays_at(grid, depth, at)
@@ -257,7 +285,9 @@ def _box_surface(shapes: Solids, grid: RayGrid, depth: np.ndarray, ident: np.nda
     return albedo, normal, toward_eye, looks[:, 11]
 
 
-def _albedo_light(shapes: Solids, grid: RayGrid, depth, ident, at: np.ndarray, scene: Scene) -> np.ndarray:
+def _albedo_light(
+    shapes: Solids, grid: RayGrid, depth, ident, at: np.ndarray, scene: Scene
+) -> np.ndarray:
     """(P, 3) float32 colours 0-255 of the pixels `at`, all of which see a shape."""
     out = np.empty((len(at), 3), np.float32)
     is_box = ident.reshape(-1)[at] >= shapes.num_cones
@@ -284,13 +314,22 @@ def _crevices(depth: np.ndarray) -> np.ndarray:
     weight = cv2.blur(solid, (size, size))
     mean = cv2.blur(small * solid, (size, size)) / np.maximum(weight, 1e-3)
     behind = small - mean
-    dark = np.where((behind > 0) & (solid > 0), np.minimum(behind / 14, 1) * np.minimum(30 / (behind + 30), 1), 0)
+    dark = np.where(
+        (behind > 0) & (solid > 0),
+        np.minimum(behind / 14, 1) * np.minimum(30 / (behind + 30), 1),
+        0,
+    )
     soft = cv2.blur(dark, (3, 3)) * 90
     return 255 - cv2.resize(soft, full[::-1]).astype(np.uint8)
 
 
 def draw(
-    scene: Scene, shapes: Solids, sheet: np.ndarray, grid: RayGrid, finish_seed, photo: np.ndarray | None = None
+    scene: Scene,
+    shapes: Solids,
+    sheet: np.ndarray,
+    grid: RayGrid,
+    finish_seed,
+    photo: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """One camera's picture of a frame.
 
@@ -341,7 +380,10 @@ def _hits(shapes: Solids, number: np.ndarray, x: np.ndarray, y: np.ndarray) -> n
     if len(cone):
         terms, at = solids.cone_terms(shapes, np.zeros(3)), number[cone]
         metric = np.moveaxis(terms.metric, 0, -1)[..., at]
-        vd, od = (row[0] * x[cone] + row[1] * y[cone] + row[2] for row in (terms.ray_v.T[:, at], terms.ray_o.T[:, at]))
+        vd, od = (
+            row[0] * x[cone] + row[1] * y[cone] + row[2]
+            for row in (terms.ray_v.T[:, at], terms.ray_o.T[:, at])
+        )
         out[cone] = solids.cone_entry(terms.one(at), vd, od, _quadratic(metric, x[cone], y[cone]))
     box = np.flatnonzero(number >= shapes.num_cones)
     if len(box):
@@ -353,7 +395,9 @@ def _hits(shapes: Solids, number: np.ndarray, x: np.ndarray, y: np.ndarray) -> n
     return out
 
 
-def _smooth_edges(picture, room_only, dark, shapes: Solids, grid: RayGrid, ident, scene: Scene) -> None:
+def _smooth_edges(
+    picture, room_only, dark, shapes: Solids, grid: RayGrid, ident, scene: Scene
+) -> None:
     """Average three rays a pixel where two shapes meet, in place, so that outlines do not look like stairs."""
     at, other = _edges(ident, picture)
     h, w = ident.shape
@@ -361,7 +405,11 @@ def _smooth_edges(picture, room_only, dark, shapes: Solids, grid: RayGrid, ident
     sign_x, sign_y = np.where(col < w - 1, 1, -1), np.where(row < h - 1, 1, -1)
     across, down = np.array([[-0.35, 0.2], [0.35, -0.2]]).T[..., None]
     x, y = (
-        (v[at] + across * (v[at + sign_x] - v[at]) * sign_x + down * (v[at + w * sign_y] - v[at]) * sign_y).reshape(-1)
+        (
+            v[at]
+            + across * (v[at + sign_x] - v[at]) * sign_x
+            + down * (v[at + w * sign_y] - v[at]) * sign_y
+        ).reshape(-1)
         for v in (grid.x.reshape(-1).astype(np.float64), grid.y.reshape(-1).astype(np.float64))
     )
     own, other = np.tile(ident.reshape(-1)[at], 2), np.tile(other, 2)
@@ -373,7 +421,9 @@ def _smooth_edges(picture, room_only, dark, shapes: Solids, grid: RayGrid, ident
     colour = np.tile(room_only.reshape(-1, 3)[at].astype(np.float32), (2, 1))
     hit = np.flatnonzero(np.isfinite(depth))
     shadow = np.tile(dark.reshape(-1)[at, None] / np.float32(255), (2, 1))
-    colour[hit] = np.clip(_albedo_light(shapes, rays, depth, seen, hit, scene) * shadow[hit], 0, 255)
+    colour[hit] = np.clip(
+        _albedo_light(shapes, rays, depth, seen, hit, scene) * shadow[hit], 0, 255
+    )
     flat = picture.reshape(-1, 3)
     flat[at] = (flat[at] + colour[: len(at)] + colour[len(at) :]) / 3
 

@@ -6,7 +6,7 @@ A scene then only paints a new sheet, with the shadows that people and things th
 
 import numpy as np
 
-from posekit.geometry import Camera
+from posekit.cameras import Camera
 from posekit.minidome.dome import ROOM
 from posekit.minidome.palette import CLOTH, FLOOR, FURNITURE, WALL, pick
 from posekit.minidome.scene import Scene
@@ -25,7 +25,9 @@ SHEET = (WALL_ROWS + _PAD + FLOOR_ROWS + _PAD, max(AROUND, 2 * FLOOR_COLS + _PAD
 
 def look_up(camera: Camera, rays: np.ndarray) -> np.ndarray:
     """Where on the sheet each ray of a camera ends: rays (H, W, 3) in camera coordinates -> (H, W, 2) float32, x then y."""
-    d = np.einsum("pi,ij->pj", rays.reshape(-1, 3), camera.R)  # not BLAS: the same bytes on any number of threads
+    d = np.einsum(
+        "pi,ij->pj", rays.reshape(-1, 3), camera.R
+    )  # not BLAS: the same bytes on any number of threads
     o = camera.position
     low, high = np.array([-ROOM[0], -ROOM[1], -ROOM[2]]), np.array([ROOM[0], 0.0, ROOM[2]])
     with np.errstate(divide="ignore"):
@@ -38,7 +40,12 @@ def look_up(camera: Camera, rays: np.ndarray) -> np.ndarray:
     west, north = (side == 0) & ~east, (side == 2) & ~south
     around = np.select(
         [south, east, north, west],
-        [x + ROOM[0], _WIDTH + ROOM[2] - z, _WIDTH + _DEPTH + ROOM[0] - x, 2 * _WIDTH + _DEPTH + z + ROOM[2]],
+        [
+            x + ROOM[0],
+            _WIDTH + ROOM[2] - z,
+            _WIDTH + _DEPTH + ROOM[0] - x,
+            2 * _WIDTH + _DEPTH + z + ROOM[2],
+        ],
     )
     out[:, 0], out[:, 1] = around * WALL_SCALE, (y + _HEIGHT) * WALL_SCALE
     np.clip(out[:, 1], 0, WALL_ROWS - 1, out=out[:, 1])
@@ -56,7 +63,10 @@ def paint(scene: Scene, shapes: Solids) -> np.ndarray:
 
     rng = np.random.default_rng(scene.room_seed)
     sheet = np.zeros(SHEET, np.uint8)
-    walls, floor = sheet[:WALL_ROWS], sheet[WALL_ROWS + _PAD : WALL_ROWS + _PAD + FLOOR_ROWS, :FLOOR_COLS]
+    walls, floor = (
+        sheet[:WALL_ROWS],
+        sheet[WALL_ROWS + _PAD : WALL_ROWS + _PAD + FLOOR_ROWS, :FLOOR_COLS],
+    )
     ceiling = _bytes(pick(WALL, rng) * 0.3 + 0.62).tolist()
     cv2.rectangle(sheet, (0, WALL_ROWS), (2 * FLOOR_COLS + 2 * _PAD, SHEET[0]), ceiling, -1)
     _paint_walls(walls, scene, rng)
@@ -69,7 +79,9 @@ def paint(scene: Scene, shapes: Solids) -> np.ndarray:
 def shadows(scene: Scene, shapes: Solids) -> np.ndarray:
     """A white sheet with the shadows on the floor alone, for `render.draw` before a photo."""
     sheet = np.full(SHEET, 255, np.uint8)
-    _shade_floor(sheet[WALL_ROWS + _PAD : WALL_ROWS + _PAD + FLOOR_ROWS, :FLOOR_COLS], scene, shapes)
+    _shade_floor(
+        sheet[WALL_ROWS + _PAD : WALL_ROWS + _PAD + FLOOR_ROWS, :FLOOR_COLS], scene, shapes
+    )
     return sheet
 
 
@@ -81,7 +93,9 @@ def _clouds(shape: tuple[int, int], grain: int, rng: np.random.Generator) -> np.
     """Soft random field, about -1 ... 1, float32."""
     import cv2
 
-    small = rng.standard_normal((max(2, shape[0] // grain), max(2, shape[1] // grain))).astype(np.float32)
+    small = rng.standard_normal((max(2, shape[0] // grain), max(2, shape[1] // grain))).astype(
+        np.float32
+    )
     return cv2.resize(small, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
 
 
@@ -101,11 +115,17 @@ def _paint_walls(walls: np.ndarray, scene: Scene, rng: np.random.Generator) -> N
     rows = len(walls)
     for k in range(4):
         part = walls[:, ends[k] : ends[k + 1]]
-        bright = scene.ambient + (1 - scene.ambient) * (0.5 + 0.5 * max(0.0, float(facing[k] @ scene.light)))
+        bright = scene.ambient + (1 - scene.ambient) * (
+            0.5 + 0.5 * max(0.0, float(facing[k] @ scene.light))
+        )
         light = bright * scene.tint
         shade = np.empty(part.shape[:2], np.float32)
-        shade[:] = np.linspace(1.06, 0.86, rows, dtype=np.float32)[:, None]  # a little darker towards the floor
-        corner = np.minimum(np.arange(part.shape[1]), np.arange(part.shape[1])[::-1]) / (60 * WALL_SCALE)
+        shade[:] = np.linspace(1.06, 0.86, rows, dtype=np.float32)[
+            :, None
+        ]  # a little darker towards the floor
+        corner = np.minimum(np.arange(part.shape[1]), np.arange(part.shape[1])[::-1]) / (
+            60 * WALL_SCALE
+        )
         shade *= (0.84 + 0.16 * np.minimum(corner, 1)).astype(np.float32)  # and in the corners
         if style == "clouds":
             shade += 0.035 * _clouds(shade.shape, 20, rng)
@@ -124,11 +144,15 @@ def _paint_walls(walls: np.ndarray, scene: Scene, rng: np.random.Generator) -> N
             x += _HANG[kind](part, x, light, rng) + int(rng.integers(12, 70))
     walls[:, ends[-1] :] = walls[:, ends[-1] - 1 : ends[-1]]
     skirting = int(8 * WALL_SCALE)
-    walls[-skirting:] = np.clip(walls[-skirting:] * 0.3 + 150 * scene.ambient, 0, 255).astype(np.uint8)
+    walls[-skirting:] = np.clip(walls[-skirting:] * 0.3 + 150 * scene.ambient, 0, 255).astype(
+        np.uint8
+    )
     walls[-skirting : 1 - skirting] = (walls[-skirting : 1 - skirting] * 0.7).astype(np.uint8)
 
 
-def _framed(part, x: int, y: int, w: int, h: int, frame: np.ndarray, inside: np.ndarray) -> np.ndarray:
+def _framed(
+    part, x: int, y: int, w: int, h: int, frame: np.ndarray, inside: np.ndarray
+) -> np.ndarray:
     """Hang a frame of w x h pixels with its thin shadow; a view of what it holds."""
     x1, y1 = min(x + w, part.shape[1]), min(y + h, len(part))
     part[y1 : y1 + 2, x + 2 : x1 + 2] = (part[y1 : y1 + 2, x + 2 : x1 + 2] * 0.75).astype(np.uint8)
@@ -150,7 +174,9 @@ def _picture(part, x: int, light, rng: np.random.Generator) -> int:
         size = tuple(int(v) for v in rng.integers(4, max(6, w // 2), 2))
         colour = _bytes(pick(CLOTH, rng) * light).tolist()
         if rng.random() < 0.5:
-            cv2.ellipse(canvas, centre, size, float(rng.uniform(0, 180)), 0, 360, colour, -1, cv2.LINE_AA)
+            cv2.ellipse(
+                canvas, centre, size, float(rng.uniform(0, 180)), 0, 360, colour, -1, cv2.LINE_AA
+            )
         else:
             cv2.rectangle(canvas, centre, (centre[0] + size[0], centre[1] + size[1]), colour, -1)
     inside[:] = canvas
@@ -166,7 +192,9 @@ def _window(part, x: int, light, rng: np.random.Generator) -> int:
     inside[:] = _bytes(sky * (1 - 0.25 * rows) + 0.2 * rows)
     ground = int(len(inside) * rng.uniform(0.6, 0.85))
     hills = ground + (4 * np.sin(np.arange(inside.shape[1]) / rng.uniform(6, 14))).astype(int)
-    inside[np.arange(len(inside))[:, None] > hills] = _bytes(np.array([0.45, 0.6, 0.38]) * rng.uniform(0.7, 1.1))
+    inside[np.arange(len(inside))[:, None] > hills] = _bytes(
+        np.array([0.45, 0.6, 0.38]) * rng.uniform(0.7, 1.1)
+    )
     middle = inside.shape[1] // 2
     inside[:, middle - 1 : middle + 1] = inside[len(inside) // 2 : len(inside) // 2 + 2] = _bytes(
         np.full(3, 0.9) * light
@@ -203,7 +231,9 @@ def _paint_floor(floor: np.ndarray, scene: Scene, rng: np.random.Generator) -> N
 
     bright = scene.ambient + (1 - scene.ambient) * float(-scene.light[1])
     base, other = pick(FLOOR, rng), pick(FLOOR, rng)
-    style = rng.choice(["plain", "planks", "tiles", "carpet", "checks"], p=[0.15, 0.4, 0.17, 0.18, 0.1])
+    style = rng.choice(
+        ["plain", "planks", "tiles", "carpet", "checks"], p=[0.15, 0.4, 0.17, 0.18, 0.1]
+    )
     rows, cols = floor.shape[:2]
     y, x = np.arange(rows), np.arange(cols)
     shade = np.ones((rows, cols), np.float32)
@@ -229,7 +259,9 @@ def _paint_floor(floor: np.ndarray, scene: Scene, rng: np.random.Generator) -> N
     floor[:] = painted
 
 
-def _lay_rug(painted: np.ndarray, shade: np.ndarray, light: np.ndarray, rng: np.random.Generator) -> None:
+def _lay_rug(
+    painted: np.ndarray, shade: np.ndarray, light: np.ndarray, rng: np.random.Generator
+) -> None:
     """A round or a square rug with a border."""
     import cv2
 
@@ -257,27 +289,39 @@ def _shade_floor(floor: np.ndarray, scene: Scene, shapes: Solids) -> None:
     slide = scene.light / scene.light[1]
     place = lambda p: ((p - p[:, 1:2] * slide)[:, [0, 2]] + ROOM[[0, 2]]) * FLOOR_SCALE  # noqa: E731
     a, b = place(shapes.a), place(shapes.b)
-    size = np.sqrt(1 / np.maximum(np.linalg.eigvalsh(shapes.metric)[:, 1], 1e-9)) if len(a) else np.zeros(0)
+    size = (
+        np.sqrt(1 / np.maximum(np.linalg.eigvalsh(shapes.metric)[:, 1], 1e-9))
+        if len(a)
+        else np.zeros(0)
+    )
     for p, q, r in zip(a, b, np.maximum(shapes.ra, shapes.rb) * size):
         p, q = (tuple(int(v) for v in np.clip(point, -4000, 4000)) for point in (p, q))
         cv2.line(shadow, p, q, 255, max(1, round(1.9 * r * FLOOR_SCALE)))
     corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
     for centre, half, axes in zip(shapes.box_centre, shapes.box_half, shapes.box_axes):
-        hull = cv2.convexHull(np.clip(place(centre + (corners * half) @ axes), -4000, 4000).astype(np.int32))
+        hull = cv2.convexHull(
+            np.clip(place(centre + (corners * half) @ axes), -4000, 4000).astype(np.int32)
+        )
         cv2.fillConvexPoly(shadow, hull, 255)
     soft = cv2.GaussianBlur(shadow, (0, 0), 3.5)
     # Where something touches the floor little light gets in, whatever the lamp: small, dark and sharp.
     touch = np.zeros_like(shadow)
     down = lambda p: (p[:, [0, 2]] + ROOM[[0, 2]]) * FLOOR_SCALE  # noqa: E731
     low = np.maximum(shapes.a[:, 1], shapes.b[:, 1]) > -14
-    for p, q, r in zip(down(shapes.a[low]), down(shapes.b[low]), np.maximum(shapes.ra, shapes.rb)[low]):
+    for p, q, r in zip(
+        down(shapes.a[low]), down(shapes.b[low]), np.maximum(shapes.ra, shapes.rb)[low]
+    ):
         p, q = (tuple(int(v) for v in np.clip(point, -4000, 4000)) for point in (p, q))
         cv2.line(touch, p, q, 255, max(1, round(2 * min(r, 18) * FLOOR_SCALE)))
     for centre, half, axes in zip(shapes.box_centre, shapes.box_half, shapes.box_axes):
         if centre[1] + half[1] > -14:
-            hull = cv2.convexHull(np.clip(down(centre + (corners * half) @ axes), -4000, 4000).astype(np.int32))
+            hull = cv2.convexHull(
+                np.clip(down(centre + (corners * half) @ axes), -4000, 4000).astype(np.int32)
+            )
             cv2.fillConvexPoly(touch, hull, 255)
     touch = cv2.addWeighted(cv2.blur(touch, (7, 7)), 0.5, cv2.blur(touch, (25, 25)), 0.5, 0)
     table = (255 * (1 - 0.72 * (1 - scene.ambient) * np.arange(256) / 255)).astype(np.uint8)
-    dark = cv2.multiply(cv2.LUT(soft, table), 255 - cv2.convertScaleAbs(touch, alpha=0.45), scale=1 / 255)
+    dark = cv2.multiply(
+        cv2.LUT(soft, table), 255 - cv2.convertScaleAbs(touch, alpha=0.45), scale=1 / 255
+    )
     floor[:] = cv2.multiply(floor, cv2.merge([dark, dark, dark]), scale=1 / 255)

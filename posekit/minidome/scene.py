@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from posekit.geometry import Camera
+from posekit.cameras import Camera
 from posekit.minidome import solids, things
 from posekit.minidome.actions import FPS, draw_action, move
 from posekit.minidome.body import Figure, draw_figure
@@ -79,7 +79,7 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Wishes:
+class SceneConfig:
     """What a reader may ask of scenes beyond their number.
 
     Args:
@@ -95,16 +95,21 @@ class Wishes:
     bare: bool = False
 
 
-PLAIN = Wishes()
+PLAIN = SceneConfig()
 
 
-def nobody(seed: int, number: int, wishes: Wishes) -> bool:
+def nobody(seed: int, number: int, wishes: SceneConfig) -> bool:
     """Whether a scene stays empty."""
     return np.random.default_rng([seed, 0xE317, number]).random() < wishes.empty
 
 
 def draw_scene(
-    seed: int, number: int, frames: int, cameras: dict[str, Camera], views: int, wishes: Wishes = PLAIN
+    seed: int,
+    number: int,
+    frames: int,
+    cameras: dict[str, Camera],
+    views: int,
+    wishes: SceneConfig = PLAIN,
 ) -> Scene:
     """Scene `number` of the sequence with this seed.
 
@@ -125,12 +130,22 @@ def draw_scene(
         person, seat = _draw_person(frames, people, seats, eyes, wishes, rng)
         people.append(person)
         seats.append(seat)
-    furniture = solids.together(seats if wishes.bare else seats + things.furnish(*surroundings(people), eyes, rng))
+    furniture = solids.together(
+        seats if wishes.bare else seats + things.furnish(*surroundings(people), eyes, rng)
+    )
     elevation, azimuth = np.deg2rad(rng.uniform(38, 72)), rng.uniform(0, 2 * np.pi)
-    light = np.array([np.cos(elevation) * np.cos(azimuth), -np.sin(elevation), np.cos(elevation) * np.sin(azimuth)])
+    light = np.array(
+        [
+            np.cos(elevation) * np.cos(azimuth),
+            -np.sin(elevation),
+            np.cos(elevation) * np.sin(azimuth),
+        ]
+    )
     warm = rng.normal(0, 0.05)
     tint = np.array([1 + warm, 1.0, 1 - warm]) * rng.uniform(0.9, 1.1)
-    return Scene(people, furniture, chosen, light, rng.uniform(0.45, 0.7), tint, int(rng.integers(2**31)))
+    return Scene(
+        people, furniture, chosen, light, rng.uniform(0.45, 0.7), tint, int(rng.integers(2**31))
+    )
 
 
 def surroundings(people: list[Person]) -> tuple[Solids, list[np.ndarray]]:
@@ -163,7 +178,7 @@ def _draw_person(
     others: list[Person],
     seats: list[Solids],
     eyes: list[np.ndarray],
-    wishes: Wishes,
+    wishes: SceneConfig,
     rng: np.random.Generator,
 ) -> tuple[Person, Solids]:
     """A person whose limbs do not pass through the body, who does not stand inside anybody else."""
@@ -207,7 +222,9 @@ def _in_motion(figure: Figure, action: dict, frames: int, rng: np.random.Generat
         spot = radius * np.stack([np.sin(turn), np.cos(turn)], axis=1)
         heading = np.rad2deg(turn) + 90 * way
     else:
-        heading = rng.normal(0, 12) * np.sin(2 * np.pi * time / rng.uniform(4, 8) + rng.uniform(0, 6))
+        heading = rng.normal(0, 12) * np.sin(
+            2 * np.pi * time / rng.uniform(4, 8) + rng.uniform(0, 6)
+        )
         if action["legs"] == "sit":
             heading = np.zeros(frames)
         spot = np.zeros((frames, 2))
@@ -215,10 +232,14 @@ def _in_motion(figure: Figure, action: dict, frames: int, rng: np.random.Generat
     return Person(figure, action, angles, heading, axes, origins)
 
 
-def _as_performed(figure: Figure, frames: int, wishes: Wishes, rng: np.random.Generator) -> Person:
+def _as_performed(
+    figure: Figure, frames: int, wishes: SceneConfig, rng: np.random.Generator
+) -> Person:
     """A person who does what one of the clips shows, from a random moment on."""
     clip = wishes.clips[rng.integers(len(wishes.clips))]
-    axes, origins, heading = retarget(at_moments(clip, moments(clip, frames, wishes.step, rng)), figure.bones)
+    axes, origins, heading = retarget(
+        at_moments(clip, moments(clip, frames, wishes.step, rng)), figure.bones
+    )
     return Person(figure, {"legs": "motion"}, np.zeros((frames, 0)), heading, axes, origins)
 
 
@@ -266,7 +287,10 @@ def own_collision(person: Person) -> float:
             wrist = person.origins[t, FRAME[f"{side}_hand"]]
             tip = wrist - 0.8 * figure.bones.hand * person.axes[t, FRAME[f"{side}_hand"], :, 1]
             points = np.concatenate(
-                [elbow + np.linspace(0.25, 1, 4)[:, None] * (wrist - elbow), [tip, (wrist + tip) / 2]]
+                [
+                    elbow + np.linspace(0.25, 1, 4)[:, None] * (wrist - elbow),
+                    [tip, (wrist + tip) / 2],
+                ]
             )
             limbs = [
                 FRAME[f"{other}_upper_arm"],
@@ -293,7 +317,9 @@ def _distance(person: Person, others: list[Person], seats: list[Solids]) -> floa
             gap = min(gap, (solids.clearance(other.flesh(t, 0), points) - radii).min())
         for seat in seats:
             if len(seat.box_centre):
-                flat = np.linalg.norm(points[:, None, [0, 2]] - seat.box_centre[None, :1, [0, 2]], axis=-1)
+                flat = np.linalg.norm(
+                    points[:, None, [0, 2]] - seat.box_centre[None, :1, [0, 2]], axis=-1
+                )
                 gap = min(gap, (flat[:, 0] - 30 - radii).min())
     return float(gap)
 
@@ -304,4 +330,6 @@ def _seat(person: Person, rng: np.random.Generator) -> Solids:
         return solids.nothing()
     pelvis, axes = person.origins[:, FRAME["pelvis"]], person.axes[0, FRAME["pelvis"]]
     lowest = pelvis[:, 1].max() + 7.5 * person.figure.bones.thigh / 42
-    return things.seat(pelvis.mean(axis=0) * [1, 0, 1], -axes[:, 2] * [1, 0, 1], max(-lowest, 12.0), rng)
+    return things.seat(
+        pelvis.mean(axis=0) * [1, 0, 1], -axes[:, 2] * [1, 0, 1], max(-lowest, 12.0), rng
+    )

@@ -32,7 +32,7 @@ from posekit.minidome.backdrop import behind, list_photos
 from posekit.minidome.dome import CAMERAS, calibration_json, make_cameras, make_phones, make_webcams
 from posekit.minidome.motion import read_motion
 from posekit.minidome.render import draw, ray_grid
-from posekit.minidome.scene import Wishes, draw_scene
+from posekit.minidome.scene import SceneConfig, draw_scene
 
 JPEG_QUALITY = 92
 _CACHE_BYTES = 300e6  # rays kept by one process
@@ -64,14 +64,18 @@ class Plan:
         ):
             value = getattr(self, name)
             if not low <= value <= high:
-                raise DataError(f"--{name} {value}", f"expected a whole number from {low} to {high}")
+                raise DataError(
+                    f"--{name} {value}", f"expected a whole number from {low} to {high}"
+                )
         if self.mode not in MODES:
             raise DataError(f"--mode {self.mode}", f"expected one of {', '.join(MODES)}")
         if not 0 <= self.empty <= 1:
             raise DataError(f"--empty {self.empty}", "expected a share from 0 to 1")
         if not all(32 <= side <= 4096 for side in self.size):
             raise DataError(
-                f"--size {self.size[0]}x{self.size[1]}", "expected sides from 32 to 4096", "such as 640x360"
+                f"--size {self.size[0]}x{self.size[1]}",
+                "expected sides from 32 to 4096",
+                "such as 640x360",
             )
 
 
@@ -92,9 +96,9 @@ def _cameras(size: tuple[int, int], seed: int, mode: str) -> dict:
 
 
 @functools.lru_cache(maxsize=2)
-def _wishes(plan: Plan) -> Wishes:
+def _wishes(plan: Plan) -> SceneConfig:
     clips = tuple(read_motion(plan.motion)) if plan.motion else None
-    return Wishes(clips, plan.step, plan.empty, bool(plan.backgrounds))
+    return SceneConfig(clips, plan.step, plan.empty, bool(plan.backgrounds))
 
 
 @functools.lru_cache(maxsize=2)
@@ -104,7 +108,10 @@ def _photos(folder: str) -> list[Path]:
 
 @functools.lru_cache(maxsize=2)
 def _scene(plan: Plan, number: int):
-    frames, cameras = min(plan.take, plan.frames - number * plan.take), _cameras(plan.size, plan.seed, plan.mode)
+    frames, cameras = (
+        min(plan.take, plan.frames - number * plan.take),
+        _cameras(plan.size, plan.seed, plan.mode),
+    )
     return MODES[plan.mode][1](plan.seed, number, frames, cameras, plan.cameras, _wishes(plan))
 
 
@@ -130,7 +137,9 @@ def render_frame(plan: Plan, frame: int) -> tuple[dict, list[tuple[str, np.ndarr
     """
     number, moment = divmod(frame, plan.take)
     scene = _scene(plan, number)
-    shapes = solids.together([p.flesh(moment, i) for i, p in enumerate(scene.people)] + [scene.things])
+    shapes = solids.together(
+        [p.flesh(moment, i) for i, p in enumerate(scene.people)] + [scene.things]
+    )
     sheet = room.shadows(scene, shapes) if plan.backgrounds else room.paint(scene, shapes)
     views, photo = [], None
     for name in scene.cameras:
@@ -138,7 +147,9 @@ def render_frame(plan: Plan, frame: int) -> tuple[dict, list[tuple[str, np.ndarr
         if plan.backgrounds:
             rng = np.random.default_rng([plan.seed, 0xBAC, number, int(name[3:])])
             photo = behind(_photos(plan.backgrounds), plan.size, scene.tint, rng)
-        picture, ident = draw(scene, shapes, sheet, grid, [plan.seed, 0xF111, number, int(name[3:])], photo)
+        picture, ident = draw(
+            scene, shapes, sheet, grid, [plan.seed, 0xF111, number, int(name[3:])], photo
+        )
         views.append((name, picture, annotate(scene, moment, shapes, ident, grid.camera)))
     return bodies_json(scene, moment, frame, FPS), views
 
@@ -155,9 +166,18 @@ def _write_frame(plan: Plan, folder: Path, frame: int) -> tuple[list[dict], list
         image_id = frame * 100 + int(name[3:])
         height, width = picture.shape[:2]
         images.append(
-            {"id": image_id, "file_name": file_name, "width": width, "height": height, "camera": name, "frame": frame}
+            {
+                "id": image_id,
+                "file_name": file_name,
+                "width": width,
+                "height": height,
+                "camera": name,
+                "frame": frame,
+            }
         )
-        annotations += [{"id": image_id * 10 + a["body_id"], "image_id": image_id, **a} for a in people]
+        annotations += [
+            {"id": image_id * 10 + a["body_id"], "image_id": image_id, **a} for a in people
+        ]
     return images, annotations
 
 
@@ -184,10 +204,16 @@ def _frames(plan: Plan, folder: Path, workers: int) -> Iterator[tuple[list[dict]
     if workers == 1 or plan.frames == 1:
         yield from map(task, range(plan.frames))
         return
-    context = multiprocessing.get_context("spawn")  # fork would copy TensorFlow's locks out of a notebook
-    pool = ProcessPoolExecutor(min(workers, plan.frames), mp_context=context, initializer=_start_worker)
+    context = multiprocessing.get_context(
+        "spawn"
+    )  # fork would copy TensorFlow's locks out of a notebook
+    pool = ProcessPoolExecutor(
+        min(workers, plan.frames), mp_context=context, initializer=_start_worker
+    )
     try:
-        yield from pool.map(task, range(plan.frames), chunksize=max(1, min(8, plan.frames // (4 * workers))))
+        yield from pool.map(
+            task, range(plan.frames), chunksize=max(1, min(8, plan.frames // (4 * workers)))
+        )
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -199,7 +225,9 @@ def _aside(out: Path) -> Iterator[Path]:
     partial = out.parent / f".{out.name}.partial-{os.getpid()}"
     try:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise DataError(out, "is there already and not empty", "choose another folder, or remove it first")
+            raise DataError(
+                out, "is there already and not empty", "choose another folder, or remove it first"
+            )
         partial.mkdir(parents=True)
         yield partial
         if out.exists():
@@ -208,7 +236,9 @@ def _aside(out: Path) -> Iterator[Path]:
         made = []
     except OSError as error:
         raise DataError(
-            out, f"cannot write here: {error.strerror or error}", "choose a writable folder with room"
+            out,
+            f"cannot write here: {error.strerror or error}",
+            "choose a writable folder with room",
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -258,7 +288,16 @@ def make_sequence(
             written.
     """
     plan = Plan(
-        frames, cameras, tuple(size), take, seed, mode, float(empty), str(motion or ""), step, str(backgrounds or "")
+        frames,
+        cameras,
+        tuple(size),
+        take,
+        seed,
+        mode,
+        float(empty),
+        str(motion or ""),
+        step,
+        str(backgrounds or ""),
     )
     plan.check()
     if workers < 1:
@@ -286,8 +325,15 @@ def make_sequence(
                 (folder / "hdImgs" / name).rmdir()
         info = {"description": "MiniDome, made people", "version": "2", **asdict(plan)}
         info |= {"motion": Path(plan.motion).name, "backgrounds": Path(plan.backgrounds).name}
-        coco = {"info": info, "images": images, "annotations": annotations, "categories": CATEGORIES}
-        (folder / "annotations" / f"person_keypoints_{out.name}.json").write_text(json.dumps(coco), encoding="utf-8")
+        coco = {
+            "info": info,
+            "images": images,
+            "annotations": annotations,
+            "categories": CATEGORIES,
+        }
+        (folder / "annotations" / f"person_keypoints_{out.name}.json").write_text(
+            json.dumps(coco), encoding="utf-8"
+        )
         result = shares(folder, out.name)
     return result
 
@@ -320,17 +366,23 @@ def shares(folder: str | Path, sequence: str | None = None) -> dict[str, float |
         coco = json.loads(path.read_text(encoding="utf-8"))
         crowds = {}
         for file in sorted((folder / "hdPose3d_stage1_coco19").glob("body3DScene_*.json")):
-            crowds[int(file.stem[-8:])] = len(json.loads(file.read_text(encoding="utf-8"))["bodies"])
+            crowds[int(file.stem[-8:])] = len(
+                json.loads(file.read_text(encoding="utf-8"))["bodies"]
+            )
         people = coco["annotations"]
         flags = np.array([a["keypoints"][2::3] for a in people]).reshape(-1, 17)
         behind = np.array([a["facing_deg"] > 90 for a in people])
         present = sum(crowds[image["frame"]] for image in coco["images"])
     except OSError as error:
         raise DataError(
-            error.filename or path, f"cannot read it: {error.strerror}", "is this a MiniDome sequence?"
+            error.filename or path,
+            f"cannot read it: {error.strerror}",
+            "is this a MiniDome sequence?",
         ) from None
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(path, f"not the annotations of a MiniDome sequence: {error!r}", "make it again") from None
+        raise DataError(
+            path, f"not the annotations of a MiniDome sequence: {error!r}", "make it again"
+        ) from None
     scenes = list(crowds.values())[:: coco["info"].get("take", 1)]
     share = lambda part: round(float(np.mean(part)), 4) if np.size(part) else 0.0  # noqa: E731
     return {
@@ -350,7 +402,9 @@ def describe(values: dict[str, float | str]) -> str:
     """`shares` as lines to print, each share beside what its mode wants at least."""
     wanted = {"joints_occluded": 0.15, "people_from_behind": 0.25, "scenes_with_two_or_more": 0.40}
     wanted = wanted if values["mode"] == "dome" else {"people_cut_off": 0.80}
-    lines = [f"{values['frames']} frames, {values['pictures']} pictures, {values['people']} annotated people"]
+    lines = [
+        f"{values['frames']} frames, {values['pictures']} pictures, {values['people']} annotated people"
+    ]
     for name, value in values.items():
         if isinstance(value, float):
             least = f"  (at least {wanted[name]:.0%})" if name in wanted else ""

@@ -62,17 +62,23 @@ LOOK = 15
 """Numbers in a row of `Solids.look`."""
 
 
-def look(base, tip=None, second=None, cut=2.0, period=0.0, shine=0.0, across=0.0, logo=0.0, logo_at=0.0) -> np.ndarray:
+def look(
+    base, tip=None, second=None, cut=2.0, period=0.0, shine=0.0, across=0.0, logo=0.0, logo_at=0.0
+) -> np.ndarray:
     """One row of `Solids.look`; colours are RGB 0-1."""
     tip, second = base if tip is None else tip, base if second is None else second
-    return np.concatenate([base, tip, second, [cut, period, shine, across, logo, logo_at]]).astype(np.float64)
+    return np.concatenate([base, tip, second, [cut, period, shine, across, logo, logo_at]]).astype(
+        np.float64
+    )
 
 
 def cones(a, b, ra, rb, looks, metric=None, owner=-1, side=None) -> Solids:
     """Round cones from arrays; `metric` None means true balls, `side` None the world's x."""
     a = np.atleast_2d(np.asarray(a, np.float64))
     n = len(a)
-    metric = np.broadcast_to(np.eye(3), (n, 3, 3)) if metric is None else np.asarray(metric, np.float64)
+    metric = (
+        np.broadcast_to(np.eye(3), (n, 3, 3)) if metric is None else np.asarray(metric, np.float64)
+    )
     return Solids(
         a,
         np.atleast_2d(np.asarray(b, np.float64)),
@@ -80,7 +86,9 @@ def cones(a, b, ra, rb, looks, metric=None, owner=-1, side=None) -> Solids:
         np.broadcast_to(np.asarray(rb, np.float64), (n,)),
         metric,
         np.broadcast_to(np.asarray(owner, np.int64), (n,)),
-        np.broadcast_to(np.array([1.0, 0, 0]) if side is None else np.asarray(side, np.float64), (n, 3)),
+        np.broadcast_to(
+            np.array([1.0, 0, 0]) if side is None else np.asarray(side, np.float64), (n, 3)
+        ),
         np.broadcast_to(np.asarray(looks, np.float64), (n, LOOK)),
         *_no_boxes(),
     )
@@ -121,7 +129,9 @@ def nothing() -> Solids:
 def together(parts: list[Solids]) -> Solids:
     """Several collections as one, in order."""
     return (
-        Solids(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Solids))) if parts else nothing()
+        Solids(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Solids)))
+        if parts
+        else nothing()
     )
 
 
@@ -264,11 +274,17 @@ def first_hits(solids: Solids, origin: np.ndarray, targets: np.ndarray) -> np.nd
     if solids.num_cones:
         terms = cone_terms(solids, origin)
         dd = np.einsum("ri,nij,rj->rn", d, solids.metric, d)
-        hit = np.minimum(hit, cone_entry(terms, d @ terms.ray_v.T, d @ terms.ray_o.T, dd).min(axis=1))
+        hit = np.minimum(
+            hit, cone_entry(terms, d @ terms.ray_v.T, d @ terms.ray_o.T, dd).min(axis=1)
+        )
     if len(solids.box_centre):
         rd = np.einsum("mij,rj->irm", solids.box_axes, d)
-        ro = np.einsum("mij,mj->im", solids.box_axes, np.asarray(origin, np.float64) - solids.box_centre)
-        hit = np.minimum(hit, box_entry(list(rd), ro[:, None], solids.box_half.T[:, None]).min(axis=1))
+        ro = np.einsum(
+            "mij,mj->im", solids.box_axes, np.asarray(origin, np.float64) - solids.box_centre
+        )
+        hit = np.minimum(
+            hit, box_entry(list(rd), ro[:, None], solids.box_half.T[:, None]).min(axis=1)
+        )
     return hit
 
 

@@ -42,11 +42,17 @@ def seat(spot: np.ndarray, back: np.ndarray, height: float, rng: np.random.Gener
     rest = corner(0, -19.5) - [0, height + 24, 0]
     posts = np.array([corner(x, -19.5) for x in (-15, 15)]) - [0, height, 0]
     slab = boxes(rest, [18, 11, 1.5], yaw, look(paint))
-    return solids.together([top, legs, slab, cones(posts, posts - [0, 20, 0], 1.6, 1.6, look(paint * 0.6))])
+    return solids.together(
+        [top, legs, slab, cones(posts, posts - [0, 20, 0], 1.6, 1.6, look(paint * 0.6))]
+    )
 
 
 def furnish(
-    body: Solids, targets: list[np.ndarray], eyes: list[np.ndarray], rng: np.random.Generator, wall: int | None = None
+    body: Solids,
+    targets: list[np.ndarray],
+    eyes: list[np.ndarray],
+    rng: np.random.Generator,
+    wall: int | None = None,
 ) -> list[Solids]:
     """Furniture along the walls and about the stage, none of it inside a person, a camera or each other.
 
@@ -72,7 +78,9 @@ def furnish(
             elif rng.random() < IN_THE_WAY and targets:
                 target, eye = targets[rng.integers(len(targets))], eyes[rng.integers(len(eyes))]
                 way = (eye - target) * [1, 0, 1]
-                spot = target + way / np.linalg.norm(way) * rng.uniform(38, 100) + rng.normal(0, 18, 3)
+                spot = (
+                    target + way / np.linalg.norm(way) * rng.uniform(38, 100) + rng.normal(0, 18, 3)
+                )
             else:
                 bearing, r = rng.uniform(0, 2 * np.pi), rng.uniform(130, 380)
                 spot = np.array([r * np.cos(bearing), 0, r * np.sin(bearing)])
@@ -81,7 +89,12 @@ def furnish(
             gap = np.linalg.norm(points[:, [0, 2]] - spot[[0, 2]], axis=1) - radii - radius
             apart = all(np.hypot(*(spot - other)[[0, 2]]) > radius + r + 3 for other, r in spots)
             to_eyes = min(np.hypot(*(spot - eye)[[0, 2]]) - radius for eye in eyes)
-            if gap[near].min(initial=1e9) > 1 and apart and to_eyes > 55 and _inside(spot, 0.7 * radius):
+            if (
+                gap[near].min(initial=1e9) > 1
+                and apart
+                and to_eyes > 55
+                and _inside(spot, 0.7 * radius)
+            ):
                 out.append(turned(thing, yaw, spot))
                 spots.append((spot, radius))
                 break
@@ -92,10 +105,16 @@ def _inside(spot: np.ndarray, radius: float) -> bool:
     return abs(spot[0]) + radius < ROOM[0] and abs(spot[2]) + radius < ROOM[2]
 
 
-def _by_a_wall(radius: float, rng: np.random.Generator, wall: int | None) -> tuple[np.ndarray, float]:
+def _by_a_wall(
+    radius: float, rng: np.random.Generator, wall: int | None
+) -> tuple[np.ndarray, float]:
     """A place before one of the four walls, and the yaw that turns a thing's back to it."""
     along, wall = rng.uniform(-0.75, 0.75), int(rng.integers(4)) if wall is None else wall
-    x, z = (along * ROOM[0], ROOM[2] - 0.75 * radius) if wall % 2 == 0 else (ROOM[0] - 0.75 * radius, along * ROOM[2])
+    x, z = (
+        (along * ROOM[0], ROOM[2] - 0.75 * radius)
+        if wall % 2 == 0
+        else (ROOM[0] - 0.75 * radius, along * ROOM[2])
+    )
     sign = 1 if wall < 2 else -1
     return np.array([sign * x, 0.0, sign * z]), (180.0, 270.0, 0.0, 90.0)[wall]
 
@@ -114,15 +133,28 @@ def make(kind: str, rng: np.random.Generator) -> tuple[Solids, float, float]:
 def _crate(paint, rng):
     half = rng.uniform((14, 14, 12), (30, 34, 24))
     slats = {"second": paint * 0.8, "period": half[1] / 2} if rng.random() < 0.5 else {}
-    return boxes([0, -half[1], 0], half, 0, look(paint, **slats)), float(np.hypot(*half[[0, 2]])), 2 * half[1]
+    return (
+        boxes([0, -half[1], 0], half, 0, look(paint, **slats)),
+        float(np.hypot(*half[[0, 2]])),
+        2 * half[1],
+    )
 
 
 def _post(paint, rng):
     r, h = rng.uniform(2.5, 6), rng.uniform(150, 230)
     foot = cones(
-        [0, -2.5, 0], [0, -2.4, 0], 3.2 * r, 3.2 * r, look(paint * 0.7), np.diag([1, (3.2 * r / 2.5) ** 2, 1])[None]
+        [0, -2.5, 0],
+        [0, -2.4, 0],
+        3.2 * r,
+        3.2 * r,
+        look(paint * 0.7),
+        np.diag([1, (3.2 * r / 2.5) ** 2, 1])[None],
     )
-    return solids.together([cones([0, -2, 0], [0, -h, 0], r, r, look(paint, shine=0.2)), foot]), r * 3.2, h
+    return (
+        solids.together([cones([0, -2, 0], [0, -h, 0], r, r, look(paint, shine=0.2)), foot]),
+        r * 3.2,
+        h,
+    )
 
 
 def _table(paint, rng):
@@ -133,14 +165,22 @@ def _table(paint, rng):
     for _ in range(rng.integers(0, 4)):  # a book, a box, a vase on it
         x, z = rng.uniform(-0.7, 0.7, 2) * half[[0, 2]]
         size = rng.uniform((4, 1.5, 4), (11, 6, 9))
-        parts.append(boxes([x, -top - half[1] - size[1], z], size, rng.uniform(0, 90), look(pick(CLOTH, rng))))
+        parts.append(
+            boxes(
+                [x, -top - half[1] - size[1], z], size, rng.uniform(0, 90), look(pick(CLOTH, rng))
+            )
+        )
     return solids.together(parts), float(np.hypot(*half[[0, 2]])), top + 14
 
 
 def _shelf(paint, rng):
     w, h, d, n = rng.uniform(38, 62), rng.uniform(130, 210), 15.0, int(rng.integers(4, 6))
     step = h / n
-    frame = [([-w, -h / 2, 0], [1.5, h / 2, d]), ([w, -h / 2, 0], [1.5, h / 2, d]), ([0, -h / 2, -d], [w, h / 2, 1])]
+    frame = [
+        ([-w, -h / 2, 0], [1.5, h / 2, d]),
+        ([w, -h / 2, 0], [1.5, h / 2, d]),
+        ([0, -h / 2, -d], [w, h / 2, 1]),
+    ]
     frame += [([0, -step * k - 1.2, 0], [w, 1.2, d]) for k in range(n + 1)]
     parts = [boxes(*zip(*frame), 0, look(paint))]
     for k in range(n):
@@ -164,24 +204,44 @@ def _sofa(paint, rng):
         parts.append(boxes([x * w, -39, 6], [0.47 * w, 5, 29], 0, soft))
     for x in rng.uniform(-0.8, 0.8, rng.integers(1, 4)) * w:
         pillow = look(pick(CLOTH, rng))
-        parts.append(cones([x, -58, -11], [x, -57, -11], 17, 17, pillow, np.diag([1, 1, 5.0])[None]))
+        parts.append(
+            cones([x, -58, -11], [x, -57, -11], 17, 17, pillow, np.diag([1, 1, 5.0])[None])
+        )
     return solids.together(parts), w * 0.95, 80.0
 
 
 def _cabinet(paint, rng):
     w, h = rng.uniform(35, 70), rng.uniform(38, 55)
-    parts = [boxes([0, -h, 0], [w, h - 4, 20], 0, look(paint)), boxes([0, -3, 0], [w - 4, 3, 17], 0, look(paint * 0.5))]
+    parts = [
+        boxes([0, -h, 0], [w, h - 4, 20], 0, look(paint)),
+        boxes([0, -3, 0], [w - 4, 3, 17], 0, look(paint * 0.5)),
+    ]
     for x in (-0.5, 0.5):
         parts.append(boxes([x * w, -h, 20.5], [0.46 * w, h - 9, 0.6], 0, look(paint * 0.9)))
         parts.append(
-            cones([x * 0.2 * w, -h - 4, 22], [x * 0.2 * w, -h + 4, 22], 0.9, 0.9, look(np.full(3, 0.2), shine=0.5))
+            cones(
+                [x * 0.2 * w, -h - 4, 22],
+                [x * 0.2 * w, -h + 4, 22],
+                0.9,
+                0.9,
+                look(np.full(3, 0.2), shine=0.5),
+            )
         )
     kind = rng.choice(["screen", "vase", "books", "none"])
     if kind == "screen":
-        parts.append(boxes([0, -2 * h - 24, -6], [0.8 * w, 22, 1.5], 0, look(np.array([0.05, 0.06, 0.08]), shine=0.4)))
+        parts.append(
+            boxes(
+                [0, -2 * h - 24, -6],
+                [0.8 * w, 22, 1.5],
+                0,
+                look(np.array([0.05, 0.06, 0.08]), shine=0.4),
+            )
+        )
     if kind == "vase":
         x = rng.uniform(-0.6, 0.6) * w
-        parts.append(cones([x, -2 * h - 5, 0], [x, -2 * h - 18, 0], 7, 4, look(pick(CLOTH, rng), shine=0.4)))
+        parts.append(
+            cones([x, -2 * h - 5, 0], [x, -2 * h - 18, 0], 7, 4, look(pick(CLOTH, rng), shine=0.4))
+        )
     if kind == "books":
         parts.append(boxes([rng.uniform(-0.5, 0.5) * w, -2 * h - 6, 0], [16, 11, 9], 0,
                            look(pick(CLOTH, rng), second=pick(CLOTH, rng), across=4)))  # fmt: skip
@@ -193,12 +253,21 @@ def _lamp(paint, rng):
     foot = cones([0, -2, 0], [0, -2, 0], 15, 15, look(paint * 0.6), np.diag([1, 50.0, 1])[None])
     shade = look(np.array([1.0, 0.93, 0.78]) * rng.uniform(0.95, 1.1))
     parts = [foot, cones([0, -2, 0], [0, -h, 0], 1.3, 1.3, look(paint * 0.5, shine=0.4))]
-    return solids.together([*parts, cones([0, -h + 12, 0], [0, -h - 14, 0], 19, 12, shade)]), 20.0, h + 26
+    return (
+        solids.together([*parts, cones([0, -h + 12, 0], [0, -h - 14, 0], 19, 12, shade)]),
+        20.0,
+        h + 26,
+    )
 
 
 def _ball(paint, rng):
     r = rng.uniform(9, 28)
-    skin = look(pick(CLOTH, rng), second=pick(CLOTH, rng), across=r * 0.9 if rng.random() < 0.5 else 0, shine=0.3)
+    skin = look(
+        pick(CLOTH, rng),
+        second=pick(CLOTH, rng),
+        across=r * 0.9 if rng.random() < 0.5 else 0,
+        shine=0.3,
+    )
     return cones([0, -r, 0], [0, -r, 0], r, r, skin), r, 2 * r
 
 

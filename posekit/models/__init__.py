@@ -7,7 +7,13 @@ from keras import layers
 
 from posekit.errors import DataError
 from posekit.models import deeppose_cnn, densenet, resnet
-from posekit.models.heads import HEADS, VOTE_REACH, deeppose_head, integral_head, votes_head
+from posekit.models.heads import (
+    HEADS,
+    OFFSET_REACH,
+    deeppose_head,
+    integral_head,
+    offset_voting_head,
+)
 from posekit.models.inspect import activation_bytes, activations, multiply_adds
 from posekit.models.pretrained import imagenet
 
@@ -19,7 +25,9 @@ def _densenet(image, width: int, *, depth: int):
 
 BACKBONES = {
     **{f"resnet{depth}": partial(resnet.resnet, depth=depth, version=1) for depth in resnet.UNITS},
-    **{f"resnet{depth}v2": partial(resnet.resnet, depth=depth, version=2) for depth in resnet.UNITS},
+    **{
+        f"resnet{depth}v2": partial(resnet.resnet, depth=depth, version=2) for depth in resnet.UNITS
+    },
     **{
         f"plain{depth}": partial(resnet.resnet_v1, units=units, shortcut=False)
         for depth, units in resnet.UNITS.items()
@@ -55,7 +63,7 @@ def build(
         num_joints: K.
         pool: the picture is first averaged over pool x pool pixels: at 2 the backbone sees 112x112 and costs a quarter; at 1 it
             sees all, as in the papers.
-        scale: also say how sure each coordinate is, which the losses with a learned σ need (`posekit.losses.WITH_SCALE`).
+        scale: also say how sure each coordinate is, which the losses with a learned σ need (`posekit.losses.LOSSES_WITH_SIGMA`).
 
     Returns:
         A model from `image` (B, S, S, 3) float32 RGB in 0 ... 255 to
@@ -66,20 +74,24 @@ def build(
     """
     for kind, name, known in (("backbone", backbone, BACKBONES), ("head", head, HEADS)):
         if name not in known:
-            raise DataError(f"{kind} {name!r}", "unknown", f"choose one of {', '.join(sorted(known))}")
+            raise DataError(
+                f"{kind} {name!r}", "unknown", f"choose one of {', '.join(sorted(known))}"
+            )
     image = keras.Input((input_size, input_size, 3), name="image")
     x = layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(image)
     if pool > 1:
         x = layers.AveragePooling2D(pool, name="pool")(x)
     features = BACKBONES[backbone](x, width=width)
-    return keras.Model(image, HEADS[head](features, num_joints, scale=scale), name=f"deeppose_{backbone}_w{width}")
+    return keras.Model(
+        image, HEADS[head](features, num_joints, scale=scale), name=f"deeppose_{backbone}_w{width}"
+    )
 
 
 __all__ = [
     "BACKBONES",
     "DEFAULT_WIDTH",
     "HEADS",
-    "VOTE_REACH",
+    "OFFSET_REACH",
     "activation_bytes",
     "activations",
     "build",
@@ -87,5 +99,5 @@ __all__ = [
     "imagenet",
     "integral_head",
     "multiply_adds",
-    "votes_head",
+    "offset_voting_head",
 ]

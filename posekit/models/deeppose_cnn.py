@@ -8,7 +8,9 @@ from keras import layers, ops
 from posekit.models.resnet import norm_relu
 
 
-def local_response_norm(x, *, size: int = 5, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.75):
+def local_response_norm(
+    x, *, size: int = 5, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.75
+):
     """Divide each value by the energy of its neighbouring channels at the same place: x / (k + α Σ x²)^β.
 
     Args:
@@ -45,7 +47,13 @@ def deeppose_cnn(image, width: int = 64, *, batch_norm: bool = True):
         name = f"conv{i}"
         filters = max(1, round(filters * width / 64))
         x = layers.Conv2D(
-            filters, kernel, stride, "same", use_bias=not batch_norm, kernel_initializer="he_normal", name=name
+            filters,
+            kernel,
+            stride,
+            "same",
+            use_bias=not batch_norm,
+            kernel_initializer="he_normal",
+            name=name,
         )(x)
         if batch_norm:
             return norm_relu(x, name=name)

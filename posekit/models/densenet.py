@@ -35,10 +35,14 @@ def dense_layer(x, growth: int, *, bottleneck: int | None = 4, name: str, epsilo
     return layers.Concatenate(name=f"{name}_out")([x, new])
 
 
-def dense_block(x, count: int, growth: int, *, bottleneck: int | None = 4, name: str, epsilon: float = 1e-5):
+def dense_block(
+    x, count: int, growth: int, *, bottleneck: int | None = 4, name: str, epsilon: float = 1e-5
+):
     """`count` dense layers: (B, H, W, C) -> (B, H, W, C + count * growth)."""
     for i in range(count):
-        x = dense_layer(x, growth, bottleneck=bottleneck, name=f"{name}_layer{i + 1}", epsilon=epsilon)
+        x = dense_layer(
+            x, growth, bottleneck=bottleneck, name=f"{name}_layer{i + 1}", epsilon=epsilon
+        )
     return x
 
 
@@ -73,7 +77,9 @@ def densenet(
     """
     x = stem_pool(norm_relu(stem(image, 2 * growth), name="stem", epsilon=epsilon))
     for b, count in enumerate(blocks):
-        x = dense_block(x, count, growth, bottleneck=bottleneck, name=f"block{b + 1}", epsilon=epsilon)
+        x = dense_block(
+            x, count, growth, bottleneck=bottleneck, name=f"block{b + 1}", epsilon=epsilon
+        )
         if b + 1 < len(blocks):
             x = transition(x, compression, name=f"transition{b + 1}", epsilon=epsilon)
     return norm_relu(x, name="post", epsilon=epsilon)

@@ -8,7 +8,7 @@ from keras import layers, ops
 
 from posekit.models import resnet
 
-VOTE_REACH = 0.3
+OFFSET_REACH = 0.3
 """How far a vote of size 1 reaches, in shares of the crop: keeps the outputs of the convolution near 1."""
 SMALLEST_SCALE = 1e-3
 """No σ below this share of the crop: an error of exactly 0 must not be worth infinitely much."""
@@ -18,10 +18,16 @@ def _scale(features, num_joints: int):
     """(B, C) -> σ (B, K, 2), shares of the crop's side; 0.12 at the start of a training."""
     start = keras.initializers.Constant(-2.0)
     x = layers.Dense(
-        num_joints * 2, kernel_initializer="zeros", bias_initializer=start, dtype="float32", name="head_scale"
+        num_joints * 2,
+        kernel_initializer="zeros",
+        bias_initializer=start,
+        dtype="float32",
+        name="head_scale",
     )(features)
     x = layers.Reshape((num_joints, 2), dtype="float32", name="head_scales")(x)
-    return layers.Rescaling(1.0, offset=SMALLEST_SCALE, dtype="float32", name="scale")(ops.sigmoid(x))
+    return layers.Rescaling(1.0, offset=SMALLEST_SCALE, dtype="float32", name="scale")(
+        ops.sigmoid(x)
+    )
 
 
 def _cells(h: int, w: int) -> np.ndarray:
@@ -60,22 +66,32 @@ def deeppose_head(
     x = layers.Flatten(name="head_flatten")(features)
     for i, units in enumerate(hidden):
         name = "head_hidden" if len(hidden) == 1 else f"head_hidden{i + 1}"
-        x = layers.Dense(units, use_bias=not batch_norm, kernel_initializer="he_normal", name=name)(x)
+        x = layers.Dense(units, use_bias=not batch_norm, kernel_initializer="he_normal", name=name)(
+            x
+        )
         if batch_norm:
             x = resnet.norm_relu(x, name=name)
         else:
-            x = layers.Dropout(0.5, name=f"{name}_dropout")(layers.Activation("relu", name=f"{name}_relu")(x))
-    keypoints = layers.Dense(num_joints * 2, kernel_initializer=small, dtype="float32", name="head_keypoints")(x)
+            x = layers.Dropout(0.5, name=f"{name}_dropout")(
+                layers.Activation("relu", name=f"{name}_relu")(x)
+            )
+    keypoints = layers.Dense(
+        num_joints * 2, kernel_initializer=small, dtype="float32", name="head_keypoints"
+    )(x)
     outputs = {
         "keypoints": layers.Reshape((num_joints, 2), dtype="float32", name="keypoints")(keypoints),
         "visibility": layers.Dense(
-            num_joints, activation="sigmoid", kernel_initializer=small, dtype="float32", name="visibility"
+            num_joints,
+            activation="sigmoid",
+            kernel_initializer=small,
+            dtype="float32",
+            name="visibility",
         )(x),
     }
     return outputs | ({"scale": _scale(x, num_joints)} if scale else {})
 
 
-def votes_head(features, num_joints: int = 17, *, scale: bool = False) -> dict:
+def offset_voting_head(features, num_joints: int = 17, *, scale: bool = False) -> dict:
     """A head that learns faster from little data: every cell of the feature map votes on where each joint lies.
 
     A cell gives, for each joint, an offset from its own place and a weight; the joint is the weighted mean of the votes.
@@ -97,12 +113,16 @@ def votes_head(features, num_joints: int = 17, *, scale: bool = False) -> dict:
     h, w = features.shape[1:3]
     small = keras.initializers.RandomNormal(stddev=0.01)
     cells = _cells(h, w)[None, :, None]
-    votes = layers.Conv2D(num_joints * 3, 1, kernel_initializer=small, dtype="float32", name="head_votes")(features)
+    votes = layers.Conv2D(
+        num_joints * 3, 1, kernel_initializer=small, dtype="float32", name="head_votes"
+    )(features)
     votes = layers.Reshape((h * w, num_joints, 3), dtype="float32", name="head_cells")(votes)
     weight = layers.Softmax(axis=1, dtype="float32", name="head_weights")(votes[..., :1])
-    keypoints = ops.sum(weight * (VOTE_REACH * votes[..., 1:] + cells), axis=1)
+    keypoints = ops.sum(weight * (OFFSET_REACH * votes[..., 1:] + cells), axis=1)
     mean = layers.GlobalAveragePooling2D(name="head_mean")(features)
-    visibility = layers.Dense(num_joints, activation="sigmoid", dtype="float32", name="visibility")(mean)
+    visibility = layers.Dense(num_joints, activation="sigmoid", dtype="float32", name="visibility")(
+        mean
+    )
     outputs = {
         "keypoints": layers.Activation("linear", dtype="float32", name="keypoints")(keypoints),
         "visibility": visibility,
@@ -111,7 +131,12 @@ def votes_head(features, num_joints: int = 17, *, scale: bool = False) -> dict:
 
 
 def integral_head(
-    features, num_joints: int = 17, *, scale: bool = False, deconvolutions: int = 2, channels: int = 64
+    features,
+    num_joints: int = 17,
+    *,
+    scale: bool = False,
+    deconvolutions: int = 2,
+    channels: int = 64,
 ) -> dict:
     """Integral regression: a heat map for each joint, whose centre of mass is the joint (soft-argmax).
 
@@ -138,14 +163,18 @@ def integral_head(
         x = layers.Conv2DTranspose(channels, 4, 2, padding="same", use_bias=False, name=name)(x)
         x = resnet.norm_relu(x, name=name)
     h, w = x.shape[1:3]
-    maps = layers.Conv2D(num_joints, 1, kernel_initializer=small, dtype="float32", name="head_maps")(x)
+    maps = layers.Conv2D(
+        num_joints, 1, kernel_initializer=small, dtype="float32", name="head_maps"
+    )(x)
     maps = layers.Reshape((h * w, num_joints), dtype="float32", name="head_cells")(maps)
     heat = layers.Softmax(axis=1, dtype="float32", name="head_heat")(maps)
     keypoints = ops.einsum("bik,ic->bkc", heat, ops.convert_to_tensor(_cells(h, w)))
     mean = layers.GlobalAveragePooling2D(name="head_mean")(features)
     outputs = {
         "keypoints": layers.Activation("linear", dtype="float32", name="keypoints")(keypoints),
-        "visibility": layers.Dense(num_joints, activation="sigmoid", dtype="float32", name="visibility")(mean),
+        "visibility": layers.Dense(
+            num_joints, activation="sigmoid", dtype="float32", name="visibility"
+        )(mean),
     }
     return outputs | ({"scale": _scale(mean, num_joints)} if scale else {})
 
@@ -154,7 +183,7 @@ HEADS = {
     "regression": deeppose_head,
     "deeppose2014": partial(deeppose_head, hidden=(4096, 4096)),
     "deeppose2014_dropout": partial(deeppose_head, hidden=(4096, 4096), batch_norm=False),
-    "votes": votes_head,
+    "votes": offset_voting_head,
     "integral": integral_head,
 }
 """Name -> function of (features, num_joints, scale=...) that gives the outputs."""

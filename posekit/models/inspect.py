@@ -29,9 +29,15 @@ def activations(model: keras.Model, pattern: str) -> keras.Model:
     if not fitting:
         some = ", ".join(layer.name for layer in model.layers[:: max(1, len(model.layers) // 8)])
         raise DataError(
-            f"pattern {pattern!r}", f"no layer of {model.name} has such a name", f"some that it has: {some}"
+            f"pattern {pattern!r}",
+            f"no layer of {model.name} has such a name",
+            f"some that it has: {some}",
         )
-    return keras.Model(model.input, {layer.name: layer.output for layer in fitting}, name=f"{model.name}_activations")
+    return keras.Model(
+        model.input,
+        {layer.name: layer.output for layer in fitting},
+        name=f"{model.name}_activations",
+    )
 
 
 def multiply_adds(model: keras.Model) -> dict[str, int]:
@@ -47,7 +53,9 @@ def multiply_adds(model: keras.Model) -> dict[str, int]:
     for layer in model.layers:
         if isinstance(layer, keras.layers.Conv2D):
             counts[layer.name] = math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:3])
-        elif isinstance(layer, keras.layers.Conv2DTranspose):  # each input cell meets the whole kernel
+        elif isinstance(
+            layer, keras.layers.Conv2DTranspose
+        ):  # each input cell meets the whole kernel
             counts[layer.name] = math.prod(layer.kernel.shape) * math.prod(layer.input.shape[1:3])
         elif isinstance(layer, keras.layers.Dense):
             counts[layer.name] = math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])
@@ -66,5 +74,9 @@ def activation_bytes(model: keras.Model, bytes_a_number: int = 4) -> int:
     """
     views = (keras.layers.InputLayer, keras.layers.Flatten, keras.layers.Reshape)
     outputs = (layer.output for layer in model.layers if not isinstance(layer, views))
-    sizes = (math.prod(x.shape[1:]) for out in outputs for x in (out if isinstance(out, list | tuple) else [out]))
+    sizes = (
+        math.prod(x.shape[1:])
+        for out in outputs
+        for x in (out if isinstance(out, list | tuple) else [out])
+    )
     return bytes_a_number * sum(sizes)

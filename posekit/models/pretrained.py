@@ -50,11 +50,17 @@ def imagenet(backbone: str, input_size: int = 224, weights: str | None = "imagen
         DataError: for an unknown name, or when the weights cannot be fetched or read.
     """
     if backbone not in SOURCES:
-        raise DataError(f"backbone {backbone!r}", "has no ImageNet weights", f"choose one of {', '.join(SOURCES)}")
+        raise DataError(
+            f"backbone {backbone!r}",
+            "has no ImageNet weights",
+            f"choose one of {', '.join(SOURCES)}",
+        )
     function, depth, theirs = SOURCES[backbone]
     try:
         shape = (input_size, input_size, 3)
-        source = getattr(keras.applications, theirs)(include_top=False, weights=weights, input_shape=shape)
+        source = getattr(keras.applications, theirs)(
+            include_top=False, weights=weights, input_shape=shape
+        )
     except Exception as error:
         problem = f"the weights cannot be had: {next(iter(str(error).splitlines()), type(error).__name__)}"
         mend = "they are downloaded once: try again with a network, or train from random weights (weights=None)"
@@ -84,7 +90,9 @@ def copy_weights(source: keras.Model, target: keras.Model) -> list[tuple[str, st
     for layer in (layer for layer in source.layers if layer.weights):
         name = our_name(layer.name, dense)
         if name not in mine:
-            raise ValueError(f"{layer.name} of {source.name} would be {name}, which {target.name} has not")
+            raise ValueError(
+                f"{layer.name} of {source.name} would be {name}, which {target.name} has not"
+            )
         mine.pop(name).set_weights(layer.get_weights())
         pairs.append((layer.name, name))
     if mine:
@@ -100,7 +108,9 @@ def our_name(theirs: str, dense: bool) -> str:
     if match := re.fullmatch(r"conv(\d)_block(\d+)_(\d)_(conv|bn)", theirs):
         stage, unit, part, kind = int(match[1]) - 1, match[2], int(match[3]), match[4]
         if dense:
-            return f"block{stage}_layer{unit}_" + (f"conv{part}" if kind == "conv" else f"preact{part + 1}_bn")
+            return f"block{stage}_layer{unit}_" + (
+                f"conv{part}" if kind == "conv" else f"preact{part + 1}_bn"
+            )
         conv = "conv_proj" if part == 0 else f"conv{part}"
         return f"stage{stage}_unit{unit}_{conv}" + ("_bn" if kind == "bn" else "")
     if match := re.fullmatch(r"pool(\d)_(conv|bn)", theirs):

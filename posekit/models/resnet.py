@@ -44,7 +44,13 @@ def conv(x, filters: int, kernel: int, stride: int = 1, *, name: str, use_bias: 
         x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
         padding = "valid"
     return layers.Conv2D(
-        filters, kernel, stride, padding=padding, use_bias=use_bias, kernel_initializer="he_normal", name=name
+        filters,
+        kernel,
+        stride,
+        padding=padding,
+        use_bias=use_bias,
+        kernel_initializer="he_normal",
+        name=name,
     )(x)
 
 
@@ -54,7 +60,9 @@ def norm(x, *, name: str, epsilon: float = 1e-5, gamma: str = "ones"):
     Momentum 0.9, not Keras' 0.99: with a few hundred steps the running statistics would otherwise still be those of the
     random initial weights, and validation would explode while training looks well (chapter 08).
     """
-    return layers.BatchNormalization(momentum=0.9, epsilon=epsilon, gamma_initializer=gamma, name=f"{name}_bn")(x)
+    return layers.BatchNormalization(
+        momentum=0.9, epsilon=epsilon, gamma_initializer=gamma, name=f"{name}_bn"
+    )(x)
 
 
 def norm_relu(x, *, name: str, epsilon: float = 1e-5):
@@ -69,7 +77,9 @@ def stem(image, width: int, *, use_bias: bool = False):
 
 def stem_pool(x):
     """3x3 max pooling at stride 2, padded by one on every side."""
-    return layers.MaxPooling2D(3, 2, name="stem_pool")(layers.ZeroPadding2D(1, name="stem_pool_pad")(x))
+    return layers.MaxPooling2D(3, 2, name="stem_pool")(
+        layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
+    )
 
 
 # ---- v1: "Deep Residual Learning for Image Recognition" -------------------------------------------------------------------------
@@ -135,7 +145,9 @@ def bottleneck_unit(
     return layers.Activation("relu", name=f"{name}_out")(out)
 
 
-def _project(x, filters: int, stride: int, *, name: str, use_bias: bool = False, epsilon: float = 1e-5):
+def _project(
+    x, filters: int, stride: int, *, name: str, use_bias: bool = False, epsilon: float = 1e-5
+):
     """The shortcut h: the identity where the shapes allow it, else a 1x1 convolution with norm ("option B")."""
     if stride == 1 and x.shape[-1] == filters:
         return x
@@ -167,7 +179,12 @@ def resnet_v1(
         (B, S / 32, S / 32, 8 * width) features, 32 * width with bottlenecks.
     """
     unit = bottleneck_unit if bottleneck else basic_unit
-    options = {"shortcut": shortcut, "stride_in": stride_in, "use_bias": use_bias, "epsilon": epsilon}
+    options = {
+        "shortcut": shortcut,
+        "stride_in": stride_in,
+        "use_bias": use_bias,
+        "epsilon": epsilon,
+    }
     x = norm_relu(stem(image, width, use_bias=use_bias), name="stem", epsilon=epsilon)
     x = stem_pool(x)
     for s, count in enumerate(units):

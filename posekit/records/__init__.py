@@ -5,10 +5,10 @@ A record is one person, see `schema`. A folder of records is one set:
     manifest.json                          counts, digests, arguments; it is put there last, so a folder with one is whole
 """
 
-from posekit.records.reading import check, read_manifest, read_records, shard_paths
-from posekit.records.writing import write_records
-from posekit.schema import BOXES, CropSettings, PersonRecord, decode_person, encode_person
-from posekit.tfrecord import encode_example, parse_example, read_payloads
+from posekit.records.reader import check, read_manifest, read_records, shard_paths
+from posekit.records.schema import BOXES, CropSettings, PersonRecord, decode_person, encode_person
+from posekit.records.tfrecord import encode_example, parse_example, read_payloads
+from posekit.records.writer import write_records
 
 __all__ = [
     "BOXES",

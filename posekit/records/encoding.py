@@ -15,9 +15,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from posekit.datasets import PersonAnnotation
 from posekit.errors import DataError
-from posekit.schema import CropSettings, encode_person
-from posekit.sources import PersonSample
+from posekit.records.schema import CropSettings, encode_person
 
 CHUNK = 16
 """People that a worker takes at a time."""
@@ -33,7 +33,7 @@ class Skipped:
     problem: str
 
 
-def unspool(spool: Path, place: int) -> PersonSample:
+def unspool(spool: Path, place: int) -> PersonAnnotation:
     """The sample at a place of the spool, which `writing` filled."""
     with spool.open("rb") as file:
         file.seek(place)
@@ -51,7 +51,9 @@ def encode_at(spool: Path, place: int, settings: CropSettings, skip_bad: bool) -
         return Skipped(sample.person_id, f"{sample.image.name}: {error.problem}")
 
 
-def _encode_chunk(spool: Path, places: list[int], settings: CropSettings, skip_bad: bool) -> list[bytes | Skipped]:
+def _encode_chunk(
+    spool: Path, places: list[int], settings: CropSettings, skip_bad: bool
+) -> list[bytes | Skipped]:
     return [encode_at(spool, place, settings, skip_bad) for place in places]
 
 
@@ -67,7 +69,9 @@ def encoder(spool: Path, settings: CropSettings, workers: int, skip_bad: bool):
     def encode(places: list[int]) -> Iterator[bytes | Skipped]:
         waiting: deque[Future] = deque()
         for start in range(0, len(places), CHUNK):
-            waiting.append(pool.submit(_encode_chunk, spool, places[start : start + CHUNK], settings, skip_bad))
+            waiting.append(
+                pool.submit(_encode_chunk, spool, places[start : start + CHUNK], settings, skip_bad)
+            )
             if len(waiting) > 2 * workers:
                 yield from waiting.popleft().result()
         while waiting:
@@ -100,7 +104,9 @@ def _leave_with_parent() -> None:
 
 def keep_memory() -> None:
     """A freed photo stays with this process: glibc gives it back to the system, and the next one pays with thousands of page faults."""
-    with suppress(AttributeError, OSError, TypeError):  # other systems than Linux have no mallopt, and no need of it
+    with suppress(
+        AttributeError, OSError, TypeError
+    ):  # other systems than Linux have no mallopt, and no need of it
         mallopt = ctypes.CDLL(None).mallopt
         for parameter, megabytes in ((_M_MMAP_THRESHOLD, 32), (_M_TRIM_THRESHOLD, 128)):
             mallopt(parameter, megabytes << 20)

@@ -18,12 +18,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from posekit import device, evaluation, losses, models, pipeline, predict, records
+from posekit import inputs, losses, models, records
 from posekit.errors import DataError
+from posekit.inference import evaluation, predictor
+from posekit.inputs import on_device
 from posekit.skeleton import COCO17, COCO19
 from posekit.training import parallel
 from posekit.training.callbacks import Average, Checkpoint, Schedule, Watch
-from posekit.training.network import OPTIMIZERS, Trainee, adamw, make_optimizer
+from posekit.training.network import OPTIMIZERS, PoseTrainer, adamw, make_optimizer
 from posekit.training.progress import Progress
 from posekit.training.record import bfloat16_pays, command, mean_targets, pack, provenance
 from posekit.training.tensorboard import TensorBoard
@@ -51,12 +53,12 @@ class Recipe:
         augment: variation of the pictures.
         dtype: "float32", "mixed_bfloat16", or "auto": bfloat16 where the processor has it.
         seed: of weights, order and variation.
-        loss: of the keypoints, a name in `posekit.losses.LADDER`.
+        loss: of the keypoints, a name in `posekit.losses.LOSSES`.
         optimizer: "adamw", or "sgd" (Nesterov's momentum 0.9; wants a peak about 30 times as high).
         average: momentum of the averaged weights, which are then scored and saved; 0: the weights as they are.
         clip: longest gradient, see `make_optimizer`; 0: as long as it is.
         input: how pictures get there: "tfdata" (`pipeline`), "device" (`device`: no TensorFlow, an accelerator never waits), or "auto",
-            see `device.chosen`. Each is repeatable; they shuffle differently.
+            see `on_device.chosen`. Each is repeatable; they shuffle differently.
         joints: 17, or 19: the network also learns neck and head top, where records hold them, and loses them at the end.
         devices: how many share each batch; 0: all accelerators on JAX, else one (`parallel.devices_for`).
 
@@ -76,7 +78,7 @@ class Recipe:
     weight_decay: float = 0.05
     warmup: float = 0.05
     visibility_weight: float = 0.02
-    augment: pipeline.Augmentation = field(default_factory=pipeline.Augmentation)
+    augment: inputs.Augmentation = field(default_factory=inputs.Augmentation)
     dtype: str = "auto"
     seed: int = 0
     loss: str = "l1"
@@ -93,13 +95,21 @@ class Recipe:
         for name in ("epochs", "minutes", "batch_size"):
             if (value := getattr(self, name)) is not None and value <= 0:
                 raise DataError(name, f"is {value}", "expected more than 0")
-        for name, known in (("loss", losses.LADDER), ("optimizer", OPTIMIZERS), ("input", INPUTS)):
+        for name, known in (("loss", losses.LOSSES), ("optimizer", OPTIMIZERS), ("input", INPUTS)):
             if getattr(self, name) not in known:
-                raise DataError(f"{name} {getattr(self, name)!r}", "unknown", f"choose one of {', '.join(known)}")
+                raise DataError(
+                    f"{name} {getattr(self, name)!r}",
+                    "unknown",
+                    f"choose one of {', '.join(known)}",
+                )
         if self.joints not in (len(COCO17), len(COCO19)):
-            raise DataError("joints", f"is {self.joints}", f"expected {len(COCO17)} or {len(COCO19)}")
+            raise DataError(
+                "joints", f"is {self.joints}", f"expected {len(COCO17)} or {len(COCO19)}"
+            )
         if not 0 <= self.average < 1:
-            raise DataError("average", f"is {self.average}", "expected a momentum from 0 to below 1")
+            raise DataError(
+                "average", f"is {self.average}", "expected a momentum from 0 to below 1"
+            )
 
 
 def _build(recipe: Recipe, joints: int = len(COCO17)) -> keras.Model:
@@ -110,7 +120,7 @@ def _build(recipe: Recipe, joints: int = len(COCO17)) -> keras.Model:
         input_size=recipe.input_size,
         num_joints=joints,
         pool=recipe.pool,
-        scale=recipe.loss in losses.WITH_SCALE,
+        scale=recipe.loss in losses.LOSSES_WITH_SIGMA,
     )
 
 
@@ -136,7 +146,10 @@ def first_joints(larger: list[np.ndarray], smaller: list[np.ndarray]) -> list[np
 
 
 def _copy_weights(start_from: str | Path, model: keras.Model, recipe: Recipe) -> None:
-    source, weights = predict.load(start_from).model.get_weights(), [np.array(w) for w in model.get_weights()]
+    source, weights = (
+        predictor.load(start_from).model.get_weights(),
+        [np.array(w) for w in model.get_weights()],
+    )
     try:
         _build(recipe).set_weights(source)  # does it fit?
         for part, weight in zip(first_joints(weights, source), source, strict=True):
@@ -144,23 +157,29 @@ def _copy_weights(start_from: str | Path, model: keras.Model, recipe: Recipe) ->
         model.set_weights(weights)
     except ValueError:
         raise DataError(
-            start_from, "its weights do not fit this network", "use the same --backbone, --head and --width"
+            start_from,
+            "its weights do not fit this network",
+            "use the same --backbone, --head and --width",
         ) from None
 
 
 def _teacher(name: str | Path, recipe: Recipe, dtype: str) -> keras.Model:
     """A trained network, for pictures of this recipe's size, computing in `dtype`."""
-    source = predict.load(name)
-    theirs = {key: source.record["recipe"][key] for key in ("backbone", "head", "width", "pool", "loss")}
+    source = predictor.load(name)
+    theirs = {
+        key: source.record["recipe"][key] for key in ("backbone", "head", "width", "pool", "loss")
+    }
     network = _build_in(replace(recipe, **theirs, joints=len(COCO17)), dtype)
     network.set_weights(source.model.get_weights())
     return network
 
 
-def _tampered(batches: Iterable, tamper: Callable) -> Iterator:
-    """Each batch as `tamper` leaves it, in numpy arrays."""
+def _transformed(batches: Iterable, batch_transform: Callable) -> Iterator:
+    """Each batch as `batch_transform` leaves it, in numpy arrays."""
     for batch in batches:
-        yield keras.tree.map_structure(ops.convert_to_numpy, tamper(*keras.tree.map_structure(np.asarray, batch)))
+        yield keras.tree.map_structure(
+            ops.convert_to_numpy, batch_transform(*keras.tree.map_structure(np.asarray, batch))
+        )
 
 
 def train(
@@ -171,7 +190,7 @@ def train(
     *,
     start_from: str | Path | None = None,
     teacher: str | Path | None = None,
-    tamper: Callable | None = None,
+    batch_transform: Callable | None = None,
     verbose: bool = True,
     resume: bool = True,
     checkpoint_seconds: float = 60.0,
@@ -188,8 +207,8 @@ def train(
         recipe: how.
         out: folder to write: model.keras (float32, whatever it was trained in), record.json, log.csv.
         start_from: a run or a model's name whose weights to start from; random weights if None.
-        teacher: a run or a model's name whose answers are learned beside the labels (`Trainee.taught`); nobody's if None.
-        tamper: changes each training batch (images, targets); for experiments that show what a mistake does.
+        teacher: a run or a model's name whose answers are learned beside the labels (`PoseTrainer.taught`); nobody's if None.
+        batch_transform: changes each training batch (images, targets); for experiments that show what a mistake does.
         verbose: print a line an epoch.
         resume: go on where an interrupted run of this `out` left off, if there is one; or refuse to, so that it is not lost.
         checkpoint_seconds: least time between two checkpoints, which are written at the end of epochs.
@@ -205,7 +224,11 @@ def train(
     if out.exists():
         raise DataError(out, "exists already", "choose another --out, or remove it")
     if tensorboard and Path(tensorboard).resolve().is_relative_to(out.resolve()):
-        raise DataError(tensorboard, f"lies in {out}, which is made when the training is over", "choose another folder")
+        raise DataError(
+            tensorboard,
+            f"lies in {out}, which is made when the training is over",
+            "choose another folder",
+        )
     partial = out.with_name(f".{out.name}.partial")
     saved = partial / "checkpoint.npz"
     if saved.exists() and not resume:
@@ -219,27 +242,43 @@ def train(
     try:
         partial.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(partial.parent, f"cannot write there: {error.strerror}", "choose another --out") from None
+        raise DataError(
+            partial.parent, f"cannot write there: {error.strerror}", "choose another --out"
+        ) from None
     try:
         keras.utils.set_random_seed(recipe.seed)
-        way = device.chosen(recipe.input, train_records, recipe.augment)
+        way = on_device.chosen(recipe.input, train_records, recipe.augment)
         devices = parallel.devices_for(recipe.devices, recipe.batch_size)
-        dtype = recipe.dtype if recipe.dtype != "auto" else "mixed_bfloat16" if bfloat16_pays() else "float32"
-        with parallel.side_by_side(devices):
+        dtype = (
+            recipe.dtype
+            if recipe.dtype != "auto"
+            else "mixed_bfloat16"
+            if bfloat16_pays()
+            else "float32"
+        )
+        with parallel.data_parallel(devices):
             # -- what is trained
             network = _build_in(recipe, dtype)
             if start_from is not None and not saved.exists():
                 _copy_weights(start_from, network, recipe)
-            people = device.read_people(train_records, recipe.joints) if way == "device" else None
-            crops = device.Crops(people.images, recipe.input_size, recipe.seed) if people else None
+            people = (
+                on_device.read_people(train_records, recipe.joints) if way == "device" else None
+            )
+            crops = (
+                on_device.Crops(people.images, recipe.input_size, recipe.seed) if people else None
+            )
             known = _teacher(teacher, recipe, dtype) if teacher is not None else None
-            model = Trainee(network, recipe.loss, recipe.visibility_weight, crops, known)
-            optimizer = make_optimizer(model, recipe.optimizer, recipe.learning_rate, recipe.weight_decay, recipe.clip)
+            model = PoseTrainer(network, recipe.loss, recipe.visibility_weight, crops, known)
+            optimizer = make_optimizer(
+                model, recipe.optimizer, recipe.learning_rate, recipe.weight_decay, recipe.clip
+            )
             optimizer.build(model.trainable_variables)
             model.compile(optimizer)
 
             # -- what happens around its steps
-            steps = max(1, sum(manifests[str(d)]["people"] for d in train_records) // recipe.batch_size)
+            steps = max(
+                1, sum(manifests[str(d)]["people"] for d in train_records) // recipe.batch_size
+            )
             seconds = recipe.minutes * 60 if recipe.minutes else 0
             schedule = Schedule(
                 recipe.learning_rate,
@@ -249,7 +288,9 @@ def train(
             )
             average = Average(network, recipe.average) if recipe.average else None
             watch = Watch(
-                itertools.islice(device.centre_crops(val_records, 64, input_size=recipe.input_size), 8),
+                itertools.islice(
+                    on_device.iterate_center_crops(val_records, 64, input_size=recipe.input_size), 8
+                ),
                 partial / "log.csv",
                 recipe.batch_size,
                 every_seconds=seconds / 12,
@@ -273,24 +314,45 @@ def train(
                 },
             }
             checkpoint = Checkpoint(
-                saved, model, watch, schedule, average, run=facts, begin=begin, every_seconds=checkpoint_seconds
+                saved,
+                model,
+                watch,
+                schedule,
+                average,
+                run=facts,
+                begin=begin,
+                every_seconds=checkpoint_seconds,
             )
             done = checkpoint.restore() if saved.exists() else 0
             if done and verbose:
-                print(f"going on after epoch {done}, {time.monotonic() - checkpoint.begin:.0f} s", flush=True)
+                print(
+                    f"going on after epoch {done}, {time.monotonic() - checkpoint.begin:.0f} s",
+                    flush=True,
+                )
 
             # -- train
-            options = {"input_size": recipe.input_size, "augment": recipe.augment, "shuffle": True, "repeat": True}
+            options = {
+                "input_size": recipe.input_size,
+                "augment": recipe.augment,
+                "shuffle": True,
+                "repeat": True,
+            }
             options |= {"batch_size": recipe.batch_size, "seed": recipe.seed, "start": watch.steps}
             if people:
                 people = replace(
                     people, images=np.empty((0, *people.images.shape[1:]), np.uint8)
                 )  # they are in the layer now
-                batches = device.ahead(device.make_batches(people, **options))
+                batches = on_device.ahead(on_device.make_batches(people, **options))
             else:
-                batches = pipeline.make_batches(train_records, joints=recipe.joints, **options)
-            batches = _tampered(batches, tamper) if tamper else batches
-            callbacks = [schedule, average, watch, TensorBoard(tensorboard, watch) if tensorboard else None, checkpoint]
+                batches = inputs.make_batches(train_records, joints=recipe.joints, **options)
+            batches = _transformed(batches, batch_transform) if batch_transform else batches
+            callbacks = [
+                schedule,
+                average,
+                watch,
+                TensorBoard(tensorboard, watch) if tensorboard else None,
+                checkpoint,
+            ]
             model.fit(
                 batches,
                 initial_epoch=done,
@@ -316,7 +378,9 @@ def train(
             "mean_pose": pose.round(5).tolist(),
             "mean_visibility": visibility.round(5).tolist(),
         }
-        record["val"] = evaluation.jsonable(evaluation.evaluate(predict.Predictor(final, record), val_records))
+        record["val"] = evaluation.jsonable(
+            evaluation.evaluate(predictor.Predictor(final, record), val_records)
+        )
         final.save(partial / "model.keras")
         (partial / "record.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         try:
@@ -341,7 +405,7 @@ __all__ = [
     "Recipe",
     "Schedule",
     "TensorBoard",
-    "Trainee",
+    "PoseTrainer",
     "Watch",
     "adamw",
     "bfloat16_pays",

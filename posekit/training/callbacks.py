@@ -25,10 +25,21 @@ class Schedule(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, peak: float, *, warmup: float, steps: int | None = None, deadline: tuple[float, float] | None = None
+        self,
+        peak: float,
+        *,
+        warmup: float,
+        steps: int | None = None,
+        deadline: tuple[float, float] | None = None,
     ):
         super().__init__()
-        self.peak, self.warmup, self.steps, self.deadline, self.step = peak, warmup, steps, deadline, 0
+        self.peak, self.warmup, self.steps, self.deadline, self.step = (
+            peak,
+            warmup,
+            steps,
+            deadline,
+            0,
+        )
 
     def progress(self) -> float:
         """Share of the run that is over, 0 ... 1."""
@@ -41,7 +52,9 @@ class Schedule(keras.callbacks.Callback):
         """The learning rate at a share of the run."""
         if progress < self.warmup:
             return self.peak * progress / self.warmup
-        return self.peak * 0.5 * (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup)))
+        return (
+            self.peak * 0.5 * (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup)))
+        )
 
     def on_train_batch_begin(self, batch, logs=None):
         self.model.optimizer.learning_rate.assign(max(self.rate(self.progress()), 1e-7))
@@ -75,7 +88,9 @@ class Average(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         self.step += 1
         if self.step % self.every == 0:
-            assert self.model is not None  # on JAX, asking for the model brings its variables up to date
+            assert (
+                self.model is not None
+            )  # on JAX, asking for the model brings its variables up to date
             stays = min(self.momentum, (1 + self.step) / (10 + self.step)) ** self.every
             self.values = [
                 ops.stop_gradient(stays * value + (1 - stays) * ops.convert_to_tensor(weight))
@@ -100,7 +115,7 @@ class Watch(keras.callbacks.Callback):
     outside the crop, which are not scored here.
 
     Args:
-        batches: validation people, (pictures, targets) as of `device.centre_crops`.
+        batches: validation people, (pictures, targets) as of `device.iterate_center_crops`.
         log: the file to write.
         batch_size: of training, to count pictures.
         every_seconds: between two scores; 0: each epoch.
@@ -110,7 +125,15 @@ class Watch(keras.callbacks.Callback):
         verbose: print a line an epoch.
     """
 
-    columns = ("epoch", "seconds", "images", "learning_rate", "loss", "keypoints_loss", "visibility_loss")
+    columns = (
+        "epoch",
+        "seconds",
+        "images",
+        "learning_rate",
+        "loss",
+        "keypoints_loss",
+        "visibility_loss",
+    )
     val_columns = ("val_pck@0.2", "val_pcp", "val_collapse_ratio")
 
     def __init__(
@@ -129,7 +152,12 @@ class Watch(keras.callbacks.Callback):
         parts = [(np.asarray(x), np.asarray(y["keypoints"])) for x, y in batches]
         self.images, target = (np.concatenate(column) for column in zip(*parts, strict=True))
         self.true, self.inside = target[..., :2], target[..., 2] > 0
-        self.log, self.batch_size, self.every, self.verbose = log, batch_size, every_seconds, verbose
+        self.log, self.batch_size, self.every, self.verbose = (
+            log,
+            batch_size,
+            every_seconds,
+            verbose,
+        )
         self.average, self.mean_pose, self.progress = average, mean_pose, progress
         self.start = self.last = time.monotonic()
         self.steps, self.rows = 0, []
@@ -152,7 +180,8 @@ class Watch(keras.callbacks.Callback):
         }
         if self.mean_pose is not None:
             ours, blind = (
-                np.linalg.norm(x - self.true, axis=-1)[self.inside].mean() for x in (pred, self.mean_pose[None])
+                np.linalg.norm(x - self.true, axis=-1)[self.inside].mean()
+                for x in (pred, self.mean_pose[None])
             )
             scores["val_gain"] = float(1 - ours / blind)
         return scores
@@ -165,7 +194,10 @@ class Watch(keras.callbacks.Callback):
             "seconds": now - self.start,
             "images": self.steps * self.batch_size,
             "learning_rate": float(self.model.optimizer.learning_rate.numpy()),
-            **{k: (logs or {}).get(k, float("nan")) for k in ("loss", "keypoints_loss", "visibility_loss")},
+            **{
+                k: (logs or {}).get(k, float("nan"))
+                for k in ("loss", "keypoints_loss", "visibility_loss")
+            },
             **(self.score() if due else {}),
         }
         self.rows.append(row)
@@ -180,10 +212,17 @@ class Watch(keras.callbacks.Callback):
     def tell(self, row: dict) -> None:
         """Print the line of an epoch, and a warning below it when the network says nearly the same of everybody."""
         share = f"{self.progress():5.0%}" if self.progress else ""
-        scores = "".join(f"  {k[4:]} {row[k]:.3f}" for k in (*self.val_columns, "val_gain") if k in row)
-        print(f"epoch {row['epoch']:3d}{share}  {row['seconds']:6.0f} s  loss {row['loss']:.4f}{scores}", flush=True)
+        scores = "".join(
+            f"  {k[4:]} {row[k]:.3f}" for k in (*self.val_columns, "val_gain") if k in row
+        )
+        print(
+            f"epoch {row['epoch']:3d}{share}  {row['seconds']:6.0f} s  loss {row['loss']:.4f}{scores}",
+            flush=True,
+        )
         if row["epoch"] >= 3 and row.get("val_collapse_ratio", 1) < 0.05:
-            gain = f", and it is {row['val_gain']:.0%} better than that" if "val_gain" in row else ""
+            gain = (
+                f", and it is {row['val_gain']:.0%} better than that" if "val_gain" in row else ""
+            )
             ratio = f"{row['val_collapse_ratio']:.1%} of what people's do"
             print(
                 f"warning: the predictions vary {ratio}: the model is close to the mean pose{gain} (chapter 06)",
@@ -218,8 +257,19 @@ class Checkpoint(keras.callbacks.Callback):
         every_seconds: float = 60.0,
     ):
         super().__init__()
-        self.path, self.trainee, self.watch, self.schedule, self.average = path, model, watch, schedule, average
-        self.run, self.begin, self.every, self.last = json.dumps(run), begin, every_seconds, time.monotonic()
+        self.path, self.trainee, self.watch, self.schedule, self.average = (
+            path,
+            model,
+            watch,
+            schedule,
+            average,
+        )
+        self.run, self.begin, self.every, self.last = (
+            json.dumps(run),
+            begin,
+            every_seconds,
+            time.monotonic(),
+        )
 
     def on_epoch_end(self, epoch, logs=None):
         if time.monotonic() - self.last >= self.every and self.model is not None:
@@ -243,7 +293,9 @@ class Checkpoint(keras.callbacks.Callback):
         }
         arrays = {f"variable{i}": ops.convert_to_numpy(v) for i, v in enumerate(self.variables())}
         if self.average:
-            arrays |= {f"average{i}": ops.convert_to_numpy(v) for i, v in enumerate(self.average.values)}
+            arrays |= {
+                f"average{i}": ops.convert_to_numpy(v) for i, v in enumerate(self.average.values)
+            }
         aside = self.path.with_suffix(".partial")
         with aside.open("wb") as file:
             np.savez(file, state=np.array(json.dumps(state)), **arrays)
@@ -266,12 +318,15 @@ class Checkpoint(keras.callbacks.Callback):
             raise DataError(self.path, problem, "remove its folder and begin anew") from None
         if state["run"] != self.run:
             problem = "was begun with another recipe or other data"
-            raise DataError(self.path, problem, "give the same arguments, or remove its folder and begin anew")
+            raise DataError(
+                self.path, problem, "give the same arguments, or remove its folder and begin anew"
+            )
         for i, variable in enumerate(self.variables()):
             variable.assign(arrays[f"variable{i}"])
         if self.average:
             self.average.values = [
-                ops.convert_to_tensor(arrays[f"average{i}"]) for i in range(len(self.average.values))
+                ops.convert_to_tensor(arrays[f"average{i}"])
+                for i in range(len(self.average.values))
             ]
             self.average.step = state["steps"]
         self.schedule.step = self.watch.steps = state["steps"]

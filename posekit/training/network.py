@@ -5,11 +5,11 @@ from keras import ops
 
 from posekit import losses
 
-BELIEVED = 0.5
+DISTILLATION_WEIGHT = 0.5
 """Of the loss, the share that comes from the teacher's answers instead of the labels."""
 
 
-class Trainee(keras.Model):
+class PoseTrainer(keras.Model):
     """A network together with its loss: what `fit` trains, on every backend of Keras.
 
     `compile(loss=...)` gives each output a loss of its own. That is enough for chapter 06, but the losses of chapter 09 look at two
@@ -18,7 +18,7 @@ class Trainee(keras.Model):
 
     Args:
         network: from pictures to {"keypoints", "visibility"} and, for a loss with a learned σ, "scale".
-        loss: a name in `posekit.losses.LADDER`.
+        loss: a name in `posekit.losses.LOSSES`.
         visibility_weight: weight of the visibility loss beside the keypoint loss.
         crops: a `device.Crops` that cuts the pictures, where batches say only who and how; a picture passes it by.
         teacher: a trained network of 17 joints; the half of the loss then asks for its answers to the same pictures (`taught`).
@@ -38,7 +38,10 @@ class Trainee(keras.Model):
         self.teacher = teacher
         self.crops = crops
         self.network, self.keypoint_loss = network, losses.keypoint_loss(loss)
-        self.with_scale, self.visibility_weight = loss in losses.WITH_SCALE, visibility_weight
+        self.with_scale, self.visibility_weight = (
+            loss in losses.LOSSES_WITH_SIGMA,
+            visibility_weight,
+        )
         self.keypoints_mean = keras.metrics.Mean(name="keypoints_loss")
         self.visibility_mean = keras.metrics.Mean(name="visibility_loss")
         self.built = True  # else `fit` would take a batch to see its shape, and the order of the others would change
@@ -56,7 +59,11 @@ class Trainee(keras.Model):
         self.keypoints_mean.update_state(keypoints)
         self.visibility_mean.update_state(visibility)
         loss = keypoints + self.visibility_weight * visibility
-        return loss if self.teacher is None else (1 - BELIEVED) * loss + BELIEVED * self.taught(x, y_pred)
+        return (
+            loss
+            if self.teacher is None
+            else (1 - DISTILLATION_WEIGHT) * loss + DISTILLATION_WEIGHT * self.taught(x, y_pred)
+        )
 
     def taught(self, x, y_pred):
         """The same loss with the teacher's answers for labels: where there is no label, too, as often as the teacher sees a joint.
@@ -75,7 +82,9 @@ class Trainee(keras.Model):
         joints = answer["visibility"].shape[-1]
         scale = [ops.stop_gradient(y_pred["scale"][:, :joints])] if self.with_scale else []
         keypoints = self.keypoint_loss(known[0], y_pred["keypoints"][:, :joints], *scale)
-        return keypoints + self.visibility_weight * losses.masked_bce(known[1], y_pred["visibility"][:, :joints])
+        return keypoints + self.visibility_weight * losses.masked_bce(
+            known[1], y_pred["visibility"][:, :joints]
+        )
 
 
 OPTIMIZERS = ("adamw", "sgd")
@@ -103,10 +112,14 @@ def make_optimizer(
         optimizer = keras.optimizers.SGD(learning_rate, momentum=0.9, nesterov=True, **options)
     else:
         optimizer = keras.optimizers.AdamW(learning_rate, **options)
-    optimizer.exclude_from_weight_decay(var_list=[v for v in model.trainable_variables if len(v.shape) < 2])
+    optimizer.exclude_from_weight_decay(
+        var_list=[v for v in model.trainable_variables if len(v.shape) < 2]
+    )
     return optimizer
 
 
-def adamw(model: keras.Model, learning_rate: float, weight_decay: float) -> keras.optimizers.Optimizer:
+def adamw(
+    model: keras.Model, learning_rate: float, weight_decay: float
+) -> keras.optimizers.Optimizer:
     """`make_optimizer` for AdamW."""
     return make_optimizer(model, "adamw", learning_rate, weight_decay)

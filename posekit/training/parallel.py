@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import keras
 
-from posekit import profile
+from posekit import hardware
 from posekit.errors import DataError
 
 
@@ -21,19 +21,25 @@ def devices_for(wanted: int, batch_size: int) -> int:
     """
     jax = keras.backend.backend() == "jax"
     if not wanted:
-        there = len(profile.accelerators()) if jax else 1
+        there = len(hardware.accelerators()) if jax else 1
         return max((n for n in range(1, there + 1) if batch_size % n == 0), default=1)
     if wanted > 1 and not jax:
-        raise DataError("devices", f"{wanted} of them need JAX", "set KERAS_BACKEND=jax, or take one")
+        raise DataError(
+            "devices", f"{wanted} of them need JAX", "set KERAS_BACKEND=jax, or take one"
+        )
     if wanted > 1 and wanted > (there := len(keras.distribution.list_devices())):
         raise DataError("devices", f"{wanted} asked for, {there} there", "take fewer")
     if batch_size % wanted:
-        raise DataError("devices", f"{wanted} cannot share {batch_size} people evenly", "choose another batch size")
+        raise DataError(
+            "devices",
+            f"{wanted} cannot share {batch_size} people evenly",
+            "choose another batch size",
+        )
     return wanted
 
 
 @contextlib.contextmanager
-def side_by_side(count: int) -> Iterator[None]:
+def data_parallel(count: int) -> Iterator[None]:
     """What is built and trained in here lies on so many devices: the weights on each of them, of a batch a share on each.
 
     The step is one program over all of them, so that losses, gradients and the statistics of batch norm are those of the whole batch:

@@ -73,12 +73,21 @@ class Progress(keras.callbacks.Callback):
     def look(self, epoch: int, logs: dict | None) -> None:
         """Score the network as it is, and keep what it said."""
         parts = [self.images[i : i + 64] for i in range(0, len(self.images), 64)]
-        pred = np.concatenate([np.asarray(self.model.predict_on_batch(part)["keypoints"]) for part in parts])
-        found, counted = metrics.found_joints(pred, self.true, self.inside)
+        pred = np.concatenate(
+            [np.asarray(self.model.predict_on_batch(part)["keypoints"]) for part in parts]
+        )
+        found, counted = metrics.pck_hits(pred, self.true, self.inside)
         row = {"epoch": epoch, "pose": pred[self.person], "pck@0.2": found[counted].mean()}
-        row |= {group: found[:, at][counted[:, at]].mean() for group in GROUPS for at in [members(group)]}
+        row |= {
+            group: found[:, at][counted[:, at]].mean()
+            for group in GROUPS
+            for at in [members(group)]
+        }
         if logs:
-            row |= {"loss": logs["keypoints_loss"], "val_loss": logs.get("val_keypoints_loss", np.nan)}
+            row |= {
+                "loss": logs["keypoints_loss"],
+                "val_loss": logs.get("val_keypoints_loss", np.nan),
+            }
         self.rows.append(row)
 
     def column(self, name: str) -> np.ndarray:
@@ -90,24 +99,32 @@ class Progress(keras.callbacks.Callback):
         import matplotlib.pyplot as plt
 
         epoch, side = self.column("epoch"), self.images.shape[1]
-        fig, (left, middle, right) = plt.subplots(1, 3, figsize=(9.6, 3.3), width_ratios=(1, 1.15, 0.95))
+        fig, (left, middle, right) = plt.subplots(
+            1, 3, figsize=(9.6, 3.3), width_ratios=(1, 1.15, 0.95)
+        )
         for name, label, style in (("loss", "training", "o-"), ("val_loss", "validation", "s-")):
             left.plot(epoch, self.column(name), style, markersize=3, label=label)
         for group, colour in zip(GROUPS, viz.PALETTE, strict=True):
             middle.plot(epoch, self.column(group), color=colour, label=group)
         if self.blind:
             left.axhline(self.blind[0], color=viz.BLACK, linestyle="--", lw=1.2, label="mean pose")
-            middle.axhline(self.blind[1], color=viz.BLACK, linestyle="--", lw=1.2, label="mean pose")
+            middle.axhline(
+                self.blind[1], color=viz.BLACK, linestyle="--", lw=1.2, label="mean pose"
+            )
         left.set(title="loss", xlabel="epoch", ylim=(0, None))
         left.legend(fontsize=8)
         middle.set(title="PCK@0.2", xlabel="epoch", ylim=(0, 1))
         middle.legend(fontsize=8, ncols=2, loc="upper left", handlelength=1.4, columnspacing=1)
-        viz.draw_image(right, self.images[self.person].astype(np.uint8), f"after epoch {epoch[-1]:.0f}")
+        viz.draw_image(
+            right, self.images[self.person].astype(np.uint8), f"after epoch {epoch[-1]:.0f}"
+        )
         right.images[0].set_alpha(0.75)
         poses = (self.column("pose") + 0.5) * side - 0.5
         for k, colour in enumerate(viz.joint_colours()):
             right.plot(*poses[:, k].T, color=colour, lw=0.9, alpha=0.8)
-        viz.draw_pose(right, (self.true[self.person] + 0.5) * side - 0.5, self.inside[self.person], **_DOTTED)
+        viz.draw_pose(
+            right, (self.true[self.person] + 0.5) * side - 0.5, self.inside[self.person], **_DOTTED
+        )
         viz.draw_pose(right, poses[-1], size=0.75)
         return fig
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from posekit import __version__, geometry, profile, records
+from posekit import __version__, geometry, hardware, records
 
 
 def bfloat16_pays() -> bool:
     """Does this machine multiply bfloat16 in hardware (a GPU, or a CPU with AVX512-BF16 or AMX)?"""
-    if profile.accelerators():
+    if hardware.accelerators():
         return True
     try:
         flags = Path("/proc/cpuinfo").read_text()
@@ -44,7 +44,9 @@ def mean_targets(directories: Sequence[str | Path]) -> tuple[np.ndarray, np.ndar
     points, inside, known = np.stack(points), np.stack(inside), np.stack(known)
     count = np.maximum(inside.sum(axis=0), 1)
     pose = np.where(inside[..., None], points, 0).sum(axis=0) / count[:, None]
-    share = np.where(known.any(axis=0), (inside & known).sum(axis=0) / np.maximum(known.sum(axis=0), 1), 0.5)
+    share = np.where(
+        known.any(axis=0), (inside & known).sum(axis=0) / np.maximum(known.sum(axis=0), 1), 0.5
+    )
     return pose, share
 
 
@@ -53,7 +55,10 @@ def command(argv: Sequence[str]) -> str:
     if "posekit" not in argv[0]:
         return "posekit.training.train"
     parts = [argument.rpartition("=") for argument in argv[1:]]
-    parts = [(key, sign, Path(value).name if Path(value).is_absolute() else value) for key, sign, value in parts]
+    parts = [
+        (key, sign, Path(value).name if Path(value).is_absolute() else value)
+        for key, sign, value in parts
+    ]
     return shlex.join(["python", "-m", "posekit", *map("".join, parts)])
 
 
@@ -62,14 +67,21 @@ def provenance() -> dict:
     try:
         root = Path(__file__).resolve().parents[2]
         commit = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--dirty"], capture_output=True, text=True, check=True
+            ["git", "-C", str(root), "describe", "--always", "--dirty"],
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         commit = ""
     cpu = next(
         (
             line.split(":", 1)[1].strip()
-            for line in (Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else [])
+            for line in (
+                Path("/proc/cpuinfo").read_text().splitlines()
+                if Path("/proc/cpuinfo").exists()
+                else []
+            )
             if line.startswith("model name")
         ),
         platform.processor(),
@@ -97,7 +109,10 @@ def pack(run: str | Path) -> None:
     packed = path.with_name("packed.keras")
     try:
         model.save(loose)
-        with zipfile.ZipFile(loose) as old, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as new:
+        with (
+            zipfile.ZipFile(loose) as old,
+            zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as new,
+        ):
             for name in old.namelist():
                 new.writestr(name, old.read(name))
         packed.replace(path)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 
-from posekit.tfrecord import frame, varint
+from posekit.records.tfrecord import frame, varint
 
 
 def event(wall_time: float, step: int = 0, values: dict[str, float] | None = None) -> bytes:
@@ -17,7 +17,10 @@ def event(wall_time: float, step: int = 0, values: dict[str, float] | None = Non
     head = b"\x09" + struct.pack("<d", wall_time)
     if values is None:
         return head + _text(3, b"brain.Event:2")
-    parts = [_text(1, _text(1, name.encode()) + b"\x15" + struct.pack("<f", v)) for name, v in values.items()]
+    parts = [
+        _text(1, _text(1, name.encode()) + b"\x15" + struct.pack("<f", v))
+        for name, v in values.items()
+    ]
     return head + b"\x10" + varint(step) + _text(5, b"".join(parts))
 
 

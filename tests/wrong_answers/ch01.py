@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from posekit.checks import ch01
+from posekit.notebook.checks import ch01
 from posekit.skeleton import COCO17
 
 TWIN = list(COCO17.flip_indices)
@@ -11,7 +11,19 @@ TWIN = list(COCO17.flip_indices)
 # ---- exercise 1 -------------------------------------------------------------------------------------------------------
 
 
-def flip(image, keypoints, visible, bbox, *, swap=True, swap_flags=True, move=True, right=-1, box=None, picture=None):
+def flip(
+    image,
+    keypoints,
+    visible,
+    bbox,
+    *,
+    swap=True,
+    swap_flags=True,
+    move=True,
+    right=-1,
+    box=None,
+    picture=None,
+):
     """The right answer, with one handle for each mistake."""
     width = image.shape[1]
     points = np.array(keypoints)[TWIN] if swap else np.array(keypoints)
@@ -52,7 +64,9 @@ def back_with(**mistake):
 
 def the_way_in(bbox, size, padding=1.25):
     way = back(bbox, size, padding)
-    return np.concatenate([np.linalg.inv(way[:, :2]), -np.linalg.inv(way[:, :2]) @ way[:, 2:]], axis=1)
+    return np.concatenate(
+        [np.linalg.inv(way[:, :2]), -np.linalg.inv(way[:, :2]) @ way[:, 2:]], axis=1
+    )
 
 
 def inverse_scale_only(bbox, size, padding=1.25):
@@ -94,9 +108,23 @@ def normalise_in_place(keypoints, size):
 # ---- exercise 4 -------------------------------------------------------------------------------------------------------
 
 
-def count(keypoints, visible, known, size, *, least=1, low=-0.5, high=-0.5, axes=(0, 1), weight=None, ask_flag=True):
+def count(
+    keypoints,
+    visible,
+    known,
+    size,
+    *,
+    least=1,
+    low=-0.5,
+    high=-0.5,
+    axes=(0, 1),
+    weight=None,
+    ask_flag=True,
+):
     at = keypoints[:, list(axes)]
-    inside = np.all((at >= low) & (at < size + high), axis=1) & ((visible >= least) if ask_flag else True)
+    inside = np.all((at >= low) & (at < size + high), axis=1) & (
+        (visible >= least) if ask_flag else True
+    )
     return inside, known.astype(int) if weight is None else weight(inside, visible)
 
 
@@ -114,11 +142,23 @@ WRONG = [
     (ch01.check_flip_person, flip_with(right=-2), "stops one column short"),
     (ch01.check_flip_person, flip_with(move=False), "did not move the joints"),
     (ch01.check_flip_person, flip_with(picture=lambda image: image[::-1]), "on its head"),
-    (ch01.check_flip_person, flip_with(picture=lambda image: image[..., ::-1]), "colours red, green and blue"),
+    (
+        ch01.check_flip_person,
+        flip_with(picture=lambda image: image[..., ::-1]),
+        "colours red, green and blue",
+    ),
     (ch01.check_flip_person, flip_with(picture=lambda image: image), "not the mirror image"),
     (ch01.check_flip_person, flip_with(box=lambda width, x, w: width - x), "now its right edge"),
-    (ch01.check_flip_person, flip_with(box=lambda width, x, w: width - 1 - x), "now its right edge"),
-    (ch01.check_flip_person, flip_with(box=lambda width, x, w: width - 1 - x - w), "pixel edges, not pixel centres"),
+    (
+        ch01.check_flip_person,
+        flip_with(box=lambda width, x, w: width - 1 - x),
+        "now its right edge",
+    ),
+    (
+        ch01.check_flip_person,
+        flip_with(box=lambda width, x, w: width - 1 - x - w),
+        "pixel edges, not pixel centres",
+    ),
     (ch01.check_flip_person, flip_with(box=lambda width, x, w: x), "does not frame"),
     (ch01.check_flip_person, lambda image, keypoints, visible, bbox: None, "has no value yet"),
     (ch01.check_flip_person, lambda image, keypoints, visible, bbox: image, "return four things"),
@@ -149,10 +189,18 @@ WRONG = [
     (check_codec, codec(lambda x, size: (x + 0.5) / size[::-1] - 0.5), "changed places"),
     (check_codec, codec(lambda x, size: (x + 0.5) / size[0] - 0.5), "not square"),
     (check_codec, codec(normalise_in_place), "changed the array"),
-    (check_codec, codec(back_again=lambda u, size: (u + 0.5) * size), "half a pixel beside where it was"),
+    (
+        check_codec,
+        codec(back_again=lambda u, size: (u + 0.5) * size),
+        "half a pixel beside where it was",
+    ),
     (check_codec, codec(back_again=lambda u, size: u * np.array(size) - 0.5), "to its corner"),
     (check_codec, codec(back_again=lambda u, size: u * np.array(size)), "to its corner"),
-    (check_codec, codec(back_again=lambda u, size: np.round(denormalise(u, size))), "a thousandth is the most"),
+    (
+        check_codec,
+        codec(back_again=lambda u, size: np.round(denormalise(u, size))),
+        "a thousandth is the most",
+    ),
     (check_codec, codec(lambda x, size: None), "has no value yet"),
     (ch01.check_count_joints, count_with(least=2), "Do not throw it away"),
     (ch01.check_count_joints, count_with(ask_flag=False), "looks like a corner"),
@@ -160,8 +208,20 @@ WRONG = [
     (ch01.check_count_joints, count_with(low=0, high=-1), "half a pixel off"),
     (ch01.check_count_joints, count_with(low=-np.inf, high=np.inf), "half a pixel off"),
     (ch01.check_count_joints, count_with(axes=(0,)), "look at both axes"),
-    (ch01.check_count_joints, count_with(weight=lambda inside, visible: np.ones(17)), "taught that it is absent"),
-    (ch01.check_count_joints, count_with(weight=lambda inside, visible: inside * 1), "a lesson as well"),
-    (ch01.check_count_joints, count_with(weight=lambda inside, visible: (visible > 0) * 1), "a lesson as well"),
+    (
+        ch01.check_count_joints,
+        count_with(weight=lambda inside, visible: np.ones(17)),
+        "taught that it is absent",
+    ),
+    (
+        ch01.check_count_joints,
+        count_with(weight=lambda inside, visible: inside * 1),
+        "a lesson as well",
+    ),
+    (
+        ch01.check_count_joints,
+        count_with(weight=lambda inside, visible: (visible > 0) * 1),
+        "a lesson as well",
+    ),
     (ch01.check_count_joints, lambda keypoints, visible, known, size: None, "has no value yet"),
 ]

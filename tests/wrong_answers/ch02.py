@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from posekit.checks import ch02
+from posekit.notebook.checks import ch02
 from posekit.skeleton import COCO17, LSP14
 
 # ---- exercise 1 -------------------------------------------------------------------------------------------------------
@@ -38,7 +38,9 @@ def project(
     def sense(x, y):
         return (np.stack([x, y], axis=1) @ camera.K[:2, :2].T + camera.K[:2, 2]).T
 
-    x, y = bend(*sense(x, y)) if late else (sense if pixels is None else pixels(camera))(*bend(x, y))
+    x, y = (
+        bend(*sense(x, y)) if late else (sense if pixels is None else pixels(camera))(*bend(x, y))
+    )
     return np.stack([x, y], axis=1)
 
 
@@ -72,7 +74,15 @@ LSP_RULE, LSPET_RULE = (lambda flag: 2 - flag), (lambda flag: 2 * flag)
 
 
 def leeds(
-    joints, dataset, *, shift=-1, lsp=LSP_RULE, lspet=LSPET_RULE, names=LSP14.joints, known=None, face=(0, False)
+    joints,
+    dataset,
+    *,
+    shift=-1,
+    lsp=LSP_RULE,
+    lspet=LSPET_RULE,
+    names=LSP14.joints,
+    known=None,
+    face=(0, False),
 ):
     keypoints, visible, sure = np.zeros((17, 2)), np.full(17, face[0]), np.full(17, face[1])
     for name, (x, y, flag) in zip(names, joints):
@@ -99,7 +109,9 @@ def leeds_in_place(joints, dataset):
     return leeds(joints, dataset, shift=0)
 
 
-SWAPPED = [n.replace("left", "*").replace("right", "left").replace("*", "right") for n in LSP14.joints]
+SWAPPED = [
+    n.replace("left", "*").replace("right", "left").replace("*", "right") for n in LSP14.joints
+]
 
 
 def leeds_swapped(joints, dataset):
@@ -127,7 +139,11 @@ def census(
     edges=range(4),
 ):
     def fold(person):
-        return np.reshape(person["keypoints"], (17, 3))[:, 2] if flags is None else flags(person["keypoints"])
+        return (
+            np.reshape(person["keypoints"], (17, 3))[:, 2]
+            if flags is None
+            else flags(person["keypoints"])
+        )
 
     every = np.array([fold(person) for person in annotations if keep(person)])
     counts = np.stack([(every == v).sum(axis=0) for v in (0, 1, 2)], axis=1)
@@ -152,7 +168,11 @@ def rows(
 ):  # fmt: skip
     bad, seen = [], {}
     for i, row in enumerate(rows):
-        wrong = (photos and row["image"] not in sizes) or row["joint"] not in names or row["v"] not in flags
+        wrong = (
+            (photos and row["image"] not in sizes)
+            or row["joint"] not in names
+            or row["v"] not in flags
+        )
         if not wrong and row["image"] in sizes and (always or row["v"] != "0"):
             for value, length in zip((row["x"], row["y"]), side or sizes[row["image"]]):
                 if not value:
@@ -177,16 +197,34 @@ WRONG = [
     (ch02.check_project, project_with(turn=lambda p, c: p @ c.R.T), "t is missing"),
     (ch02.check_project, project_with(turn=lambda p, c: (p - c.t) @ c.R.T), "place of the camera"),
     (ch02.check_project, project_with(lens=lambda d: np.zeros(5)), "perfect lens"),
-    (ch02.check_project, project_with(lens=lambda d: d[[0, 1, 3, 4, 2]]), "k3 is not the third number"),
-    (ch02.check_project, project_with(lens=lambda d: d[[0, 1, 3, 2, 4]]), "p1 and p2 have changed places"),
-    (ch02.check_project, project_with(copied=True), "the toolbox's bug"),
-    (ch02.check_project, project_with(pixels=lambda c: lambda x, y: (x * c.K[0, 0], y * c.K[1, 1])), "add cx and cy"),
     (
         ch02.check_project,
-        project_with(pixels=lambda c: lambda x, y: (x * c.K[0, 0] + c.K[0, 2], y * c.K[0, 0] + c.K[1, 2])),
+        project_with(lens=lambda d: d[[0, 1, 3, 4, 2]]),
+        "k3 is not the third number",
+    ),
+    (
+        ch02.check_project,
+        project_with(lens=lambda d: d[[0, 1, 3, 2, 4]]),
+        "p1 and p2 have changed places",
+    ),
+    (ch02.check_project, project_with(copied=True), "the toolbox's bug"),
+    (
+        ch02.check_project,
+        project_with(pixels=lambda c: lambda x, y: (x * c.K[0, 0], y * c.K[1, 1])),
+        "add cx and cy",
+    ),
+    (
+        ch02.check_project,
+        project_with(
+            pixels=lambda c: lambda x, y: (x * c.K[0, 0] + c.K[0, 2], y * c.K[0, 0] + c.K[1, 2])
+        ),
         "fx for both axes",
     ),
-    (ch02.check_project, lambda points, camera: project(points, camera)[:, ::-1], "x and y have changed places"),
+    (
+        ch02.check_project,
+        lambda points, camera: project(points, camera)[:, ::-1],
+        "x and y have changed places",
+    ),
     (ch02.check_project, project_with(divide=False), "Divide X and Y by Z"),
     (ch02.check_project, project_with(late=True), "You bent the pixels"),
     (ch02.check_project, project_with(behind=1), "through the lens from the wrong side"),
@@ -195,19 +233,31 @@ WRONG = [
     (ch02.check_project, project_and_drop, "Keep a row for each point"),
     (ch02.check_project, project_all_or_nothing, "the points ahead"),
     (ch02.check_project, homogeneous, "should have shape (12, 2)"),
-    (ch02.check_project, lambda points, camera: project(points, camera).round(), "each of the four steps"),
+    (
+        ch02.check_project,
+        lambda points, camera: project(points, camera).round(),
+        "each of the four steps",
+    ),
     (ch02.check_project, lambda points, camera: None, "has no value yet"),
     (ch02.check_read_leeds, leeds_by_number, "your nose is a right ankle"),
     (ch02.check_read_leeds, leeds_swapped, "Left and right are swapped"),
     (ch02.check_read_leeds, leeds_with(shift=0), "one pixel too far"),
     (ch02.check_read_leeds, leeds_with(shift=1), "shifted the wrong way"),
     (ch02.check_read_leeds, leeds_with(shift=-2), "compare name by name"),
-    (ch02.check_read_leeds, leeds_with(lsp=LSPET_RULE, known=lambda d, f: True), "LSP by LSPET's rule"),
+    (
+        ch02.check_read_leeds,
+        leeds_with(lsp=LSPET_RULE, known=lambda d, f: True),
+        "LSP by LSPET's rule",
+    ),
     (ch02.check_read_leeds, leeds_with(lsp=lambda f: f), "copied LSP's flags"),
     (ch02.check_read_leeds, leeds_with(lsp=lambda f: 1 - f), "no v may be 0"),
     (ch02.check_read_leeds, leeds_with(lsp=lambda f: 1 + f), "Upside down"),
     (ch02.check_read_leeds, leeds_with(lsp=lambda f: 2), "come out as visible"),
-    (ch02.check_read_leeds, leeds_with(lsp=lambda f: 2 * (1 - f)), "threw LSP's hidden joints away"),
+    (
+        ch02.check_read_leeds,
+        leeds_with(lsp=lambda f: 2 * (1 - f)),
+        "threw LSP's hidden joints away",
+    ),
     (ch02.check_read_leeds, leeds_with(lspet=LSP_RULE), "LSPET by LSP's rule"),
     (ch02.check_read_leeds, leeds_with(lspet=lambda f: f), "calls each labelled joint hidden"),
     (ch02.check_read_leeds, leeds_with(lspet=lambda f: 2), "flag 0 are not labelled: v = 0"),
@@ -220,18 +270,38 @@ WRONG = [
         leeds_with(known=lambda d, f: f == 0 if d == "lsp" else f == 1),
         "hidden or not: all are known",
     ),
-    (ch02.check_read_leeds, leeds_with(known=lambda d, f: d == "lsp"), "What LSPET labelled is known"),
+    (
+        ch02.check_read_leeds,
+        leeds_with(known=lambda d, f: d == "lsp"),
+        "What LSPET labelled is known",
+    ),
     (ch02.check_read_leeds, leeds_in_place, "changed the joints"),
-    (ch02.check_read_leeds, lambda joints, dataset: leeds(joints, dataset)[:2], "return three things"),
+    (
+        ch02.check_read_leeds,
+        lambda joints, dataset: leeds(joints, dataset)[:2],
+        "return three things",
+    ),
     (ch02.check_read_leeds, lambda joints, dataset: None, "has no value yet"),
     (ch02.check_census, census_with(keep=lambda p: True), "counted every annotation"),
     (ch02.check_census, census_with(keep=lambda p: not p["iscrowd"]), "no labelled joint at all"),
     (ch02.check_census, census_with(keep=lambda p: p["num_keypoints"] > 0), "A crowd got in"),
-    (ch02.check_census, census_with(columns=lambda c: c[:, ::-1]), "columns are in the wrong order"),
+    (
+        ch02.check_census,
+        census_with(columns=lambda c: c[:, ::-1]),
+        "columns are in the wrong order",
+    ),
     (ch02.check_census, census_with(columns=lambda c: c.T), "should have shape (17, 3)"),
     (ch02.check_census, census_with(flags=lambda k: np.reshape(k, (3, 17))[2]), "not to (3, 17)"),
-    (ch02.check_census, census_with(columns=lambda c: c + c @ [[0, 0, 0], [0, 0, 1], [0, 0, 0]]), "counted twice"),
-    (ch02.check_census, census_with(columns=lambda c: c @ [[1, 0, 0], [1, 0, 0], [0, 0, 1]]), "as missing"),
+    (
+        ch02.check_census,
+        census_with(columns=lambda c: c + c @ [[0, 0, 0], [0, 0, 1], [0, 0, 0]]),
+        "counted twice",
+    ),
+    (
+        ch02.check_census,
+        census_with(columns=lambda c: c @ [[1, 0, 0], [1, 0, 0], [0, 0, 1]]),
+        "as missing",
+    ),
     (ch02.check_census, census_with(columns=lambda c: c / c[0].sum()), "These are shares"),
     (ch02.check_census, census_with(columns=lambda c: c + 1), "Count by hand"),
     (ch02.check_census, census_with(keep_cut=lambda p: True), "left out here, too"),
@@ -241,9 +311,17 @@ WRONG = [
     (ch02.check_census, census_with(edges=[2, 3]), "may also begin"),
     (ch02.check_census, census_with(end=lambda a, b: b), "box ends at x + w"),
     (ch02.check_census, census_with(near=40), "people are cut off, you count"),
-    (ch02.check_census, lambda annotations, sizes: census(annotations, sizes)[0], "return two things"),
+    (
+        ch02.check_census,
+        lambda annotations, sizes: census(annotations, sizes)[0],
+        "return two things",
+    ),
     (ch02.check_census, lambda annotations, sizes: None, "has no value yet"),
-    (ch02.check_impossible_rows, rows_with(names=(*COCO17.joints, "left_hand")), "no joint called 'left_hand'"),
+    (
+        ch02.check_impossible_rows,
+        rows_with(names=(*COCO17.joints, "left_hand")),
+        "no joint called 'left_hand'",
+    ),
     (ch02.check_impossible_rows, rows_with(flags="0123"), "v = 3 does not exist"),
     (ch02.check_impossible_rows, rows_with(low=0), "reaches from -0.5 to 0.5"),
     (ch02.check_impossible_rows, rows_with(high=-1), "still on the last pixel"),
@@ -261,6 +339,10 @@ WRONG = [
     (ch02.check_impossible_rows, rows_with(first=1), "count from 1"),
     (ch02.check_impossible_rows, rows_with(both=True), "name both rows"),
     (ch02.check_impossible_rows, lambda given, sizes: rows(given, sizes) * 2, "named twice"),
-    (ch02.check_impossible_rows, lambda given, sizes: len(rows(given, sizes)), "list of row numbers"),
+    (
+        ch02.check_impossible_rows,
+        lambda given, sizes: len(rows(given, sizes)),
+        "list of row numbers",
+    ),
     (ch02.check_impossible_rows, lambda given, sizes: None, "has no value yet"),
 ]

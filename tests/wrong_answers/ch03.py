@@ -5,9 +5,9 @@ import struct
 import google_crc32c
 import numpy as np
 
-from posekit.checks import ch03
+from posekit.notebook.checks import ch03
+from posekit.records.tfrecord import masked_crc
 from posekit.skeleton import COCO17
-from posekit.tfrecord import masked_crc
 
 TWIN = list(COCO17.flip_indices)
 
@@ -15,7 +15,18 @@ TWIN = list(COCO17.flip_indices)
 # ---- exercise 1 -------------------------------------------------------------------------------------------------------
 
 
-def varint(data, at=0, *, mask=127, bits=7, big=False, signed=True, begin=None, position="behind", guard=ValueError):
+def varint(
+    data,
+    at=0,
+    *,
+    mask=127,
+    bits=7,
+    big=False,
+    signed=True,
+    begin=None,
+    position="behind",
+    guard=ValueError,
+):
     """The right answer, with one handle for each mistake."""
     first = at = at if begin is None else begin
     number = shift = 0
@@ -86,7 +97,19 @@ def frames_with(**mistake):
 # ---- exercise 3 -------------------------------------------------------------------------------------------------------
 
 
-def flip(images, place, visibility, *, axis=2, names=TWIN, seen=TWIN, u=lambda u: -u, v=1, weight=1, keep_weight=False):
+def flip(
+    images,
+    place,
+    visibility,
+    *,
+    axis=2,
+    names=TWIN,
+    seen=TWIN,
+    u=lambda u: -u,
+    v=1,
+    weight=1,
+    keep_weight=False,
+):
     """The right answer, with one handle for each mistake."""
     flipped = np.array(place)[:, names]
     flipped[..., 0] = u(flipped[..., 0])
@@ -120,7 +143,9 @@ def one_pass(dataset):
     batches = list(dataset)
     if not batches:
         return np.zeros((0, 1)), np.zeros((0, 17, 3))
-    return np.concatenate([x for x, _ in batches]), np.concatenate([y["keypoints"] for _, y in batches])
+    return np.concatenate([x for x, _ in batches]), np.concatenate(
+        [y["keypoints"] for _, y in batches]
+    )
 
 
 def passes_are_equal(dataset, pictures, keypoints, box_px):
@@ -129,7 +154,17 @@ def passes_are_equal(dataset, pictures, keypoints, box_px):
 
 
 def audit(
-    dataset, pictures, keypoints, box_px, *, passes=2, look=True, joints=True, masked=False, short=False, sort=False
+    dataset,
+    pictures,
+    keypoints,
+    box_px,
+    *,
+    passes=2,
+    look=True,
+    joints=True,
+    masked=False,
+    short=False,
+    sort=False,
 ):
     """The right answer, with one handle for each mistake."""
     edge = (pictures.shape[1] - box_px) // 2
@@ -141,7 +176,9 @@ def audit(
             return False
         n = len(images)
         if sort and look:
-            if sorted(i.astype(np.uint8).tobytes() for i in images) != sorted(i.tobytes() for i in truth):
+            if sorted(i.astype(np.uint8).tobytes() for i in images) != sorted(
+                i.tobytes() for i in truth
+            ):
                 return False
             continue
         if look and n and not np.array_equal(images, truth[:n]):
@@ -153,7 +190,9 @@ def audit(
 
 
 def audit_with(**mistake):
-    return lambda dataset, pictures, keypoints, box_px: audit(dataset, pictures, keypoints, box_px, **mistake)
+    return lambda dataset, pictures, keypoints, box_px: audit(
+        dataset, pictures, keypoints, box_px, **mistake
+    )
 
 
 def breaks_on_a_short_one(dataset, pictures, keypoints, box_px):
@@ -191,7 +230,11 @@ WRONG = [
     (ch03.check_read_varint, varint_with(guard=None), "worse than an error"),
     (ch03.check_read_varint, reads_on, "on the sound bytes"),
     (ch03.check_read_varint, lambda data, at=0: varint(data, at)[0], "two things"),
-    (ch03.check_read_varint, lambda data, at=0: (float(varint(data, at)[0]), at), "should be integers"),
+    (
+        ch03.check_read_varint,
+        lambda data, at=0: (float(varint(data, at)[0]), at),
+        "should be integers",
+    ),
     (ch03.check_read_frames, frames_with(length_check=False), "the check sum of a length"),
     (ch03.check_read_frames, frames_with(payload_check=False), "a bit of a payload"),
     (ch03.check_read_frames, frames_with(order=">"), "little-endian"),
@@ -202,7 +245,11 @@ WRONG = [
     (ch03.check_read_frames, frames_with(take=(0, 12)), "too early"),
     (ch03.check_read_frames, frames_with(empty=False), "length 0"),
     (ch03.check_read_frames, lambda data: frames(data)[:1], "sixteen bytes more"),
-    (ch03.check_read_frames, lambda data: [p[::-1] for p in frames(data)], "not those that were written"),
+    (
+        ch03.check_read_frames,
+        lambda data: [p[::-1] for p in frames(data)],
+        "not those that were written",
+    ),
     (ch03.check_read_frames, lambda data: frames(data + b"\0"), "sound file"),
     (ch03.check_read_frames, frames_with(name="payload"), "where the payload begins"),
     (ch03.check_read_frames, frames_with(name="count"), "counts records"),

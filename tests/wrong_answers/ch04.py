@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from posekit.checks import ch04
+from posekit.notebook.checks import ch04
 
 # ---- exercise 1 -------------------------------------------------------------------------------------------------------
 
@@ -27,7 +27,12 @@ def bottleneck(
     out = conv(ready, filters, 1, at[0])
     out = conv(norm_relu(out), filters, 3, at[1])
     out = conv(norm_relu(out), wide * filters, 1, at[2])
-    changes = {"stride": stride > 1, "channels": x.shape[-1] != wide * filters, "always": True, "never": False}
+    changes = {
+        "stride": stride > 1,
+        "channels": x.shape[-1] != wide * filters,
+        "always": True,
+        "never": False,
+    }
     project = changes["stride"] or changes["channels"] if when == "either" else changes[when]
     if project:
         way = conv(x if raw else ready, wide * filters, 1, stride)
@@ -82,7 +87,13 @@ def adds_in_place(x, filters, stride, conv, norm_relu):
 
 
 def count(c, f, s, *, norms=2, kernel=9, bias=0, when="either", proj_norm=True):
-    project = {"either": s > 1 or c != 4 * f, "stride": s > 1, "channels": c != 4 * f, "always": True, "never": False}
+    project = {
+        "either": s > 1 or c != 4 * f,
+        "stride": s > 1,
+        "channels": c != 4 * f,
+        "always": True,
+        "never": False,
+    }
     total = c * f + kernel * f * f + 4 * f * f + (norms + bias) * 6 * f
     return total + (4 * c * f + (norms * proj_norm + bias) * 4 * f if project[when] else 0)
 
@@ -173,8 +184,16 @@ WRONG = [
     (ch04.check_preact_bottleneck, bottleneck_with(behind=relu), "you rectify the sum"),
     (ch04.check_preact_bottleneck, bottleneck_with(raw=True), "takes the raw input"),
     (ch04.check_preact_bottleneck, bottleneck_with(ready_way=True), "stand on the free way"),
-    (ch04.check_preact_bottleneck, bottleneck_with(strides=(1, 0, 0)), "before anything has looked"),
-    (ch04.check_preact_bottleneck, bottleneck_with(strides=(0, 0, 1)), "still works at full resolution"),
+    (
+        ch04.check_preact_bottleneck,
+        bottleneck_with(strides=(1, 0, 0)),
+        "before anything has looked",
+    ),
+    (
+        ch04.check_preact_bottleneck,
+        bottleneck_with(strides=(0, 0, 1)),
+        "still works at full resolution",
+    ),
     (ch04.check_preact_bottleneck, bottleneck_with(strides=(0, 0, 0)), "fit at the addition"),
     (ch04.check_preact_bottleneck, bottleneck_with(wide=1), "to four times `filters`"),
     (ch04.check_preact_bottleneck, bottleneck_with(when="always"), "You project always"),
@@ -186,7 +205,11 @@ WRONG = [
     (ch04.check_preact_bottleneck, forgets(3), "in front of the last 1×1"),
     (ch04.check_preact_bottleneck, plain, "where is the plus sign"),
     (ch04.check_preact_bottleneck, adds_in_place, "changed the tensor"),
-    (ch04.check_preact_bottleneck, bottleneck_with(behind=lambda total: 2 * total), "Go along the drawing"),
+    (
+        ch04.check_preact_bottleneck,
+        bottleneck_with(behind=lambda total: 2 * total),
+        "Go along the drawing",
+    ),
     (ch04.check_preact_bottleneck, lambda *given: None, "has no value yet"),
     (ch04.check_unit_parameters, count_with(norms=0), "You count no norms"),
     (ch04.check_unit_parameters, count_with(norms=4), "kept, not learned"),
@@ -206,7 +229,11 @@ WRONG = [
     (ch04.check_shortcut_is_free, free_with(silence=lambda kernels: []), "silence *all*"),
     (ch04.check_shortcut_is_free, free_with(compare=correlated), "halves what it carries"),
     (ch04.check_shortcut_is_free, free_with(tolerance=0.05), "97 %"),
-    (ch04.check_shortcut_is_free, free_with(back=False, kernels_back=False), "left the unit changed"),
+    (
+        ch04.check_shortcut_is_free,
+        free_with(back=False, kernels_back=False),
+        "left the unit changed",
+    ),
     (ch04.check_shortcut_is_free, free_with(back=False), "running statistics"),
     (ch04.check_shortcut_is_free, lambda unit: True, "feed negative ones"),
     (ch04.check_shortcut_is_free, lambda unit: False, "You refuse a unit"),
@@ -221,6 +248,10 @@ WRONG = [
     (ch04.check_paths, first_ones, "the *first* k branches"),
     (ch04.check_paths, lambda s, w: paths(s, w) / paths(s, w).sum(), "shares of the whole"),
     (ch04.check_paths, sorts_in_place, "changed the slopes"),
-    (ch04.check_paths, lambda shortcut, slopes: np.zeros(len(slopes) + 1), "Multiply the units out"),
+    (
+        ch04.check_paths,
+        lambda shortcut, slopes: np.zeros(len(slopes) + 1),
+        "Multiply the units out",
+    ),
     (ch04.check_paths, lambda *given: None, "has no value yet"),
 ]

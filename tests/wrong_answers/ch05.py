@@ -2,8 +2,8 @@
 
 from keras import layers
 
-from posekit.checks import ch05
 from posekit.models import resnet
+from posekit.notebook.checks import ch05
 
 
 def _layer(join="behind", squeeze=4, order="pre", norms=2, three=True, normed=False):
@@ -32,7 +32,9 @@ def _post(x, k):
 
 
 def _one_convolution(x, k):
-    return layers.Concatenate()([x, resnet.conv(resnet.norm_relu(x, name="preact"), k, 3, name="conv")])
+    return layers.Concatenate()(
+        [x, resnet.conv(resnet.norm_relu(x, name="preact"), k, 3, name="conv")]
+    )
 
 
 def _channels(**options):

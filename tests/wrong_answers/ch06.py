@@ -3,13 +3,23 @@
 import numpy as np
 from keras import ops
 
-from posekit.checks import ch06
+from posekit.notebook.checks import ch06
 from posekit.skeleton import COCO17
 
 # ---- exercise 1 -------------------------------------------------------------------------------------------------------
 
 
-def l2(y_true, y_pred, *, power=ops.square, over=ops.sum, whole="weights", weighted=True, replace=True, floor=1.0):
+def l2(
+    y_true,
+    y_pred,
+    *,
+    power=ops.square,
+    over=ops.sum,
+    whole="weights",
+    weighted=True,
+    replace=True,
+    floor=1.0,
+):
     """The right answer, with one handle for each mistake."""
     weight = y_true[..., 2] if weighted else ops.ones_like(y_true[..., 2])
     target = y_true[..., :2]
@@ -51,7 +61,18 @@ def l2_error_replaced(y_true, y_pred):
 
 
 def targets(
-    points, visible, known, size, *, least=1, crop=True, half=0.5, pixels=False, zero=True, edge=-0.5, seen=None
+    points,
+    visible,
+    known,
+    size,
+    *,
+    least=1,
+    crop=True,
+    half=0.5,
+    pixels=False,
+    zero=True,
+    edge=-0.5,
+    seen=None,
 ):
     """The right answer, with one handle for each mistake."""
     on_crop = np.all((points >= edge) & (points < size + edge), axis=-1)
@@ -125,7 +146,19 @@ def as_it_is(x):
 # ---- exercise 4 -------------------------------------------------------------------------------------------------------
 
 
-def ratio(pred, true, labelled, boxes, *, corner=True, side=True, masked=True, top="pred", power=1, joints="each"):
+def ratio(
+    pred,
+    true,
+    labelled,
+    boxes,
+    *,
+    corner=True,
+    side=True,
+    masked=True,
+    top="pred",
+    power=1,
+    joints="each",
+):
     """The right answer, with one handle for each mistake."""
     if corner:
         pred, true = pred - boxes[:, None, :2], true - boxes[:, None, :2]
@@ -153,7 +186,10 @@ def ratio_in_place(pred, true, labelled, boxes):
 
 
 def ratio_of_sums(pred, true, labelled, boxes):
-    pred, true = (pred - boxes[:, None, :2]) / boxes[:, None, 2:], (true - boxes[:, None, :2]) / boxes[:, None, 2:]
+    pred, true = (
+        (pred - boxes[:, None, :2]) / boxes[:, None, 2:],
+        (true - boxes[:, None, :2]) / boxes[:, None, 2:],
+    )
     both = [[x[labelled[:, k], k].var(axis=0).sum() for k in range(17)] for x in (pred, true)]
     return np.sum(both[0]) / np.sum(both[1])
 
@@ -170,12 +206,24 @@ WRONG = [
     (ch06.check_masked_l2, l2_with(replace=False), "0 · NaN is NaN"),
     (ch06.check_masked_l2, l2_error_replaced, "both of its branches"),
     (ch06.check_masked_l2, l2_with(floor=0.0), "0 / 0"),
-    (ch06.check_masked_l2, lambda y_true, y_pred: ops.square(y_pred - y_true[..., :2]), "one number"),
+    (
+        ch06.check_masked_l2,
+        lambda y_true, y_pred: ops.square(y_pred - y_true[..., :2]),
+        "one number",
+    ),
     (ch06.check_training_targets, targets_with(least=2), "occluded (v = 1)"),
     (ch06.check_training_targets, targets_with(crop=False), "the crop cuts them off"),
     (ch06.check_training_targets, targets_with(seen=lambda inside, visible: inside), "negatives"),
-    (ch06.check_training_targets, targets_with(seen=lambda inside, visible: visible >= 1), "right knee"),
-    (ch06.check_training_targets, targets_with(seen=lambda inside, visible: np.ones(17)), "pretend to know"),
+    (
+        ch06.check_training_targets,
+        targets_with(seen=lambda inside, visible: visible >= 1),
+        "right knee",
+    ),
+    (
+        ch06.check_training_targets,
+        targets_with(seen=lambda inside, visible: np.ones(17)),
+        "pretend to know",
+    ),
     (ch06.check_training_targets, targets_trained_outside, "trained only inside"),
     (ch06.check_training_targets, targets_with(zero=False), "There is NaN"),
     (ch06.check_training_targets, targets_with(edge=0), "first pixel column"),
@@ -184,7 +232,11 @@ WRONG = [
     (ch06.check_training_targets, targets_with_junk, "put 0"),
     (ch06.check_training_targets, targets_in_place, "work on a copy"),
     (ch06.check_training_targets, lambda *person: targets(*person)[0], "two arrays"),
-    (ch06.check_flip_test, flip_with(swap=as_it_is, seen_swap=lambda x: x[:, TWIN]), "left wrist with the right"),
+    (
+        ch06.check_flip_test,
+        flip_with(swap=as_it_is, seen_swap=lambda x: x[:, TWIN]),
+        "left wrist with the right",
+    ),
     (ch06.check_flip_test, flip_with(swap=as_it_is), "left wrist with the right"),
     (ch06.check_flip_test, flip_with(mirror=lambda x: x[:, ::-1]), "on their heads"),
     (ch06.check_flip_test, flip_with(mirror=lambda x: x[..., ::-1]), "red for blue"),
@@ -193,11 +245,19 @@ WRONG = [
     (ch06.check_flip_test, flip_with(back=as_it_is), "is at -u"),
     (ch06.check_flip_test, flip_with(back=as_it_is, swap=as_it_is), "is at -u"),
     (ch06.check_flip_test, flip_with(back=lambda p: p * (1, -1)), "upside down"),
-    (ch06.check_flip_test, flip_with(back=lambda p: np.stack([1 - p[..., 0], p[..., 1]], -1)), "by 1 - u"),
+    (
+        ch06.check_flip_test,
+        flip_with(back=lambda p: np.stack([1 - p[..., 0], p[..., 1]], -1)),
+        "by 1 - u",
+    ),
     (ch06.check_flip_test, flip_with(both=lambda a, b: a), "no say"),
     (ch06.check_flip_test, flip_with(both=lambda a, b: b), "second look alone"),
     (ch06.check_flip_test, flip_with(both=lambda a, b: a + b), "twice as far"),
-    (ch06.check_flip_test, flip_with(first=lambda x: x[:, TWIN], swap=as_it_is), "in the first look"),
+    (
+        ch06.check_flip_test,
+        flip_with(first=lambda x: x[:, TWIN], swap=as_it_is),
+        "in the first look",
+    ),
     (ch06.check_flip_test, flip_with(seen_swap=as_it_is), "its columns"),
     (ch06.check_flip_test, flip_with(seen_both=lambda a, b: a), "one of the two looks"),
     (ch06.check_flip_test, flip_with(seen_both=lambda a, b: a + b), "no probability"),

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from posekit.checks import ch07
+from posekit.notebook.checks import ch07
 from posekit.skeleton import COCO17
 
 LEFT_SHOULDER, RIGHT_SHOULDER = COCO17.index("left_shoulder"), COCO17.index("right_shoulder")
@@ -39,17 +39,23 @@ def pck(
 
 
 def pck_with(**mistake):
-    return lambda pred, true, labelled, threshold=0.2: pck(pred, true, labelled, threshold, **mistake)
+    return lambda pred, true, labelled, threshold=0.2: pck(
+        pred, true, labelled, threshold, **mistake
+    )
 
 
 def extent(torso, true, labelled, scored):
-    return np.array([np.ptp(t[on], axis=0).max() if on.any() else 0 for t, on in zip(true, labelled)])
+    return np.array(
+        [np.ptp(t[on], axis=0).max() if on.any() else 0 for t, on in zip(true, labelled)]
+    )
 
 
 def misses_for_people_without_a_torso(pred, true, labelled, threshold=0.2):
     scored = labelled[:, LEFT_SHOULDER] & labelled[:, RIGHT_HIP]
     torso = np.where(scored, length(true[:, LEFT_SHOULDER] - true[:, RIGHT_HIP]), 0)
-    return (length(pred - true) <= threshold * torso[:, None])[labelled].mean(), int((~scored).sum())
+    return (length(pred - true) <= threshold * torso[:, None])[labelled].mean(), int(
+        (~scored).sum()
+    )
 
 
 def mean_of_people(hit, counts):
@@ -61,8 +67,8 @@ def mean_of_joints(hit, counts):
 
 
 def those_who_stayed(pred, true, labelled, threshold=0.2):
-    value, left_out = pck(pred, true, labelled, threshold)
-    return value, len(true) - left_out
+    value, filtered = pck(pred, true, labelled, threshold)
+    return value, len(true) - filtered
 
 
 def always_a_fifth(pred, true, labelled, threshold=0.2):
@@ -78,7 +84,20 @@ def forgets_the_labels_in_place(pred, true, labelled, threshold=0.2):
 # ---- exercise 2 -------------------------------------------------------------------------------------------------------
 
 
-def back(u, affine, crop_px, stored_px, *, half=0.5, margin=0.5, width=0, centre=0.5, over=None, turn=True, shift=True):
+def back(
+    u,
+    affine,
+    crop_px,
+    stored_px,
+    *,
+    half=0.5,
+    margin=0.5,
+    width=0,
+    centre=0.5,
+    over=None,
+    turn=True,
+    shift=True,
+):
     size = over(crop_px, stored_px) if over else crop_px
     points = (u + centre) * (size + width) - half + (0 if over else margin * (stored_px - crop_px))
     return points @ (affine[:, :2].T if turn else affine[:, :2]) + (affine[:, 2] if shift else 0)
@@ -105,7 +124,18 @@ def longer(boxes):
 
 
 def ratio(
-    pred, true, labelled, boxes, *, move=True, size=longer, spread=np.var, labels=True, pool=False, turned=False, axis=0
+    pred,
+    true,
+    labelled,
+    boxes,
+    *,
+    move=True,
+    size=longer,
+    spread=np.var,
+    labels=True,
+    pool=False,
+    turned=False,
+    axis=0,
 ):
     """The right answer, with one handle for each mistake."""
     center = (boxes[:, :2] + boxes[:, 2:] / 2)[:, None] if move else 0
@@ -136,7 +166,9 @@ def shares(found, counted, draws):
     return (found & counted).sum(axis=1)[draws].sum(axis=1) / counted.sum(axis=1)[draws].sum(axis=1)
 
 
-def difference_with(counts=lambda counted: counted, masks=True, ends=(2.5, 97.5), share=shares, interval=None):
+def difference_with(
+    counts=lambda counted: counted, masks=True, ends=(2.5, 97.5), share=shares, interval=None
+):
     """The right answer, with one handle for each mistake."""
 
     def answer(found_a, found_b, counted, draws):
@@ -171,12 +203,20 @@ def unmasks_in_place(found_a, found_b, counted, draws):
 
 
 WRONG = [
-    (ch07.check_pck, pck_with(ends=(RIGHT_SHOULDER, LEFT_HIP)), "the right shoulder and the left hip"),
+    (
+        ch07.check_pck,
+        pck_with(ends=(RIGHT_SHOULDER, LEFT_HIP)),
+        "the right shoulder and the left hip",
+    ),
     (ch07.check_pck, pck_with(ends=(LEFT_SHOULDER, LEFT_HIP)), "stayed on the left side"),
     (ch07.check_pck, pck_with(ends=(RIGHT_SHOULDER, RIGHT_HIP)), "stayed on the right side"),
     (ch07.check_pck, pck_with(ends=(LEFT_SHOULDER, RIGHT_SHOULDER)), "the two shoulders"),
     (ch07.check_pck, pck_with(of="pred"), "*predicted* torso"),
-    (ch07.check_pck, pck_with(unit=lambda t, true, labelled, on: np.full(len(t), t[on].mean())), "one torso"),
+    (
+        ch07.check_pck,
+        pck_with(unit=lambda t, true, labelled, on: np.full(len(t), t[on].mean())),
+        "one torso",
+    ),
     (ch07.check_pck, pck_with(unit=extent), "extent of the person's joints"),
     (ch07.check_pck, pck_with(unit=lambda t, *_: np.ones_like(t)), "do not divide by anything"),
     (
@@ -184,14 +224,26 @@ WRONG = [
         pck_with(judged=lambda labelled, scored: np.broadcast_to(scored[:, None], labelled.shape)),
         "joints that are not labelled",
     ),
-    (ch07.check_pck, pck_with(judged=lambda labelled, scored: np.ones_like(labelled)), "labelled or not"),
+    (
+        ch07.check_pck,
+        pck_with(judged=lambda labelled, scored: np.ones_like(labelled)),
+        "labelled or not",
+    ),
     (ch07.check_pck, pck_with(judged=lambda labelled, scored: labelled), "Leave them out"),
     (ch07.check_pck, misses_for_people_without_a_torso, "neither hit nor miss"),
     (ch07.check_pck, pck_with(share=mean_of_people), "each person's share first"),
     (ch07.check_pck, pck_with(share=mean_of_joints), "each joint's share first"),
-    (ch07.check_pck, pck_with(share=lambda hit, counts: 1 - hit[counts].mean()), "count the misses"),
+    (
+        ch07.check_pck,
+        pck_with(share=lambda hit, counts: 1 - hit[counts].mean()),
+        "count the misses",
+    ),
     (ch07.check_pck, always_a_fifth, "does not change with `threshold`"),
-    (ch07.check_pck, pck_with(share=lambda hit, counts: 100 * hit[counts].mean()), "between 0 and 1"),
+    (
+        ch07.check_pck,
+        pck_with(share=lambda hit, counts: 100 * hit[counts].mean()),
+        "between 0 and 1",
+    ),
     (ch07.check_pck, pck_with(share=lambda hit, counts: 0.5), "Check in turn"),
     (ch07.check_pck, those_who_stayed, "counted those who stayed"),
     (ch07.check_pck, forgets_the_labels_in_place, "changed the array `true`"),
@@ -200,20 +252,32 @@ WRONG = [
     (ch07.check_to_photo, back_with(margin=0), "forgot the margin"),
     (ch07.check_to_photo, back_with(margin=1), "on both sides"),
     (ch07.check_to_photo, back_with(margin=-0.5), "away instead of adding"),
-    (ch07.check_to_photo, back_with(over=lambda crop_px, stored_px: stored_px), "over the stored picture"),
+    (
+        ch07.check_to_photo,
+        back_with(over=lambda crop_px, stored_px: stored_px),
+        "over the stored picture",
+    ),
     (ch07.check_to_photo, back_with(half=0), "Half a pixel is missing"),
     (ch07.check_to_photo, back_with(centre=0), "started at the crop's corner"),
     (ch07.check_to_photo, back_with(shift=False), "last column, the shift"),
     (ch07.check_to_photo, back_with(turn=False), "transposed"),
     (ch07.check_to_photo, the_wrong_way, "the wrong way"),
     (ch07.check_to_photo, stored_pixels, "the last step"),
-    (ch07.check_to_photo, lambda u, affine, crop_px, stored_px: (u + 0.5) * crop_px - 0.5, "two steps are missing"),
+    (
+        ch07.check_to_photo,
+        lambda u, affine, crop_px, stored_px: (u + 0.5) * crop_px - 0.5,
+        "two steps are missing",
+    ),
     (ch07.check_to_photo, back_with(half=0, width=-1), "the size of the crop minus 1"),
     (ch07.check_to_photo, back_with(half=7), "Go step by step"),
     (ch07.check_to_photo, lambda *given: None, "has no value yet"),
     (ch07.check_collapse, ratio_with(move=False, size=one), "a constant pose varies"),
     (ch07.check_collapse, ratio_with(size=one), "did not divide by the boxes' size"),
-    (ch07.check_collapse, ratio_with(size=lambda boxes: boxes[:, None, 2:]), "nothing is stretched"),
+    (
+        ch07.check_collapse,
+        ratio_with(size=lambda boxes: boxes[:, None, 2:]),
+        "nothing is stretched",
+    ),
     (ch07.check_collapse, ratio_with(spread=np.std), "standard deviations"),
     (ch07.check_collapse, ratio_with(labels=False), "not labelled along"),
     (ch07.check_collapse, ratio_with(pool=True), "joint by joint"),
@@ -221,11 +285,27 @@ WRONG = [
     (ch07.check_collapse, ratio_with(turned=True), "turned the ratio round"),
     (ch07.check_collapse, lambda *given: 0.5, "over *people*"),
     (ch07.check_collapse, lambda *given: None, "has no value yet"),
-    (ch07.check_difference, difference_with(interval=lambda a, b: middle(b - a)), "turned the difference round"),
-    (ch07.check_difference, difference_with(interval=lambda a, b: middle(a) - middle(b)[::-1]), "what pairs them"),
-    (ch07.check_difference, difference_with(interval=lambda a, b: middle(a) - middle(b)), "low from low"),
+    (
+        ch07.check_difference,
+        difference_with(interval=lambda a, b: middle(b - a)),
+        "turned the difference round",
+    ),
+    (
+        ch07.check_difference,
+        difference_with(interval=lambda a, b: middle(a) - middle(b)[::-1]),
+        "what pairs them",
+    ),
+    (
+        ch07.check_difference,
+        difference_with(interval=lambda a, b: middle(a) - middle(b)),
+        "low from low",
+    ),
     (ch07.check_difference, difference_with(share=mean_of_shares), "each person's share first"),
-    (ch07.check_difference, difference_with(masks=False, counts=np.ones_like), "joints that do not count"),
+    (
+        ch07.check_difference,
+        difference_with(masks=False, counts=np.ones_like),
+        "joints that do not count",
+    ),
     (ch07.check_difference, difference_with(counts=np.ones_like), "divide by all joints"),
     (ch07.check_difference, difference_with(share=everybody_once), "drawn twice"),
     (ch07.check_difference, difference_with(ends=(0.025, 0.975)), "wants per cent"),
@@ -239,7 +319,11 @@ WRONG = [
         "shrinks the more often",
     ),
     (ch07.check_difference, difference_with(interval=lambda a, b: bell(a - b)), "a bell curve"),
-    (ch07.check_difference, difference_with(interval=lambda a, b: np.zeros(2)), "For each row of `draws`"),
+    (
+        ch07.check_difference,
+        difference_with(interval=lambda a, b: np.zeros(2)),
+        "For each row of `draws`",
+    ),
     (ch07.check_difference, unmasks_in_place, "changed the array `found_a`"),
     (ch07.check_difference, lambda *given: None, "has no value yet"),
 ]

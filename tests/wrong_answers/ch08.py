@@ -3,7 +3,7 @@
 import numpy as np
 
 from posekit import geometry
-from posekit.checks import ch08
+from posekit.notebook.checks import ch08
 from posekit.skeleton import COCO17
 
 TWINS = list(COCO17.flip_indices)
@@ -12,7 +12,16 @@ TWINS = list(COCO17.flip_indices)
 
 
 def mirror(
-    image, joints, visible, *, picture=lambda p: p[:, ::-1], shift=1, side=1, move=True, names=TWINS, flags=TWINS
+    image,
+    joints,
+    visible,
+    *,
+    picture=lambda p: p[:, ::-1],
+    shift=1,
+    side=1,
+    move=True,
+    names=TWINS,
+    flags=TWINS,
 ):
     """The right answer, with one handle for each mistake."""
     moved = joints[names].astype(float)
@@ -74,10 +83,20 @@ def mirror_sorted_flags(image, joints, visible):
 BOXES = (((30, 200, 40, 110), 224), ((300, 20, 90, 35), 96))
 
 
-def test_crop(crop_map, *, boxes=BOXES, middle=True, wanted=0.5, axes=True, sign=True, inside=True, fills=True):
+def test_crop(
+    input_affine,
+    *,
+    boxes=BOXES,
+    middle=True,
+    wanted=0.5,
+    axes=True,
+    sign=True,
+    inside=True,
+    fills=True,
+):
     """The right answer, with one handle for each thing that one may forget."""
     for box, size in boxes:
-        affine = crop_map(box, size)
+        affine = input_affine(box, size)
         corners = np.array([[box[0], box[1]], [box[0] + box[2], box[1] + box[3]]]) - 0.5
         landed = corners @ affine[:, :2].T + affine[:, 2]
         if middle:
@@ -94,49 +113,51 @@ def test_crop(crop_map, *, boxes=BOXES, middle=True, wanted=0.5, axes=True, sign
 
 
 def test_with(**gap):
-    return lambda crop_map: test_crop(crop_map, **gap)
+    return lambda input_affine: test_crop(input_affine, **gap)
 
 
-def test_of_the_middle_roughly(crop_map):
-    test_crop(crop_map, middle=False)
+def test_of_the_middle_roughly(input_affine):
+    test_crop(input_affine, middle=False)
     for box, size in BOXES:
         middle = np.array([box[0] + box[2] / 2, box[1] + box[3] / 2])
-        affine = crop_map(box, size)
+        affine = input_affine(box, size)
         assert np.allclose(affine[:, :2] @ middle + affine[:, 2], size / 2, atol=2)
 
 
-def test_against_ours(crop_map):
+def test_against_ours(input_affine):
     for box, size in BOXES:
         ours = geometry.crop_affine(geometry.bbox_center(box), geometry.square_side(box), size)
-        assert np.allclose(crop_map(box, size), ours)
+        assert np.allclose(input_affine(box, size), ours)
 
 
-def test_that_fills_it(crop_map):
-    test_crop(crop_map)
+def test_that_fills_it(input_affine):
+    test_crop(input_affine)
     (x, y, w, h), size = BOXES[0]
-    assert crop_map((x, y, w, h), size)[0, 0] * max(w, h) > 0.75 * size
+    assert input_affine((x, y, w, h), size)[0, 0] * max(w, h) > 0.75 * size
 
 
-def test_that_answers(crop_map):
+def test_that_answers(input_affine):
     try:
-        test_crop(crop_map)
+        test_crop(input_affine)
     except AssertionError:
         return False
     return True
 
 
-def test_that_stops(crop_map):
+def test_that_stops(input_affine):
     raise ValueError("this is not an assertion")
 
 
-def test_that_fails_always(crop_map):
+def test_that_fails_always(input_affine):
     raise AssertionError
 
 
 # ---- exercise 3 -------------------------------------------------------------------------------------------------------
 
 
-def find_twins(pictures, most=6, *, plain=True, turned=lambda p: p[:, ::-1], below=False, bits=None):
+def find_twins(
+    pictures, most=6, *, plain=True, turned=lambda p: p[:, ::-1], below=False, bits=None
+):
     """The right answer, with one handle for each mistake."""
     hashes = [ch08.dhash(p) for p in pictures]
     others = [ch08.dhash(np.ascontiguousarray(turned(p))) for p in pictures] if turned else hashes
@@ -144,7 +165,9 @@ def find_twins(pictures, most=6, *, plain=True, turned=lambda p: p[:, ::-1], bel
     pairs = []
     for j in range(len(pictures)):
         for i in range(j):
-            apart = [np.sum(hashes[i] != others[j])] + ([np.sum(hashes[i] != hashes[j])] if plain else [])
+            apart = [np.sum(hashes[i] != others[j])] + (
+                [np.sum(hashes[i] != hashes[j])] if plain else []
+            )
             if min(apart) < most if below else min(apart) <= most:
                 pairs.append((i, j))
     return pairs
@@ -194,7 +217,11 @@ WRONG = [
     (ch08.check_mirror, mirror_with(picture=lambda p: p[::-1]), "stands on its head"),
     (ch08.check_mirror, mirror_with(picture=lambda p: p[::-1, ::-1]), "turned by 180 degrees"),
     (ch08.check_mirror, mirror_with(picture=lambda p: p[..., ::-1]), "red has become blue"),
-    (ch08.check_mirror, mirror_with(picture=lambda p: p.transpose(1, 0, 2)), "the shape of the given one"),
+    (
+        ch08.check_mirror,
+        mirror_with(picture=lambda p: p.transpose(1, 0, 2)),
+        "the shape of the given one",
+    ),
     (ch08.check_mirror, mirror_with(shift=0), "one pixel too far right"),
     (ch08.check_mirror, mirror_with(side=0), "`height - 1 - x`"),
     (ch08.check_mirror, mirror_with(move=False), "stand where they were"),
@@ -219,7 +246,11 @@ WRONG = [
     (ch08.check_test_crop, test_with(inside=False), "*shorter* side"),
     (ch08.check_test_crop, test_with(middle=False), "upper left corner"),
     (ch08.check_test_crop, test_with(sign=False), "mirrored without saying so"),
-    (ch08.check_test_crop, test_with(boxes=[(box, 224) for box, _ in BOXES]), "always makes 224 pixels"),
+    (
+        ch08.check_test_crop,
+        test_with(boxes=[(box, 224) for box, _ in BOXES]),
+        "always makes 224 pixels",
+    ),
     (ch08.check_test_crop, test_of_the_middle_roughly, "half a pixel off"),
     (ch08.check_find_twins, lambda pictures, most: list(range(len(pictures))), "pairs of numbers"),
     (ch08.check_find_twins, twins_in_place, "changed picture 0"),

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from keras import ops
 
-from posekit.checks import ch09
+from posekit.notebook.checks import ch09
 
 LOG2 = math.log(2)
 
@@ -157,7 +157,9 @@ def soft(
     weights = exp(scores)
     if normal:
         weights = weights / weights.sum(axis=axes, keepdims=True)
-    grid = np.stack(np.meshgrid(places(scores.shape[2]), places(scores.shape[1])), axis=-1)[..., list(order)]
+    grid = np.stack(np.meshgrid(places(scores.shape[2]), places(scores.shape[1])), axis=-1)[
+        ..., list(order)
+    ]
     mean = np.einsum("bhwk,hwd->bkd", weights, grid)
     return mean + shift, spread(np.einsum("bhwk,hwd->bkd", weights, grid**2), mean)
 
@@ -179,18 +181,42 @@ def shifts_in_place(scores):
 
 
 WRONG = [
-    (ch09.check_laplace_log, laplace_with(mean=lambda c, w: ops.mean(w * c)), "divide by the number of *all*"),
-    (ch09.check_laplace_log, laplace_with(mean=lambda c, w: ops.mean(c), guard=False), "counts every joint"),
+    (
+        ch09.check_laplace_log,
+        laplace_with(mean=lambda c, w: ops.mean(w * c)),
+        "divide by the number of *all*",
+    ),
+    (
+        ch09.check_laplace_log,
+        laplace_with(mean=lambda c, w: ops.mean(c), guard=False),
+        "counts every joint",
+    ),
     (ch09.check_laplace_log, laplace_with(mean=lambda c, w: ops.sum(w * c)), "You return the sum"),
-    (ch09.check_laplace_log, laplace_with(cost=lambda e, a: size(e) * ops.exp(-a)), "infinite σ is for free"),
+    (
+        ch09.check_laplace_log,
+        laplace_with(cost=lambda e, a: size(e) * ops.exp(-a)),
+        "infinite σ is for free",
+    ),
     (
         ch09.check_laplace_log,
         laplace_with(cost=lambda e, a: size(e) * ops.exp(-a) + a + 2 * LOG2),
         "count log σ once a joint",
     ),
-    (ch09.check_laplace_log, laplace_with(cost=lambda e, a: size(e) * ops.exp(-a) + a + LOG2), "log σ and log 2 once"),
-    (ch09.check_laplace_log, laplace_with(cost=lambda e, a: size(e) * ops.exp(-a) + 2 * a), "leaves a log 2 for each"),
-    (ch09.check_laplace_log, laplace_with(cost=lambda e, a: size(e) * ops.exp(-a) + 2 * a + LOG2), "of the *two*"),
+    (
+        ch09.check_laplace_log,
+        laplace_with(cost=lambda e, a: size(e) * ops.exp(-a) + a + LOG2),
+        "log σ and log 2 once",
+    ),
+    (
+        ch09.check_laplace_log,
+        laplace_with(cost=lambda e, a: size(e) * ops.exp(-a) + 2 * a),
+        "leaves a log 2 for each",
+    ),
+    (
+        ch09.check_laplace_log,
+        laplace_with(cost=lambda e, a: size(e) * ops.exp(-a) + 2 * a + LOG2),
+        "of the *two*",
+    ),
     (
         ch09.check_laplace_log,
         laplace_with(cost=lambda e, a: size(e) * ops.exp(a) + 2 * a + 2 * LOG2),
@@ -208,7 +234,11 @@ WRONG = [
     ),
     (
         ch09.check_laplace_log,
-        laplace_with(cost=lambda e, a: 0.5 * ops.sum(e**2, axis=-1) * ops.exp(-2 * a) + 2 * a + math.log(2 * math.pi)),
+        laplace_with(
+            cost=lambda e, a: (
+                0.5 * ops.sum(e**2, axis=-1) * ops.exp(-2 * a) + 2 * a + math.log(2 * math.pi)
+            )
+        ),
         "the Gaussian likelihood",
     ),
     (
@@ -218,7 +248,11 @@ WRONG = [
     ),
     (ch09.check_laplace_log, lambda *given: laplace(*given) / 2, "*added*, not averaged"),
     (ch09.check_laplace_log, lambda *given: laplace(*given) + 0.3, "For each coordinate"),
-    (ch09.check_laplace_log, laplace_with(mean=lambda c, w: w * c), "one number for the whole batch"),
+    (
+        ch09.check_laplace_log,
+        laplace_with(mean=lambda c, w: w * c),
+        "one number for the whole batch",
+    ),
     (ch09.check_laplace_log, in_numpy, "NumPy leaves the graph"),
     (ch09.check_laplace_log, half_stopped, "not that of the likelihood"),
     (ch09.check_laplace_log, multiplied_away, "replace the *target*"),
@@ -228,30 +262,70 @@ WRONG = [
     (ch09.check_coupling, everything_moves, "Every coordinate moves"),
     (ch09.check_coupling, coupling_with(sees=lambda x, stays: x), "sees all of `x`"),
     (ch09.check_coupling, coupling_with(mask=lambda stays: 1 - stays), "The roles are swapped"),
-    (ch09.check_coupling, coupling_with(sees=lambda x, stays: x * (1 - stays)), "the same on both sides"),
-    (ch09.check_coupling, coupling_with(forth=lambda x, s, t: x * s + t), "multiply by its exponential"),
-    (ch09.check_coupling, coupling_with(forth=lambda x, s, t: (x + t) * np.exp(s)), "shift before you stretch"),
+    (
+        ch09.check_coupling,
+        coupling_with(sees=lambda x, stays: x * (1 - stays)),
+        "the same on both sides",
+    ),
+    (
+        ch09.check_coupling,
+        coupling_with(forth=lambda x, s, t: x * s + t),
+        "multiply by its exponential",
+    ),
+    (
+        ch09.check_coupling,
+        coupling_with(forth=lambda x, s, t: (x + t) * np.exp(s)),
+        "shift before you stretch",
+    ),
     (ch09.check_coupling, coupling_with(kept=0), "Where are the coordinates that stay"),
     (ch09.check_coupling, coupling_with(forth=lambda x, s, t: x), "The points are not right"),
-    (ch09.check_coupling, lambda x, net, stays, back: coupling(x, net, stays, False), "go forth both times"),
+    (
+        ch09.check_coupling,
+        lambda x, net, stays, back: coupling(x, net, stays, False),
+        "go forth both times",
+    ),
     (ch09.check_coupling, coupling_with(undo=lambda x, s, t: x * np.exp(-s) - t), "shoes and"),
-    (ch09.check_coupling, coupling_with(undo=lambda x, s, t: (x - t) * np.exp(s)), "you stretch once more"),
+    (
+        ch09.check_coupling,
+        coupling_with(undo=lambda x, s, t: (x - t) * np.exp(s)),
+        "you stretch once more",
+    ),
     (ch09.check_coupling, coupling_with(undo=lambda x, s, t: x - t), "does not end where it began"),
     (ch09.check_coupling, coupling_with(back_sign=1), "cancel: it"),
-    (ch09.check_coupling, coupling_with(det=lambda s, moves: s.sum(axis=1)), "counts coordinates that stay"),
-    (ch09.check_coupling, coupling_with(det=lambda s, moves: (moves * s).sum()), "Each point has its own"),
+    (
+        ch09.check_coupling,
+        coupling_with(det=lambda s, moves: s.sum(axis=1)),
+        "counts coordinates that stay",
+    ),
+    (
+        ch09.check_coupling,
+        coupling_with(det=lambda s, moves: (moves * s).sum()),
+        "Each point has its own",
+    ),
     (ch09.check_coupling, coupling_with(det=lambda s, moves: moves * s), "product of"),
     (
         ch09.check_coupling,
         coupling_with(det=lambda s, moves: np.exp((moves * s).sum(axis=1))),
         "their logarithm is wanted",
     ),
-    (ch09.check_coupling, coupling_with(det=lambda s, moves: -(moves * s).sum(axis=1)), "is turned round"),
-    (ch09.check_coupling, coupling_with(det=lambda s, moves: (moves * s**2).sum(axis=1)), "of what moves"),
+    (
+        ch09.check_coupling,
+        coupling_with(det=lambda s, moves: -(moves * s).sum(axis=1)),
+        "is turned round",
+    ),
+    (
+        ch09.check_coupling,
+        coupling_with(det=lambda s, moves: (moves * s**2).sum(axis=1)),
+        "of what moves",
+    ),
     (ch09.check_coupling, in_place, "changed the points"),
     (ch09.check_coupling, lambda *given: coupling(*given)[0], "should return two things"),
     (ch09.check_coupling, lambda *given: None, "has no value yet"),
-    (ch09.check_repair, repair_with(best=lambda z, belief: np.sqrt((z**2).mean())), "the other belief's"),
+    (
+        ch09.check_repair,
+        repair_with(best=lambda z, belief: np.sqrt((z**2).mean())),
+        "the other belief's",
+    ),
     (ch09.check_repair, repair_with(best=lambda z, belief: z.mean()), "the other belief's"),
     (ch09.check_repair, repair_with(on=lambda weight: weight >= 0), "whose weight is 0"),
     (ch09.check_repair, lambda *given: 1 / repair(*given), "the reciprocal"),
@@ -270,21 +344,45 @@ WRONG = [
     (ch09.check_repair, divides_in_place, "work on copies"),
     (ch09.check_repair, lambda *given: None, "has no value yet"),
     (ch09.check_soft_argmax, soft_with(order=(1, 0)), "x and y are swapped"),
-    (ch09.check_soft_argmax, soft_with(places=lambda n: np.arange(n) / n - 0.5), "the cells' corners"),
-    (ch09.check_soft_argmax, soft_with(places=lambda n: np.linspace(-0.5, 0.5, n)), "on the edge of the crop"),
+    (
+        ch09.check_soft_argmax,
+        soft_with(places=lambda n: np.arange(n) / n - 0.5),
+        "the cells' corners",
+    ),
+    (
+        ch09.check_soft_argmax,
+        soft_with(places=lambda n: np.linspace(-0.5, 0.5, n)),
+        "on the edge of the crop",
+    ),
     (ch09.check_soft_argmax, soft_with(shift=0.5), "run from 0 to 1"),
     (ch09.check_soft_argmax, soft_with(places=np.arange), "You answer in cells"),
     (ch09.check_soft_argmax, hard, "You pick the best cell"),
     (ch09.check_soft_argmax, soft_with(exp=np.exp, axes=-1), "over the *joints*"),
-    (ch09.check_soft_argmax, soft_with(exp=np.exp, axes=(0, 1, 2, 3)), "people and joints included"),
+    (
+        ch09.check_soft_argmax,
+        soft_with(exp=np.exp, axes=(0, 1, 2, 3)),
+        "people and joints included",
+    ),
     (ch09.check_soft_argmax, soft_with(exp=np.exp, axes=2), "over each row"),
     (ch09.check_soft_argmax, soft_with(exp=np.exp, axes=1), "over each column"),
     (ch09.check_soft_argmax, soft_with(exp=np.exp, normal=False), "do not add up to one"),
     (ch09.check_soft_argmax, soft_with(exp=lambda s: s), "They may be negative"),
     (ch09.check_soft_argmax, soft_with(shift=0.1), "The means are not right"),
-    (ch09.check_soft_argmax, soft_with(spread=lambda square, mean: square - mean**2), "is the variance"),
-    (ch09.check_soft_argmax, soft_with(spread=lambda square, mean: np.sqrt(square)), "around the middle of the *crop*"),
-    (ch09.check_soft_argmax, soft_with(spread=lambda square, mean: 0 * mean), "the spreads are not"),
+    (
+        ch09.check_soft_argmax,
+        soft_with(spread=lambda square, mean: square - mean**2),
+        "is the variance",
+    ),
+    (
+        ch09.check_soft_argmax,
+        soft_with(spread=lambda square, mean: np.sqrt(square)),
+        "around the middle of the *crop*",
+    ),
+    (
+        ch09.check_soft_argmax,
+        soft_with(spread=lambda square, mean: 0 * mean),
+        "the spreads are not",
+    ),
     (ch09.check_soft_argmax, soft_with(exp=np.exp), "exp(2000) is infinite"),
     (ch09.check_soft_argmax, lambda scores: soft(scores)[0], "Return two arrays"),
     (ch09.check_soft_argmax, shifts_in_place, "changed the scores"),

@@ -2,10 +2,12 @@
 
 import numpy as np
 
-from posekit.checks import ch10
+from posekit.notebook.checks import ch10
 from posekit.skeleton import COCO17
 
-LS, RS, LH, RH = (COCO17.index(n) for n in ("left_shoulder", "right_shoulder", "left_hip", "right_hip"))
+LS, RS, LH, RH = (
+    COCO17.index(n) for n in ("left_shoulder", "right_shoulder", "left_hip", "right_hip")
+)
 
 
 # ---- exercise 1 -------------------------------------------------------------------------------------------------------
@@ -16,7 +18,14 @@ def distance(pose, i, j):
 
 
 def look(
-    pose, k, sigma, *, pairs=((LS, RH), (RS, LH)), centre=lambda pose, k, side: pose[k], combine=np.mean, factor=1.0
+    pose,
+    k,
+    sigma,
+    *,
+    pairs=((LS, RH), (RS, LH)),
+    centre=lambda pose, k, side: pose[k],
+    combine=np.mean,
+    factor=1.0,
 ):
     """The right answer, with one handle for each mistake."""
     side = factor * sigma * combine([distance(pose, i, j) for i, j in pairs])
@@ -35,7 +44,9 @@ def moves_the_pose(pose, k, sigma):
 # ---- exercise 2 -------------------------------------------------------------------------------------------------------
 
 
-def back(place, joint, side, mirrored, *, sign=(-1, 1), always=False, add=1, stretch=1.0, start=0.0):
+def back(
+    place, joint, side, mirrored, *, sign=(-1, 1), always=False, add=1, stretch=1.0, start=0.0
+):
     way = side * stretch * place * (np.array(sign) if mirrored or always else 1)
     return joint + add * way - start * side
 
@@ -57,7 +68,17 @@ def adds_in_place(place, joint, side, mirrored):
 
 
 def invented(
-    pose, mean, covariance, rng, *, sign=-1, root=np.linalg.cholesky, turn="kij,kj->ki", centre=1.0, size=None, z=None
+    pose,
+    mean,
+    covariance,
+    rng,
+    *,
+    sign=-1,
+    root=np.linalg.cholesky,
+    turn="kij,kj->ki",
+    centre=1.0,
+    size=None,
+    z=None,
 ):
     diameter = (distance(pose, LS, RH) + distance(pose, RS, LH)) / 2 if size is None else size
     drawn = rng.normal(size=(17, 2)) if z is None else z(rng)
@@ -109,7 +130,10 @@ def cost(
     if shared:
         kinds = 9 if heads is None else heads
         parameters = (trunks or 1) * trunk[0] + kinds * head[0]
-        work = looks * trunk[1] + (looks if looked is None else looked) * (9 if outputs is None else outputs) * head[1]
+        work = (
+            looks * trunk[1]
+            + (looks if looked is None else looked) * (9 if outputs is None else outputs) * head[1]
+        )
     else:
         parameters = (trunks or 17) * trunk[0] + (17 if heads is None else heads) * head[0]
         work = looks * (trunk[1] + head[1])
@@ -121,16 +145,28 @@ def cost_with(**mistake):
 
 
 WRONG = [
-    (ch10.check_second_look, look_with(centre=lambda pose, k, side: pose[k] - side / 2), "the box's corner"),
+    (
+        ch10.check_second_look,
+        look_with(centre=lambda pose, k, side: pose[k] - side / 2),
+        "the box's corner",
+    ),
     (
         ch10.check_second_look,
         look_with(centre=lambda pose, k, side: pose[[LS, RS, LH, RH]].mean(axis=0)),
         "centred on the torso",
     ),
     (ch10.check_second_look, look_with(centre=lambda pose, k, side: pose[k][::-1]), "y before x"),
-    (ch10.check_second_look, look_with(centre=lambda pose, k, side: np.round(pose[k])), "rounded the centre"),
+    (
+        ch10.check_second_look,
+        look_with(centre=lambda pose, k, side: np.round(pose[k])),
+        "rounded the centre",
+    ),
     (ch10.check_second_look, look_with(centre=lambda pose, k, side: pose[0]), "was predicted"),
-    (ch10.check_second_look, lambda pose, k, sigma: look(pose, k, 1 + 0 * sigma), "does not change with sigma"),
+    (
+        ch10.check_second_look,
+        lambda pose, k, sigma: look(pose, k, 1 + 0 * sigma),
+        "does not change with sigma",
+    ),
     (ch10.check_second_look, look_with(factor=0.5), "the *whole* side"),
     (ch10.check_second_look, look_with(combine=np.sum), "add the two diagonals"),
     (ch10.check_second_look, look_with(pairs=((LS, RH),)), "only one of the two"),
@@ -145,7 +181,11 @@ WRONG = [
     (ch10.check_second_look, lambda pose, k, sigma: pose[k], "should have shape (3,)"),
     (ch10.check_second_look, lambda pose, k, sigma: pose["nose"], "stops with"),
     (ch10.check_second_look, lambda *given: None, "has no value yet"),
-    (ch10.check_put_back, lambda place, joint, side, mirrored: back(place, 0 * joint, side, mirrored), "the way alone"),
+    (
+        ch10.check_put_back,
+        lambda place, joint, side, mirrored: back(place, 0 * joint, side, mirrored),
+        "the way alone",
+    ),
     (ch10.check_put_back, back_with(add=-1), "take the way off"),
     (
         ch10.check_put_back,
@@ -170,21 +210,41 @@ WRONG = [
     (ch10.check_invent, invent_with(size=1.0), "a fraction of a pixel"),
     (ch10.check_invent, invent_with(z=one_for_all), "the same mistake at once"),
     (ch10.check_invent, one_for_both, "one and the same random number"),
-    (ch10.check_invent, invent_with(z=lambda rng: np.random.default_rng(0).normal(size=(17, 2))), "Every call invents"),
-    (ch10.check_invent, invent_with(z=lambda rng: np.random.normal(size=(17, 2))), "not from NumPy's global"),  # noqa: NPY002
-    (ch10.check_invent, invent_with(root=lambda c: 2 * np.linalg.cholesky(c)), "times the measured one"),
+    (
+        ch10.check_invent,
+        invent_with(z=lambda rng: np.random.default_rng(0).normal(size=(17, 2))),
+        "Every call invents",
+    ),
+    (
+        ch10.check_invent,
+        invent_with(z=lambda rng: np.random.normal(size=(17, 2))),
+        "not from NumPy's global",
+    ),  # noqa: NPY002
+    (
+        ch10.check_invent,
+        invent_with(root=lambda c: 2 * np.linalg.cholesky(c)),
+        "times the measured one",
+    ),
     (ch10.check_invent, invent_with(centre=2.0), "On average your mistakes"),
     (ch10.check_invent, in_place, "changed the pose"),
     (ch10.check_invent, lambda *given: None, "has no value yet"),
     (ch10.check_refiners_cost, cost_with(one_stage=True), "one stage for two"),
-    (ch10.check_refiners_cost, cost_with(way=True, trunks=17, heads=17), "trunk's parameters seventeen times"),
+    (
+        ch10.check_refiners_cost,
+        cost_with(way=True, trunks=17, heads=17),
+        "trunk's parameters seventeen times",
+    ),
     (ch10.check_refiners_cost, cost_with(way=True, heads=17), "fewer *kinds*"),
     (ch10.check_refiners_cost, cost_with(way=True, heads=1), "an output for each kind"),
     (ch10.check_refiners_cost, cost_with(way=True, looks=1), "the work of one sub-image"),
     (ch10.check_refiners_cost, cost_with(way=True, looks=9), "still another picture"),
     (ch10.check_refiners_cost, cost_with(way=True, looked=1), "works on all seventeen"),
     (ch10.check_refiners_cost, cost_with(way=True, outputs=1), "computes *all* its outputs"),
-    (ch10.check_refiners_cost, cost_with(way=False, trunks=9, heads=9), "each of the seventeen joints"),
+    (
+        ch10.check_refiners_cost,
+        cost_with(way=False, trunks=9, heads=9),
+        "each of the seventeen joints",
+    ),
     (ch10.check_refiners_cost, cost_with(way=False, trunks=1, heads=1), "How many are there"),
     (ch10.check_refiners_cost, cost_with(way=False, trunks=1), "nothing is shared"),
     (ch10.check_refiners_cost, cost_with(way=False, looks=289), "its own joint's sub-image only"),

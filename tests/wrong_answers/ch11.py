@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from posekit.checks import ch11
+from posekit.notebook.checks import ch11
 
 # ---- exercise 1 -------------------------------------------------------------------------------------------------------
 
@@ -29,7 +29,17 @@ def folds_in_place(kernel, bias, *norm):
 
 
 def quantised(
-    x, low, high, *, steps=255, include=True, scale=None, zero=None, rounding=np.round, clip=True, kind=np.uint8
+    x,
+    low,
+    high,
+    *,
+    steps=255,
+    include=True,
+    scale=None,
+    zero=None,
+    rounding=np.round,
+    clip=True,
+    kind=np.uint8,
 ):
     if include:
         low, high = min(low, 0.0), max(high, 0.0)
@@ -51,7 +61,18 @@ def runs_over(x, low, high):
 # ---- exercise 3 -------------------------------------------------------------------------------------------------------
 
 
-def contract(picture, order, low, high, *, swap=True, stretch=True, then=lambda x: x, batch=True, kind=np.float32):
+def contract(
+    picture,
+    order,
+    low,
+    high,
+    *,
+    swap=True,
+    stretch=True,
+    then=lambda x: x,
+    batch=True,
+    kind=np.float32,
+):
     x = picture.astype(np.float64)
     x = x[..., ::-1] if order == "BGR" and swap else x
     x = (x - low) / (high - low) * 255 if stretch else x
@@ -77,7 +98,14 @@ def stretches_in_place(picture, order, low, high):
 
 
 def chosen(
-    candidates, milliseconds, megabytes, *, time=lambda ms: np.quantile(ms, 0.95), size=True, below=False, key=None
+    candidates,
+    milliseconds,
+    megabytes,
+    *,
+    time=lambda ms: np.quantile(ms, 0.95),
+    size=True,
+    below=False,
+    key=None,
 ):
     fit = [c for c in candidates if time(c["ms"]) <= milliseconds]
     fit = [c for c in fit if not size or c["megabytes"] < megabytes + (0 if below else 1e-9)]
@@ -93,49 +121,121 @@ WRONG = [
     (ch11.check_fold_before, fold_with(new=lambda k, a: k * a), "along its *outputs*"),
     (ch11.check_fold_before, fold_with(new=lambda k, a: k), "has not changed"),
     (ch11.check_fold_before, fold_with(scale=lambda g, v, e: g / np.sqrt(v)), "forgets epsilon"),
-    (ch11.check_fold_before, fold_with(scale=lambda g, v, e: g / (np.sqrt(v) + e)), "to the standard deviation"),
-    (ch11.check_fold_before, fold_with(scale=lambda g, v, e: g / (v + e)), "divides by the variance"),
+    (
+        ch11.check_fold_before,
+        fold_with(scale=lambda g, v, e: g / (np.sqrt(v) + e)),
+        "to the standard deviation",
+    ),
+    (
+        ch11.check_fold_before,
+        fold_with(scale=lambda g, v, e: g / (v + e)),
+        "divides by the variance",
+    ),
     (ch11.check_fold_before, fold_with(scale=lambda g, v, e: 1 / np.sqrt(v + e)), "forgets gamma"),
     (ch11.check_fold_before, fold_with(new=lambda k, a: k / a[:, None]), "whose rows are scaled"),
     (ch11.check_fold_before, fold_with(shift=lambda k, bias, *_: bias), "is the layer's own"),
-    (ch11.check_fold_before, fold_with(shift=lambda k, bias, a, b, *_: bias + b), "send it through"),
-    (ch11.check_fold_before, fold_with(shift=lambda k, bias, a, b, *_: b @ k), "lacks the layer's own"),
-    (ch11.check_fold_before, fold_with(shift=lambda k, bias, a, b, *_: bias + b @ (a[:, None] * k)), "counts twice"),
-    (ch11.check_fold_before, fold_with(shift=lambda k, bias, a, b, beta, m: bias + beta @ k), "forgets the mean"),
+    (
+        ch11.check_fold_before,
+        fold_with(shift=lambda k, bias, a, b, *_: bias + b),
+        "send it through",
+    ),
+    (
+        ch11.check_fold_before,
+        fold_with(shift=lambda k, bias, a, b, *_: b @ k),
+        "lacks the layer's own",
+    ),
+    (
+        ch11.check_fold_before,
+        fold_with(shift=lambda k, bias, a, b, *_: bias + b @ (a[:, None] * k)),
+        "counts twice",
+    ),
+    (
+        ch11.check_fold_before,
+        fold_with(shift=lambda k, bias, a, b, beta, m: bias + beta @ k),
+        "forgets the mean",
+    ),
     (
         ch11.check_fold_before,
         fold_with(shift=lambda k, bias, a, b, beta, m: bias + (beta + a * m) @ k),
         "takes it away",
     ),
-    (ch11.check_fold_before, fold_with(shift=lambda k, bias, a, b, beta, m: bias + (beta - m) @ k), "unscaled"),
-    (ch11.check_fold_before, fold_with(shift=lambda k, bias, a, b, *_: bias + k @ b), "transposed kernel"),
-    (ch11.check_fold_before, fold_with(shift=lambda k, bias, a, b, *_: bias - b @ k), "an x of zeros"),
+    (
+        ch11.check_fold_before,
+        fold_with(shift=lambda k, bias, a, b, beta, m: bias + (beta - m) @ k),
+        "unscaled",
+    ),
+    (
+        ch11.check_fold_before,
+        fold_with(shift=lambda k, bias, a, b, *_: bias + k @ b),
+        "transposed kernel",
+    ),
+    (
+        ch11.check_fold_before,
+        fold_with(shift=lambda k, bias, a, b, *_: bias - b @ k),
+        "an x of zeros",
+    ),
     (ch11.check_fold_before, folds_in_place, "changed an array"),
     (ch11.check_fold_before, lambda kernel, *_: kernel, "should return 2 things"),
     (ch11.check_fold_before, lambda *_: np.zeros(3) @ np.zeros(2), "stops with"),
     (ch11.check_quantise, quantise_with(steps=256), "there are 255 steps"),
-    (ch11.check_quantise, quantise_with(scale=lambda x, low, high: 255 / (high - low)), "wrong way round"),
-    (ch11.check_quantise, quantise_with(scale=lambda x, low, high: max(-low, high) / 127), "symmetric weights"),
-    (ch11.check_quantise, quantise_with(scale=lambda x, low, high: np.ptp(x) / 255), "comes from x itself"),
+    (
+        ch11.check_quantise,
+        quantise_with(scale=lambda x, low, high: 255 / (high - low)),
+        "wrong way round",
+    ),
+    (
+        ch11.check_quantise,
+        quantise_with(scale=lambda x, low, high: max(-low, high) / 127),
+        "symmetric weights",
+    ),
+    (
+        ch11.check_quantise,
+        quantise_with(scale=lambda x, low, high: np.ptp(x) / 255),
+        "comes from x itself",
+    ),
     (ch11.check_quantise, quantise_with(include=False), "does not contain 0"),
     (ch11.check_quantise, quantise_with(zero=lambda low, s: -low / s), "is an integer"),
     (ch11.check_quantise, quantise_with(zero=lambda low, s: 0), "Where on 0 to 255"),
     (ch11.check_quantise, quantise_with(zero=lambda low, s: round(low / s)), "wrong sign"),
     (ch11.check_quantise, quantise_with(zero=lambda low, s: 128), "the zero point should be"),
     (ch11.check_quantise, quantise_with(clip=False, kind=np.int64), "must be cut off"),
-    (ch11.check_quantise, quantise_with(rounding=lambda x: x, kind=np.float64), "not whole numbers"),
+    (
+        ch11.check_quantise,
+        quantise_with(rounding=lambda x: x, kind=np.float64),
+        "not whole numbers",
+    ),
     (ch11.check_quantise, runs_over, "ran over"),
     (ch11.check_quantise, quantise_with(rounding=np.floor), "You round down"),
     (ch11.check_quantise, quantise_with(kind=np.float32), "a quarter of the room"),
-    (ch11.check_quantise, quantise_with(scale=lambda x, low, high: (high - low) / 200), "the scale should be"),
-    (ch11.check_quantise, lambda x, low, high: quantised(x, low, high)[0], "should return 3 things"),
+    (
+        ch11.check_quantise,
+        quantise_with(scale=lambda x, low, high: (high - low) / 200),
+        "the scale should be",
+    ),
+    (
+        ch11.check_quantise,
+        lambda x, low, high: quantised(x, low, high)[0],
+        "should return 3 things",
+    ),
     (ch11.check_to_contract, contract_with(batch=False), "The batch is missing"),
-    (ch11.check_to_contract, contract_with(then=lambda x: x.transpose(2, 0, 1)), "channels stand first"),
+    (
+        ch11.check_to_contract,
+        contract_with(then=lambda x: x.transpose(2, 0, 1)),
+        "channels stand first",
+    ),
     (ch11.check_to_contract, contract_with(swap=False), "red and blue are swapped."),
-    (ch11.check_to_contract, contract_with(then=lambda x: x[..., ::-1]), "red and blue are swapped."),
+    (
+        ch11.check_to_contract,
+        contract_with(then=lambda x: x[..., ::-1]),
+        "red and blue are swapped.",
+    ),
     (ch11.check_to_contract, contract_with(stretch=False), "values still run from"),
     (ch11.check_to_contract, contract_with(then=lambda x: x / 255), "your answer runs from 0 to 1"),
-    (ch11.check_to_contract, contract_with(then=lambda x: x / 127.5 - 1), "inside the graph already"),
+    (
+        ch11.check_to_contract,
+        contract_with(then=lambda x: x / 127.5 - 1),
+        "inside the graph already",
+    ),
     (ch11.check_to_contract, contract_with(then=lambda x: x[::-1]), "rows or columns are reversed"),
     (ch11.check_to_contract, contract_with(then=lambda x: x[:, ::-1]), "columns are mirrored"),
     (ch11.check_to_contract, without_offset, "take `low` away"),

@@ -2,19 +2,30 @@
 
 import numpy as np
 
-from posekit.checks import ch12
 from posekit.geometry import PADDING
+from posekit.notebook.checks import ch12
 from posekit.skeleton import COCO17
 
 # ---- exercise 1 -------------------------------------------------------------------------------------------------------
 
 
 def square(
-    joints, velocity, ahead, *, middle=None, way=1.0, whole=False, extent=np.max, factor=1.2 * PADDING, corner=False
+    joints,
+    velocity,
+    ahead,
+    *,
+    middle=None,
+    way=1.0,
+    whole=False,
+    extent=np.max,
+    factor=1.2 * PADDING,
+    corner=False,
 ):
     """The right answer, with one handle for each mistake."""
     low, high = joints.min(axis=0), joints.max(axis=0)
-    centre = ((low + high) / 2 if middle is None else middle(joints)) + way * velocity * (1 if whole else ahead)
+    centre = ((low + high) / 2 if middle is None else middle(joints)) + way * velocity * (
+        1 if whole else ahead
+    )
     side = factor * extent(high - low)
     return (*(centre - side / 2 * corner), side)
 
@@ -56,7 +67,9 @@ def euro(
                 if not late:
                     return value
             now = (value - (self.raw if from_raw else self.last)) / dt
-            self.speed = now if raw_speed else self.speed + share(1.0, dt, two_pi) * (now - self.speed)
+            self.speed = (
+                now if raw_speed else self.speed + share(1.0, dt, two_pi) * (now - self.speed)
+            )
             a = share(cutoff(self.f_min, self.beta, self.speed), dt, two_pi)
             a = 1 - a if other_share else a
             self.last, self.raw = self.last + a * (value - self.last), value
@@ -85,7 +98,19 @@ class Through:
 # ---- exercise 3 -------------------------------------------------------------------------------------------------------
 
 
-def there(presence, times, found, kept, patience, *, clock=None, forget=True, back=False, never=False, begin=None):
+def there(
+    presence,
+    times,
+    found,
+    kept,
+    patience,
+    *,
+    clock=None,
+    forget=True,
+    back=False,
+    never=False,
+    begin=None,
+):
     state, doubt, out = False, None, []
     clock = times if clock is None else clock(times)
     for k, value in enumerate(presence):
@@ -110,7 +135,9 @@ def there_with(**mistake):
 
 
 def angle_at(poses, side, radians=False, vertical=False):
-    hip, shoulder, elbow = (poses[:, COCO17.index(f"{side}_{part}")] for part in ("hip", "shoulder", "elbow"))
+    hip, shoulder, elbow = (
+        poses[:, COCO17.index(f"{side}_{part}")] for part in ("hip", "shoulder", "elbow")
+    )
     arm, torso = elbow - shoulder, (np.array([0.0, 1.0]) if vertical else hip - shoulder)
     cosine = (arm * torso).sum(-1) / np.linalg.norm(arm, axis=-1) / np.linalg.norm(torso, axis=-1)
     turn = np.arccos(np.clip(cosine, -1, 1))
@@ -150,7 +177,9 @@ def counts_frames(poses):
 
 
 def height_of_the_wrists(poses, side):
-    drop = poses[:, COCO17.index(f"{side}_wrist"), 1] - poses[:, COCO17.index(f"{side}_shoulder"), 1]
+    drop = (
+        poses[:, COCO17.index(f"{side}_wrist"), 1] - poses[:, COCO17.index(f"{side}_shoulder"), 1]
+    )
     return 90 - drop
 
 
@@ -164,7 +193,11 @@ WRONG = [
     (ch12.check_next_square, square_with(way=0.0), "where the person *was*"),
     (ch12.check_next_square, square_with(way=-1.0), "runs the other way"),
     (ch12.check_next_square, square_with(whole=True), "pixels *a second*"),
-    (ch12.check_next_square, square_with(middle=lambda joints: joints.mean(axis=0)), "mean of the joints"),
+    (
+        ch12.check_next_square,
+        square_with(middle=lambda joints: joints.mean(axis=0)),
+        "mean of the joints",
+    ),
     (ch12.check_next_square, square_with(corner=True), "the square's corner"),
     (ch12.check_next_square, square_with(middle=lambda joints: joints[0]), "The centre should be"),
     (ch12.check_next_square, square_with(extent=np.min), "the shorter extent"),
@@ -178,7 +211,11 @@ WRONG = [
     (ch12.check_next_square, lambda joints, velocity, ahead: joints["nose"], "stops with"),
     (ch12.check_one_euro, euro(other_share=True), "the share that should be taken"),
     (ch12.check_one_euro, euro(cutoff=lambda f, b, v: f), "does not follow the speed"),
-    (ch12.check_one_euro, euro(cutoff=lambda f, b, v: f + b * np.maximum(v, -0.9)), "without its sign"),
+    (
+        ch12.check_one_euro,
+        euro(cutoff=lambda f, b, v: f + b * np.maximum(v, -0.9)),
+        "without its sign",
+    ),
     (ch12.check_one_euro, euro(raw_speed=True), "low pass of 1 Hz first"),
     (ch12.check_one_euro, euro(cutoff=lambda f, b, v: f * (1 + b * abs(v))), "do not multiply"),
     (ch12.check_one_euro, euro(cutoff=lambda f, b, v: b * abs(v) + 1e-9), "Without f_min"),
@@ -190,8 +227,16 @@ WRONG = [
     (ch12.check_one_euro, Shared, "does not begin afresh"),
     (ch12.check_one_euro, Through, "gives back what it gets"),
     (ch12.check_one_euro, lambda f_min, beta: 3.0, "can be called"),
-    (ch12.check_is_there, lambda presence, times, found, kept, patience: presence >= kept, "is found at `found`"),
-    (ch12.check_is_there, lambda presence, times, found, kept, patience: 0 * presence, "your answer is: nobody"),
+    (
+        ch12.check_is_there,
+        lambda presence, times, found, kept, patience: presence >= kept,
+        "is found at `found`",
+    ),
+    (
+        ch12.check_is_there,
+        lambda presence, times, found, kept, patience: 0 * presence,
+        "your answer is: nobody",
+    ),
     (
         ch12.check_is_there,
         lambda presence, times, found, kept, patience: presence >= found,
@@ -205,9 +250,17 @@ WRONG = [
     ),
     (ch12.check_is_there, there_with(never=True), "never leaves"),
     (ch12.check_is_there, there_with(begin=lambda clock, k: clock[k] + 0.25), "is still there"),
-    (ch12.check_is_there, there_with(begin=lambda clock, k: clock[k - 1]), "from the *first* low moment"),
+    (
+        ch12.check_is_there,
+        there_with(begin=lambda clock, k: clock[k - 1]),
+        "from the *first* low moment",
+    ),
     (ch12.check_is_there, there_with(forget=False), "doubt is forgotten"),
-    (ch12.check_is_there, there_with(clock=lambda times: 0.1 * np.arange(len(times))), "You count frames"),
+    (
+        ch12.check_is_there,
+        there_with(clock=lambda times: 0.1 * np.arange(len(times))),
+        "You count frames",
+    ),
     (ch12.check_is_there, there_with(back=True), "must reach `found` again"),
     (ch12.check_is_there, lambda presence, times, found, kept, patience: presence, "True or False"),
     (ch12.check_count_raises, lambda poses: 1, "Arms that hang"),

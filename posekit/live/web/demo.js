@@ -1,6 +1,6 @@
 // "See your own pose": the page's script. It asks for nothing but the files beside it, and sends nothing anywhere (chapter 12).
 
-import { EXERCISES, NONE_YET, count, measure } from "./counting.js";
+import { EXERCISES, NONE_YET, count, measure } from "./repetitions.js";
 import { Trouble, camera, clip, picture } from "./sources.js";
 
 const LEFT = "#E69F00", RIGHT = "#0072B2", MIDDLE = "#6B6B6B"; // as posekit.viz

@@ -1,0 +1,96 @@
+"""The book's own small Sphinx extension: nothing from the network, and measured figures taken from their records.
+
+- Drops thebe's scripts and settings, whose address would be named in every page though nothing uses them.
+- The role ``{run}`NAME:key/subkey:.2f` `` writes a value of `book/runs/NAME/record.json`; a missing one is a warning, and
+  warnings fail the build.
+- Puts the in-page demo, and the model that it runs, beside the pages, in `live/`.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxRole
+
+RUNS = Path(__file__).resolve().parents[1] / "runs"
+
+
+def lookup(text: str, runs: Path = RUNS) -> str:
+    """The value that `NAME:key/subkey:format` names, as text.
+
+    Args:
+        text: name of the run, path of keys separated by `/`, and optionally a format of Python's `format`.
+        runs: folder of the records.
+
+    Returns:
+        The formatted value.
+
+    Raises:
+        LookupError: with one line that names the record and the key.
+    """
+    name, _, rest = text.partition(":")
+    path, _, form = rest.partition(":")
+    record = runs / name / "record.json"
+    if not record.is_file():
+        raise LookupError(f"no record book/runs/{name}/record.json")
+    value = json.loads(record.read_text(encoding="utf-8"))
+    for key in path.split("/"):
+        try:
+            value = value[int(key)] if isinstance(value, list) else value[key]
+        except (KeyError, IndexError, TypeError, ValueError):
+            raise LookupError(
+                f"book/runs/{name}/record.json has no {path!r} (stopped at {key!r})"
+            ) from None
+    if isinstance(value, dict | list):
+        raise LookupError(f"book/runs/{name}/record.json: {path!r} is no single value")
+    return format(value, form)
+
+
+class RunRole(SphinxRole):
+    """``{run}`NAME:key/subkey:.2f` ``."""
+
+    def run(self):
+        """Returns the text node, or a warning where the record has no such value."""
+        self.env.note_dependency(str(RUNS / self.text.partition(":")[0] / "record.json"))
+        try:
+            return [nodes.inline(self.text, lookup(self.text), classes=["run-value"])], []
+        except LookupError as error:
+            message = self.inliner.reporter.warning(f"run: {error}", line=self.lineno)
+            return [nodes.problematic(self.rawtext, self.rawtext)], [message]
+
+
+def _drop_thebe(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
+    def wanted(script) -> bool:
+        text = f"{getattr(script, 'filename', '')} {dict(getattr(script, 'attributes', {}) or {}).get('body', '')}"
+        return "thebe" not in text.lower()
+
+    context["script_files"] = [
+        script for script in context.get("script_files", []) if wanted(script)
+    ]
+
+
+def _drop_thebe_settings(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    for node in list(doctree.findall(nodes.raw)):
+        if "text/x-thebe-config" in node.astext():
+            node.parent.remove(node)
+
+
+def _carry_demo(app: Sphinx, error: Exception | None) -> None:
+    from posekit.live import server
+
+    if error is None and app.builder.format == "html":
+        live = Path(app.outdir) / "live"
+        own = shutil.ignore_patterns("index.html", "page.css")  # of `python -m posekit webcam`
+        shutil.copytree(server.WEB, live, ignore=own, dirs_exist_ok=True)
+        shutil.copyfile(server.model_file(), live / "model.onnx")
+
+
+def setup(app: Sphinx) -> dict:
+    """Called by Sphinx."""
+    app.add_role("run", RunRole())
+    app.connect("html-page-context", _drop_thebe, priority=900)
+    app.connect("doctree-resolved", _drop_thebe_settings, priority=900)
+    app.connect("build-finished", _carry_demo)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,115 @@
+"""MPII Human Pose through its published JSON conversion: people of 410 activities, 16 joints (chapter 02).
+
+Andriluka et al., CVPR 2014. The original is a MATLAB file of nested structures; `train.json` and `valid.json`, a list of {image, joints, joints_vis,
+center, scale}, are what SimpleBaseline and HRNet published and everybody reads (github.com/leoxiaobin/deep-high-resolution-net.pytorch, "MPII data").
+Coordinates count from 1, as in MATLAB, and 1 is taken off. `scale` is the person's height in units of 200 px.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from posekit.datasets import PersonAnnotation, excluded_photos, read_json, skip_errors
+from posekit.errors import DataError
+from posekit.skeleton import COCO17, MPII16, convert, convert_flags
+
+FILES = {"train": "train.json", "val": "valid.json", "test": "test.json"}
+
+
+def read(
+    root: str | Path,
+    split: str,
+    *,
+    filtered: Counter | None = None,
+    skipped: list[dict] | None = None,
+) -> Iterator[PersonAnnotation]:
+    """People of MPII Human Pose, in the file's order.
+
+    Args:
+        root: folder with `annot/train.json` and `annot/valid.json` (or these files themselves) and `images/`.
+        split: `"train"`, `"val"` (valid.json) or `"test"` (test.json, where somebody has one with joints).
+        filtered: gets the number of people left out, by reason.
+        skipped: see `sources.read`.
+
+    Yields:
+        PersonAnnotation; v = 2 where `joints_vis` is 1, else v = 0 and not known: the conversion does not tell occluded from not annotated. The box is
+        the square of `scale` about `center`, moved down by 15 px a scale, as SimpleBaseline does, so that feet come in.
+
+    Raises:
+        DataError: when there is no such file, or an entry in it cannot be used.
+    """
+    root, filtered = Path(root), Counter() if filtered is None else filtered
+    if split not in FILES:
+        raise DataError(root, f"no split {split!r}", f"choose one of {', '.join(FILES)}")
+    candidates = [folder / FILES[split] for folder in (root / "annot", root)]
+    path = next((p for p in candidates if p.is_file()), None)
+    if path is None:
+        raise DataError(
+            root, f"neither annot/{FILES[split]} nor {FILES[split]}", "fetch MPII's JSON conversion"
+        )
+    entries = read_json(path)
+    if not isinstance(entries, list):
+        raise DataError(path, "is not a list of people", "fetch MPII's JSON conversion again")
+    excluded, people = excluded_photos(path.parent, split), Counter()
+    for position, entry in enumerate(entries):
+        with skip_errors(f"entry {position + 1} of {path.name}", skipped):
+            sample = _person(entry, f"{path}, entry {position + 1}", root / "images", people)
+            if sample.image.name in excluded:
+                filtered["exclude.txt"] += 1
+            elif not sample.labelled.any():
+                filtered["no labelled joint"] += 1
+            else:
+                yield sample
+
+
+def _person(entry: object, where: str, images: Path, people: Counter) -> PersonAnnotation:
+    """One entry; `people` counts those of each photo: MPII gives them no ids."""
+    try:
+        name = str(entry["image"])
+        joints = np.asarray(entry["joints"], np.float64).reshape(len(MPII16), 2) - 1
+        seen = np.asarray(entry["joints_vis"], np.float64).reshape(len(MPII16))
+        center, scale = (
+            np.asarray(entry["center"], np.float64).reshape(2) - 1,
+            float(entry["scale"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        problem = f"cannot be read: {type(error).__name__} {error}"
+        raise DataError(
+            where, problem, "it needs image, joints (16x2), joints_vis (16), center (2), scale"
+        ) from None
+    where = f"{where} ({name})"
+    if not np.all(np.isin(seen, (0, 1))):
+        raise DataError(
+            where,
+            f"joints_vis {sorted(set(seen.tolist()))}, expected 0 or 1",
+            "mend or remove the entry",
+        )
+    if not (
+        np.all(np.isfinite(joints[seen > 0])) and np.all(np.isfinite(center)) and np.isfinite(scale)
+    ):
+        raise DataError(where, "holds NaN or infinity", "mend or remove the entry")
+    number = people[name]
+    people[name] += 1
+    points, flags = np.where(seen[:, None] > 0, joints, 0), 2 * seen
+    side, box = 200 * scale, None
+    if scale > 0:
+        middle = center + (0, 15 * scale)
+        box = np.array([*(middle + 0.5 - side / 2), side, side])
+    visible = convert_flags(flags, MPII16, COCO17)
+    source_id = Path(name).stem
+    try:
+        return PersonAnnotation(
+            image=images / name,
+            source_id=source_id,
+            person_id=f"{source_id}/{number}",
+            keypoints=convert(points, MPII16, COCO17),
+            keypoints_visible=visible,
+            joint_known=visible > 0,
+            bbox=box,
+            area=0.0,
+            dataset="mpii",
+        )
+    except DataError as error:
+        raise DataError(where, error.problem, error.mend) from None

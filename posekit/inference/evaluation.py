@@ -1,0 +1,337 @@
+"""A model put to the question: on records, with the scores of this book, and on COCO annotations, with COCO's (chapters 07 and 08)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from posekit import geometry, inputs, losses, metrics, records
+from posekit.errors import DataError
+from posekit.images import decode_image, read_image
+from posekit.inference.predictor import Predictor
+from posekit.inputs import AugmentParams
+
+
+@dataclass(frozen=True)
+class EvalResults:
+    """What a model says of the people of a record folder, beside the truth, person by person in the order of the records.
+
+    Args:
+        keypoints: (N, 17, 2) predicted joints, pixels of the original photos.
+        visibility: (N, 17) predicted probability that the joint lies inside the crop.
+        confidence: (N, 17) what the predicted σ says of each joint (`losses.confidence`); NaN where the model gives no σ.
+        true: (N, 17, 2) true joints, photo pixels, valid where `labelled`.
+        visible: (N, 17) uint8, COCO's v of the truth: 1 occluded, 2 seen.
+        inside: (N, 17) bool, the labelled joint lies inside the crop; the target of `visibility`.
+        known: (N, 17) bool, whether that is known.
+        crop_keypoints, crop_true: (N, 17, 2) both in normalised crop coordinates, the truth where `inside`.
+        crop_to_image: (N, 2, 3) crop pixels -> photo pixels.
+        bbox: (N, 4) the box that was cut, photo pixels.
+        area: (N,) the person's area in photo pixels squared, NaN where it is not known.
+        source_id: (N,) the photos' names: people with the same one stand in the same photo.
+        person_id: (N,).
+        dataset: (N,).
+        input_size: side of the crop in pixels.
+    """
+
+    keypoints: np.ndarray
+    visibility: np.ndarray
+    confidence: np.ndarray
+    true: np.ndarray
+    visible: np.ndarray
+    inside: np.ndarray
+    known: np.ndarray
+    crop_keypoints: np.ndarray
+    crop_true: np.ndarray
+    crop_to_image: np.ndarray
+    bbox: np.ndarray
+    area: np.ndarray
+    source_id: np.ndarray
+    person_id: np.ndarray
+    dataset: np.ndarray
+    input_size: int
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """(N, 17) bool: joints whose place is known (v >= 1), inside the crop or not."""
+        return self.visible >= 1
+
+    def replaced(self, crop_keypoints: np.ndarray, visibility: np.ndarray) -> "EvalResults":
+        """The same people with other answers, (N, 17, 2) or (17, 2) normalised and (N, 17) or (17,): the mean pose, say."""
+        crop_keypoints = np.broadcast_to(
+            np.asarray(crop_keypoints, np.float32), self.crop_keypoints.shape
+        )
+        points = geometry.decode_keypoints(crop_keypoints, (self.input_size, self.input_size))
+        return EvalResults(
+            **{
+                **self.__dict__,
+                "keypoints": geometry.apply_affine(self.crop_to_image, points),
+                "visibility": np.broadcast_to(
+                    np.asarray(visibility, np.float32), self.visibility.shape
+                ),
+                "confidence": np.full_like(self.confidence, np.nan),
+                "crop_keypoints": crop_keypoints,
+            }
+        )
+
+
+def predict_records(
+    predictor: Predictor,
+    directory: str | Path,
+    *,
+    flip: bool = True,
+    jitter: float = 0.0,
+    seed: int = 0,
+    batch_size: int = 64,
+    spoil: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> EvalResults:
+    """Ask a model for everybody in a record folder.
+
+    Args:
+        predictor: the model.
+        directory: a record folder.
+        flip: flip test, see `Predictor.predict_crops`.
+        jitter: how badly the box is put: its centre is moved by this share of its side (standard deviation, each axis) and its side
+            scaled by exp(jitter * normal). 0: the annotated one. The stored context limits how far there are pixels.
+        seed: of the jitter.
+        batch_size: people at a time.
+        spoil: done to each crop, (S, S, 3) uint8 RGB, before the model sees it: a dim room, say.
+
+    Returns:
+        EvalResults and truth in the pixels of the original photos.
+
+    Raises:
+        DataError: when the folder or a record in it is damaged, or holds nobody.
+    """
+    manifest = records.read_manifest(directory)
+    size, box_px, rng = predictor.input_size, manifest["box_px"], np.random.default_rng(seed)
+    rows, crops, outputs = [], [], []
+
+    def ask():
+        if crops:
+            outputs.append(predictor.predict_crops(np.stack(crops), flip))
+            crops.clear()
+
+    for person in records.read_records(directory):
+        image = decode_image(person.encoded, f"{directory}, person {person.person_id}")
+        right, down, zoom = (jitter * rng.normal(size=3)).tolist()
+        variation = AugmentParams(zoom=float(np.exp(zoom)), shift=(right, down))
+        affine = inputs.input_affine(
+            person.keypoints, person.keypoints_visible, person.width, box_px, size, variation
+        )
+        crops.append(np.empty((size, size, 3), np.uint8))
+        inputs.render_crop(image, affine, variation, None, crops[-1])
+        if spoil:
+            crops[-1] = spoil(crops[-1])
+        place, seen = inputs.targets(
+            affine,
+            person.keypoints,
+            person.keypoints_visible,
+            person.joint_known,
+            False,
+            person.width,
+            size,
+        )
+        rows.append(
+            {
+                "true": geometry.apply_affine(person.crop_to_image, person.keypoints),
+                "visible": person.keypoints_visible,
+                "inside": place[:, 2] > 0,
+                "known": seen[:, 1] > 0,
+                "crop_true": place[:, :2],
+                "crop_to_image": geometry.compose(person.crop_to_image, geometry.invert(affine)),
+                "bbox": person.bbox,
+                "area": person.area or np.nan,
+                "source_id": person.source_id,
+                "person_id": person.person_id,
+                "dataset": person.dataset,
+            }
+        )
+        if len(crops) == batch_size:
+            ask()
+    ask()
+    if not rows:
+        raise DataError(directory, "the records hold nobody to score", "build them again")
+    truth = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+    out = {key: np.concatenate([o[key] for o in outputs]) for key in outputs[0]}
+    confidence = (
+        losses.confidence(out["scale"])
+        if "scale" in out
+        else np.full_like(out["visibility"], np.nan)
+    )
+    points = geometry.apply_affine(
+        truth["crop_to_image"], geometry.decode_keypoints(out["keypoints"], (size, size))
+    )
+    return EvalResults(
+        keypoints=points,
+        visibility=out["visibility"],
+        confidence=confidence,
+        crop_keypoints=out["keypoints"],
+        input_size=size,
+        **truth,
+    )
+
+
+def evaluate(
+    predictor: Predictor,
+    directory: str | Path,
+    *,
+    flip: bool = True,
+    jitter: float = 0.0,
+    batch_size: int = 64,
+) -> dict:
+    """Score a model on records, in the pixels of the original photos.
+
+    Args:
+        predictor, directory, flip, jitter, batch_size: see `predict_records`.
+
+    Returns:
+        `n`, `flip`, `box`, `jitter`; what `scores` gives; and `mean_pose`: the same for always predicting the training mean.
+
+    Raises:
+        DataError: see `predict_records`.
+    """
+    answers = predict_records(predictor, directory, flip=flip, jitter=jitter, batch_size=batch_size)
+    blind = answers.replaced(predictor.record["mean_pose"], predictor.record["mean_visibility"])
+    box = records.read_manifest(directory)["box"]
+    head = {"n": len(answers.keypoints), "flip": flip, "box": box, "jitter": jitter}
+    return {**head, **scores(answers), "mean_pose": scores(blind)}
+
+
+def scores(answers: EvalResults) -> dict:
+    """Every headline figure of this book, with its interval.
+
+    Args:
+        answers: of `predict_records`.
+
+    Returns:
+        `pcp` {`upper_arm`, `lower_arm`, `upper_leg`, `lower_leg`, `mean`}, strict; `pck@0.2` (torso); `oks`, the mean over people whose area
+        is known; `confidence_oks`, see there; `visibility_accuracy`, `visibility_auroc`, `visibility_ece`; `collapse_ratio`; `intervals`: [low, high] of 95 %
+        for `pcp`, `pck@0.2` and `oks`, by a bootstrap over people. What cannot be scored is NaN.
+    """
+    a, labelled = answers, answers.labelled
+    limbs, limbs_counted = metrics.pcp_hits(a.keypoints, a.true, labelled)
+    joints, joints_counted = metrics.pck_hits(a.keypoints, a.true, labelled)
+    oks = metrics.oks(a.keypoints, a.true, labelled, a.area)
+    measured = ~np.isnan(oks)
+    asked = (a.visibility, a.inside, a.known)
+    return {
+        "pcp": metrics.pcp(a.keypoints, a.true, labelled),
+        "pck@0.2": metrics.pck(a.keypoints, a.true, labelled)["value"],
+        "oks": float(oks[measured].mean()) if measured.any() else float("nan"),
+        "confidence_oks": confidence_oks(a.confidence, oks, a.inside),
+        "visibility_accuracy": metrics.visibility_accuracy(*asked),
+        "visibility_auroc": metrics.auroc(*asked),
+        "visibility_ece": metrics.expected_calibration_error(*asked),
+        "collapse_ratio": metrics.collapse_ratio(a.crop_keypoints, a.crop_true, a.inside),
+        "intervals": {
+            "pcp": list(metrics.interval(limbs.reshape(-1, 4, 2), limbs_counted.reshape(-1, 4, 2))),
+            "pck@0.2": list(metrics.interval(joints, joints_counted)),
+            "oks": list(metrics.interval(oks, measured)),
+        },
+    }
+
+
+def confidence_oks(confidence: np.ndarray, oks: np.ndarray, inside: np.ndarray) -> float:
+    """Does a model know when it is wrong? Spearman's rank correlation, over people, of its confidence with OKS.
+
+    Args:
+        confidence: (N, 17), see `EvalResults`; a person's is the mean over the joints inside the crop.
+        oks: (N,), NaN where it is not known.
+        inside: (N, 17) bool.
+
+    Returns:
+        -1 ... 1; NaN without σ, with fewer than three people, or where all are alike.
+
+    Source:
+        Li et al., "Human pose regression with residual log-likelihood estimation", ICCV 2021, section 4.4, which takes Pearson's.
+    """
+    from scipy.stats import rankdata
+
+    mean = np.where(inside, confidence, 0).sum(axis=1) / np.maximum(inside.sum(axis=1), 1)
+    counted = np.isfinite(mean) & np.isfinite(oks) & inside.any(axis=1)
+    ranks = [rankdata(values[counted]) for values in (mean, oks)]
+    if counted.sum() < 3 or any(np.ptp(values) == 0 for values in ranks):
+        return float("nan")
+    return float(np.corrcoef(*ranks)[0, 1])
+
+
+def jsonable(value: object) -> object:
+    """JSON has no NaN: what could not be scored becomes null, at any depth of dicts and lists."""
+    if isinstance(value, dict):
+        return {k: jsonable(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [jsonable(v) for v in value]
+    return None if isinstance(value, float) and value != value else value
+
+
+def coco_results(
+    predictor: Predictor,
+    annotations: str | Path,
+    images: str | Path,
+    *,
+    flip: bool = True,
+    batch_size: int = 64,
+) -> list[dict]:
+    """Predict everybody in a COCO annotation file, each in the annotated box.
+
+    A detector's boxes would be a little off and miss some people: AP with annotated boxes is higher than with detected ones, so name
+    the boxes beside the figure.
+
+    Args:
+        predictor: the model.
+        annotations: person keypoint annotations, COCO JSON; crowds are not predicted.
+        images: folder that the annotations' file names start from.
+        flip: flip test, see `Predictor.predict_crops`.
+        batch_size: people at a time.
+
+    Returns:
+        COCO results: {image_id, category_id, keypoints [x, y, score] × 17 in photo pixels, score: the mean over the joints}, in the
+        order of the annotations.
+
+    Raises:
+        DataError: when the file is not COCO's, or a photo is missing or cannot be read.
+
+    Source:
+        cocodataset.org, "Results format".
+    """
+    truth = metrics.coco.checked_annotations(annotations)
+    names = {image["id"]: image.get("file_name") for image in truth["images"]}
+    people = [
+        a
+        for a in truth["annotations"]
+        if not a["iscrowd"] and a["bbox"][2] > 0 and a["bbox"][3] > 0
+    ]
+    size, results, photo, current = predictor.input_size, [], None, None
+    for start in range(0, len(people), batch_size):
+        chunk = people[start : start + batch_size]
+        crops, back = [], []
+        for person in chunk:
+            if person["image_id"] != current:
+                name = names[person["image_id"]]
+                if not isinstance(name, str):
+                    raise DataError(
+                        annotations, f"image {person['image_id']} has no file_name", "mend the file"
+                    )
+                photo, current = read_image(Path(images) / name), person["image_id"]
+            bbox = np.asarray(person["bbox"], np.float64)
+            affine = geometry.crop_affine(
+                geometry.bbox_center(bbox), geometry.square_side(bbox), size
+            )
+            crops.append(geometry.warp(photo, affine, (size, size)))
+            back.append(geometry.invert(affine))
+        out = predictor.predict_crops(np.stack(crops), flip)
+        found = geometry.apply_affine(
+            np.stack(back), geometry.decode_keypoints(out["keypoints"], (size, size))
+        )
+        for person, joints, score in zip(chunk, found, out["score"], strict=True):
+            results.append(
+                {
+                    "image_id": person["image_id"],
+                    "category_id": person["category_id"],
+                    "keypoints": np.round(np.column_stack([joints, score]), 3).ravel().tolist(),
+                    "score": round(float(score.mean()), 5),
+                }
+            )
+    return results

@@ -1,0 +1,280 @@
+"""From a training run to one file that needs neither Keras nor this book: model.onnx (chapter 11).
+
+    Keras run ──► the contract around it ──► ONNX graph ──► weights stored as float16 ──► checked ──► OUT.onnx
+
+The contract: `image` (1, 224, 224, 3) float32, RGB, 0 ... 255, goes in; `keypoints` (1, 17, 2), `visibility` (1, 17), `score` (1, 17) and
+`presence` (1,) come out, as `posekit.inference.predictor.answer` defines them. Everything between, the rescaling of colours and the resizing to what the
+network wants too, is in the graph, so that no user has to repeat it. What was recorded of the training is in the file's metadata.
+
+Batch norms need no step of ours: with the statistics frozen a norm is a multiplication and an addition; the conversion writes it as
+such, folds it into the convolution where one stands right before, and ONNX Runtime folds what is left when it loads the file.
+"""
+
+import hashlib
+import json
+import logging
+import tempfile
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import onnx
+
+from posekit import __version__, hardware
+from posekit.errors import DataError
+from posekit.files import atomic_write
+from posekit.inference import predictor
+from posekit.skeleton import COCO17
+
+SIZE = 224
+"""Side of every exported model's input, whatever its network looks at."""
+OPSET = 17
+"""Of ONNX' operators: old enough for any runtime in use."""
+OUTPUTS = ("keypoints", "visibility", "score", "presence")
+TOLERANCE = 0.005
+"""Largest relative error of an output against Keras with which a file is written; rounding to float16 makes less than 0.001."""
+
+
+def contract(loaded: predictor.Predictor):
+    """A Keras model with the contract's input and outputs around a run's network, sharing its weights.
+
+    The resizing is bilinear, between pixel centres, as `geometry.warp` cuts crops for training; where sizes agree there is none.
+    """
+    import keras
+    from keras import ops
+
+    image = keras.Input((SIZE, SIZE, 3), batch_size=1, dtype="float32", name="image")
+    size = loaded.input_size
+    x = image if size == SIZE else keras.layers.Resizing(size, size, name="resize")(image)
+    out = predictor.answer(loaded.model(x, training=False), loaded.record.get("calibration"), ops)
+    return keras.Model(image, {name: out[name] for name in OUTPUTS}, name="contract")
+
+
+def to_onnx(loaded: predictor.Predictor, half: bool = True) -> bytes:
+    """The bytes of an ONNX file. Not yet checked: `errors` does that.
+
+    Args:
+        loaded: over a Keras model, on Keras' TensorFlow backend.
+        half: store weights as float16 (see `halved`), half the size.
+
+    Raises:
+        DataError: for a model that is exported already, or on another backend.
+    """
+    if isinstance(loaded.model, predictor.OnnxModel):
+        raise DataError("the model", "is an exported one", "give the run that it was made of")
+    import keras
+    import onnx
+
+    if keras.backend.backend() != "tensorflow":
+        raise DataError(
+            "KERAS_BACKEND", f"is {keras.backend.backend()}", "export with KERAS_BACKEND=tensorflow"
+        )
+    model = contract(loaded)
+    signature = [keras.InputSpec(shape=(1, SIZE, SIZE, 3), dtype="float32", name="image")]
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        hardware.quiet_stderr(),
+        warnings.catch_warnings(action="ignore"),
+    ):
+        file = str(Path(scratch) / "model.onnx")
+        model.export(
+            file, format="onnx", verbose=False, input_signature=signature, opset_version=OPSET
+        )
+        graph = onnx.load(file)
+    _keep_zero_padding(graph)
+    if half:
+        graph = halved(graph)
+    record = loaded.record
+    facts = {
+        "posekit": __version__,
+        "joints": json.dumps(COCO17.joints),
+        "record": json.dumps(record),
+        "terms": str(record.get("terms", "")),
+    }
+    graph.producer_name, graph.doc_string = (
+        f"posekit {__version__}",
+        "Human pose: one RGB crop to 17 joints.",
+    )
+    onnx.helper.set_model_props(graph, facts)
+    onnx.checker.check_model(graph)
+    return graph.SerializeToString()
+
+
+def _keep_zero_padding(graph) -> None:
+    """Pad with -0 instead of 0 before a max pooling, in place: the same number, and ONNX Runtime leaves it where it is.
+
+    Its optimizer moves a padding by 0 into the pooling that follows, which pads by minus infinity: where all of a window is below 0
+    the answer is another one. (`onnxruntime/core/optimizer/pad_fusion.cc` looks for bytes that are all zero, up to 1.31 at least.)
+    """
+    from onnx import numpy_helper
+
+    pooled = {node.input[0] for node in graph.graph.node if node.op_type == "MaxPool"}
+    pads = [node for node in graph.graph.node if node.op_type == "Pad" and node.output[0] in pooled]
+    if pads:
+        graph.graph.initializer.append(
+            numpy_helper.from_array(np.array(-0.0, np.float32), "minus_zero")
+        )
+    for node in pads:
+        node.input[:] = [*node.input[:2], "minus_zero"]
+
+
+def halved(graph: "onnx.ModelProto") -> "onnx.ModelProto":
+    """An ONNX model whose weight matrices are stored as float16, each with a Cast that makes it float32 again when the file is loaded.
+
+    It computes in float32 as before: what is saved is bytes, not time. Biases and norms stay as they are: they are small in number.
+
+    Args:
+        graph: onnx.ModelProto; it is not changed.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    out = type(graph)()
+    out.CopyFrom(graph)
+    casts = []
+    for tensor in out.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT and sum(side > 1 for side in tensor.dims) > 1:
+            name, values = tensor.name, numpy_helper.to_array(tensor)
+            with np.errstate(over="ignore"):  # the check finds it
+                values = values.astype(np.float16)
+            tensor.CopyFrom(numpy_helper.from_array(values, f"{name}_half"))
+            casts.append(
+                helper.make_node(
+                    "Cast", [f"{name}_half"], [name], f"{name}_cast", to=TensorProto.FLOAT
+                )
+            )
+    nodes = [*casts, *out.graph.node]
+    del out.graph.node[:]
+    out.graph.node.extend(nodes)
+    return out
+
+
+def int8(file: bytes, crops: np.ndarray) -> bytes:
+    """An exported model that computes in 8-bit integers: weights by channel, activations by the ranges that calibration saw.
+
+    Not what this book gives away; chapter 11 measures what it gains and what it costs.
+
+    Args:
+        file: of `to_onnx`, with `half=False`.
+        crops: (N, 224, 224, 3) pictures to calibrate on, of the kind that the model will see.
+
+    Source:
+        Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only inference", CVPR 2018.
+    """
+    from onnxruntime import quantization
+
+    class Pictures(quantization.CalibrationDataReader):
+        def __init__(self):
+            self.left = iter(np.asarray(crops, np.float32))
+
+        def get_next(self):
+            image = next(self.left, None)
+            return None if image is None else {"image": image[None]}
+
+    logging.getLogger().addFilter(said := lambda _: False)
+    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings(action="ignore"):
+        whole, small = Path(scratch) / "whole.onnx", Path(scratch) / "int8.onnx"
+        whole.write_bytes(file)
+        try:
+            quantization.quantize_static(whole, small, Pictures(), per_channel=True)
+        finally:
+            logging.getLogger().removeFilter(said)
+        return small.read_bytes()
+
+
+def errors(loaded: predictor.Predictor, file: bytes) -> dict[str, float]:
+    """How far an exported model is from the Keras model, on eight made pictures.
+
+    Returns:
+        For each output the largest difference, as a share of the largest value.
+    """
+    import keras
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    rng, model, pairs = np.random.default_rng(0), contract(loaded), []
+    for _ in range(8):
+        coarse = rng.uniform(0, 255, (8, 8, 3))
+        image = np.kron(coarse, np.ones((SIZE // 8, SIZE // 8, 1))).astype(np.float32)[None]
+        want = keras.tree.map_structure(np.asarray, model.predict_on_batch(image))
+        pairs.append(
+            (want, dict(zip(OUTPUTS, session.run(OUTPUTS, {"image": image}), strict=True)))
+        )
+    found = {}
+    for name in OUTPUTS:
+        want, got = (np.stack([pair[side][name] for pair in pairs]) for side in (0, 1))
+        found[name] = float(np.abs(got - want).max() / np.abs(want).max())  # NaN where either is
+    return found
+
+
+def export(run: str | Path, out: str | Path) -> dict:
+    """Write a run as one ONNX file, after it has been compared with Keras.
+
+    Args:
+        run: a training run's folder, or a name from `predictor.names()`.
+        out: the file to write; it appears whole or not at all.
+
+    Returns:
+        `bytes`, `sha256`, and `errors` of `errors`.
+
+    Raises:
+        DataError: when the run cannot be read, `out` exists or cannot be written, or the file does not answer as Keras does.
+    """
+    out = Path(out)
+    if out.suffix != ".onnx":
+        raise DataError(out, "is no name for an ONNX file", "let it end in .onnx")
+    if out.exists():
+        raise DataError(out, "exists already", "choose another name, or remove it")
+    loaded = predictor.load(run)
+    file = to_onnx(loaded)
+    found = errors(loaded, file)
+    worst = max(found, key=lambda name: np.nan_to_num(found[name], nan=np.inf))
+    if not found[worst] <= TOLERANCE:
+        problem = f"{worst} of the exported model is off by {found[worst]:.2g} of its size, more than {TOLERANCE}"
+        raise DataError(
+            run, problem, "nothing was written; are all its weights finite, and below 65,504?"
+        )
+    try:
+        atomic_write(out, file)
+    except OSError as error:
+        raise DataError(
+            out, f"cannot be written: {error.strerror}", "choose another folder"
+        ) from None
+    return {"bytes": len(file), "sha256": hashlib.sha256(file).hexdigest(), "errors": found}
+
+
+def package(run: str | Path, name: str) -> dict:
+    """Put a run into the package as NAME/model.onnx with its record.json, and list it in the manifest; for those who release.
+
+    Args:
+        run, returns, raises: see `export`. What the package holds of that name is replaced.
+        name: the model's name in `predictor.load`.
+    """
+    folder = predictor.weights_folder() / name
+    record = predictor.load(run).record
+    aside = folder / "new.onnx"
+    aside.unlink(missing_ok=True)
+    facts = export(run, aside)
+    atomic_write(folder / "record.json", (json.dumps(record, indent=1) + "\n").encode())
+    aside.replace(folder / "model.onnx")
+    (folder / "model.keras").unlink(missing_ok=True)
+    write_manifest()
+    return facts
+
+
+def write_manifest() -> None:
+    """List the SHA-256 and the size of every file in the package's weights; what is to be fetched (`url`) stays listed."""
+    weights = predictor.weights_folder()
+    path = weights / "manifest.json"
+    listed = json.loads(path.read_bytes()) if path.exists() else {}
+    files = {name: want for name, want in listed.items() if "url" in want}
+    for file in weights.glob("*/*"):
+        data = file.read_bytes()
+        name = file.relative_to(weights).as_posix()
+        files[name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    atomic_write(path, (json.dumps(dict(sorted(files.items())), indent=1) + "\n").encode())

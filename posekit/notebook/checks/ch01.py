@@ -1,0 +1,391 @@
+"""Checks of the exercises of chapter 01, from pixels to joints."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from posekit import geometry
+from posekit.notebook.checks import expect, expect_array, expect_close, expect_written, passed
+from posekit.skeleton import COCO17
+
+LEFT_WRIST, RIGHT_WRIST = COCO17.index("left_wrist"), COCO17.index("right_wrist")
+
+
+def _person(rng: np.random.Generator, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+    """A pose whose joints all differ, (17, 2) pixels, and flags (17,) that differ between left and right."""
+    points = rng.uniform((0, 0), (width - 1, height - 1), (len(COCO17), 2))
+    flags = np.array([2 if name.startswith("left_") else 1 for name in COCO17.joints])
+    flags[RIGHT_WRIST] = 0
+    return points, flags
+
+
+# ---- exercise 1: the mirror -------------------------------------------------------------------------------------------
+
+
+def check_flip_person(flip_person: Callable) -> None:
+    """`flip_person(image, keypoints, visible, bbox)` mirrors a whole sample: picture, joints with swap, flags, box."""
+    expect_written(flip_person, "flip_person")
+    rng = np.random.default_rng(101)
+    height, width = 30, 40
+    image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    points, flags = _person(rng, width, height)
+    box = np.array([4.0, 6.0, 10.0, 20.0])
+    given = [a.copy() for a in (image, points, flags, box)]
+    answer = flip_person(image, points, flags, box)
+    expect_written(answer, "flip_person(image, keypoints, visible, bbox)")
+    for name, before, now in zip(
+        ("image", "keypoints", "visible", "bbox"), given, (image, points, flags, box)
+    ):
+        expect(
+            np.array_equal(before, now),
+            f"Your function changed the `{name}` it was given. The caller still needs it: work on a copy, and return that.",
+        )
+    expect(
+        isinstance(answer, tuple | list) and len(answer) == 4,
+        "`flip_person` should return four things: the picture, the joints, the flags and the box.",
+    )
+    picture = expect_array(answer[0], "the flipped picture", (height, width, 3))
+    joints = expect_array(answer[1], "the flipped joints", (len(COCO17), 2))
+    seen = expect_array(answer[2], "the flipped flags", (len(COCO17),))
+    flipped_box = expect_array(answer[3], "the flipped box", (4,))
+
+    expect(
+        not np.array_equal(picture, image[::-1]),
+        "Your picture stands on its head. Axis 0 of (H, W, 3) runs down the picture, axis 1 runs across it.",
+    )
+    expect(
+        not np.array_equal(picture, image[:, :, ::-1]),
+        "You reversed the last axis of (H, W, 3): those are the colours red, green and blue. Left and right is axis 1.",
+    )
+    expect(
+        np.array_equal(picture, image[:, ::-1]),
+        "The picture is not the mirror image: reverse its columns, axis 1.",
+    )
+
+    swap = list(COCO17.flip_indices)
+    for shift, problem in (
+        (
+            1,
+            "You used W - x, but the last pixel column is W - 1: column 0 must land there, not one further",
+        ),
+        (-1, "Column 0 must land on column W - 1, and yours stops one column short of it"),
+    ):
+        for order in (slice(None), swap):
+            moved = points[order] * (-1, 1) + (width - 1 + shift, 0)
+            expect(not np.allclose(joints, moved), f"All joints are one pixel off. {problem}.")
+    mirrored = points * (-1, 1) + (width - 1, 0)
+    expect(
+        not np.allclose(joints, mirrored),
+        "The joints are mirrored, but they kept their names: the arm that was the person's left one is now a right arm. "
+        "Swap the rows of left and right, too.",
+    )
+    expect(
+        not np.allclose(joints, points[swap]),
+        "You swapped left and right, but did not move the joints: mirror their x as well.",
+    )
+    expect_close(
+        joints,
+        mirrored[swap],
+        "the flipped joints",
+        "The joints are not where the mirrored picture shows them.",
+    )
+    expect(
+        not np.array_equal(seen, flags),
+        "The flags stayed with the old names. When row 9 now holds what was joint 10, its visibility must come along.",
+    )
+    expect_close(
+        seen, flags[swap], "the flipped flags", "The flags are not those of the swapped joints."
+    )
+
+    x, y, w, h = box
+    expect(
+        not np.isclose(flipped_box[0], width - 1 - x) and not np.isclose(flipped_box[0], width - x),
+        "You mirrored the box's left edge, and that is now its right edge. x is where the box begins on the left: "
+        "which of the old edges gets there?",
+    )
+    expect(
+        not np.isclose(flipped_box[0], width - 1 - x - w),
+        "The box is one pixel off: its x and w are pixel edges, not pixel centres. A box over the whole picture, "
+        "(0, 0, W, H), must stay as it is.",
+    )
+    expect_close(
+        flipped_box,
+        (width - x - w, y, w, h),
+        "the flipped box",
+        "The box does not frame the mirrored person.",
+    )
+    twice = flip_person(*flip_person(*given))
+    expect(
+        all(np.allclose(a, b) for a, b in zip(twice, given)),
+        "Flipping twice should give everything back as it was, and yours does not.",
+    )
+    passed(
+        "picture, joints, flags and box are mirrored together, and flipping twice gives the person back"
+    )
+
+
+# ---- exercise 2: crop -> photo ----------------------------------------------------------------------------------------
+
+
+def check_crop_to_photo(crop_to_photo: Callable) -> None:
+    """`crop_to_photo(bbox, size, padding=1.25)` is the (2, 3) map from crop pixels back to photo pixels."""
+    expect_written(crop_to_photo, "crop_to_photo")
+    for box, size, padding in (
+        ((100.0, 40.0, 60.0, 180.0), 224, 1.25),
+        ((30.0, 50.0, 200.0, 80.0), 96, 1.0),
+        ((-12.5, 3.0, 50.0, 50.0), 128, 1.5),
+    ):
+        box = np.array(box)
+        answer = expect_array(
+            crop_to_photo(box, size, padding), "crop_to_photo(bbox, size, padding)", (2, 3)
+        )
+        _expect_back(answer, box, size, padding)
+    default = expect_array(
+        crop_to_photo(np.array([0.0, 0, 100, 200]), 224), "crop_to_photo(bbox, size)", (2, 3)
+    )
+    expect(
+        np.isclose(default[0, 0], 250 / 224), "Without a third argument the padding should be 1.25."
+    )
+    passed("your map takes crop pixels back to the photo, to the last fraction of a pixel")
+
+
+def _expect_back(answer: np.ndarray, box: np.ndarray, size: int, padding: float) -> None:
+    x, y, w, h = box
+    side = geometry.square_side(box, padding)
+    forward = geometry.crop_affine(geometry.bbox_center(box), side, size)
+    truth = geometry.invert(forward)
+    step = side / size
+    expect(
+        not np.allclose(answer, forward),
+        "That is the way *into* the crop, photo to crop. Wanted is the way back: crop to photo.",
+    )
+    expect(
+        np.isclose(answer[0, 0], answer[1, 1]),
+        f"One crop pixel is {answer[0, 0]:.3g} photo pixels wide but {answer[1, 1]:.3g} high: the person is stretched. "
+        "The crop is square, so both axes need the same scale.",
+    )
+    linear = answer[:, :2]
+    expect(
+        np.allclose(linear, linear[0, 0] * np.eye(2)),
+        "The map turns or shears: off the diagonal there should be 0.",
+    )
+    expect(
+        not (padding != 1 and np.isclose(linear[0, 0], max(w, h) / size)),
+        "The crop fits the box to the edge: the padding is missing.",
+    )
+    expect(
+        not np.isclose(linear[0, 0], min(w, h) * padding / size) or np.isclose(w, h),
+        "Your square is as long as the *shorter* side of the box, so a part of the person is cut off.",
+    )
+    expect(
+        not np.isclose(linear[0, 0], 1 / step) or np.isclose(step, 1),
+        "Your scale is that of the way into the crop. On the way back one crop pixel must become side / size photo pixels.",
+    )
+    expect(
+        np.isclose(linear[0, 0], step),
+        f"One crop pixel should be side / size = {step:.4g} photo pixels; yours is {linear[0, 0]:.4g}.",
+    )
+    error = answer[:, 2] - truth[:, 2]
+    expect(
+        not np.allclose(error, 0.5),
+        "You are half a photo pixel off: the box is given by pixel edges, and a pixel's centre is half a pixel further in. "
+        "The centre of a box over column 0 alone, x = 0 and w = 1, is at 0, not at 0.5.",
+    )
+    expect(
+        not np.allclose(error, -0.5 * step) and not np.allclose(error, 0.5 - 0.5 * step),
+        "You are half a crop pixel off: the middle of a crop of 224 pixels lies between columns 111 and 112, at 111.5, not at 112.",
+    )
+    middle = geometry.apply_affine(answer, np.full((1, 2), (size - 1) / 2))[0]
+    expect(
+        np.allclose(error, 0),
+        f"The scale is right, but the middle of the crop lands on {middle.round(2).tolist()}, "
+        f"and the box's centre is {geometry.bbox_center(box).tolist()}.",
+    )
+
+
+# ---- exercise 3: the codec --------------------------------------------------------------------------------------------
+
+
+def check_codec(normalise: Callable, denormalise: Callable) -> None:
+    """`normalise(keypoints, size)` and back, for pictures of size (w, h) and any number of people."""
+    expect_written(normalise, "normalise")
+    expect_written(denormalise, "denormalise")
+    size = (192, 256)
+    corners = np.array(
+        [
+            [-0.5, -0.5],
+            [size[0] - 0.5, size[1] - 0.5],
+            [0.0, 0.0],
+            [(size[0] - 1) / 2, (size[1] - 1) / 2],
+        ]
+    )
+    before = corners.copy()
+    u = expect_array(normalise(corners, size), "normalise(keypoints, size)", (4, 2))
+    expect(
+        np.array_equal(before, corners),
+        "`normalise` changed the array that it was given: compute a new one instead.",
+    )
+    _expect_normalised(u, corners, np.array(size, np.float64))
+
+    people = np.random.default_rng(103).uniform(-40, 300, (5, len(COCO17), 2))
+    u = expect_array(normalise(people, size), "normalise of five people at once", people.shape)
+    expect_close(
+        u,
+        geometry.encode_keypoints(people, size),
+        "normalise",
+        "Five people at once come out wrong.",
+    )
+    back = expect_array(denormalise(u, size), "denormalise(u, size)", people.shape)
+    off = back - people
+    expect(
+        not np.allclose(np.abs(off), 0.5),
+        "`denormalise` returns every joint half a pixel beside where it was: what `normalise` added to x, it must take off again.",
+    )
+    expect(
+        not np.allclose(back, u * np.array(size))
+        and not np.allclose(back, u * np.array(size) - 0.5),
+        "`denormalise` should bring u = 0 to the middle of the picture, but yours brings it to its corner.",
+    )
+    expect(
+        np.abs(off).max() <= 1e-3,
+        f"There and back again a joint moves by {np.abs(off).max():.3g} px; a thousandth is the most that we allow.",
+    )
+    passed(
+        f"there and back again, joints on {size[0]}×{size[1]} pixels stay where they are, to better than 1e-3 px"
+    )
+
+
+def _expect_normalised(u: np.ndarray, corners: np.ndarray, size: np.ndarray) -> None:
+    half = "Half a pixel is missing: "
+    expect(
+        not np.allclose(u, corners / size - 0.5),
+        half
+        + "the picture's left edge is at x = -0.5, half a pixel before the centre of column 0, and should become u = -0.5.",
+    )
+    expect(
+        not np.allclose(u, corners / (size - 1) - 0.5),
+        half
+        + "you divided by W - 1, the distance between the first and the last pixel's *centres*. "
+        "From edge to edge the picture is W wide.",
+    )
+    expect(
+        not np.allclose(u, (corners + 0.5) / size),
+        "Your numbers run from 0 to 1. Ours have their zero in the middle of the picture: -0.5 to 0.5.",
+    )
+    expect(
+        not np.allclose(u, 2 * ((corners + 0.5) / size) - 1),
+        "Your numbers run from -1 to 1. With the crop's side as the unit they run from -0.5 to 0.5.",
+    )
+    expect(
+        not np.allclose(u, (corners + 0.5) / size[::-1] - 0.5),
+        "Width and height changed places: `size` is (w, h) like x and y, not (h, w) like an array's shape.",
+    )
+    expect(
+        not any(np.allclose(u, (corners + 0.5) / side - 0.5) for side in size),
+        "You divided x and y by the same number, but this picture is not square: each axis has its own length.",
+    )
+    expect(
+        not np.allclose(u, (corners - 0.5) / size - 0.5)
+        and not np.allclose(u, (corners - 0.5) / size + 0.5),
+        "Half a pixel, but in the wrong direction: the left edge, x = -0.5, should become u = -0.5.",
+    )
+    expect_close(
+        u,
+        geometry.encode_keypoints(corners, tuple(size)),
+        "normalise(keypoints, size)",
+        f"The picture's corners should become (-0.5, -0.5) and (0.5, 0.5); yours are {u[0].round(4).tolist()} and "
+        f"{u[1].round(4).tolist()}.",
+    )
+
+
+# ---- exercise 4: who counts -------------------------------------------------------------------------------------------
+
+# joint, crop pixel, flag, known
+_CASES = (
+    ("nose", (50.0, 20.0), 2, True),
+    ("left_eye", (-0.4, 10.0), 2, True),  # in the outer half of column 0: inside
+    ("right_eye", (99.6, 10.0), 2, True),  # past the outer half of column 99: outside
+    ("left_wrist", (40.0, 60.0), 1, True),  # occluded, inside
+    ("right_wrist", (130.0, 60.0), 1, True),  # occluded, cut off
+    ("left_ankle", (0.0, 0.0), 0, False),  # nothing is known
+    (
+        "right_ankle",
+        (60.0, 90.0),
+        0,
+        True,
+    ),  # known to be outside the photo; the numbers mean nothing
+    ("left_knee", (50.0, 104.0), 2, True),  # cut off below
+)
+
+
+def check_count_joints(count_joints: Callable) -> None:
+    """`count_joints(keypoints, visible, known, size)` -> (inside, weight), each (17,): what a network may be taught."""
+    expect_written(count_joints, "count_joints")
+    size = 100
+    points = np.full((len(COCO17), 2), 50.0)
+    visible, known = np.full(len(COCO17), 2), np.ones(len(COCO17), bool)
+    for joint, at, flag, is_known in _CASES:
+        k = COCO17.index(joint)
+        points[k], visible[k], known[k] = at, flag, is_known
+    answer = count_joints(points.copy(), visible.copy(), known.copy(), size)
+    expect_written(answer, "count_joints(keypoints, visible, known, size)")
+    expect(
+        isinstance(answer, tuple | list) and len(answer) == 2,
+        "`count_joints` should return two arrays: inside and weight.",
+    )
+    inside = expect_array(answer[0], "inside", (len(COCO17),)) > 0.5
+    weight = expect_array(answer[1], "weight", (len(COCO17),)) > 0.5
+
+    def at(array, joint):
+        return array[COCO17.index(joint)]
+
+    expect(
+        at(inside, "left_wrist"),
+        "The left wrist is occluded (flag 1), yet it has been labelled and it lies in the crop. Do not throw it away: "
+        "where a hidden hand is can be learned, too.",
+    )
+    expect(
+        not at(inside, "left_ankle"),
+        "The left ankle was never labelled, and its (0, 0) means nothing, though it looks like a corner of the crop. "
+        "Ask the flag first, then the coordinates.",
+    )
+    expect(
+        not at(inside, "right_ankle"),
+        "The right ankle's flag is 0, so its coordinates mean nothing, wherever they seem to lie.",
+    )
+    expect(
+        at(inside, "left_eye") and not at(inside, "right_eye"),
+        "The edge is half a pixel off: a crop of 100 pixels reaches from -0.5 to 99.5, so x = -0.4 is in and x = 99.6 is out.",
+    )
+    expect(
+        not at(inside, "right_wrist") and not at(inside, "left_knee"),
+        "The right wrist at x = 130 and the left knee at y = 104 have been cut off by this crop of 100 pixels: look at both axes, "
+        "at both ends.",
+    )
+    expect(
+        not at(weight, "left_ankle"),
+        "Nothing is known about the left ankle (known is False). With weight 1 the network would be taught that it is absent, "
+        "and it may well be there.",
+    )
+    expect(
+        at(weight, "right_wrist") and at(weight, "right_ankle"),
+        'A joint that is *known* to be outside is a lesson as well: its answer is "not in the crop", and it has weight 1.',
+    )
+    truth = (visible >= 1) & geometry.inside(points, (size, size))
+    expect(
+        np.array_equal(inside, truth),
+        "`inside` is wrong for an ordinary joint in the middle of the crop.",
+    )
+    expect(
+        np.array_equal(weight, known),
+        "`weight` should be 1 exactly where something is known about a joint.",
+    )
+    for nose in ((50.0, -0.6), (-0.6, 50.0), (50.0, 99.4), (50.0, 99.6), (99.4, 50.0)):
+        moved = np.vstack([nose, points[1:]])
+        got = bool(np.asarray(count_joints(moved, visible.copy(), known.copy(), size)[0])[0])
+        expect(
+            got == bool(geometry.inside(moved[0], (size, size))),
+            f"A labelled nose at {nose} is {'outside' if not got else 'inside'} for you, in a crop that reaches from -0.5 to 99.5 "
+            "along both axes.",
+        )
+    passed("every joint is taught what is known about it: inside, outside, or nothing at all")

@@ -1,0 +1,446 @@
+"""Checks of the exercises of chapter 02, data sets."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from posekit import cameras
+from posekit.cameras import Camera
+from posekit.notebook.checks import expect, expect_array, expect_close, expect_written, passed
+from posekit.skeleton import COCO17, LSP14, convert, convert_flags
+
+K = len(COCO17)
+
+# ---- exercise 1: from 3D into a picture -------------------------------------------------------------------------------
+
+
+def _camera() -> Camera:
+    """A camera with a lens so bad, and so askew, that each mistake shows."""
+    a, b = 0.5, 0.35
+    turn = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
+    tilt = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
+    return Camera(
+        name="00_05",
+        K=np.array([[1400.0, 0, 950], [0, 1310, 545], [0, 0, 1]]),
+        distCoef=np.array([-0.25, 0.18, 0.012, -0.02, 0.06]),
+        R=tilt @ turn,
+        t=np.array([22.0, 95.0, 340.0]),
+        resolution=(1920, 1080),
+    )
+
+
+def _project(points: np.ndarray, camera: Camera, *, xyz=None, lens=None) -> np.ndarray:
+    """The right way, with a handle for the mistakes in each step."""
+    xyz = points @ camera.R.T + camera.t if xyz is None else xyz
+    lens = camera.distCoef if lens is None else lens
+    return cameras.distort(xyz[:, :2] / xyz[:, 2:], lens) @ camera.K[:2, :2].T + camera.K[:2, 2]
+
+
+def _mistakes_of_projection(points: np.ndarray, camera: Camera) -> list[tuple[np.ndarray, str]]:
+    """EvalResults that typical mistakes give, each with its hint."""
+    R, t, matrix = camera.R, camera.t, camera.K
+    k1, k2, p1, p2, k3 = camera.distCoef
+    xyz = points @ R.T + t
+    straight = xyz[:, :2] / xyz[:, 2:]
+    bent = cameras.distort(straight, camera.distCoef)
+    copied = bent + np.stack(
+        [np.zeros(len(points)), 2 * p2 * (bent[:, 0] - straight[:, 0]) * straight[:, 1]], axis=1
+    )
+    scaled = xyz[:, :2] @ matrix[:2, :2].T + matrix[:2, 2]
+    return [
+        (_project(points, camera, xyz=points @ R + t),
+         "The camera is turned the other way. Points lie in rows: for each of them R X is `points @ R.T`."),
+        (_project(points, camera, xyz=points @ R.T), "The points are turned, but not shifted: R X + t, and t is missing."),
+        (_project(points, camera, xyz=(points - t) @ R.T),
+         "You took t for the place of the camera and subtracted it. t is added, after the turn: R X + t."),
+        (_project(points, camera, lens=np.zeros(5)),
+         "Your picture is taken through a perfect lens. Step 3 is missing: bend the directions with distCoef."),
+        (_project(points, camera, lens=np.array([k1, k2, p2, k3, p1])),
+         "k3 is not the third number: the file's order is k1, k2, p1, p2, k3."),
+        (_project(points, camera, lens=np.array([k1, k2, p2, p1, k3])),
+         "p1 and p2 have changed places. In x, p1 stands before 2xy and p2 before r² + 2x²; in y the other way around."),
+        (copied @ matrix[:2, :2].T + matrix[:2, 2],
+         "All x are right and some y are off by a little: this is the toolbox's bug. Compute y' from the old x, not from x'."),
+        (bent @ matrix[:2, :2].T,
+         "The optical axis should be seen near the middle of the picture, and yours is at (0, 0): add cx and cy."),
+        (bent * matrix[0, 0] + matrix[:2, 2],
+         "You used fx for both axes. y has a focal length of its own, K[1, 1]."),
+        (_project(points, camera)[:, ::-1],
+         "x and y have changed places: a pixel is (x, y), across and down."),
+        (scaled, "What is twice as far away should look half as large. Divide X and Y by Z before you go on."),
+        (cameras.distort(straight @ matrix[:2, :2].T + matrix[:2, 2], camera.distCoef),
+         "You bent the pixels. The lens comes before the sensor: bend the directions X / Z and Y / Z, then apply K."),
+    ]  # fmt: skip
+
+
+def check_project(project: Callable) -> None:
+    """`project(points, camera)` takes world points (N, 3) to pixels (N, 2), and those behind the camera to NaN."""
+    expect_written(project, "project")
+    camera, rng = _camera(), np.random.default_rng(202)
+    ahead = (rng.uniform((-120, -80, 200), (120, 80, 420), (12, 3)) - camera.t) @ camera.R
+    given = ahead.copy()
+    answer = project(ahead, camera)
+    expect_written(answer, "project(points, camera)")
+    pixels = expect_array(
+        np.nan_to_num(np.asarray(answer, np.float64)), "project(points, camera)", (12, 2)
+    )
+    expect(
+        np.isfinite(answer).any(),
+        "All 12 points stand in front of this camera, and you find none of them there. Look at step 1: t is not the place "
+        "of the camera; it is added, after the turn.",
+    )
+    expect(
+        np.array_equal(ahead, given),
+        "Your function changed the points it was given. The next camera still needs them: work on copies.",
+    )
+    for wrong, hint in _mistakes_of_projection(ahead, camera):
+        there = np.isfinite(answer).all(axis=1)
+        expect(not there.any() or not np.allclose(pixels[there], wrong[there], atol=1e-6), hint)
+    truth = _project(ahead, camera)
+    expect_close(
+        answer,
+        truth,
+        "project(points, camera)",
+        "The pixels are not right. Print what each of the four steps gives for one point, and compare with the chapter.",
+    )
+
+    behind = 2 * camera.position - ahead[:4]
+    mixed = np.concatenate([ahead[:3], behind])
+    with np.errstate(all="ignore"):
+        answer = np.asarray(project(mixed, camera), np.float64)
+    expect(
+        answer.shape == (7, 2),
+        f"For 7 points, 4 of them behind the camera, your answer has shape {answer.shape}. Keep a row for each point: "
+        "the caller must still know whose it is.",
+    )
+    expect(
+        not np.any(np.isfinite(answer[3:])),
+        "Points behind the camera get a place in the picture: they went through the lens from the wrong side. "
+        "Where Z is not positive there is no pixel; say so with NaN.",
+    )
+    expect_close(
+        answer[:3],
+        truth[:3],
+        "the points ahead",
+        "With others behind the camera, the points ahead are lost.",
+    )
+    passed("all four steps agree with OpenCV's, and nobody behind the camera gets into the picture")
+
+
+# ---- exercise 2: Leeds into COCO --------------------------------------------------------------------------------------
+
+_LEEDS = {"lsp": lambda flags: 2 - flags, "lspet": lambda flags: 2 * flags}
+
+
+def _leeds_person() -> np.ndarray:
+    """(14, 3): joints in MATLAB's pixels, all different, and flags of both kinds on both sides."""
+    rng = np.random.default_rng(203)
+    points = rng.uniform(20, 180, (len(LSP14), 2)).round(1)
+    flags = np.array([1, 0, 1, 1, 0, 0, 0, 1, 1, 0, 1, 1, 1, 0])
+    return np.concatenate([points, flags[:, None]], axis=1)
+
+
+def check_read_leeds(read_leeds: Callable) -> None:
+    """`read_leeds(joints, dataset)`: (14, 3) as stored -> keypoints (17, 2), visible (17,), known (17,)."""
+    expect_written(read_leeds, "read_leeds")
+    joints = _leeds_person()
+    for dataset in ("lsp", "lspet"):
+        given = joints.copy()
+        answer = read_leeds(given, dataset)
+        expect_written(answer, "read_leeds(joints, dataset)")
+        expect(
+            np.array_equal(given, joints),
+            "Your function changed the joints it was given: work on a copy.",
+        )
+        expect(
+            isinstance(answer, tuple | list) and len(answer) == 3,
+            "`read_leeds` should return three things: keypoints, visible and known.",
+        )
+        visible = expect_array(answer[1], "visible", (K,))
+        _expect_places(answer[0], joints, _LEEDS[dataset](joints[:, 2]), dataset)
+        _expect_flags(visible, joints[:, 2], dataset)
+        _expect_known(expect_array(answer[2], "known", (K,)) > 0.5, visible, dataset)
+    passed(
+        "both Leeds sets read into COCO's 17 joints, each by its own rule, and what nobody knows stays unknown"
+    )
+
+
+def _expect_places(
+    keypoints: object, joints: np.ndarray, visible: np.ndarray, dataset: str
+) -> None:
+    there = convert_flags(visible, LSP14, COCO17) > 0
+    points = expect_array(np.nan_to_num(np.asarray(keypoints, np.float64)), "keypoints", (K, 2))[
+        there
+    ]
+    for shift, hint in (
+        (
+            0,
+            "All joints are one pixel too far right and down: MATLAB calls the first pixel 1, and we call it 0.",
+        ),
+        (1, "You shifted the wrong way: MATLAB's first pixel is 1 and becomes 0."),
+        (-1, None),
+    ):
+        moved = joints[:, :2] + shift
+        in_order = convert(moved, LSP14, COCO17)[there]
+        swapped = convert(moved, LSP14, COCO17)[list(COCO17.flip_indices)][there]
+        first = there[: len(LSP14)]
+        expect(
+            not np.allclose(points[: first.sum()], moved[first]),
+            "You kept the order of LSP: your nose is a right ankle. Look each joint up by its name.",
+        )
+        expect(
+            not np.allclose(points, swapped),
+            "Left and right are swapped. LSP's sides are the person's own, like COCO's.",
+        )
+        expect(hint is None or not np.allclose(points, in_order), str(hint))
+    expect(
+        np.allclose(points, convert(joints[:, :2] - 1, LSP14, COCO17)[there]),
+        f"Some joints of {dataset} are not where they are in the file: compare name by name.",
+    )
+
+
+def _expect_flags(visible: np.ndarray, flags: np.ndarray, dataset: str) -> None:
+    def as_coco(values: np.ndarray) -> np.ndarray:
+        return convert_flags(values, LSP14, COCO17)
+
+    face = slice(0, 5)
+    expect(
+        not np.any(visible[face]),
+        "The Leeds sets have no nose, eyes and ears, but you give them a flag above 0. There is no label: v = 0.",
+    )
+    if dataset == "lsp":
+        hints = (
+            (
+                2 * flags,
+                "You read LSP by LSPET's rule. In LSP flag 1 is bad news: the joint is hidden.",
+            ),
+            (
+                flags,
+                "You copied LSP's flags. They count the other way: 0 is visible (v = 2), 1 is hidden (v = 1).",
+            ),
+            (
+                1 - flags,
+                "In LSP every joint is labelled, so no v may be 0: visible is v = 2, hidden is v = 1.",
+            ),
+            (1 + flags, "Upside down: in LSP flag 0 is visible (v = 2) and flag 1 hidden (v = 1)."),
+            (2 + 0 * flags, "LSP's hidden joints (flag 1) come out as visible: they are v = 1."),
+            (2 * (1 - flags), "You threw LSP's hidden joints away. They are labelled: v = 1."),
+        )
+    else:
+        hints = (
+            (
+                2 - flags,
+                "You read LSPET by LSP's rule: joints that nobody labelled became visible ones, at a place that means nothing.",
+            ),
+            (
+                flags,
+                "You copied LSPET's flags, which calls each labelled joint hidden. Nobody says that it is: v = 2, "
+                "as in every source that knows no occlusion.",
+            ),
+            (2 + 0 * flags, "Joints of LSPET with flag 0 are not labelled: v = 0."),
+            (1 + flags, "Joints of LSPET with flag 0 are not labelled, not hidden: v = 0."),
+        )
+    for wrong, hint in hints:
+        expect(not np.array_equal(visible, as_coco(wrong)), hint)
+    expect(
+        np.array_equal(visible, as_coco(_LEEDS[dataset](flags))),
+        f"The flags of {dataset} are not right: look at the table in the chapter, row by row.",
+    )
+
+
+def _expect_known(known: np.ndarray, visible: np.ndarray, dataset: str) -> None:
+    expect(
+        not np.any(known[:5]),
+        "You say that something is known about the face. The Leeds sets do not speak about it: a network that is told "
+        "'not in the picture' would unlearn faces.",
+    )
+    if dataset == "lsp":
+        expect(
+            np.all(known[5:]),
+            "In LSP every joint from the shoulders down is labelled, hidden or not: all are known.",
+        )
+    else:
+        unlabelled = visible[5:] == 0
+        expect(
+            not np.any(known[5:][unlabelled]),
+            "A joint that LSPET did not label may be anywhere, in the picture or not: known must be False.",
+        )
+        expect(np.all(known[5:][~unlabelled]), "What LSPET labelled is known.")
+
+
+# ---- exercise 3: a census ---------------------------------------------------------------------------------------------
+
+_SIZES = {1: (640, 480), 2: (427, 640), 3: (500, 375)}
+
+
+def _annotations() -> list[dict]:
+    """People as COCO writes them, with a crowd and one whom nobody labelled among them."""
+    rng = np.random.default_rng(204)
+    boxes = {  # two end at the left edge, one at the upper, two at the right and four at the lower; two exactly
+        1: [(0, 100, 80, 200), (4, 60, 90, 240), (300, 2, 60, 200), (560, 50, 71, 300), (200, 300, 70, 180), (400, 200, 60, 274)],
+        2: [(330, 100, 92, 300), (200, 400, 80, 237), (100, 300, 60, 332), (150, 12, 60, 160), (200, 200, 60, 90), (180, 25, 90, 80)],
+        3: [(2, 50, 300, 300), (250, 120, 60, 90), (120, 110, 50, 80), (60, 60, 120, 200)],
+    }  # fmt: skip
+    people = []
+    for image, some in boxes.items():
+        for box in some:
+            flags = rng.choice([0, 1, 2], K, p=[0.35, 0.15, 0.5])
+            places = np.round(rng.uniform(box[:2], np.add(box[:2], box[2:]), (K, 2)))
+            joints = np.concatenate([places * (flags > 0)[:, None], flags[:, None]], axis=1)
+            people.append(
+                {
+                    "image_id": image,
+                    "bbox": list(box),
+                    "iscrowd": 0,
+                    "keypoints": joints.ravel().tolist(),
+                }
+            )
+    people[12] |= {"iscrowd": 1}
+    people[13] |= {"keypoints": [0] * 3 * K}
+    people[14] |= {"keypoints": [0] * 3 * K}
+    for person in people:
+        person["num_keypoints"] = int(np.sum(np.array(person["keypoints"][2::3]) > 0))
+    return people
+
+
+def _census(people: list[dict], keep: Callable, near: float = 10, sides: str = "ltrb") -> tuple:
+    kept = [p for p in people if keep(p)]
+    flags = np.array([p["keypoints"][2::3] for p in kept])
+    counts = np.stack([np.sum(flags == v, axis=0) for v in (0, 1, 2)], axis=1)
+    cut = 0
+    for person in kept:
+        (x, y, w, h), (width, height) = person["bbox"], _SIZES[person["image_id"]]
+        gaps = {"l": x, "t": y, "r": width - x - w, "b": height - y - h}
+        cut += any(gaps[side] < near for side in sides)
+    return counts, cut
+
+
+def check_census(census: Callable) -> None:
+    """`census(annotations, sizes)` -> counts (17, 3) of v = 0, 1, 2, and how many people the photo's edge cuts off."""
+    expect_written(census, "census")
+    people = _annotations()
+    answer = census([dict(person) for person in people], dict(_SIZES))
+    expect_written(answer, "census(annotations, sizes)")
+    expect(
+        isinstance(answer, tuple | list) and len(answer) == 2,
+        "`census` should return two things: the counts (17, 3), and the number of people cut off.",
+    )
+    counts = expect_array(answer[0], "counts", (K, 3))
+
+    def real(person: dict) -> bool:
+        return not person["iscrowd"] and person["num_keypoints"] > 0
+
+    truth, cut = _census(people, real)
+    everybody, _ = _census(people, lambda person: True)
+    without_crowds, _ = _census(people, lambda person: not person["iscrowd"])
+    labelled, _ = _census(people, lambda person: person["num_keypoints"] > 0)
+    folded = np.array([np.reshape(p["keypoints"], (3, K))[2] for p in people if real(p)])
+    hints = (
+        (everybody, "You counted every annotation. Leave out crowds, and people of whom no joint is labelled."),
+        (without_crowds, "Two people have no labelled joint at all. Nobody looked for their joints, so they tell nothing about how often one is missing: leave them out."),
+        (labelled, "A crowd got in (`iscrowd`): its box is around many people, and its joints are nobody's."),
+        (truth[:, ::-1], "The columns are in the wrong order: v = 0, then 1, then 2."),
+        (np.stack([np.sum(folded == v, axis=0) for v in (0, 1, 2)], axis=1), "The list is x, y, v, x, y, v, …: fold it to (17, 3), one joint a row, not to (3, 17)."),
+        (np.stack([truth[:, 0], truth[:, 1], truth[:, 1] + truth[:, 2]], axis=1), "Hidden joints are counted twice: v = 2 is `== 2`, not `>= 1`."),
+        (np.stack([truth[:, 0] + truth[:, 1], 0 * truth[:, 1], truth[:, 2]], axis=1), "You counted hidden joints (v = 1) as missing. They are labelled: somebody knew where they are."),
+        (truth / truth[0].sum(), "These are shares. Return the counts; shares can always be taken later, counts never come back."),
+    )  # fmt: skip
+    for wrong, hint in hints:
+        expect(not np.allclose(counts, wrong), hint)
+    expect_close(
+        counts,
+        truth,
+        "counts",
+        "The counts are not right. Count by hand for the first two people, joint by joint.",
+    )
+    _expect_cut(expect_array(answer[1], "the number of people cut off", ()), people, real, cut)
+    passed("your census leaves out whom nobody labelled, and knows hidden from missing")
+
+
+def _expect_cut(answer: np.ndarray, people: list[dict], real: Callable, truth: int) -> None:
+    for number, hint in (
+        (_census(people, lambda person: True)[1], "Whom you left out of the counts must be left out here, too."),
+        (_census(people, real, near=1)[1], "Only boxes that touch the edge to the pixel are counted. Annotators' outlines stop a little short: take all that come within 10 pixels."),
+        (_census(people, real, sides="b")[1], "You looked at the lower edge only. A photo has four."),
+        (_census(people, real, sides="lt")[1], "You find them at the left and the upper edge only. The box ends at x + w and y + h, and the photo at its width and height."),
+        (_census(people, real, sides="rb")[1], "You looked at the right and the lower edge only. A box may also begin at the photo's edge."),
+    ):  # fmt: skip
+        expect(answer != number, hint)
+    expect(answer == truth, f"{truth} people are cut off, you count {float(answer):g}.")
+
+
+# ---- exercise 4: rows that cannot be right ----------------------------------------------------------------------------
+
+PHOTOS = {"garden.jpg": (400, 300), "stairs.jpg": (300, 400)}
+
+_ROWS = (
+    ("garden.jpg", "1", "nose", "200.5", "40", "2", None),
+    ("garden.jpg", "1", "left_wrist", "399.4", "299", "1", None),
+    ("garden.jpg", "1", "left_hand", "180", "120", "2", "joint"),
+    ("garden.jpg", "1", "left_knee", "", "", "0", None),
+    ("garden.jpg", "2", "nose", "90", "52", "2", None),
+    ("garden.jpg", "2", "right_hip", "120", "310", "2", "height"),
+    ("garden.jpg", "2", "right_knee", "402.5", "200", "1", "width"),
+    ("garden.jpg", "2", "left_ankle", "-3", "250", "2", "negative"),
+    ("stairs.jpg", "1", "nose", "150", "250", "2", None),
+    ("stairs.jpg", "1", "left_wrist", "150", "380", "2", None),
+    ("stairs.jpg", "1", "left_elbow", "140", "200", "3", "flag"),
+    ("stairs.jpg", "1", "nose", "151", "249", "2", "twice"),
+    ("stairs.jpg", "1", "right_ankle", "0", "-0.2", "2", None),
+    ("stairs.jpg", "1", "left_ankle", "999", "999", "0", None),
+    ("cellar.jpg", "1", "nose", "10", "10", "2", "photo"),
+    ("stairs.jpg", "2", "left_hip", "", "120", "2", "empty"),
+)
+_HINTS = {
+    "joint": "there is no joint called 'left_hand' among COCO's 17",
+    "height": "y = 310 in a photo that is 300 pixels high",
+    "width": "x = 402.5 in a photo that is 400 pixels wide, hidden or not",
+    "negative": "x = -3 lies left of the photo",
+    "flag": "v = 3 does not exist",
+    "twice": "this person's nose in this photo has a row already",
+    "photo": "there is no photo of that name",
+    "empty": "a labelled joint (v = 2) without an x",
+}
+_INNOCENT = {
+    1: "x = 399.4 is still on the last pixel of a photo 400 wide, which reaches to 399.5",
+    3: "v = 0 needs no coordinates",
+    4: "it is another person's nose",
+    8: "it is another photo's person 1",
+    9: "y = 380 is possible in a photo 400 high: look up each photo's own size",
+    12: "the first pixel reaches from -0.5 to 0.5, so y = -0.2 is in the photo",
+    13: "with v = 0 the coordinates mean nothing, so they cannot be wrong",
+}
+
+
+def check_impossible_rows(impossible_rows: Callable) -> None:
+    """`impossible_rows(rows, sizes)` gives the numbers of those rows of a keypoints.csv that cannot be right."""
+    expect_written(impossible_rows, "impossible_rows")
+    keys = ("image", "person", "joint", "x", "y", "v")
+    rows = [dict(zip(keys, row)) for row in _ROWS]
+    answer = impossible_rows([dict(row) for row in rows], dict(PHOTOS))
+    expect_written(answer, "impossible_rows(rows, sizes)")
+    expect(
+        isinstance(answer, list | tuple | set | frozenset | np.ndarray)
+        and all(np.ndim(i) == 0 for i in answer),
+        "`impossible_rows` should return a list of row numbers.",
+    )
+    found = sorted(int(i) for i in answer)
+    bad = [i for i, row in enumerate(_ROWS) if row[6]]
+    expect(
+        found != [i + 1 for i in bad],
+        "You count from 1. The rows of a list in Python begin with 0.",
+    )
+    expect(len(found) == len(set(found)), "A row is named twice: stop at its first mistake.")
+    twice = _ROWS.index(next(row for row in _ROWS if row[6] == "twice"))
+    expect(
+        set(found) - set(bad) != {8},
+        f"You name both rows of the nose that is there twice (rows 8 and {twice}). The first is innocent until a second comes.",
+    )
+    for i in found:
+        expect(
+            i in bad, f"Row {i} is in order: {_INNOCENT.get(i, 'all that it says is possible')}."
+        )
+    for i in bad:
+        values = ", ".join(_ROWS[i][:6])
+        expect(i in found, f"Row {i} ({values}) got through: {_HINTS[_ROWS[i][6]]}.")
+    passed("eight rows that cannot be right are found, and no innocent one is accused")

@@ -1,0 +1,474 @@
+"""Checks of the exercises of chapter 03, TFRecords and the input pipeline."""
+
+import re
+import struct
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from posekit.notebook.checks import CheckFailed, expect, expect_array, expect_written, passed
+from posekit.records.tfrecord import frame, varint
+from posekit.skeleton import COCO17
+
+K = len(COCO17)
+TWIN = list(COCO17.flip_indices)
+
+
+# ---- exercise 1: a varint, back again -----------------------------------------------------------------------------------
+
+
+def check_read_varint(read_varint: Callable) -> None:
+    """`read_varint(data, at)` gives the signed number at a position and the position behind it, or a ValueError."""
+    expect_written(read_varint, "read_varint")
+    for number in (0, 1, 5, 127):
+        got, _ = _number(read_varint, varint(number), 0)
+        expect(
+            got == number,
+            f"The single byte {varint(number).hex()} is the number {number}, but you read {got}.",
+        )
+    got, _ = _number(read_varint, varint(300), 0)
+    expect(
+        got != 428,
+        "The bytes ac 02 should give 300, and you read 428: the top bit of ac says that more follows. It is a flag, no digit.",
+    )
+    big, wide = (0x2C << 7 | 2, 0xAC << 8 | 2), (0x2C | 2 << 8, 0xAC | 2 << 8)
+    expect(
+        got not in big,
+        f"The bytes ac 02 should give 300, and you read {got}: the *lowest* group comes first.",
+    )
+    expect(
+        got not in wide,
+        f"The bytes ac 02 should give 300, and you read {got}: each byte carries seven bits of it.",
+    )
+    expect(
+        got != 0x2C,
+        "You stopped after the first of the bytes ac 02, though its top bit says that more follows.",
+    )
+    for number in (300, 128, 2**14, 2**32 + 1, 2**63 - 1):
+        got, _ = _number(read_varint, varint(number), 0)
+        expect(
+            got == number, f"The bytes {varint(number).hex(' ')} are {number}, but you read {got}."
+        )
+    for number in (-1, -2, -(2**63)):
+        got, _ = _number(read_varint, varint(number), 0)
+        expect(
+            got != number + 2**64,
+            f"For {number} you read {got}: that is {number} + 2^64. Numbers from 2^63 on stand for negative ones.",
+        )
+        expect(
+            got == number, f"The bytes {varint(number).hex(' ')} are {number}, but you read {got}."
+        )
+    _positions(read_varint)
+    _unfinished(read_varint)
+    passed("small, large and negative numbers are read, and the next field is found")
+
+
+def _number(read_varint: Callable, data: bytes, at: int) -> tuple[int, int]:
+    try:
+        answer = read_varint(data, at)
+    except (IndexError, ValueError) as error:
+        raise CheckFailed(
+            f"Your function stops with {type(error).__name__} on the sound bytes {data[at : at + 10].hex(' ')}: does it "
+            "read on where the top bit is 0?"
+        ) from None
+    expect_written(answer, "read_varint(data, at)")
+    expect(
+        isinstance(answer, tuple | list) and len(answer) == 2,
+        "`read_varint` should return two things: the number, and the position of the first byte behind it.",
+    )
+    number, behind = answer
+    integers = all(isinstance(value, int | np.integer) for value in answer)
+    expect(integers, f"Number and position should be integers, not {answer}.")
+    return int(number), int(behind)
+
+
+def _positions(read_varint: Callable) -> None:
+    for data, at, number, behind in (
+        (b"\7\7\xac\x02\t", 2, 300, 4),
+        (b"\xff\x01\x05", 2, 5, 3),
+        (b"\x05", 0, 5, 1),
+    ):
+        got, stop = _number(read_varint, data, at)
+        expect(
+            got == number,
+            f"In the bytes {data.hex(' ')} the number at position {at} is {number}, but you read {got}: begin at `at`.",
+        )
+        expect(
+            stop != behind - at or at == 0,
+            f"You returned {stop}, the number of bytes that you read. Wanted is the position in `data` behind them: {behind}.",
+        )
+        expect(
+            stop == behind,
+            f"A number of {behind - at} bytes at position {at}: the next field begins at {behind}, but you returned {stop}.",
+        )
+
+
+def _unfinished(read_varint: Callable) -> None:
+    for data, at in ((b"\xac", 0), (b"\x01\xff\xff", 1), (b"", 0)):
+        shown = data[at:].hex(" ") or "no bytes at all"
+        try:
+            answer = read_varint(data, at)
+        except ValueError:
+            continue
+        except IndexError:
+            raise CheckFailed(
+                f"On {shown} Python stops you with an IndexError. That is an accident; notice it yourself, and raise a "
+                "ValueError that says what is wrong."
+            ) from None
+        raise CheckFailed(
+            f"On {shown}: no end, but you returned {answer}. Half a number is worse than an error."
+        )
+
+
+# ---- exercise 2: frames -----------------------------------------------------------------------------------------------------
+
+
+def check_read_frames(read_frames: Callable) -> None:
+    """`read_frames(data)` gives the payloads of a TFRecord file, and a ValueError with the record's offset for damage."""
+    expect_written(read_frames, "read_frames")
+    payloads = [b"left wrist", b"", bytes(range(200)) * 2, b"right wrist"]
+    whole = b"".join(map(frame, payloads))
+    _expect_sound(read_frames, whole, payloads)
+    expect(
+        list(read_frames(b"")) == [],
+        "A file of 0 bytes is sound, and holds no payload: return an empty list.",
+    )
+
+    starts = np.cumsum([0] + [len(frame(p)) for p in payloads])
+    start, end = int(starts[2]), int(starts[3])
+    for at, what in (
+        (start + 40, "a bit of a payload"),
+        (end - 2, "the check sum behind a payload"),
+        (start + 9, "the check sum of a length"),
+        (start, "a bit of a length"),
+        (start + 7, "the highest bit of a length"),
+    ):
+        damaged = bytearray(whole)
+        damaged[at] ^= 0x80 if at == start + 7 else 0x01
+        _expect_complaint(read_frames, bytes(damaged), start, f"We damaged {what}")
+    for cut, what in (
+        (start + 5, "its header"),
+        (start + 100, "its payload"),
+        (end - 3, "its last check sum"),
+    ):
+        _expect_complaint(
+            read_frames, whole[:cut], start, f"We cut the file off inside of a record, in {what}"
+        )
+    passed(
+        "your reader finds every payload, and any flipped bit or missing end, and names the record"
+    )
+
+
+def _expect_sound(read_frames: Callable, data: bytes, payloads: list[bytes]) -> None:
+    try:
+        answer = read_frames(data)
+        expect_written(answer, "read_frames(data)")
+        answer = list(answer)
+    except struct.error as error:
+        raise CheckFailed(
+            f"On a sound file `struct` stops with: {error}. After the last record there is nothing left to unpack."
+        ) from None
+    except (ValueError, IndexError) as error:
+        raise CheckFailed(
+            f"Your reader complains about a sound file: {error}. Which bytes does each check sum cover, and is every number "
+            "read as little-endian?"
+        ) from None
+    expect(
+        answer != [p + frame(p)[-4:] for p in payloads],
+        "Each of your payloads has four bytes too many at its end: those are its check sum.",
+    )
+    expect(
+        answer != [frame(p)[8:-4] for p in payloads]
+        and answer != [frame(p)[:-4] for p in payloads],
+        "Your payloads begin too early: in front of them stand the length and *its* check sum, twelve bytes.",
+    )
+    expect(
+        answer != [p for p in payloads if p],
+        "A payload of length 0 is a payload, too: you left it out.",
+    )
+    expect(
+        len(answer) == len(payloads),
+        f"There are {len(payloads)} payloads in the file, and you found {len(answer)}: each record takes up its length "
+        "and sixteen bytes more.",
+    )
+    expect(
+        answer == payloads,
+        "You found as many payloads as there are, but their bytes are not those that were written.",
+    )
+
+
+def _expect_complaint(read_frames: Callable, data: bytes, start: int, what: str) -> None:
+    try:
+        list(read_frames(data))
+    except ValueError as error:
+        message = str(error)
+    except (struct.error, IndexError) as error:
+        raise CheckFailed(
+            f"{what}, and Python stopped you with {type(error).__name__}: {error}. Notice yourself that too few bytes are "
+            "left, and raise a ValueError with the record's offset."
+        ) from None
+    else:
+        raise CheckFailed(f"{what}, and your reader did not notice.")
+    numbers = [int(n) for n in re.findall(r"\d+", message)]
+    expect(
+        start in numbers or start + 12 not in numbers,
+        f"{what}. You named byte {start + 12}, where the payload begins; the record begins twelve bytes before that.",
+    )
+    expect(
+        start in numbers or not set(numbers) & {2, 3},
+        f"{what}, and you said {message!r}: that counts records. To find the place in a file one needs the byte.",
+    )
+    expect(
+        start in numbers,
+        f"{what}. The record begins at byte {start}; your message does not say so: {message!r}.",
+    )
+
+
+# ---- exercise 3: mirror a batch ---------------------------------------------------------------------------------------------
+
+
+def check_flip_batch(flip_batch: Callable) -> None:
+    """`flip_batch(images, place, visibility)` mirrors pictures and both targets, names and masks included."""
+    expect_written(flip_batch, "flip_batch")
+    rng = np.random.default_rng(303)
+    images = rng.integers(0, 256, (3, 8, 8, 3)).astype(np.float32)
+    weight = (rng.random((3, K)) < 0.8).astype(np.float32)
+    weight[0, COCO17.index("left_wrist")], weight[0, COCO17.index("right_wrist")] = 1, 0
+    uv = rng.uniform(-0.5, 0.5, (3, K, 2)) * weight[..., None]
+    place = np.concatenate([uv, weight[..., None]], axis=2).astype(np.float32)
+    visibility = np.stack([weight, rng.random((3, K)) < 0.7], axis=2).astype(np.float32)
+    given = images, place, visibility
+    names = "images", "place", "visibility"
+    before = [a.copy() for a in given]
+    try:
+        answer = flip_batch(*given)
+    except IndexError as error:
+        raise CheckFailed(
+            f"Python says: {error}. `COCO17.flip_indices` counts joints, and in (B, 17, 3) those are on axis 1; axis 0 "
+            "counts people."
+        ) from None
+    for name, old, now in zip(names, before, given):
+        expect(
+            np.array_equal(old, now),
+            f"You changed the `{name}` that you were given: work on a copy, and return that.",
+        )
+    expect_written(answer, "flip_batch(images, place, visibility)")
+    expect(
+        isinstance(answer, tuple | list) and len(answer) == 3,
+        "`flip_batch` should return three things: the pictures, the place targets and the visibility targets.",
+    )
+    pictures, places, seen = (
+        expect_array(a, f"the mirrored {n}", g.shape) for a, n, g in zip(answer, names, given)
+    )
+    _expect_pictures(pictures, images)
+    _expect_places(places, place)
+    _expect_seen(seen, visibility)
+    twice = flip_batch(*flip_batch(*given))
+    expect(
+        all(np.allclose(a, b) for a, b in zip(twice, given)),
+        "Mirroring twice should give the batch back.",
+    )
+    passed("pictures, places and visibility are mirrored together, and names and masks go along")
+
+
+def _expect_pictures(pictures: np.ndarray, images: np.ndarray) -> None:
+    for axis, hint in (
+        (0, "You reversed the order of the people: axis 0 of (B, S, S, 3) counts pictures."),
+        (
+            1,
+            "Your pictures stand on their heads: axis 1 of (B, S, S, 3) runs down, axis 2 runs across.",
+        ),
+        (3, "You reversed the colours: the last axis of (B, S, S, 3) is red, green, blue."),
+    ):
+        expect(not np.array_equal(pictures, np.flip(images, axis)), hint)
+    expect(not np.array_equal(pictures, images), "The pictures are still as they were.")
+    expect(
+        np.array_equal(pictures, images[:, :, ::-1]),
+        "The pictures are not the mirror images: reverse axis 2.",
+    )
+
+
+def _expect_places(places: np.ndarray, place: np.ndarray) -> None:
+    truth = place[:, TWIN] * (-1, 1, 1)
+    for start in (1, 7, 223):
+        for moved in (place, place[:, TWIN]):
+            same = np.isclose(places[..., 0], start - moved[..., 0]) | (moved[..., 2] == 0)
+            expect(
+                not same.all(),
+                "You mirrored u as 1 - u, but u is 0 in the *middle* of the crop: it runs from -0.5 to 0.5."
+                if start == 1
+                else "You mirrored u as W - 1 - u. That is for pixels; u is measured in shares of the crop, from its middle.",
+            )
+    expect(
+        not np.allclose(places[..., 2], -place[:, TWIN, 2])
+        and not np.allclose(places[..., 2], -place[..., 2]),
+        "A weight turned negative: only u changes its sign, not the whole row.",
+    )
+    expect(
+        not np.allclose(places, place * (-1, 1, 1)),
+        "The joints have moved, but kept their names: what was a left wrist is a right wrist in the mirror.",
+    )
+    expect(
+        not np.allclose(places, place[:, TWIN]),
+        "The names are swapped, but the joints have not moved: mirror u, too.",
+    )
+    expect(
+        not np.allclose(places[..., :2], truth[..., :2])
+        or np.allclose(places[..., 2], truth[..., 2]),
+        "The places are swapped, but their weights stayed behind: a row goes as a whole, u, v and weight.",
+    )
+    expect(
+        not np.allclose(places, place[:, TWIN] * (-1, -1, 1)),
+        "You mirrored v as well: that turns people upside down.",
+    )
+    expect(
+        np.all(places[..., :2][truth[..., 2] == 0] == 0),
+        "A masked joint has a place other than (0, 0) now. Its weight says that nobody looks there, but keep it tidy.",
+    )
+    expect(
+        np.allclose(places, truth, atol=1e-6), "The places are not those of the mirrored joints."
+    )
+
+
+def _expect_seen(seen: np.ndarray, visibility: np.ndarray) -> None:
+    expect(
+        not np.allclose(seen, visibility),
+        "The visibility targets stayed with the old names: when the left wrist is cut off, in the mirror it is the right one.",
+    )
+    expect(
+        np.all((seen == 0) | (seen == 1)),
+        "Visibility targets and their weights are 0 or 1, also in the mirror; yours hold other values.",
+    )
+    expect(
+        np.allclose(seen, visibility[:, TWIN]),
+        "The visibility targets are not those of the mirrored joints.",
+    )
+
+
+# ---- exercise 4: was validation augmented? ------------------------------------------------------------------------------------
+
+_BOX, _EDGE, _PEOPLE = 16, 4, 5
+
+
+class _Passes:
+    """A dataset: each loop over it makes the batches of the next pass."""
+
+    def __init__(self, make: Callable[[int], tuple[np.ndarray, np.ndarray]], batch: int = 2):
+        self.make, self.batch, self.number = make, batch, -1
+
+    def __iter__(self) -> Iterator:
+        self.number += 1
+        images, place = self.make(self.number)
+        for i in range(0, len(images), self.batch):
+            part = slice(i, i + self.batch)
+            yield (
+                images[part].copy(),
+                {"keypoints": place[part].copy(), "visibility": np.ones((len(images[part]), K, 2))},
+            )
+
+
+def _stored() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Stored pictures and keypoints of some people, and what the pipeline should make of them."""
+    rng = np.random.default_rng(304)
+    size = _BOX + 2 * _EDGE
+    pictures = rng.integers(20, 236, (_PEOPLE, size, size, 3), dtype=np.uint8)
+    keypoints = rng.uniform(0, size - 1, (_PEOPLE, K, 2)).astype(np.float32)
+    labelled = rng.random((_PEOPLE, K)) < 0.85
+    keypoints[~labelled] = 0
+    inner = pictures[:, _EDGE:-_EDGE, _EDGE:-_EDGE].astype(np.float32)
+    u = (keypoints - _EDGE + 0.5) / _BOX - 0.5
+    weight = labelled & np.all((u >= -0.5) & (u < 0.5), axis=2)
+    place = np.concatenate([u * weight[..., None], weight[..., None]], axis=2).astype(np.float32)
+    return pictures, keypoints, inner, place
+
+
+def _mirrored(
+    images: np.ndarray, place: np.ndarray, which: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    which = which.reshape(-1, 1, 1)
+    return np.where(which[..., None], images[:, :, ::-1], images), np.where(
+        which, place[:, TWIN] * (-1, 1, 1), place
+    )
+
+
+def check_is_clean(is_clean: Callable) -> None:
+    """`is_clean(dataset, pictures, keypoints, box_px)` tells a clean validation set from one that was tampered with."""
+    expect_written(is_clean, "is_clean")
+    pictures, keypoints, images, place = _stored()
+
+    def says(make: Callable, batch: int = 2) -> bool:
+        given = pictures.copy(), keypoints.copy()
+        try:
+            answer = is_clean(_Passes(make, batch), *given, _BOX)
+        except Exception as error:
+            problem = f"`is_clean` stops with {type(error).__name__}: {error}. "
+            raise CheckFailed(
+                problem
+                + "Whatever comes out of the dataset, also too much or too little: answer, do not break."
+            ) from None
+        expect_written(answer, "is_clean(dataset, pictures, keypoints, box_px)")
+        expect(
+            isinstance(answer, bool | np.bool_),
+            f"Answer True or False, not a {type(answer).__name__}.",
+        )
+        expect(
+            np.array_equal(given[0], pictures) and np.array_equal(given[1], keypoints),
+            "You changed what you were given.",
+        )
+        return bool(answer)
+
+    for batch in (2, 5, 1):
+        expect(
+            says(lambda number: (images, place), batch),
+            "You called a clean set dirty. Pictures must be the centre squares; and of the joints, compare only those of "
+            "weight 1: the others have the place (0, 0).",
+        )
+
+    def coloured(number):
+        return np.clip(images * 1.05, 0, 255).round(), place
+
+    def shifted_targets(number):
+        return images, place + (np.array([2 / _BOX, 0, 0], np.float32) * place[..., 2:])
+
+    for make, hint in (
+        (
+            lambda number: _mirrored(
+                images, place, np.random.default_rng(number).random(_PEOPLE) < 0.5
+            ),
+            "This set was mirrored at random, anew on each pass, and you called it clean.",
+        ),
+        (
+            lambda number: _mirrored(images, place, np.array([True, False, True, True, False])),
+            "This set is mirrored with a fixed seed, so two passes are equal, and yet it is augmented. Compare with what is "
+            "stored, not one pass with another.",
+        ),
+        (
+            coloured,
+            "Here only the colours were varied: all joints are right, but the pictures are not those that are stored.",
+        ),
+        (
+            shifted_targets,
+            "Here the pictures are right, but each joint is two pixels off. You did not compare the joints with the stored ones.",
+        ),
+        (
+            lambda number: (images[:-1], place[:-1]),
+            "The last batch was dropped, so somebody is missing, and you did not notice. Count the people.",
+        ),
+        (
+            lambda number: (images, place) if number == 0 else coloured(number),
+            "The first pass was clean and the second was not. Loop over the dataset more than once.",
+        ),
+        (
+            lambda number: (
+                images[: _PEOPLE if number == 0 else 0],
+                place[: _PEOPLE if number == 0 else 0],
+            ),
+            "The second pass was empty, and you called that clean.",
+        ),
+        (
+            lambda number: (images[::-1], place[::-1]),
+            "The people came in another order than they are stored in, and you did not notice: scores and names would not match.",
+        ),
+    ):
+        expect(not says(make), hint)
+    passed("clean sets pass, and eight kinds of tampering are found")

@@ -1,0 +1,261 @@
+"""Checks of the exercises of chapter 05, DenseNet.
+
+Layers and blocks are judged by what they compute; counts are compared with what each typical mistake would give.
+"""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+from keras import layers
+
+from posekit import models
+from posekit.models import densenet
+from posekit.notebook.checks import CheckFailed, expect, expect_written, passed
+
+
+def _network(build: Callable, shape: tuple[int, int, int], *given: int) -> keras.Model:
+    image = keras.Input(shape)
+    out = build(image, *given)
+    expect(
+        out is not None and out is not ..., "Your function returns nothing: end it with `return`."
+    )
+    try:
+        return keras.Model(image, out)
+    except (TypeError, ValueError, AttributeError):
+        raise CheckFailed(
+            "Your function does not return a tensor that was made from its input `x`."
+        ) from None
+
+
+def _of(kind: type, model: keras.Model) -> list:
+    return [layer for layer in model.layers if isinstance(layer, kind)]
+
+
+# ---- exercise 1: the dense layer -------------------------------------------------------------------------------------------
+
+
+def check_dense_layer(dense_layer: Callable) -> None:
+    """The layer answers as posekit's with the same weights."""
+    expect_written(dense_layer, "dense_layer")
+    c, k = 10, 3
+    mine = _network(dense_layer, (6, 6, c), k)
+    theirs = _network(lambda x, k: densenet.dense_layer(x, k, name="layer"), (6, 6, c), k)
+    got = mine.output.shape[-1]
+    expect(got != k, f"{got} channels come out: the new ones alone. Put them beside the old ones.")
+    expect(
+        got != c,
+        f"{got} channels come out, as many as came in: you added where a dense layer puts side by side.",
+    )
+    expect(
+        got == c + k, f"With {c} channels in and k = {k}, {got} come out; there should be {c + k}."
+    )
+    expect(
+        mine.output.shape == theirs.output.shape,
+        f"The picture changed its size to {tuple(mine.output.shape[1:3])}: nothing strides here.",
+    )
+    kernels = [
+        sorted(tuple(layer.kernel.shape) for layer in _of(layers.Conv2D, m)) for m in (mine, theirs)
+    ]
+    expect(
+        len(kernels[0]) == 2,
+        f"You have {len(kernels[0])} convolutions; there are two: 1 × 1 to squeeze, 3 × 3 to look around.",
+    )
+    expect(
+        kernels[0] == kernels[1],
+        f"Your kernels are {kernels[0]}, they should be {kernels[1]}: the 1 × 1 squeezes to 4 k channels, the 3 × 3 makes k of them.",
+    )
+    norms = len(_of(layers.BatchNormalization, mine))
+    expect(
+        norms == 2,
+        f"You have {norms} batch norms; there is one before each of the two convolutions.",
+    )
+    rng = np.random.default_rng(5)
+    by_shape = {
+        layer.kernel.shape: rng.normal(0, 0.3, layer.kernel.shape)
+        for layer in _of(layers.Conv2D, theirs)
+    }
+    for model in (mine, theirs):
+        for layer in _of(layers.Conv2D, model):
+            layer.set_weights([by_shape[layer.kernel.shape], *layer.get_weights()[1:]])
+        for layer in _of(layers.BatchNormalization, model):
+            gamma, beta, mean, variance = layer.get_weights()
+            layer.set_weights([gamma, beta + 0.1, mean, variance * 1.5])
+    x = rng.normal(size=(2, 6, 6, c)).astype(np.float32)
+    answer, right = np.asarray(mine(x)), np.asarray(theirs(x))
+    expect(
+        not np.allclose(answer[..., k:], x, atol=1e-5),
+        "The new channels stand *before* the old ones. Behind them, so that a slab keeps its place for all later layers.",
+    )
+    expect(
+        np.allclose(answer[..., :c], x, atol=1e-5),
+        "The old channels do not come through unchanged: what is joined is `x` as it came in, before norm and ReLU.",
+    )
+    expect(
+        np.allclose(answer, right, atol=1e-4),
+        "The layers are all there, but the new channels differ from posekit's with the same weights. Norm and ReLU come *before* each convolution.",
+    )
+    passed("your dense layer answers as posekit's")
+
+
+# ---- exercise 2: channels --------------------------------------------------------------------------------------------------
+
+
+def _channels(
+    blocks, k, compression, *, stem=2, last=True, when="after", rounding=int
+) -> list[int]:
+    channels, found = stem * k, []
+    for count in blocks:
+        channels += count * k
+        shrunk = rounding(channels * compression)
+        found.append(channels if when == "after" else shrunk)
+        channels = shrunk if last else channels
+    return found
+
+
+def check_channels(channels_after_blocks: Callable) -> None:
+    """The channels agree with those of built networks."""
+    expect_written(channels_after_blocks, "channels_after_blocks")
+    for blocks, k, compression in (
+        ((6, 12, 24, 16), 32, 0.5),
+        ((2, 3), 5, 0.5),
+        ((3, 2, 4), 7, 0.7),
+    ):
+        got = channels_after_blocks(blocks, k, compression)
+        expect_written(got, "channels_after_blocks(...)")
+        try:
+            got = [float(v) for v in got]
+        except (TypeError, ValueError):
+            raise CheckFailed("Return a list of numbers, one a block.") from None
+        want = _channels(blocks, k, compression)
+        case = f"channels_after_blocks({blocks}, {k}, {compression}): you say {[round(v, 2) for v in got]}, it is {want}: "
+        expect(len(got) == len(blocks), f"{case}one number a block, please.")
+        hints = [
+            (
+                _channels(blocks, k, compression, stem=0),
+                "the block's input is part of what it ends with; the stem gives 2 k channels.",
+            ),
+            (_channels(blocks, k, compression, stem=1), "the stem gives 2 k channels, not k."),
+            (
+                _channels(blocks, k, compression, last=False),
+                "between two blocks a transition keeps only a share of the channels.",
+            ),
+            (
+                _channels(blocks, k, compression, when="before"),
+                "that is after the transitions; asked is what each block *ends* with.",
+            ),
+            (
+                _channels(blocks, k, compression, rounding=float),
+                "a transition cannot keep half a channel: it rounds down.",
+            ),
+            (
+                _channels(blocks, k, compression, rounding=lambda v: -int(-v // 1)),
+                "a transition rounds down, not up.",
+            ),
+        ]
+        for wrong, hint in hints:
+            expect(got == want or not np.allclose(got, wrong), case + hint)
+        expect(
+            got == want, f"{case}begin with 2 k, add k a layer, and keep a share between blocks."
+        )
+    passed("your channels are those of three networks, DenseNet-121 among them")
+
+
+# ---- exercise 3: the block that forgot -------------------------------------------------------------------------------------
+
+
+def layer(x: object, k: int) -> object:
+    """The k new channels that a layer computes from everything in x: a 1 x 1 convolution and a ReLU."""
+    return layers.Conv2D(k, 1, use_bias=False, activation="relu")(x)
+
+
+def check_mended_block(mended_block: Callable) -> None:
+    """Every layer reads all channels before it, and the block keeps them in order."""
+    expect_written(mended_block, "mended_block")
+    c, count, k = 5, 4, 3
+    model = _network(mended_block, (4, 4, c), count, k)
+    read = [layer.kernel.shape[2] for layer in _of(layers.Conv2D, model)]
+    want = [c + i * k for i in range(count)]
+    expect(len(read) == count, f"The block has {len(read)} layers, asked for {count}.")
+    expect(
+        read != [c, *[c + k] * (count - 1)],
+        f"The layers read {read} channels: each but the first sees the block's input and the newest slab, but not those between.",
+    )
+    expect(
+        read != [c] * count,
+        f"All layers read {c} channels, the block's input: none sees what another has made.",
+    )
+    expect(
+        read != [c, *[k] * (count - 1)],
+        f"The layers read {read} channels: each sees its predecessor only. That is a plain network.",
+    )
+    expect(
+        read == want,
+        f"The layers read {read} channels; they should read {want}: all that came before, each time.",
+    )
+    got = model.output.shape[-1]
+    expect(
+        got == c + count * k,
+        f"{got} channels come out, {c + count * k} should: everything that was made, and the input.",
+    )
+    x = np.random.default_rng(0).normal(size=(2, 4, 4, c)).astype(np.float32)
+    out = np.asarray(model(x))
+    expect(
+        np.allclose(out[..., :c], x),
+        "The first channels of the output are not the block's input: append the new slab *behind* the old ones.",
+    )
+    first = np.asarray(keras.Model(model.input, _of(layers.Conv2D, model)[0].output)(x))
+    expect(
+        np.allclose(out[..., c : c + k], first),
+        "Behind the input should stand the first layer's slab, then the second's, and so on.",
+    )
+    passed("every layer reads all that came before it, and nothing is lost")
+
+
+# ---- exercise 4: a budget --------------------------------------------------------------------------------------------------
+
+
+def work(k: int) -> int:
+    """Multiply-adds of posekit's DenseNet-43 backbone with growth rate k on a picture of 128 x 128 pixels."""
+    image = keras.Input((128, 128, 3))
+    model = keras.Model(image, densenet.densenet(image, densenet.LAYERS[43], int(k)))
+    return sum(models.multiply_adds(model).values())
+
+
+def _priced(asked: list[int], most: int) -> Callable:
+    """A work function that notes what it is asked."""
+
+    def cost(k: int) -> int:
+        asked.append(k)
+        expect(1 <= k <= most, f"You ask for the work of k = {k}; only 1 ... {most} are allowed.")
+        return 3 * k * k + 2 * k
+
+    return cost
+
+
+def check_largest_growth(largest_growth: Callable) -> None:
+    """The largest growth rate within a budget, found with few questions."""
+    expect_written(largest_growth, "largest_growth")
+    most = 64
+    for budget in (85, 1000, 1001, 40_000, 10**9, 2):
+        asked: list[int] = []
+        cost = _priced(asked, most)
+        got = largest_growth(cost, budget, most)
+        expect_written(got, "largest_growth(...)")
+        want = max((k for k in range(1, most + 1) if 3 * k * k + 2 * k <= budget), default=0)
+        case = f"With a budget of {budget}, where work(k) = 3 k² + 2 k: you say {got}, "
+        expect(want != 0 or got == 0, f"{case}but not even k = 1 fits: return 0.")
+        expect(
+            got != want + 1 or want == most,
+            f"{case}but work({want + 1}) is {3 * (want + 1) ** 2 + 2 * (want + 1)}, more than the budget.",
+        )
+        expect(
+            got != want - 1,
+            f"{case}but {want} fits, too: a budget may be used up to the last multiply-add.",
+        )
+        expect(got == want, f"{case}it is {want}.")
+        expect(
+            len(asked) <= 8,
+            f"{case}which is right, but you built {len(asked)} networks. Ask in the middle of what is left, and halve it each time: seven will do.",
+        )
+    passed("the largest growth rate for six budgets, never with more than eight questions")

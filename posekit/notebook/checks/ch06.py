@@ -1,0 +1,441 @@
+"""Checks of the exercises of chapter 06, DeepPose stage one."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from posekit import geometry
+from posekit.notebook.checks import expect, expect_array, expect_close, expect_written, passed
+from posekit.skeleton import COCO17
+
+K = len(COCO17)
+
+
+# ---- exercise 1: the loss of the paper, masked --------------------------------------------------------------------------
+
+
+def _value_and_gradient(
+    loss: Callable, y_true: np.ndarray, y_pred: np.ndarray
+) -> tuple[float, np.ndarray | None]:
+    import tensorflow as tf
+
+    y_pred = tf.Variable(y_pred)
+    with tf.GradientTape() as tape:
+        value = loss(tf.constant(y_true), y_pred)
+        expect_written(value, "masked_l2(y_true, y_pred)")
+        value = tf.convert_to_tensor(value)
+    gradient = tape.gradient(value, y_pred)
+    expect(
+        value.shape == (),
+        f"The loss should be one number for the whole batch, but it has shape {value.shape}.",
+    )
+    return float(value), None if gradient is None else gradient.numpy()
+
+
+def check_masked_l2(masked_l2: Callable) -> None:
+    """`masked_l2(y_true, y_pred)`: the mean squared distance over the joints that count, and nothing of the others."""
+    expect_written(masked_l2, "masked_l2")
+    rng = np.random.default_rng(601)
+    y_true = rng.uniform(-0.5, 0.5, (6, K, 3)).astype(np.float32)
+    y_true[..., 2] = rng.random((6, K)) > 0.4
+    y_pred = rng.normal(0, 0.3, (6, K, 2)).astype(np.float32)
+    weight = y_true[..., 2]
+    squared = ((y_true[..., :2] - y_pred) ** 2).sum(axis=-1)
+    truth = float((weight * squared).sum() / weight.sum())
+    value, gradient = _value_and_gradient(masked_l2, y_true, y_pred)
+
+    def near(number: float) -> bool:
+        return abs(value - number) < 1e-4 * max(1, abs(number))
+
+    expect(
+        not near((weight * squared).mean()) and not near((weight * squared).mean() / 2),
+        "You divide by the number of *all* entries, the masked ones too. Then the loss melts away where labels are rare: "
+        "divide by the sum of the weights.",
+    )
+    expect(
+        not near(squared.mean()) and not near(squared.mean() / 2),
+        "Your loss counts every joint, with or without a label. The weight is the third number of `y_true`.",
+    )
+    expect(
+        not near((weight * squared).sum()),
+        "You return the sum. It grows with the batch, so that the learning rate would depend on the batch size: take the mean.",
+    )
+    expect(
+        not near((weight * np.sqrt(squared)).sum() / weight.sum()),
+        "You average the distances. The loss of the paper averages their squares: no root.",
+    )
+    expect(
+        not near((weight * np.abs(y_true[..., :2] - y_pred).sum(axis=-1)).sum() / weight.sum()),
+        "That is masked L1, the loss of the chapter. Here we want the squares.",
+    )
+    expect(
+        not near(truth / 2),
+        "Your loss is half of what it should be: the squared distance of a joint is dx² + dy², a sum over the last axis, not a mean.",
+    )
+    expect(
+        near(truth), f"On our test batch the loss should be {truth:.4f}, but yours is {value:.4f}."
+    )
+    expect(
+        gradient is not None,
+        "The value is right, but no gradient comes through. Compute with `keras.ops` all the way: NumPy leaves the graph.",
+    )
+    expect_close(
+        gradient,
+        2 * weight[..., None] * (y_pred - y_true[..., :2]) / weight.sum(),
+        "the gradient of your loss",
+        "The value is right, but the gradient is not that of the mean squared distance.",
+        1e-4,
+    )
+
+    poisoned = np.where(weight[..., None] > 0, y_true, np.float32([np.nan, np.nan, 0]))
+    again, gradient_again = _value_and_gradient(masked_l2, poisoned, y_pred)
+    expect(
+        np.isfinite(again),
+        "With NaN in a masked target your loss is NaN. Multiplying by a weight of 0 does not help, for 0 · NaN is NaN: "
+        "replace the masked target before you compute with it (`ops.where`).",
+    )
+    expect(
+        np.all(np.isfinite(gradient_again))
+        and np.array_equal(gradient_again, gradient)
+        and again == value,
+        "With NaN in a masked target the loss is right, but its gradient is not. Replace the *target*, not the finished "
+        "error: the gradient of `ops.where` runs through both of its branches.",
+    )
+    nobody, gradient_nobody = _value_and_gradient(masked_l2, y_true * np.float32([1, 1, 0]), y_pred)
+    expect(
+        np.isfinite(nobody) and np.all(np.isfinite(gradient_nobody)),
+        "When no joint of the batch is labelled, your loss is 0 / 0. One such batch, and every weight of the network is NaN.",
+    )
+    expect(
+        nobody == 0,
+        f"When no joint of the batch is labelled the loss should be 0, but it is {nobody:.4g}.",
+    )
+    passed("masked L2: right value, right gradient, and masked joints change neither")
+
+
+# ---- exercise 2: what the network is to answer ---------------------------------------------------------------------------
+
+
+def check_training_targets(training_targets: Callable) -> None:
+    """`training_targets(points, visible, known, size)` -> keypoints (17, 3) and visibility (17, 2), by the truth table."""
+    expect_written(training_targets, "training_targets")
+    size, rng = 224, np.random.default_rng(602)
+    points = rng.uniform(20, 200, (K, 2))
+    visible, known = np.full(K, 2), np.ones(K, bool)
+    name = COCO17.index
+    visible[[name("left_wrist"), name("left_elbow")]] = 1  # occluded
+    points[[name("left_ankle"), name("right_ankle")]] = [
+        [80.0, 250.0],
+        [300.0, 400.0],
+    ]  # labelled, cut off by the crop
+    visible[name("left_ankle")] = 1
+    points[name("right_knee")], visible[name("right_knee")] = (
+        [-40.0, 210.0],
+        0,
+    )  # known to be outside the camera's frame
+    lost = [name("left_ear"), name("nose")]
+    points[lost], visible[lost], known[lost] = np.nan, 0, False  # nobody knows
+    points[name("left_eye")] = [-0.4, 100.2]  # on the first pixel column, left of its centre
+    given = [a.copy() for a in (points, visible, known)]
+
+    answer = training_targets(points, visible, known, size)
+    expect_written(answer, "training_targets(points, visible, known, size)")
+    for what, before, now in zip(("points", "visible", "known"), given, (points, visible, known)):
+        expect(
+            np.array_equal(before, now, equal_nan=True),
+            f"Your function changed the `{what}` it was given. The caller still needs it: work on a copy.",
+        )
+    expect(
+        isinstance(answer, tuple | list) and len(answer) == 2,
+        "`training_targets` should return two arrays: the keypoint targets (17, 3) and the visibility targets (17, 2).",
+    )
+    keypoints = np.asarray(answer[0], np.float64)
+    expect(
+        keypoints.shape == (K, 3),
+        f"The keypoint targets should have shape (17, 3), but they have {keypoints.shape}.",
+    )
+    seen = expect_array(answer[1], "the visibility targets", (K, 2))
+
+    inside = (visible >= 1) & geometry.inside(points, (size, size))
+    occluded, outside = name("left_wrist"), [name("left_ankle"), name("right_ankle")]
+    expect(
+        seen[occluded, 0] == 1 and keypoints[occluded, 2] == 1,
+        "The left wrist is occluded (v = 1), but it lies inside the crop. So its visibility target is 1, and its position is trained.",
+    )
+    expect(
+        np.all(seen[outside, 0] == 0),
+        "The ankles are labelled, but the crop cuts them off: their visibility target is 0. The label alone is not enough.",
+    )
+    expect(
+        np.all(seen[outside, 1] == 1),
+        "The ankles lie outside the crop, and we know that. Those are the negatives that random crops give for free: "
+        "their visibility needs the weight 1.",
+    )
+    expect(
+        np.all(keypoints[outside, 2] == 0),
+        "The ankles lie outside the crop, and still their coordinates have a weight. Coordinates are trained only inside.",
+    )
+    knee = name("right_knee")
+    expect(
+        seen[knee, 0] == 0 and seen[knee, 1] == 1,
+        "The right knee has v = 0, but its position is known (outside the camera's frame): target 0 with weight 1.",
+    )
+    expect(
+        np.all(seen[lost, 1] == 0) and np.all(keypoints[lost, 2] == 0),
+        "Nobody knows where the nose and the left ear are. No target may pretend to know: weight 0 in both outputs.",
+    )
+    expect(
+        np.all(np.isfinite(keypoints)),
+        "There is NaN among your keypoint targets. The weight is 0 there, but put a 0 for the coordinates as well.",
+    )
+    eye = name("left_eye")
+    expect(
+        seen[eye, 0] == 1 and keypoints[eye, 2] == 1,
+        f"The left eye is at x = {points[eye, 0]}: that is on the first pixel column, whose area runs from -0.5 to 0.5, so it is inside.",
+    )
+    wanted = np.where(inside[:, None], geometry.encode_keypoints(points, (size, size)), 0)
+    expect(
+        not np.allclose(keypoints[inside, :2], (points / size - 0.5)[inside], atol=1e-6),
+        "All coordinates are half a pixel off. Pixel centres are at integers, so the crop's left edge is at x = -0.5: "
+        "u = (x + 0.5) / size - 0.5.",
+    )
+    expect(
+        not np.allclose(keypoints[inside, :2], points[inside]),
+        "Your coordinates are still in pixels: the network wants shares of the crop, from -0.5 to 0.5.",
+    )
+    expect_close(
+        keypoints[inside, :2],
+        wanted[inside],
+        "the coordinates of joints inside",
+        "The coordinates are not right.",
+        1e-5,
+    )
+    expect(
+        not np.any(keypoints[~inside, :2]),
+        "Where the coordinates have weight 0, put 0: every loss is then easy to read.",
+    )
+    expect_close(
+        keypoints[:, 2],
+        inside,
+        "the weight of the coordinates",
+        "The weight is 1 for joints that are labelled and inside.",
+    )
+    expect_close(
+        seen[:, 0],
+        inside,
+        "the visibility target",
+        "The target is 1 for joints that are labelled and inside the crop.",
+    )
+    expect_close(
+        seen[:, 1],
+        known,
+        "the weight of the visibility",
+        "The weight is 1 where it is known whether the joint is inside.",
+    )
+    passed("targets for every line of the truth table")
+
+
+# ---- exercise 3: the flip test --------------------------------------------------------------------------------------------
+
+
+def _stranger(seed: int, side: int = 6) -> Callable:
+    """A network with random weights: it answers each picture differently, and its mirror image again differently."""
+    rng = np.random.default_rng(seed)
+    weights = rng.normal(0, 0.002, (side * side * 3, K * 3))
+
+    def predict(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        expect(
+            np.shape(images)[1:] == (side, side, 3),
+            f"The network was given pictures of shape {np.shape(images)[1:]}; mirrored pictures have the shape of the pictures.",
+        )
+        out = np.asarray(images, np.float64).reshape(len(images), -1) @ weights
+        return np.tanh(out[:, : 2 * K]).reshape(-1, K, 2) / 2, 1 / (1 + np.exp(-out[:, 2 * K :]))
+
+    return predict
+
+
+_NOT_BACK = "The second answer lies in the mirrored picture. Bring it back before you average: what was at u is at -u."
+_UPSIDE = "You turned the second answer upside down: a mirror changes the sign of u, the first number, not of v."
+_FROM_EDGE = "You mirrored by 1 - u. That is right from 0 to 1; our coordinates have their 0 in the middle of the crop."
+_NAIVE = "You averaged the left wrist with the right one. In the mirror a left hand is a right hand: use `TWIN`."
+_FIRST_LOOK = "You exchanged left and right in the first look, which was right: it is the mirrored one that has to change."
+
+
+def check_flip_test(flip_test: Callable) -> None:
+    """`flip_test(predict, images)`: the mean of the answer for the pictures and of that for their mirror images, mirrored back."""
+    expect_written(flip_test, "flip_test")
+    rng, predict, twin = np.random.default_rng(603), _stranger(603), list(COCO17.flip_indices)
+    images = rng.integers(0, 256, (5, 6, 6, 3)).astype(np.uint8)
+    given, asked = images.copy(), []
+
+    def listening(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        asked.append(np.array(pictures))
+        return predict(pictures)
+
+    answer = flip_test(listening, images)
+    expect_written(answer, "flip_test(predict, images)")
+    expect(
+        np.array_equal(images, given),
+        "Your function changed the pictures it was given: work on a copy.",
+    )
+    expect(
+        isinstance(answer, tuple | list) and len(answer) == 2,
+        "Return two arrays, as `predict` does: joints and visibility.",
+    )
+    mirror = images[:, :, ::-1]
+    shown = [
+        any(np.array_equal(pictures, wanted) for pictures in asked)
+        for wanted in (mirror, images[:, ::-1])
+    ]
+    expect(
+        shown[0] or not shown[1],
+        "You showed the network people who stand on their heads. Pictures are (N, height, width, 3): mirror the width.",
+    )
+    expect(
+        shown[0] or not any(np.array_equal(pictures, images[..., ::-1]) for pictures in asked),
+        "You turned the last axis round: those are the colours, red for blue. Mirror the width.",
+    )
+    expect(shown[0], "The network was never shown the mirrored pictures.")
+    points = expect_array(answer[0], "the joints of flip_test(predict, images)", (5, K, 2))
+    seen = expect_array(answer[1], "the visibility of flip_test(predict, images)", (5, K))
+    (plain, plain_seen), (other, other_seen) = predict(images), predict(mirror)
+    back = other * (-1, 1)
+
+    swapped, from_edge = back[:, twin], np.stack([1 - other[..., 0], other[..., 1]], axis=-1)
+    for wrong, hint in (
+        (plain, "Your joints are those of the plain pictures: the second look has no say in them."),
+        (
+            swapped,
+            "Your joints are the second look alone, mirrored back. Take the mean of both looks.",
+        ),
+        (
+            plain + swapped,
+            "You added the two looks up: every joint is twice as far from the middle. Take their mean.",
+        ),
+        ((plain + other[:, twin]) / 2, _NOT_BACK),
+        ((plain + other) / 2, _NOT_BACK),
+        ((plain + other[:, twin] * (1, -1)) / 2, _UPSIDE),
+        ((plain + other * (1, -1)) / 2, _UPSIDE),
+        ((plain + from_edge[:, twin]) / 2, _FROM_EDGE),
+        ((plain + from_edge) / 2, _FROM_EDGE),
+        ((plain + back) / 2, _NAIVE),
+        ((plain[:, twin] + back) / 2, _FIRST_LOOK),
+        ((plain[:, twin] + swapped) / 2, _FIRST_LOOK),
+    ):
+        expect(not np.allclose(points, wrong, atol=1e-9), hint)
+    expect_close(
+        points, (plain + swapped) / 2, "the joints", "They are not the mean of both looks.", 1e-6
+    )
+    right = "The joints are right, but the visibility"
+    for wrong, hint in (
+        (
+            (plain_seen + other_seen) / 2,
+            f"{right} is averaged between left and right: its columns change places, too.",
+        ),
+        (plain_seen, f"{right} comes from one of the two looks: average it, too."),
+        (other_seen[:, twin], f"{right} comes from one of the two looks: average it, too."),
+        (plain_seen + other_seen[:, twin], f"{right} is a sum, no probability any more."),
+    ):
+        expect(not np.allclose(seen, wrong, atol=1e-9), hint)
+    truth = (plain_seen + other_seen[:, twin]) / 2
+    expect_close(seen, truth, "the visibility", "It is not the mean of both looks.", 1e-6)
+    passed("the flip test: two looks, one answer, and left stays left")
+
+
+# ---- exercise 4: the collapse detector ------------------------------------------------------------------------------------
+
+
+def _population(seed: int, n: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Poses of n people in crop coordinates (n, 17, 2), labels (n, 17), boxes (n, 3): x, y, side of the square."""
+    rng = np.random.default_rng(seed)
+    middle = rng.uniform(-0.3, 0.3, (K, 2))
+    poses = middle + rng.normal(0, 1, (n, K, 2)) * rng.uniform(0.02, 0.12, (K, 1))
+    labelled = rng.random((n, K)) > 0.3
+    boxes = np.concatenate([rng.uniform(0, 1500, (n, 2)), rng.uniform(120, 500, (n, 1))], axis=1)
+    return poses, labelled, boxes
+
+
+def _photo(normalised: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    return boxes[:, None, :2] + (normalised + 0.5) * boxes[:, None, 2:]
+
+
+def check_collapse_ratio(collapse_ratio: Callable) -> None:
+    """`collapse_ratio(pred, true, labelled, boxes)`: photo pixels in, the variance ratio in crop coordinates out."""
+    expect_written(collapse_ratio, "collapse_ratio")
+    poses, labelled, boxes = _population(603)
+    rng = np.random.default_rng(604)
+    mean = np.broadcast_to(poses.mean(axis=0), poses.shape)
+    timid = (
+        mean + rng.uniform(0.3, 0.9, (K, 1)) * (poses - mean) + rng.normal(0, 0.002, poses.shape)
+    )
+    junk = np.where(
+        labelled[..., None], poses, 9.0
+    )  # where nobody labelled a joint stands anything at all
+
+    def ask(pred: np.ndarray) -> float:
+        given = [_photo(pred, boxes), _photo(junk, boxes), labelled.copy(), boxes.copy()]
+        before = [a.copy() for a in given]
+        answer = collapse_ratio(*given)
+        for what, old, new in zip(("pred", "true", "labelled", "boxes"), before, given):
+            expect(
+                np.array_equal(old, new),
+                f"Your function changed the `{what}` it was given: work on a copy.",
+            )
+        return float(expect_array(answer, "collapse_ratio(pred, true, labelled, boxes)", ()))
+
+    def ratio(
+        pred: np.ndarray, true: np.ndarray, labels: np.ndarray = labelled, power: float = 1
+    ) -> float:
+        parts = []
+        for k in range(K):
+            on = labels[:, k]
+            parts.append((pred[on, k].var(axis=0).sum() / true[on, k].var(axis=0).sum()) ** power)
+        return float(np.mean(parts))
+
+    truth, value = ratio(timid, poses), ask(timid)
+
+    def near(number: float) -> bool:
+        return abs(value - number) < 1e-5 * number
+
+    sides = boxes[:, None, 2:]
+    expect(
+        not near(ratio(_photo(timid, boxes), _photo(poses, boxes))),
+        "You measured in photo pixels. People stand in different places, so even a constant pose varies there: first go to the "
+        "coordinates of each person's box.",
+    )
+    expect(
+        not near(ratio(_photo(timid, boxes) / sides, _photo(poses, boxes) / sides)),
+        "You divided by the box's side, but did not subtract where the box is. The place of the person is still in your numbers.",
+    )
+    everyone = np.ones_like(labelled)
+    in_photo = ratio(_photo(timid, boxes), _photo(junk, boxes), everyone)
+    expect(
+        not near(ratio(timid, junk, everyone)) and not near(in_photo),
+        "You counted joints that nobody labelled: whatever stands there, it is not the truth. Use `labelled`, joint by joint.",
+    )
+    expect(
+        not near(ratio(poses, timid)),
+        "Your ratio is upside down: the variance of the prediction goes on top, so that a collapse shows as 0.",
+    )
+    expect(
+        not near(ratio(timid, poses, power=0.5)),
+        "You took the ratio of standard deviations: we want variances, their squares.",
+    )
+    pooled = timid[labelled].var(axis=0).sum() / poses[labelled].var(axis=0).sum()
+    flat = timid[labelled].var() / poses[labelled].var()
+    expect(
+        not near(pooled) and not near(flat),
+        "You took one variance over all joints together. A nose and an ankle are far apart in *every* pose, so even the mean "
+        "pose varies that way. Take it joint by joint, over the people, and average the ratios.",
+    )
+    constant = ask(mean)
+    expect(
+        constant < 0.01,
+        f"For the mean pose, the same in every box, the ratio should be 0, but yours is {constant:.3f}.",
+    )
+    expect(
+        near(truth),
+        f"For a network that is a little timid the ratio should be {truth:.3f}, but yours is {value:.3f}.",
+    )
+    expect(abs(ask(poses) - 1) < 1e-6, "For a perfect network the ratio should be exactly 1.")
+    passed("a dead network shows 0 and a perfect one shows 1, wherever the people stand")

@@ -1,0 +1,152 @@
+"""Record folders, read back: the manifest first, every byte verified; and `check`, which names all damage at once (chapter 03)."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from posekit.datasets import read_json
+from posekit.errors import DataError
+from posekit.images import decode_image
+from posekit.records.schema import SCHEMA_VERSION, PersonRecord, decode_person
+from posekit.records.tfrecord import parse_example, read_payloads, scan
+
+MANIFEST = "manifest.json"
+
+
+def read_manifest(directory: str | Path) -> dict:
+    """The manifest of a record folder.
+
+    Raises:
+        DataError: when there is none, it is broken, or of a schema that this posekit does not read.
+    """
+    path = Path(directory) / MANIFEST
+    if not path.is_file():
+        raise DataError(
+            directory, f"no records: no {MANIFEST} there", "build them with build_tfrecords.py"
+        )
+    manifest = read_json(path)
+    if not isinstance(manifest, dict) or manifest.get("schema_version") != SCHEMA_VERSION:
+        version = manifest.get("schema_version") if isinstance(manifest, dict) else None
+        raise DataError(
+            path,
+            f"schema version {version!r}, expected {SCHEMA_VERSION}",
+            "build the records again",
+        )
+    if missing := {"shards", "box_px", "people"} - manifest.keys():
+        raise DataError(path, f"has no {min(missing)}", "build the records again")
+    return manifest
+
+
+def shard_paths(directory: str | Path) -> list[Path]:
+    """The shards that the manifest lists, in order.
+
+    Raises:
+        DataError: when one of them is missing or does not have the size that the manifest says.
+    """
+    paths = []
+    for shard in sorted(read_manifest(directory)["shards"], key=lambda shard: shard["file"]):
+        path = Path(directory) / shard["file"]
+        size = path.stat().st_size if path.is_file() else None
+        if size != shard["bytes"]:
+            problem = (
+                "is missing"
+                if size is None
+                else f"has {size} bytes, the manifest says {shard['bytes']}"
+            )
+            raise DataError(path, problem, "copy or build the records again")
+        paths.append(path)
+    return paths
+
+
+def read_records(directory: str | Path) -> Iterator[PersonRecord]:
+    """The people of a record folder, shard by shard, each record verified.
+
+    Raises:
+        DataError: naming the shard, and the byte or the record, when something is missing or damaged.
+    """
+    for path in shard_paths(directory):
+        for number, payload in enumerate(read_payloads(path)):
+            yield decode_person(payload, f"{path}, record {number}")
+
+
+def check(directory: str | Path) -> dict:
+    """Verify every byte of a record folder, and go on where something is wrong.
+
+    Of each record: its length and both check sums, that it is one of ours, that its JPEG decodes to the stated size and has the stated
+    SHA-256. Of each shard: size, number of people and SHA-256 as in the manifest. Of the folder: nobody twice, no shard too many.
+
+    Args:
+        directory: a record folder.
+
+    Returns:
+        `people`, `shards`, `bytes` that were read, and `damage`: a list of sentences, each naming shard and byte; empty when all is whole.
+        Behind a damaged length a shard cannot be read on: the sentence says so.
+
+    Raises:
+        DataError: when there is no manifest, or it cannot be read.
+    """
+    directory, manifest = Path(directory), read_manifest(directory)
+    seen, damage, people, size = set(), [], 0, 0
+    try:
+        listed = {
+            str(s["file"]): (int(s["people"]), int(s["bytes"]), str(s["sha256"]))
+            for s in manifest["shards"]
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        problem = f"its list of shards cannot be read: {type(error).__name__} {error}"
+        raise DataError(directory / MANIFEST, problem, "build the records again") from None
+    for name, (expected_people, expected_bytes, sha256) in sorted(listed.items()):
+        path, before, found = directory / name, len(damage), 0
+        if not path.is_file():
+            damage.append(f"{path}: is missing")
+            continue
+        actual = path.stat().st_size
+        if actual != expected_bytes:
+            damage.append(f"{path}: has {actual} bytes, the manifest says {expected_bytes}")
+        for offset, payload in scan(path):
+            where = f"{path}, record at byte {offset}"
+            problem = (
+                payload.problem
+                if isinstance(payload, DataError)
+                else _problem(payload, where, seen)
+            )
+            found += 1
+            if problem:
+                damage.append(f"{where}: {problem}")
+        if found != expected_people:
+            damage.append(f"{path}: holds {found} records, the manifest says {expected_people}")
+        if len(damage) == before and _sha256(path) != sha256:
+            damage.append(
+                f"{path}: another SHA-256 than the manifest says, though each record is whole"
+            )
+        people, size = people + found, size + actual
+    for path in sorted(directory.glob("*.tfrecord-*")):
+        if path.name not in listed:
+            damage.append(f"{path}: is not in the manifest")
+    return {"people": people, "shards": len(listed), "bytes": size, "damage": damage}
+
+
+def _problem(payload: bytes, where: str, seen: set[str]) -> str | None:
+    """What is wrong with one payload whose check sums fit, or None."""
+    try:
+        person = decode_person(payload, where)
+        image = decode_image(person.encoded, where)
+    except DataError as error:
+        return error.problem
+    if image.shape[:2] != (person.height, person.width):
+        return f"the picture is {image.shape[1]}x{image.shape[0]}, the record says {person.width}x{person.height}"
+    stated = parse_example(payload).get("image/key/sha256")
+    if (
+        not stated
+        or stated[0].decode(errors="replace") != hashlib.sha256(person.encoded).hexdigest()
+    ):
+        return "the picture has another SHA-256 than the record says"
+    if person.person_id in seen:
+        return f"the person {person.person_id!r} is there twice"
+    seen.add(person.person_id)
+    return None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,196 @@
+"""One person as one record: how a sample is cut out of its photo, and the keys that it is stored under (chapter 03)."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from posekit import geometry
+from posekit.datasets import PersonAnnotation
+from posekit.errors import DataError
+from posekit.images import encode_jpeg
+from posekit.records.tfrecord import encode_example, parse_example
+from posekit.skeleton import COCO17
+
+SCHEMA_VERSION = 1
+JPEG_QUALITY = 92
+BOXES = ("annotation", "joints", "image")
+
+SMALLEST_SPAN = 4.0
+"""Joints that span less than this many pixels make no box."""
+
+
+@dataclass(frozen=True)
+class CropSettings:
+    """How a person is cut out of the photo.
+
+    Args:
+        box: `"annotation"`: the annotated box where there is one, else the joints'; `"joints"`: the box of the labelled
+            joints; `"image"`: the full photo, as DeepPose does on LSP.
+        context: the stored picture's side in padded boxes, >= 1.
+        box_px: the padded box's side in stored pixels.
+        padding: the padded box's side in sides of the box; the same for each kind of box.
+    """
+
+    box: str = "annotation"
+    context: float = 1.5
+    box_px: int = 224
+    padding: float = geometry.PADDING
+
+    def __post_init__(self):
+        for name, value, good, expected in (
+            ("box", self.box, self.box in BOXES, f"one of {', '.join(BOXES)}"),
+            ("context", self.context, 1 <= self.context <= 10, "a number in 1 ... 10"),
+            ("box_px", self.box_px, 8 <= self.box_px <= 4096, "a whole number in 8 ... 4096"),
+            ("padding", self.padding, 0.1 <= self.padding <= 10, "a number in 0.1 ... 10"),
+        ):
+            if not good:
+                raise DataError(name, f"is {value!r}", f"expected {expected}")
+
+    @property
+    def stored_px(self) -> int:
+        """Side of the stored picture in pixels."""
+        return round(self.box_px * self.context)
+
+
+def encode_person(sample: PersonAnnotation, settings: CropSettings) -> bytes:
+    """One sample as a serialized tf.train.Example: reads its photo, cuts the context crop in one warp.
+
+    Depends on nothing but its arguments and the photo, so it can run anywhere: here, in a worker process, in a cluster.
+
+    Args:
+        sample: the person.
+        settings: how to cut it out.
+
+    Returns:
+        the record's payload; the keys are listed in `PersonRecord`.
+
+    Raises:
+        DataError: when the photo cannot be read or has another size than its annotations say.
+    """
+    photo = sample.read_photo()
+    bbox = _box(sample, settings.box, photo.shape)
+    size = settings.stored_px
+    side = geometry.square_side(bbox, settings.padding) * size / settings.box_px
+    affine = geometry.crop_affine(geometry.bbox_center(bbox), side, size)
+    keypoints = geometry.apply_affine(affine, sample.keypoints)
+    encoded = encode_jpeg(geometry.warp(photo, affine, (size, size)), JPEG_QUALITY)
+    extra = {}
+    if sample.extra is not None:
+        places = np.where(
+            sample.extra[:, 2:] > 0, geometry.apply_affine(affine, sample.extra[:, :2]), 0
+        )
+        extra = {"person/extra": np.column_stack([places, sample.extra[:, 2]])}
+    return encode_example(
+        {
+            "image/encoded": encoded,
+            "image/format": "jpeg",
+            "image/height": size,
+            "image/width": size,
+            "image/key/sha256": hashlib.sha256(encoded).hexdigest(),
+            "image/source_id": sample.source_id,
+            "person/keypoints": np.where(sample.labelled[:, None], keypoints, 0),
+            "person/keypoints_visible": sample.keypoints_visible,
+            "person/joint_known": sample.joint_known,
+            "person/bbox": bbox,
+            "person/area": float(sample.area),
+            "person/crop_to_image": geometry.invert(affine),
+            "person/id": sample.person_id,
+            "dataset": sample.dataset,
+            **extra,
+        }
+    )
+
+
+def _box(sample: PersonAnnotation, box: str, photo_shape: tuple) -> np.ndarray:
+    if box == "image":
+        return geometry.bbox_of_image(photo_shape[1], photo_shape[0])
+    if box == "annotation" and sample.bbox is not None:
+        return sample.bbox
+    return geometry.bbox_from_keypoints(sample.keypoints, sample.labelled)
+
+
+def unusable(sample: PersonAnnotation, box: str) -> str | None:
+    """Why a person has no box to be cut out by, or None. A picture of which it is known that nobody is there has its own (`sources.nobody`)."""
+    if not sample.labelled.any() and not (
+        sample.joint_known.all() and sample.bbox is not None and box != "joints"
+    ):
+        return "no labelled joint"
+    if box == "joints" or (box == "annotation" and sample.bbox is None):
+        span = np.ptp(sample.keypoints[sample.labelled], axis=0).max()
+        if span < SMALLEST_SPAN:
+            return f"joints span less than {SMALLEST_SPAN:g} px, no box"
+    return None
+
+
+@dataclass(frozen=True)
+class PersonRecord:
+    """One record, as read back. S is the stored picture's side; keys of the tf.train.Example in brackets.
+
+    Args:
+        encoded: JPEG of the context crop, (S, S, 3) [image/encoded].
+        height: S [image/height].
+        width: S [image/width].
+        source_id: the photo's name [image/source_id].
+        keypoints: (17, 2) float32 stored pixels, valid where v >= 1, also outside the picture [person/keypoints].
+        keypoints_visible: (17,) uint8 in {0, 1, 2} [person/keypoints_visible].
+        joint_known: (17,) bool, see `PersonAnnotation` [person/joint_known].
+        bbox: (4,) float32 the box that was used, unpadded, photo pixels [person/bbox].
+        area: the person's area in photo pixels squared, 0 where not known [person/area].
+        crop_to_image: (2, 3) float64 stored pixels -> photo pixels [person/crop_to_image].
+        person_id: unique in the data set [person/id].
+        dataset: its name [dataset].
+        extra: (2, 3) float32 stored pixels x, y and v of neck and head top; v = 0: not known [person/extra, where they are labelled].
+
+    `image/format` and `image/key/sha256` (of the JPEG) are stored beside.
+    """
+
+    encoded: bytes
+    height: int
+    width: int
+    source_id: str
+    keypoints: np.ndarray
+    keypoints_visible: np.ndarray
+    joint_known: np.ndarray
+    bbox: np.ndarray
+    area: float
+    crop_to_image: np.ndarray
+    person_id: str
+    dataset: str
+    extra: np.ndarray
+
+    def labels(self, joints: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """keypoints (K, 2), keypoints_visible (K,) and joint_known (K,) of the first K joints of COCO19: 17, or all 19."""
+        more = joints - len(COCO17)
+        seen = self.extra[:more, 2].astype(np.uint8)
+        return (
+            np.concatenate([self.keypoints, self.extra[:more, :2]]),
+            np.concatenate([self.keypoints_visible, seen]),
+            np.concatenate([self.joint_known, seen > 0]),
+        )
+
+
+def decode_person(payload: bytes, where: object = "record") -> PersonRecord:
+    """The inverse of `encode_person`. Raises `DataError` naming `where` when the payload is not one of our records."""
+    try:
+        features = parse_example(payload)
+        return PersonRecord(
+            encoded=features["image/encoded"][0],
+            height=int(features["image/height"][0]),
+            width=int(features["image/width"][0]),
+            source_id=features["image/source_id"][0].decode(),
+            keypoints=features["person/keypoints"].reshape(len(COCO17), 2),
+            keypoints_visible=features["person/keypoints_visible"]
+            .astype(np.uint8)
+            .reshape(len(COCO17)),
+            joint_known=features["person/joint_known"].astype(bool).reshape(len(COCO17)),
+            bbox=features["person/bbox"].reshape(4),
+            area=float(features["person/area"][0]),
+            crop_to_image=features["person/crop_to_image"].astype(np.float64).reshape(2, 3),
+            person_id=features["person/id"][0].decode(),
+            dataset=features["dataset"][0].decode(),
+            extra=np.asarray(features.get("person/extra", np.zeros(6)), np.float32).reshape(2, 3),
+        )
+    except (KeyError, IndexError, ValueError, OverflowError, AttributeError) as error:
+        problem = f"not a record of posekit: {type(error).__name__} {error}"
+        raise DataError(where, problem, "build it with build_tfrecords.py") from None

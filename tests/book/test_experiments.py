@@ -1,0 +1,243 @@
+"""The experiments of chapters 04 to 06: what they measure is what they say, and an interrupted one goes on."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from posekit import geometry, losses, models, records, training
+from posekit.errors import DataError
+from posekit.experiments import EXPERIMENTS, ablation, depth, race, work
+from posekit.models import densenet
+
+
+def silence_branches(model: keras.Model) -> keras.Model:
+    """All convolutions of the units at 0: only the shortcuts are left."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D) and layer.name.startswith("block"):
+            layer.set_weights([np.zeros_like(w) for w in layer.get_weights()])
+    return model
+
+
+@pytest.mark.parametrize(("variant", "factor"), [("v2", 1.0), ("v2_half", 0.5)])
+def test_where_only_the_shortcuts_are_left_the_gradient_is_their_product(variant, factor):
+    model = silence_branches(depth.stack(depth.UNITS[variant], 6, width=4, side=8))
+    np.testing.assert_allclose(
+        depth.gradient_norms(model, 0, batch=2), factor ** np.arange(6, -1, -1.0), rtol=1e-5
+    )
+
+
+def test_the_relu_after_the_addition_lets_no_gradient_through_where_the_sum_is_negative():
+    model = silence_branches(depth.stack(depth.UNITS["v1"], 4, width=4, side=8))
+    norms = depth.gradient_norms(model, 0, batch=2)
+    assert 0 < norms[0] < 1, "the first units' input holds zeros, behind which the gradient stops"
+    np.testing.assert_allclose(norms[:-1], norms[0], rtol=1e-5)
+
+
+def test_a_plain_stack_loses_its_gradient_with_its_convolutions():
+    model = depth.stack(depth.UNITS["plain"], 3, width=4, side=8)
+    assert np.all(depth.gradient_norms(model, 0, batch=2) > 0)
+    assert not any(layer.name.endswith("_add") for layer in model.layers)
+
+
+def test_kernel_gradients_are_as_long_as_a_step_at_rate_one():
+    keras.utils.set_random_seed(2)
+    model = models.build("plain10", width=2, input_size=64, pool=1)
+    rng = np.random.default_rng(1)
+    images = rng.uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
+    keypoints = np.concatenate(
+        [rng.uniform(-0.4, 0.4, (2, 17, 2)), np.ones((2, 17, 1))], axis=-1
+    ).astype(np.float32)
+    found = depth.kernel_gradients(model, images, {"keypoints": keypoints})
+    assert [name for name, _ in found] == [
+        x.name for x in model.layers if isinstance(x, keras.layers.Conv2D)
+    ]
+    before = {name: model.get_layer(name).kernel.numpy() for name, _ in found}
+    model.compile(keras.optimizers.SGD(1.0), loss={"keypoints": losses.masked_l1})
+    model.train_on_batch(images, {"keypoints": keypoints})
+    for name, norm in found:
+        moved = before[name] - model.get_layer(name).kernel.numpy()
+        assert np.linalg.norm(moved) == pytest.approx(norm, rel=1e-3), name
+
+
+def test_feature_reuse_reads_the_kernels_source_by_source():
+    image = keras.Input((64, 64, 3))
+    model = keras.Model(image, densenet.densenet(image, (2, 1, 1, 1), 4))
+    reader = model.get_layer("block1_layer2_conv1")
+    kernel = np.zeros((1, 1, 12, 16), np.float32)
+    kernel[:, :, :8], kernel[:, :, 8:] = (
+        0.5,
+        -2,
+    )  # the block's input has 8 channels, the first layer adds 4
+    reader.set_weights([kernel])
+    found = race.feature_reuse(model)
+    assert sorted(found) == ["block1", "block2", "block3", "block4"]
+    assert [len(row) for row in found["block1"]] == [1, 2, 3] and [
+        len(row) for row in found["block4"]
+    ] == [1]
+    assert found["block1"][1] == [0.25, 1.0]
+    start = keras.models.clone_model(model)
+    start.set_weights(model.get_weights())
+    kernel[:, :, :8] += 3
+    kernel[:, :, 8:] -= 6
+    reader.set_weights([kernel])
+    changed = race.feature_reuse(model, start)
+    assert changed["block1"][1] == [0.5, 1.0], "only what has changed counts"
+
+
+def test_a_cut_connection_costs_what_it_carried_and_is_mended_afterwards():
+    keras.utils.set_random_seed(3)
+    image = keras.Input((64, 64, 3))
+    features = densenet.densenet(image, (2, 1, 1, 1), 4)
+    joints = keras.layers.Dense(34)(keras.layers.GlobalAveragePooling2D()(features))
+    model = keras.Model(image, {"keypoints": keras.layers.Reshape((17, 2))(joints)})
+    reader = model.get_layer("block1_layer2_conv1")
+    kernel = reader.get_weights()[0]
+    kernel[:, :, 8:] = 0  # it does not listen to the first layer
+    reader.set_weights([kernel])
+    before = [w.copy() for w in model.get_weights()]
+    images = np.random.default_rng(0).uniform(-1, 1, (6, 64, 64, 3)).astype(np.float32)
+    target = np.ones((6, 17, 3), np.float32)
+    target[..., :2] = model.predict(images, verbose=0)["keypoints"] + 0.01
+    cuts = race.feature_cuts(model, images, target)
+    assert [len(row) for row in cuts["block1"]] == [1, 2, 3] and [
+        len(row) for row in cuts["block4"]
+    ] == [1]
+    assert cuts["block1"][1][1] == 0 and all(row[0] != 0 for row in cuts["block1"])
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+
+
+def test_the_networks_of_the_race_do_equal_work():
+    work_of = {
+        name: sum(
+            models.multiply_adds(
+                models.build(name, head="votes", width=w, input_size=128, pool=1)
+            ).values()
+        )
+        for name, w in race.NETWORKS.items()
+    }
+    assert max(work_of.values()) <= 1.03 * min(work_of.values()), work_of
+
+
+def test_a_run_that_is_there_is_not_trained_again_and_another_recipe_is_refused(tmp_path, capsys):
+    recipe = {"epochs": 1, "width": 2}
+    (tmp_path / "mine").mkdir()
+    record = {
+        "recipe": {
+            **asdict(training.Recipe(**recipe)),
+            "dtype": "mixed_bfloat16",
+            "start_from": None,
+        }
+    }
+    del (
+        record["recipe"]["augment"]["camera"],
+        record["recipe"]["joints"],
+    )  # of a time before they were there
+    (tmp_path / "mine" / "record.json").write_text(json.dumps(record))
+    assert work.train(tmp_path, "mine", [], tmp_path, **recipe) == tmp_path / "mine"
+    assert "there already" in capsys.readouterr().out
+    with pytest.raises(DataError, match="another recipe"):
+        work.train(tmp_path, "mine", [], tmp_path, epochs=2, width=2)
+
+
+def test_a_note_that_is_interrupted_loses_nothing(tmp_path, monkeypatch):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    (tmp_path / "record.json").write_text('{"epochs": 3}')
+    monkeypatch.setattr(Path, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        work.note(tmp_path, name="mine")
+    assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
+    assert json.loads((tmp_path / "record.json").read_text()) == {"epochs": 3}
+    monkeypatch.undo()
+    work.note(tmp_path, name="mine")
+    assert json.loads((tmp_path / "record.json").read_text()) == {"epochs": 3, "name": "mine"}
+
+
+def test_photos_say_what_they_need(monkeypatch):
+    monkeypatch.delenv("POSEKIT_DATA", raising=False)
+    with pytest.raises(DataError, match="lsp/ and lspet/"):
+        work.photos("lsp", "lspet")
+
+
+def test_every_experiment_says_what_it_shows():
+    assert all(len(entry.about) > 20 and entry.function.__doc__ for entry in EXPERIMENTS.values())
+
+
+# ---- the ablations of chapter 06 --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def two_records(tmp_path_factory):
+    """Eight frames as records, and the same people stretched, and with labels taken away."""
+    folder = tmp_path_factory.mktemp("ablation")
+    source = work.minidome_records(folder, 8, 1, box_px=96)
+    stretched = ablation.rewritten(source, folder / "stretched", ablation.stretch)
+    gaps = ablation.rewritten(source, folder / "gaps", ablation.take_labels)
+    return source, stretched, gaps
+
+
+def test_records_made_with_other_arguments_are_not_taken_for_those_asked(two_records):
+    source = two_records[0]
+    assert work.minidome_records(source.parent, 8, 1, box_px=96) == source
+    for frames, options in (
+        (9, {"box_px": 96}),
+        (8, {"box_px": 128}),
+        (8, {}),
+        (8, {"box_px": 96, "context": 2.0}),
+    ):
+        with pytest.raises(DataError, match="made with other arguments"):
+            work.minidome_records(source.parent, frames, 1, **options)
+
+
+def test_stretching_moves_nobody_in_the_photo_and_fills_the_crop_with_the_box(two_records):
+    source, stretched, _ = two_records
+    assert records.check(stretched)["people"] == records.check(source)["people"] > 8
+    for before, after in zip(
+        records.read_records(source), records.read_records(stretched), strict=True
+    ):
+        seen = before.keypoints_visible > 0
+        where = [geometry.apply_affine(p.crop_to_image, p.keypoints)[seen] for p in (before, after)]
+        np.testing.assert_allclose(where[1], where[0], atol=0.05)
+        x, y, w, h = after.bbox
+        corners = geometry.apply_affine(
+            geometry.invert(after.crop_to_image), np.array([[x, y], [x + w, y + h]])
+        )
+        sides = corners[1] - corners[0]
+        assert sides[0] == pytest.approx(sides[1], rel=1e-3)
+        assert sides[0] == pytest.approx(96 / geometry.PADDING, rel=0.02)
+        assert after.encoded != before.encoded
+
+
+def test_labels_are_taken_from_the_same_joints_every_time(two_records):
+    source, _, gaps = two_records
+    share = []
+    for before, after in zip(records.read_records(source), records.read_records(gaps), strict=True):
+        gone = (before.keypoints_visible > 0) & (after.keypoints_visible == 0)
+        left = after.keypoints_visible > 0
+        share.append(gone.sum() / max(1, (before.keypoints_visible > 0).sum()))
+        np.testing.assert_array_equal(after.keypoints[left], before.keypoints[left])
+        assert not after.joint_known[gone].any() and not after.keypoints[gone].any()
+        features = {
+            "person/keypoints_visible": before.keypoints_visible,
+            "person/keypoints": before.keypoints,
+        }
+        again = ablation.take_labels(
+            features | {"person/joint_known": before.joint_known}, before.person_id
+        )
+        np.testing.assert_array_equal(again["person/keypoints_visible"] > 0, left)
+    assert np.mean(share) == pytest.approx(ablation.MISSING, abs=0.08)
+
+
+def test_without_a_mask_a_missing_joint_lies_in_the_corner():
+    place = np.array([[[0.1, -0.2, 1], [0, 0, 0]]], np.float32)
+    seen = np.array([[[1, 1], [0, 0]]], np.float32)
+    images, targets = ablation.without_mask("images", {"keypoints": place, "visibility": seen})
+    assert images == "images"
+    expected = np.array([[[0.1, -0.2, 1], [-0.5, -0.5, 1]]], np.float32)
+    np.testing.assert_array_equal(np.asarray(targets["keypoints"]), expected)
+    np.testing.assert_array_equal(np.asarray(targets["visibility"]), [[[1, 1], [0, 1]]])

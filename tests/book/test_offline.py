@@ -1,0 +1,222 @@
+"""Every page in a real browser with the network cut: nothing is asked of anyone, nothing fails, nothing runs over the edge."""
+
+import contextlib
+import functools
+import http.server
+import os
+import shutil
+import threading
+import urllib.request
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+pytestmark = pytest.mark.browser
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+]
+WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}
+
+
+def find_chromium() -> str | None:
+    """Chromium or Chrome: `CHROMIUM`, then the path, then macOS' folder of applications."""
+    named = [os.environ.get("CHROMIUM")]
+    named += [
+        shutil.which(n)
+        for n in (
+            "chromium",
+            "chromium-browser",
+            "google-chrome",
+            "google-chrome-stable",
+            "chrome",
+            "msedge",
+        )
+    ]
+    named += [
+        "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+        "/Applications/Chromium.app/Contents/MacOS/Chromium",
+    ]
+    return next((path for path in named if path and Path(path).is_file()), None)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = find_chromium()
+    if path is None:
+        pytest.skip("no Chromium found: install it (apt install chromium) or name it in CHROMIUM")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def html(built_book) -> Path:
+    folder = built_book / "_build" / "html"
+    assert (folder / "index.html").is_file(), (built_book / "log.txt").read_text()[-3000:]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def served(html):
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=str(html))
+    )
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+def all_pages(html: Path) -> list[str]:
+    return [
+        str(p.relative_to(html)) for p in sorted(html.rglob("*.html")) if "_static" not in p.parts
+    ]
+
+
+@contextlib.contextmanager
+def opened(browser, scheme: str, size: str = "desktop"):
+    """A page that notes what it asks for, and what goes wrong in it."""
+    width, height = WIDTHS[size]
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+    page = context.new_page()
+    page.asked, page.wrong = [], []
+    page.on("request", lambda request: page.asked.append(request.url))
+    page.on("pageerror", lambda error: page.wrong.append(str(error)))
+    page.on(
+        "console",
+        lambda message: page.wrong.append(message.text) if message.type == "error" else None,
+    )
+    page.on(
+        "response",
+        lambda answer: (
+            page.wrong.append(f"{answer.status} {answer.url}") if answer.status >= 400 else None
+        ),
+    )
+    yield page
+    context.close()
+
+
+def outside(urls: list[str], base: str) -> list[str]:
+    return [
+        u
+        for u in urls
+        if not u.startswith(base) and urlsplit(u).scheme not in ("data", "blob", "about")
+    ]
+
+
+def visit(page, base: str, name: str) -> None:
+    """Go to a page of the book, and with the root's, which only forwards, on to the intro: it would break into the next visit."""
+    page.goto(f"{base}/{name}", wait_until="load")
+    if name == "index.html":
+        page.wait_for_url("**/book/intro.html")
+
+
+@pytest.mark.parametrize("way", ["http", "file"])
+def test_no_page_asks_anything_of_the_network(browser, html, served, way):
+    from playwright.sync_api import TimeoutError
+
+    base = served if way == "http" else html.as_uri()
+    with opened(browser, "light") as page:
+        for name in all_pages(html):
+            visit(page, base, name)
+            page.wait_for_timeout(150)
+            formulas = page.locator("article .math").count()
+            if formulas:
+                try:
+                    page.wait_for_function(
+                        "document.querySelectorAll('article mjx-container svg').length > 0",
+                        timeout=20_000,
+                    )
+                except TimeoutError:
+                    asked = [url for url in page.asked if "mathjax/input" in url]
+                    pytest.fail(
+                        f"{name}: no formula was set; a macro that the vendored MathJax has not? {asked}"
+                    )
+                assert page.locator("article mjx-container").count() >= formulas, name
+                assert page.locator("mjx-merror, [data-mml-node=merror]").count() == 0, (
+                    f"{name}: a formula with an error"
+                )
+            assert outside(page.asked, base) == [], name
+            wrong = [w for w in page.wrong if not (way == "file" and "CORS" in w)]
+            assert wrong == [], f"{name}: {wrong}"
+        assert any("tex-mml-svg.js" in url for url in page.asked)
+
+
+def test_a_browser_finds_an_icon_at_the_root(served):
+    """The page that leads to the intro names no icon, and browsers then ask for this one: a 404 that came and went with the race."""
+    with urllib.request.urlopen(f"{served}/favicon.ico") as answer:
+        assert answer.status == 200
+        assert answer.read(4) == b"\x00\x00\x01\x00"
+
+
+def test_the_listener_hears_a_request(browser, tmp_path):
+    (tmp_path / "page.html").write_text(
+        '<img src="https://example.org/a.png"><script>nothing()</script>'
+    )
+    with opened(browser, "light") as page:
+        page.goto((tmp_path / "page.html").as_uri())
+        assert outside(page.asked, tmp_path.as_uri()) == ["https://example.org/a.png"]
+        assert any("nothing is not defined" in text for text in page.wrong)
+
+
+@pytest.mark.parametrize("size", WIDTHS)
+def test_no_page_runs_over_the_edge(browser, html, size):
+    with opened(browser, "light", size) as page:
+        for name in all_pages(html):
+            visit(page, html.as_uri(), name)
+            page.wait_for_timeout(100)
+            width, seen = page.evaluate(
+                "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+            )
+            assert width <= seen, f"{name}: {width} px wide in a window of {seen}"
+
+
+CONTRAST = """() => {
+  const lum = c => { const v = c.map(x => { x /= 255; return x <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4 });
+                     return 0.2126 * v[0] + 0.7152 * v[1] + 0.0722 * v[2] };
+  const rgb = s => { const m = s.match(/[\\d.]+/g).map(Number); return [m.slice(0, 3), m.length > 3 ? m[3] : 1] };
+  const behind = e => { for (; e; e = e.parentElement) { const [c, a] = rgb(getComputedStyle(e).backgroundColor); if (a > 0.5) return c } return [255, 255, 255] };
+  const bad = [];
+  for (const e of document.querySelectorAll('article p, article li, article td, article th, article h1, article h2, article h3, article a, article pre span, figcaption p')) {
+    if (!e.textContent.trim() || e.closest('mjx-container, svg, details:not([open])') || !e.offsetParent) continue;
+    const a = lum(rgb(getComputedStyle(e).color)[0]), b = lum(behind(e));
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5 && !e.matches('.headerlink')) bad.push(e.tagName + ' ' + e.className + ' ' + ratio.toFixed(2) + ' ' + e.textContent.trim().slice(0, 40));
+  }
+  return bad.slice(0, 5);
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read_in_both_themes(browser, html, scheme):
+    with opened(browser, scheme) as page:
+        for name in all_pages(html):
+            visit(page, html.as_uri(), name)
+            page.wait_for_timeout(100)
+            assert page.evaluate("document.documentElement.dataset.theme") == scheme, name
+            assert page.evaluate(CONTRAST) == [], name
+
+
+def test_search_finds_a_word_of_the_glossary(browser, served):
+    with opened(browser, "light") as page:
+        page.goto(f"{served}/search.html?q=collapse")
+        page.wait_for_selector("#search-results li a", timeout=20_000)
+        assert "glossary" in " ".join(
+            page.locator("#search-results li a").evaluate_all("links => links.map(a => a.href)")
+        )
