@@ -319,11 +319,11 @@ def _figures(turns: dict[str, list], shape: tuple[int, int], n: int, photos: int
 
 def write_record(result: dict, rows: list[list]) -> Path:
     """book/runs/build_records."""
-    from posekit import experiments
+    from posekit.notebook import runs
 
     about = "photos into records beside a bare loop and a loop of TensorFlow's, and the memory that it takes"
     header = ["run", "repetition", "people", "crops_per_second", "cpu_ms_per_crop"]
-    return experiments.write(
+    return runs.write(
         "build_records", about, "python benchmarks/build_records.py --record", result, header, rows
     )
 

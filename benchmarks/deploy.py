@@ -253,7 +253,7 @@ def main() -> int:
     result["networks"] = {name: measured(name, args.rounds) for name in args.networks}
     result["steps"] = measured("steps", 1)
     if args.record:
-        from posekit import experiments
+        from posekit.notebook import runs
 
         about = "milliseconds a picture by network, engine and threads; what each step of export costs in accuracy"
         rows = [
@@ -263,9 +263,7 @@ def main() -> int:
             for engine, values in engines.items()
         ]
         header = ["run", "threads", "ms", "clock_fastest_tenth", "clock_median"]
-        experiments.write(
-            "deploy", about, "python benchmarks/deploy.py --record", result, header, rows
-        )
+        runs.write("deploy", about, "python benchmarks/deploy.py --record", result, header, rows)
     print(json.dumps(result) if args.json else "\n".join(f"{k} {v}" for k, v in result.items()))
     return 0
 

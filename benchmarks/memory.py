@@ -122,11 +122,11 @@ def main() -> int:
     for name, mib in computed.items():
         result[name]["computed_mib_a_picture"] = round(mib, 2)
     if args.record:
-        from posekit import experiments
+        from posekit.notebook import runs
 
         about = "what a picture more in the batch adds to the peak memory of a training step"
         command = "python benchmarks/memory.py --record"
-        experiments.write("memory", about, command, result, ["run", "batch", "peak_mib"], rows)
+        runs.write("memory", about, command, result, ["run", "batch", "peak_mib"], rows)
     print(json.dumps(result) if args.json else "\n".join(f"{k} {v}" for k, v in result.items()))
     return 0
 

@@ -142,7 +142,7 @@ def ceiling_tflops(dtype: str) -> float:
 
 def write_record(result: dict, names: list[str]) -> None:
     """book/runs/models."""
-    from posekit import experiments
+    from posekit.notebook import runs
 
     about = "a training step and inference of our networks beside keras.applications', taking turns"
     rows = [
@@ -157,7 +157,7 @@ def write_record(result: dict, names: list[str]) -> None:
         for kind in ("train", "infer")
     ]
     header = ["run", "kind", "ms_ours", "ms_theirs", "ratio"]
-    experiments.write("models", about, "python benchmarks/models.py --record", result, header, rows)
+    runs.write("models", about, "python benchmarks/models.py --record", result, header, rows)
 
 
 def main() -> int:

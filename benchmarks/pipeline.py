@@ -467,11 +467,11 @@ def measure(repetitions: int, batches: int, batch: int, hd_frames: int) -> tuple
 
 def write_record(result: dict, rows: list[list]) -> Path:
     """book/runs/pipeline."""
-    from posekit import experiments
+    from posekit.notebook import runs
 
     about = "training batches from records beside a bare loop, tf.data over photos and a PyTorch DataLoader"
     header = ["run", "repetition", "images_per_second", "cpu_us_per_image"]
-    return experiments.write(
+    return runs.write(
         "pipeline", about, "python benchmarks/pipeline.py --record", result, header, rows
     )
 

@@ -15,7 +15,6 @@ _MODULES = (
     "cli",
     "datasets",
     "errors",
-    "experiments",
     "files",
     "geometry",
     "hardware",

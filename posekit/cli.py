@@ -506,8 +506,9 @@ def _write_files(folder: Path, files: dict[Path, bytes]) -> None:
 
 def experiment(args) -> int:
     """Run a recorded experiment, or list them."""
-    from posekit import experiments
+    from posekit.notebook import runs
 
+    experiments = runs.experiments()
     if args.name == "list":
         for name, entry in sorted(experiments.EXPERIMENTS.items()):
             print(f"{name:20s} {entry.about}")

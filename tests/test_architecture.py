@@ -22,11 +22,11 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in 
 #: The way of a person through the rooms: a module imports only from rooms that stand before its own.
 ORDER = (
     "errors files skeleton geometry cameras images hardware minidome datasets records viz inputs models losses "
-    "metrics inference training live notebook experiments cli __main__"
+    "metrics inference training live notebook cli __main__"
 ).split()
 #: Not counted towards the size of the package: a generator, what exercises call, what is run once and recorded, and plumbing
 #: that no chapter teaches.
-UNTAUGHT = {"minidome", "checks", "experiments", "downloads"}
+UNTAUGHT = {"minidome", "checks", "downloads"}
 #: MiniDome's renderer stands on the ground floor; only what joins it to records may look further.
 GROUND_FLOOR = {"errors", "files", "skeleton", "geometry", "cameras", "images"}
 MINIDOME_JOINTS = {"__init__", "__main__", "dataset"}

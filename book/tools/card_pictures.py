@@ -13,10 +13,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 from skimage import data
 
-from posekit import experiments, geometry, records, viz
+from posekit import geometry, records, viz
 from posekit.images import decode_image
 from posekit.inference import predictor
 from posekit.minidome import dataset
+from posekit.notebook import runs
 
 OUT = Path(__file__).resolve().parents[1] / "pictures"
 SIDE = 224
@@ -42,9 +43,7 @@ def crops(count: int) -> tuple[list[np.ndarray], list[str]]:
 def measured() -> plt.Figure:
     """Three plots of the records."""
     viz.style()
-    cards = {
-        name: experiments.read(name).record["runs"][name]["card"] for name in ("teacher", "student")
-    }
+    cards = {name: runs.read(name).record["runs"][name]["card"] for name in ("teacher", "student")}
     figure, (roc, promise, joints) = plt.subplots(
         1, 3, figsize=(9.6, 3.4), width_ratios=(1, 1, 1.3)
     )

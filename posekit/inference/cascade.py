@@ -310,6 +310,23 @@ def make_batches(
         yield np.stack(crops), np.stack(target)
 
 
+def stored_poses(
+    results: evaluation.EvalResults, people: Sequence[records.PersonRecord]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the predicted and the annotated joints in pixels of the stored images.
+
+    Args:
+        results: predictions for `people`, in pixels of the original images.
+        people: the N records.
+
+    Returns:
+        (N, 17, 2) predicted and (N, 17, 2) annotated joints.
+    """
+    to_stored = np.stack([geometry.invert(person.crop_to_image) for person in people])
+    predicted = geometry.apply_affine(to_stored, results.keypoints)
+    return predicted, np.stack([person.keypoints for person in people])
+
+
 # ---- a cascade at work -----------------------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,8 @@ In a block each layer sees the outputs of all layers before it, side by side, an
 keeps a share of the channels and halves the picture.
 """
 
+import keras
+import numpy as np
 from keras import layers
 
 from posekit.models.resnet import conv, norm_relu, stem, stem_pool
@@ -83,3 +85,48 @@ def densenet(
         if b + 1 < len(blocks):
             x = transition(x, compression, name=f"transition{b + 1}", epsilon=epsilon)
     return norm_relu(x, name="post", epsilon=epsilon)
+
+
+def feature_reuse(
+    model: keras.Model, start: keras.Model | None = None
+) -> dict[str, list[list[float]]]:
+    """Measure how strongly each layer of a DenseNet reads each layer before it.
+
+    The measure is the mean absolute weight of the reader's first convolution over the channels of
+    one source.
+
+    Args:
+        model: a network with a `densenet` backbone.
+        start: the same network before training; then the mean absolute *change* of the weights is
+            measured. After a short training the weights themselves still look like the initial
+            ones.
+
+    Returns:
+        Block name -> one row per reader (the layers of the block, then the transition behind it).
+        A row holds one value per source (the block's input, then its layers), divided by the
+        largest value of the row.
+
+    Source:
+        Huang et al., CVPR 2017, figure 5, which takes the same mean over |w|.
+    """
+    names = {layer.name for layer in model.layers}
+    reuse = {}
+    for block in sorted({name.split("_")[0] for name in names if name.startswith("block")}):
+        count = sum(name.startswith(f"{block}_") and name.endswith("_out") for name in names)
+        readers = [f"{block}_layer{i + 1}_conv1" for i in range(count)]
+        transition = f"transition{block.removeprefix('block')}_conv"
+        if transition in names:
+            readers.append(transition)
+        growth = model.get_layer(f"{block}_layer1_conv2").filters
+        rows = []
+        for reader in readers:
+            kernel = model.get_layer(reader).get_weights()[0]
+            if start is not None:
+                kernel = kernel - start.get_layer(reader).get_weights()[0]
+            size = np.abs(kernel).mean(axis=(0, 1, 3))
+            input_channels = len(size) - growth * len(rows)
+            sources = np.split(size, np.arange(input_channels, len(size), growth))
+            means = np.array([part.mean() for part in sources])
+            rows.append([round(float(v), 4) for v in means / means.max()])
+        reuse[block] = rows
+    return reuse

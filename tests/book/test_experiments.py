@@ -7,10 +7,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from experiments import EXPERIMENTS, ablation, backbone_comparison, common, depth
 
 from posekit import geometry, losses, models, records, training
 from posekit.errors import DataError
-from posekit.experiments import EXPERIMENTS, ablation, depth, race, work
 from posekit.models import densenet
 
 
@@ -73,7 +73,7 @@ def test_feature_reuse_reads_the_kernels_source_by_source():
         -2,
     )  # the block's input has 8 channels, the first layer adds 4
     reader.set_weights([kernel])
-    found = race.feature_reuse(model)
+    found = densenet.feature_reuse(model)
     assert sorted(found) == ["block1", "block2", "block3", "block4"]
     assert [len(row) for row in found["block1"]] == [1, 2, 3] and [
         len(row) for row in found["block4"]
@@ -84,7 +84,7 @@ def test_feature_reuse_reads_the_kernels_source_by_source():
     kernel[:, :, :8] += 3
     kernel[:, :, 8:] -= 6
     reader.set_weights([kernel])
-    changed = race.feature_reuse(model, start)
+    changed = densenet.feature_reuse(model, start)
     assert changed["block1"][1] == [0.5, 1.0], "only what has changed counts"
 
 
@@ -102,7 +102,7 @@ def test_a_cut_connection_costs_what_it_carried_and_is_mended_afterwards():
     images = np.random.default_rng(0).uniform(-1, 1, (6, 64, 64, 3)).astype(np.float32)
     target = np.ones((6, 17, 3), np.float32)
     target[..., :2] = model.predict(images, verbose=0)["keypoints"] + 0.01
-    cuts = race.feature_cuts(model, images, target)
+    cuts = backbone_comparison.feature_cuts(model, images, target)
     assert [len(row) for row in cuts["block1"]] == [1, 2, 3] and [
         len(row) for row in cuts["block4"]
     ] == [1]
@@ -117,7 +117,7 @@ def test_the_networks_of_the_race_do_equal_work():
                 models.build(name, head="votes", width=w, input_size=128, pool=1)
             ).values()
         )
-        for name, w in race.NETWORKS.items()
+        for name, w in backbone_comparison.NETWORKS.items()
     }
     assert max(work_of.values()) <= 1.03 * min(work_of.values()), work_of
 
@@ -137,10 +137,10 @@ def test_a_run_that_is_there_is_not_trained_again_and_another_recipe_is_refused(
         record["recipe"]["joints"],
     )  # of a time before they were there
     (tmp_path / "mine" / "record.json").write_text(json.dumps(record))
-    assert work.train(tmp_path, "mine", [], tmp_path, **recipe) == tmp_path / "mine"
+    assert common.train(tmp_path, "mine", [], tmp_path, **recipe) == tmp_path / "mine"
     assert "there already" in capsys.readouterr().out
     with pytest.raises(DataError, match="another recipe"):
-        work.train(tmp_path, "mine", [], tmp_path, epochs=2, width=2)
+        common.train(tmp_path, "mine", [], tmp_path, epochs=2, width=2)
 
 
 def test_a_note_that_is_interrupted_loses_nothing(tmp_path, monkeypatch):
@@ -150,18 +150,18 @@ def test_a_note_that_is_interrupted_loses_nothing(tmp_path, monkeypatch):
     (tmp_path / "record.json").write_text('{"epochs": 3}')
     monkeypatch.setattr(Path, "replace", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        work.note(tmp_path, name="mine")
+        common.note(tmp_path, name="mine")
     assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
     assert json.loads((tmp_path / "record.json").read_text()) == {"epochs": 3}
     monkeypatch.undo()
-    work.note(tmp_path, name="mine")
+    common.note(tmp_path, name="mine")
     assert json.loads((tmp_path / "record.json").read_text()) == {"epochs": 3, "name": "mine"}
 
 
 def test_photos_say_what_they_need(monkeypatch):
     monkeypatch.delenv("POSEKIT_DATA", raising=False)
     with pytest.raises(DataError, match="lsp/ and lspet/"):
-        work.photos("lsp", "lspet")
+        common.photos("lsp", "lspet")
 
 
 def test_every_experiment_says_what_it_shows():
@@ -175,7 +175,7 @@ def test_every_experiment_says_what_it_shows():
 def two_records(tmp_path_factory):
     """Eight frames as records, and the same people stretched, and with labels taken away."""
     folder = tmp_path_factory.mktemp("ablation")
-    source = work.minidome_records(folder, 8, 1, box_px=96)
+    source = common.minidome_records(folder, 8, 1, box_px=96)
     stretched = ablation.rewritten(source, folder / "stretched", ablation.stretch)
     gaps = ablation.rewritten(source, folder / "gaps", ablation.take_labels)
     return source, stretched, gaps
@@ -183,7 +183,7 @@ def two_records(tmp_path_factory):
 
 def test_records_made_with_other_arguments_are_not_taken_for_those_asked(two_records):
     source = two_records[0]
-    assert work.minidome_records(source.parent, 8, 1, box_px=96) == source
+    assert common.minidome_records(source.parent, 8, 1, box_px=96) == source
     for frames, options in (
         (9, {"box_px": 96}),
         (8, {"box_px": 128}),
@@ -191,7 +191,7 @@ def test_records_made_with_other_arguments_are_not_taken_for_those_asked(two_rec
         (8, {"box_px": 96, "context": 2.0}),
     ):
         with pytest.raises(DataError, match="made with other arguments"):
-            work.minidome_records(source.parent, frames, 1, **options)
+            common.minidome_records(source.parent, frames, 1, **options)
 
 
 def test_stretching_moves_nobody_in_the_photo_and_fills_the_crop_with_the_box(two_records):

@@ -6,11 +6,11 @@ import json
 import cv2
 import numpy as np
 import pytest
+from experiments import label_noise, scorecard
 
 from posekit import metrics
 from posekit.datasets import PersonAnnotation
 from posekit.errors import DataError
-from posekit.experiments import label_noise, scorecard
 from posekit.inference import predictor
 from posekit.inference.evaluation import EvalResults
 from posekit.skeleton import COCO17

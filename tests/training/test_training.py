@@ -8,17 +8,19 @@ import math
 import shutil
 import time
 
+import experiments
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 import tiny_data
+from experiments import stage_one
 
-from posekit import cli, experiments, inputs, losses, models, records, training
+from posekit import cli, inputs, losses, models, records, training
 from posekit.datasets import coco
 from posekit.errors import DataError
-from posekit.experiments import stage_one
 from posekit.inference import evaluation, predictor
+from posekit.notebook import runs
 
 
 @pytest.fixture(scope="module")
@@ -344,14 +346,14 @@ def test_an_experiment_is_recorded_and_read_back(record_folder, tmp_path, monkey
     (tmp_path / "_config.yml").write_text("")
     monkeypatch.chdir(tmp_path)
     assert experiments.run("two") == tmp_path / "book" / "runs" / "two"
-    back = experiments.read("two")
+    back = runs.read("two")
     assert back.record["command"] == "python -m posekit experiment two" and set(
         back.record["runs"]
     ) == {"a", "b"}
     assert back.log["a"]["epoch"].tolist() == [1, 2]
     np.testing.assert_array_equal(back.log["a"]["loss"], back.log["b"]["loss"])
     with pytest.raises(DataError, match="python -m posekit experiment other"):
-        experiments.read("other")
+        runs.read("other")
     with pytest.raises(DataError, match="choose one of"):
         experiments.run("other")
 

@@ -5,8 +5,8 @@ import functools
 import os
 from pathlib import Path
 
+from experiments import common, label_noise, scorecard
 from posekit import training
-from posekit.experiments import label_noise, scorecard, work
 from posekit.inference import evaluation, predictor
 from posekit.inputs import Augmentation
 from posekit.minidome.sequence import make_sequence
@@ -35,7 +35,7 @@ COMMON = {
 }
 
 
-def made_people(folder: Path, mocap: Path, rooms: Path) -> dict[str, Path]:
+def synthetic_sequences(folder: Path, mocap: Path, rooms: Path) -> dict[str, Path]:
     """MiniDome five times: in its dome; there with real motion, before photos of rooms; at the desk, before them too, and at times away;
     showing something to a phone held upright, and to a laptop."""
     motion, before = (
@@ -69,25 +69,27 @@ def made_people(folder: Path, mocap: Path, rooms: Path) -> dict[str, Path]:
     return {name: folder / name for name in sequences}
 
 
-def swapped_labels(folder: Path) -> Path:
+def suspected_swaps(folder: Path) -> Path:
     """The table of `label_noise.find`: LSPET's people whose sides the first generation believes to be exchanged."""
     table = folder / "swaps.csv"
     if not table.is_file():
-        label_noise.find(predictor.load(first(folder)["first"]), athletes(folder)[0], table)
+        label_noise.find(
+            predictor.load(generation1(folder)["first"]), lsp_records(folder)[0], table
+        )
     return table
 
 
-def athletes(folder: Path, swaps: Path | None = None) -> list[Path]:
+def lsp_records(folder: Path, swaps: Path | None = None) -> list[Path]:
     """Records of LSPET and, twice, of LSP, with the joints' box and with the full photo; LSPET's labels mended by the table `swaps`."""
     mend = functools.partial(label_noise.mended, table=swaps) if swaps else None
-    lsp, lspet = work.photos("lsp", "lspet")
+    lsp, lspet = common.photos("lsp", "lspet")
     wanted = [
         (name, source, box)
         for name, source in (("lspet", lspet), ("lsp", lsp))
         for box in ("joints", "image")
     ]
     made = [
-        work.people_records(
+        common.people_records(
             folder, name, source, "train", box, mend if name == "lspet" else None, box_px=SIDE
         )
         for name, source, box in wanted
@@ -103,10 +105,14 @@ def training_records(folder: Path, swaps: Path | None = None) -> list[Path]:
         swaps: None for the first generation; for the later ones the table by which LSPET's labels are mended. The first was weak with
             people who hold up a hand before a phone, and took many a room for a person: the later ones see more of both.
     """
-    coco, gray, extra, rooms, mocap = work.photos(
+    coco, gray, extra, rooms, mocap = common.photos(
         "coco", "coco_gray", "coco_extra", "negatives", "mocap"
     )
-    made, often, real = made_people(folder, mocap, rooms), 3 if swaps else 1, (coco, gray, extra)
+    made, often, real = (
+        synthetic_sequences(folder, mocap, rooms),
+        3 if swaps else 1,
+        (coco, gray, extra),
+    )
     wanted = [  # data set, folder, box, times
         *(("coco", photos, "annotation", 6 if swaps else 4) for photos in real),
         *(("minidome", made[name], "annotation", 1) for name in ("dome", "moving", "desk")),
@@ -120,16 +126,16 @@ def training_records(folder: Path, swaps: Path | None = None) -> list[Path]:
             ("minidome", made[name], "annotation", 1) for name in ("desk", "phone", "laptop")
         ]
         wanted += [("minidome", made[name], "image", 2) for name in ("phone", "laptop")]
-    return athletes(folder, swaps) + [
+    return lsp_records(folder, swaps) + [
         out
         for name, source, box, times in wanted
-        for out in [work.people_records(folder, name, source, "train", box, box_px=SIDE)] * times
+        for out in [common.people_records(folder, name, source, "train", box, box_px=SIDE)] * times
     ]
 
 
 def validation_records(folder: Path) -> dict[str, Path]:
     """Records of those who choose between models; nothing of them is trained on."""
-    lsp, coco, stills, rooms = work.photos("lsp", "coco", "webcam_stills", "negatives")
+    lsp, coco, stills, rooms = common.photos("lsp", "coco", "webcam_stills", "negatives")
     wanted = {
         "lsp": ("lsp", lsp, "image"),
         "lsp_joints_box": ("lsp", lsp, "joints"),
@@ -138,28 +144,28 @@ def validation_records(folder: Path) -> dict[str, Path]:
         "nobody": ("nobody", rooms, "image"),
     }
     return {
-        key: work.people_records(folder, *what[:2], "val", what[2], box_px=SIDE)
+        key: common.people_records(folder, *what[:2], "val", what[2], box_px=SIDE)
         for key, what in wanted.items()
     }
 
 
-def first(folder: Path) -> dict[str, Path]:
+def generation1(folder: Path) -> dict[str, Path]:
     """The first generation, from random weights."""
-    return {"first": _generation(folder, "first", training_records(folder), FIRST)}
+    return {"first": _train_generation(folder, "first", training_records(folder), FIRST)}
 
 
-def teacher(folder: Path) -> dict[str, Path]:
+def generation2(folder: Path) -> dict[str, Path]:
     """The second generation, `posekit.load("stage1-teacher")`: begins with the first's weights and learns on, from labels that the first
     has mended and with the people whom the first knew least."""
-    people = training_records(folder, swapped_labels(folder))
+    people = training_records(folder, suspected_swaps(folder))
     return {
-        "teacher": _generation(
-            folder, "teacher", people, TEACHER, start_from=first(folder)["first"]
+        "teacher": _train_generation(
+            folder, "teacher", people, TEACHER, start_from=generation1(folder)["first"]
         )
     }
 
 
-def student(folder: Path) -> dict[str, Path]:
+def generation3(folder: Path) -> dict[str, Path]:
     """The third generation, `posekit.load("stage1-student")`: a network of the teacher's size that begins with its weights and learns from
     its answers and from the labels.
 
@@ -168,57 +174,60 @@ def student(folder: Path) -> dict[str, Path]:
     Source:
         Furlanello et al., "Born-again neural networks", ICML 2018.
     """
-    return {"student": _pupil(folder, "student", taught=True)}
+    return {"student": _train_generation3(folder, "student", taught=True)}
 
 
-def lessons(folder: Path) -> dict[str, Path]:
+def ablate_distillation(folder: Path) -> dict[str, Path]:
     """What the teacher's answers gain the student: its training once more, from the labels alone."""
-    runs = {**student(folder), "untaught": _pupil(folder, "untaught", taught=False)}
+    runs = {**generation3(folder), "untaught": _train_generation3(folder, "untaught", taught=False)}
     models = (predictor.load(runs[name]) for name in ("student", "untaught"))
-    work.note(
+    common.note(
         runs["untaught"], gain_of_the_taught=scorecard.gain(*models, validation_records(folder))
     )
     return runs
 
 
-def labels(folder: Path) -> dict[str, Path]:
-    """What the mended labels gain: the first generation learns on from the athletes alone, with LSPET's labels as published and mended."""
+def ablate_relabeling(folder: Path) -> dict[str, Path]:
+    """What the mended labels gain: the first generation learns on from the lsp_records alone, with LSPET's labels as published and mended."""
     table, val, start_from = (
-        swapped_labels(folder),
+        suspected_swaps(folder),
         validation_records(folder),
-        first(folder)["first"],
+        generation1(folder)["first"],
     )
     runs = {}
     for name, swaps in (("published", None), ("mended", table)):
-        people, recipe = athletes(folder, swaps), {**COMMON, **LABELS, "start_from": start_from}
-        runs[name] = work.train(folder, f"labels-{name}", people, val["lsp"], **recipe)
-        work.note(runs[name], swapped_labels=label_noise.count(table))
-        work.rescore(runs[name], {"val": val["lsp"], "val_joints_box": val["lsp_joints_box"]})
+        people, recipe = lsp_records(folder, swaps), {**COMMON, **LABELS, "start_from": start_from}
+        runs[name] = common.train(folder, f"labels-{name}", people, val["lsp"], **recipe)
+        common.note(runs[name], swapped_labels=label_noise.count(table))
+        common.rescore(runs[name], {"val": val["lsp"], "val_joints_box": val["lsp_joints_box"]})
     models = (predictor.load(runs[name]) for name in ("mended", "published"))
-    work.note(runs["mended"], gain_of_the_mended=scorecard.gain(*models, val))
+    common.note(runs["mended"], gain_of_the_mended=scorecard.gain(*models, val))
     return runs
 
 
-def _pupil(folder: Path, name: str, taught: bool) -> Path:
+def _train_generation3(folder: Path, name: str, taught: bool) -> Path:
     """A run of the third generation, with its teacher's answers or without."""
-    people, known = training_records(folder, swapped_labels(folder)), teacher(folder)["teacher"]
-    return _generation(
+    people, known = (
+        training_records(folder, suspected_swaps(folder)),
+        generation2(folder)["teacher"],
+    )
+    return _train_generation(
         folder, name, people, STUDENT, start_from=known, teacher=known if taught else None
     )
 
 
-def _generation(
+def _train_generation(
     folder: Path, name: str, people: list[Path], recipe: dict, **parents: Path | None
 ) -> Path:
     val = validation_records(folder)
-    run = work.train(folder, name, people, val["lsp"], **{**COMMON, **recipe, **parents})
+    run = common.train(folder, name, people, val["lsp"], **{**COMMON, **recipe, **parents})
     if (folder / "swaps.csv").is_file() and name != "first":
-        work.note(run, swapped_labels=label_noise.count(folder / "swaps.csv"))
-    _examine(run, val)
+        common.note(run, swapped_labels=label_noise.count(folder / "swaps.csv"))
+    _finish(run, val)
     return run
 
 
-def _examine(run: Path, val: dict[str, Path]) -> None:
+def _finish(run: Path, val: dict[str, Path]) -> None:
     """Round the weights to float16, fit what the score means, and fill in the model card; once."""
     model = predictor.load(run)
     if "card" in model.record:
@@ -227,8 +236,8 @@ def _examine(run: Path, val: dict[str, Path]) -> None:
     model = predictor.load(run)
     seen = [evaluation.predict_records(model, val[key], flip=False) for key in ("lsp", "coco")]
     model.record["calibration"] = scorecard.calibrate(seen)
-    work.note(run, calibration=model.record["calibration"], terms=TERMS)
-    work.rescore(
+    common.note(run, calibration=model.record["calibration"], terms=TERMS)
+    common.rescore(
         run, {"val": val["lsp"], "val_joints_box": val["lsp_joints_box"], "val_coco": val["coco"]}
     )
-    work.note(run, card=scorecard.card(model, val, Path(os.environ["POSEKIT_DATA"])))
+    common.note(run, card=scorecard.card(model, val, Path(os.environ["POSEKIT_DATA"])))

@@ -7,51 +7,15 @@ import keras
 import numpy as np
 from keras import ops
 
+from experiments import common
 from posekit import inputs, models
-from posekit.experiments import work
 from posekit.inference import predictor
+from posekit.models.densenet import feature_reuse
 
 NETWORKS = {"plain18": 16, "resnet18": 16, "resnet18v2": 16, "densenet43": 24}
 """Backbone -> width at which it does about 44 million multiply-adds on 128 x 128 pixels."""
 SEEDS = (0, 1, 2)
 EPOCHS = {"minidome": 12, "lsp": 6}
-
-
-def feature_reuse(
-    model: keras.Model, start: keras.Model | None = None
-) -> dict[str, list[list[float]]]:
-    """Who listens to whom in a DenseNet: the mean size of the weights with which a layer reads each layer before it.
-
-    Args:
-        model: with a `posekit.models.densenet` backbone.
-        start: the same network before training: then the mean size of what training has *changed*. After a short training the
-            weights themselves still look like the random ones that they were.
-
-    Returns:
-        Block name -> rows, one a reader (each layer of the block, last what follows the block), each as long as it has sources
-        (the block's input, then its layers); divided by the row's largest. The convolution that reads is the reader's first.
-
-    Source:
-        Huang et al., CVPR 2017, figure 5, which takes the same mean over |w|.
-    """
-    names, found = {layer.name for layer in model.layers}, {}
-    for block in sorted({name.split("_")[0] for name in names if name.startswith("block")}):
-        count = sum(name.startswith(f"{block}_") and name.endswith("_out") for name in names)
-        after = f"transition{block.removeprefix('block')}_conv"
-        readers = [f"{block}_layer{i + 1}_conv1" for i in range(count)] + [after] * (after in names)
-        growth = model.get_layer(f"{block}_layer1_conv2").filters
-        rows = []
-        for reader in readers:
-            kernel = model.get_layer(reader).get_weights()[0]
-            if start is not None:
-                kernel = kernel - start.get_layer(reader).get_weights()[0]
-            size = np.abs(kernel).mean(axis=(0, 1, 3))
-            first = len(size) - growth * (len(rows))
-            sources = np.split(size, np.arange(first, len(size), growth))
-            means = np.array([part.mean() for part in sources])
-            rows.append([round(float(v), 4) for v in means / means.max()])
-        found[block] = rows
-    return found
 
 
 def feature_cuts(
@@ -116,20 +80,20 @@ def _crops(val: Path, people: int = 192) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(images), np.concatenate(joints)
 
 
-def race(folder: Path) -> dict[str, Path]:
+def compare_backbones(folder: Path) -> dict[str, Path]:
     """Plain, residual, pre-activation and dense nets on MiniDome and on LSP, three seeds each."""
-    lsp, lspet = work.photos("lsp", "lspet")
+    lsp, lspet = common.photos("lsp", "lspet")
     data = {
         "minidome": (
-            [work.minidome_records(folder, 1500, 1)],
-            work.minidome_records(folder, 150, 2),
+            [common.minidome_records(folder, 1500, 1)],
+            common.minidome_records(folder, 150, 2),
         ),
         "lsp": (
             [
-                work.people_records(folder, "lspet", lspet, "train", "joints"),
-                work.people_records(folder, "lsp", lsp, "train", "joints"),
+                common.people_records(folder, "lspet", lspet, "train", "joints"),
+                common.people_records(folder, "lsp", lsp, "train", "joints"),
             ],
-            work.people_records(folder, "lsp", lsp, "val", "joints"),
+            common.people_records(folder, "lsp", lsp, "val", "joints"),
         ),
     }
     runs = {}
@@ -144,7 +108,7 @@ def race(folder: Path) -> dict[str, Path]:
             "epochs": EPOCHS[where],
             "seed": seed,
         }
-        runs[name] = work.train(folder, name, people, val, **recipe)
+        runs[name] = common.train(folder, name, people, val, **recipe)
         model = predictor.load(runs[name]).model
         facts = {
             "multiply_adds": sum(models.multiply_adds(model).values()),
@@ -158,5 +122,5 @@ def race(folder: Path) -> dict[str, Path]:
                 "feature_reuse_change": feature_reuse(model, start),
             }
             facts["feature_cuts"] = feature_cuts(model, *_crops(val))
-        work.note(runs[name], **facts)
+        common.note(runs[name], **facts)
     return runs

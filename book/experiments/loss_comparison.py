@@ -3,11 +3,11 @@
 import itertools
 from pathlib import Path
 
+from experiments import common
 from posekit import losses, models
-from posekit.experiments import work
 from posekit.inference import evaluation, predictor
 
-RUNGS = {
+VARIANTS = {
     "l2": {"loss": "l2", "head": "regression"},
     "l1": {"loss": "l1", "head": "regression"},
     "gaussian": {"loss": "gaussian", "head": "regression"},
@@ -27,18 +27,21 @@ def confidence_and_oks(run: Path, directory: Path) -> float:
     return round(evaluation.scores(answers)["confidence_oks"], 4)
 
 
-def ladder(folder: Path) -> dict[str, Path]:
+def compare_losses(folder: Path) -> dict[str, Path]:
     """L2, L1, Gaussian, Laplace, RLE with DeepPose's head; votes and integral regression beside them."""
-    people, val = [work.minidome_records(folder, 1500, 1)], work.minidome_records(folder, 150, 2)
+    people, val = (
+        [common.minidome_records(folder, 1500, 1)],
+        common.minidome_records(folder, 150, 2),
+    )
     runs = {}
-    for seed, (rung, recipe) in itertools.product(SEEDS, RUNGS.items()):
-        name = f"{rung}-{seed}"
-        runs[name] = work.train(folder, name, people, val, **{**COMMON, **recipe, "seed": seed})
+    for seed, (variant, recipe) in itertools.product(SEEDS, VARIANTS.items()):
+        name = f"{variant}-{seed}"
+        runs[name] = common.train(folder, name, people, val, **{**COMMON, **recipe, "seed": seed})
         facts = {
-            "rung": rung,
+            "variant": variant,
             "multiply_adds": sum(models.multiply_adds(predictor.load(runs[name]).model).values()),
         }
         if recipe["loss"] in losses.LOSSES_WITH_SIGMA:
             facts["confidence_oks"] = confidence_and_oks(runs[name], val)
-        work.note(runs[name], **facts)
+        common.note(runs[name], **facts)
     return runs

@@ -11,8 +11,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from posekit import geometry, metrics, models, records, training
-from posekit.experiments import work
+from experiments import common
+from posekit import metrics, models, records, training
 from posekit.images import decode_image
 from posekit.inference import cascade, evaluation, predictor
 
@@ -28,16 +28,6 @@ RUNS = {
 """Name -> the way, and whether it is fitted how far a refiner is believed, or it is believed in full, as in the paper."""
 TIGHT = 0.1
 """Of PCK, in torsos, beside 0.2: precision is what the stages are for."""
-
-
-def stored_answers(
-    answers: evaluation.EvalResults, people: list[records.PersonRecord]
-) -> tuple[np.ndarray, np.ndarray]:
-    """A stage's joints and the true ones in pixels of the stored pictures, (N, 17, 2) each."""
-    back = np.stack([geometry.invert(person.crop_to_image) for person in people])
-    return geometry.apply_affine(back, answers.keypoints), np.stack(
-        [person.keypoints for person in people]
-    )
 
 
 def stage_scores(answers: evaluation.EvalResults) -> dict:
@@ -128,7 +118,7 @@ def train_stages(
     )
     people, start = list(records.read_records(held_out)), []
     answers = stages.answers(held_out)[0]
-    predicted, true = stored_answers(answers, people)
+    predicted, true = cascade.stored_poses(answers, people)
     counted, pictures = (
         answers.labelled & answers.inside,
         [decode_image(p.encoded, p.person_id) for p in people],
@@ -229,10 +219,10 @@ def cost(first: predictor.Predictor, val: Path) -> dict:
     return {"multiply_adds": counted, "milliseconds": {str(n): measured(n) for n in (1, 16)}}
 
 
-def refine(folder: Path) -> dict[str, Path]:
+def train_cascades(folder: Path) -> dict[str, Path]:
     """The packaged stage one and two refiners on top of it: shared by all joints, and a network for each joint."""
     train, held_out, val = (
-        work.minidome_records(folder, frames, seed, box_px=448)
+        common.minidome_records(folder, frames, seed, box_px=448)
         for frames, seed in ((1500, 1), (200, 3), (150, 2))
     )
     first, runs = predictor.load("minidome"), {}

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from experiments import common
 from posekit import training
-from posekit.experiments import work
 from posekit.inputs import Augmentation
 
 GENTLE = Augmentation(rotation=15, scale=0.15, shift=0.04, colour=0.1)
@@ -16,8 +16,8 @@ SIDE = 160
 
 def minidome_6min(folder: Path) -> dict[str, Path]:
     """Six minutes of training with the defaults on 1,500 MiniDome frames, scored on 150 frames of another seed."""
-    people, val = work.minidome_records(folder, 1500, 1), work.minidome_records(folder, 150, 2)
-    return {"minidome-6min": work.train(folder, "minidome-6min", [people], val, minutes=6)}
+    people, val = common.minidome_records(folder, 1500, 1), common.minidome_records(folder, 150, 2)
+    return {"minidome-6min": common.train(folder, "minidome-6min", [people], val, minutes=6)}
 
 
 def off_by_one(images: object, targets: dict) -> tuple[object, dict]:
@@ -29,11 +29,11 @@ def off_by_one(images: object, targets: dict) -> tuple[object, dict]:
 
 def collapse(folder: Path) -> dict[str, Path]:
     """The same network, data and length twice; in the second run the labels are off by one person."""
-    people, val = [work.minidome_records(folder, 400, 1)], work.minidome_records(folder, 80, 2)
+    people, val = [common.minidome_records(folder, 400, 1)], common.minidome_records(folder, 80, 2)
     recipe = {"width": 16, "epochs": 12}
     return {
-        "healthy": work.train(folder, "healthy", people, val, **recipe),
-        "collapsed": work.train(
+        "healthy": common.train(folder, "healthy", people, val, **recipe),
+        "collapsed": common.train(
             folder, "collapsed", people, val, batch_transform=off_by_one, **recipe
         ),
     }
@@ -41,10 +41,12 @@ def collapse(folder: Path) -> dict[str, Path]:
 
 def minidome_small(folder: Path) -> dict[str, Path]:
     """The small model of the package, `posekit.load("minidome")`."""
-    people, val = work.minidome_records(folder, 1500, 1), work.minidome_records(folder, 150, 2)
-    run = work.train(folder, "minidome", [people], val, minutes=10, loss="laplace", augment=GENTLE)
+    people, val = common.minidome_records(folder, 1500, 1), common.minidome_records(folder, 150, 2)
+    run = common.train(
+        folder, "minidome", [people], val, minutes=10, loss="laplace", augment=GENTLE
+    )
     training.pack(run)
-    work.rescore(run, {"val": val})
+    common.rescore(run, {"val": val})
     return {"minidome": run}
 
 
@@ -54,7 +56,7 @@ def lsp_30min(folder: Path) -> dict[str, Path]:
     A network is good at what it was trained on: half of its crops are of the whole photo, where people are 1.6 times smaller than in
     the box of their joints. It starts from the packaged model, which has only ever seen MiniDome.
     """
-    lsp, lspet = work.photos("lsp", "lspet")
+    lsp, lspet = common.photos("lsp", "lspet")
     train = [
         ("lspet", lspet, "joints"),
         ("lspet", lspet, "image"),
@@ -62,11 +64,11 @@ def lsp_30min(folder: Path) -> dict[str, Path]:
         ("lsp", lsp, "image"),
     ]
     people = [
-        work.people_records(folder, name, source, "train", box, box_px=SIDE)
+        common.people_records(folder, name, source, "train", box, box_px=SIDE)
         for name, source, box in train
     ]
     val = {
-        box: work.people_records(folder, "lsp", lsp, "val", box, box_px=SIDE)
+        box: common.people_records(folder, "lsp", lsp, "val", box, box_px=SIDE)
         for box in ("joints", "image")
     }
     recipe = {
@@ -77,6 +79,6 @@ def lsp_30min(folder: Path) -> dict[str, Path]:
         "average": 0.998,
         "augment": WIDE,
     }
-    run = work.train(folder, "lsp-30min", people, val["image"], start_from="minidome", **recipe)
-    work.rescore(run, {"val_joints_box": val["joints"]})
+    run = common.train(folder, "lsp-30min", people, val["image"], start_from="minidome", **recipe)
+    common.rescore(run, {"val_joints_box": val["joints"]})
     return {"lsp-30min": run}

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from experiments import common
 from posekit import inputs, losses, models, training
-from posekit.experiments import work
 from posekit.inference import predictor
 from posekit.models import resnet
 
@@ -152,8 +152,11 @@ def train_loss(model: keras.Model, people: list[Path], size: int) -> float:
 
 def degradation(folder: Path) -> dict[str, Path]:
     """Plain, residual and pre-activation nets of 10 to 98 layers: the same data, order, steps and seed on 64-pixel crops."""
-    people, val = [work.minidome_records(folder, 1500, 1)], work.minidome_records(folder, 150, 2)
-    common = {
+    people, val = (
+        [common.minidome_records(folder, 1500, 1)],
+        common.minidome_records(folder, 150, 2),
+    )
+    recipe = {
         "width": 16,
         "input_size": 64,
         "pool": 1,
@@ -170,11 +173,11 @@ def degradation(folder: Path) -> dict[str, Path]:
             ("resnetv2", "resnet{}v2"),
         ):
             name = backbone.format(layers_deep)
-            runs[name] = work.train(folder, name, people, val, backbone=name, **common)
+            runs[name] = common.train(folder, name, people, val, backbone=name, **recipe)
             trained = predictor.load(runs[name]).model
             keras.utils.set_random_seed(0)
             fresh = models.build(name, head="votes", width=16, input_size=64, pool=1)
-            work.note(
+            common.note(
                 runs[name],
                 net=net,
                 depth=layers_deep,

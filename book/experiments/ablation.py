@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments import common
 from posekit import geometry, inputs, models, records
-from posekit.experiments import work
 from posekit.images import decode_image, encode_jpeg
 from posekit.inference import predictor
 from posekit.records.schema import JPEG_QUALITY
@@ -124,7 +124,7 @@ def without_mask(images: object, targets: dict) -> tuple[object, dict]:
 
 def ablations(folder: Path) -> dict[str, Path]:
     """The recipe, and the recipe without one thing at a time; scored on the same people."""
-    people, val = work.minidome_records(folder, 750, 1), work.minidome_records(folder, 150, 2)
+    people, val = common.minidome_records(folder, 750, 1), common.minidome_records(folder, 150, 2)
     stretched = [rewritten(f, folder / f"{f.name}-stretched", stretch) for f in (people, val)]
     gaps = rewritten(people, folder / f"{people.name}-gaps", take_labels)
     data = {"stretched": stretched, "masked": (gaps, val), "unmasked": (gaps, val)}
@@ -133,7 +133,7 @@ def ablations(folder: Path) -> dict[str, Path]:
         name, (train, held_out) = f"{what}-{seed}", data.get(what, (people, val))
         batch_transform = without_mask if what == "unmasked" else None
         recipe = {**COMMON, **recipe, "seed": seed}
-        runs[name] = work.train(folder, name, [train], held_out, batch_transform, **recipe)
+        runs[name] = common.train(folder, name, [train], held_out, batch_transform, **recipe)
         cost = sum(models.multiply_adds(predictor.load(runs[name]).model).values())
-        work.note(runs[name], name=what, multiply_adds=cost)
+        common.note(runs[name], name=what, multiply_adds=cost)
     return runs

@@ -1,0 +1,153 @@
+"""Recorded experiments: what takes longer than a notebook cell is run once (chapters 04 to 11).
+
+`python -m posekit experiment NAME` runs the function that `EXPERIMENTS` lists under NAME and writes
+`book/runs/NAME/record.json` and `log.csv`; `posekit.notebook.runs.read(NAME)` reads them. An
+experiment is a function from a working folder to {name of a training run: its folder}.
+"""
+
+import csv
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments import (
+    ablation,
+    backbone_comparison,
+    cascade,
+    depth,
+    loss_comparison,
+    released_models,
+    stage_one,
+)
+from posekit.errors import DataError
+from posekit.notebook import runs as recorded
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An entry of `EXPERIMENTS`.
+
+    Args:
+        about: what the experiment shows, in one line.
+        function: runs it in a folder; returns {name of a training run: its folder}.
+    """
+
+    about: str
+    function: Callable[[Path], dict[str, Path]]
+
+
+EXPERIMENTS = {
+    "minidome-6min": Experiment(
+        "six minutes with the defaults on 1,500 MiniDome frames", stage_one.minidome_6min
+    ),
+    "collapse": Experiment(
+        "the mean-pose collapse, provoked by labels that are off by one person", stage_one.collapse
+    ),
+    "minidome": Experiment("the small model that the package holds", stage_one.minidome_small),
+    "lsp-30min": Experiment(
+        "thirty minutes on LSPET and LSP (photos through POSEKIT_DATA)", stage_one.lsp_30min
+    ),
+    "first": Experiment(
+        "the released models' first generation, trained on all photos of POSEKIT_DATA and MiniDome",
+        released_models.generation1,
+    ),
+    "teacher": Experiment(
+        "the second generation: longer, with people at a phone and corrected labels",
+        released_models.generation2,
+    ),
+    "student": Experiment(
+        "the third generation, distilled from the second", released_models.generation3
+    ),
+    "lessons": Experiment(
+        "the third generation with distillation and without", released_models.ablate_distillation
+    ),
+    "labels": Experiment(
+        "training on LSPET's labels as published and corrected", released_models.ablate_relabeling
+    ),
+    "ablations": Experiment(
+        "the recipe without one ingredient at a time, three seeds", ablation.ablations
+    ),
+    "gradients": Experiment("gradients through 2 to 100 blocks at initialisation", depth.gradients),
+    "degradation": Experiment(
+        "plain and residual nets of growing depth, trained alike", depth.degradation
+    ),
+    "race": Experiment(
+        "four backbones of equal multiply-adds (MiniDome, and photos through POSEKIT_DATA)",
+        backbone_comparison.compare_backbones,
+    ),
+    "losses": Experiment(
+        "five losses and two other heads on MiniDome, three seeds", loss_comparison.compare_losses
+    ),
+    "cascade": Experiment(
+        "stages two and three on MiniDome, shared and separate refiners", cascade.train_cascades
+    ),
+}
+"""Name on the command line -> experiment."""
+
+
+def run(name: str, out: Path | None = None, keep: Path | None = None) -> Path:
+    """Run an experiment and write its record; an older record is replaced only at the end.
+
+    Args:
+        name: a name in `EXPERIMENTS`.
+        out: the folder to write; `book/runs/NAME` if None.
+        keep: the working folder, which keeps records and trained models. What an earlier,
+            interrupted call finished there is not repeated. None: a temporary folder.
+
+    Returns:
+        The folder.
+
+    Raises:
+        DataError: if the name is unknown.
+    """
+    if name not in EXPERIMENTS:
+        raise DataError(
+            f"experiment {name!r}", "unknown", f"choose one of: {', '.join(sorted(EXPERIMENTS))}"
+        )
+    out = Path(out) if out else recorded.book_runs() / name
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Path(keep) if keep else Path(scratch) / "work"
+        work.mkdir(parents=True, exist_ok=True)
+        runs = EXPERIMENTS[name].function(work)
+        finished = Path(scratch) / "finished"
+        finished.mkdir()
+        _write_record(finished, name, runs, time.monotonic() - begin)
+        _write_log(finished, runs)
+        out.mkdir(parents=True, exist_ok=True)
+        for file in finished.iterdir():
+            shutil.copy2(file, out / file.name)
+    return out
+
+
+def _write_record(folder: Path, name: str, runs: dict[str, Path], elapsed: float) -> None:
+    """Write record.json: the records of all runs under one head."""
+    records = {
+        run: json.loads((path / "record.json").read_text(encoding="utf-8"))
+        for run, path in runs.items()
+    }
+    seconds = sum(record.get("seconds", 0) for record in records.values())
+    record = {
+        "name": name,
+        "about": EXPERIMENTS[name].about,
+        "command": f"python -m posekit experiment {name}",
+        "seconds": round(seconds or elapsed, 1),
+        "runs": records,
+    }
+    (folder / "record.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def _write_log(folder: Path, runs: dict[str, Path]) -> None:
+    """Write log.csv: the logs of all runs, with the name of the run as first column."""
+    with (folder / "log.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        for i, (run, path) in enumerate(runs.items()):
+            with (path / "log.csv").open(newline="", encoding="utf-8") as source:
+                header, *rows = csv.reader(source)
+            if i == 0:
+                writer.writerow(["run", *header])
+            writer.writerows([run, *row] for row in rows)
