@@ -218,8 +218,13 @@ def page_with(browser, shown, tmp_path, scheme="light", size="desktop"):  # noqa
 @pytest.mark.parametrize("size", WIDTHS)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_block_is_stepped_through_with_mouse_and_keys(
-    browser, block, shown, tmp_path, scheme, size
-):  # noqa: F811
+    browser,  # noqa: F811
+    block,
+    shown,
+    tmp_path,
+    scheme,
+    size,
+):
     interactive.steps(block, every(block), ALT)
     with page_with(browser, shown, tmp_path, scheme, size) as page:
         assert page.locator("img").is_hidden()
@@ -405,8 +410,11 @@ def test_bands_and_large_and_small_numbers_can_be_read(browser, shown, tmp_path)
 
 @pytest.mark.browser
 def test_gadgets_do_not_move_by_themselves_and_fit_a_window_that_changes(
-    browser, block, shown, tmp_path
-):  # noqa: F811
+    browser,  # noqa: F811
+    block,
+    shown,
+    tmp_path,
+):
     interactive.steps(block, every(block), ALT)
     with page_with(browser, shown, tmp_path) as page:
         picture = page.locator("svg[role=img]")
