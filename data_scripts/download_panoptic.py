@@ -301,17 +301,17 @@ def extract_frames(video: Path, wanted: list[int], photo: Callable[[int], Path])
                 break
             decoded, picture = capture.retrieve()
             if not decoded:
-                mend = "delete it and run it again; if that does not help, ask for other --frames"
-                raise DataError(f"{video}, frame {frame}", "cannot be decoded", mend)
+                hint = "delete it and run it again; if that does not help, ask for other --frames"
+                raise DataError(f"{video}, frame {frame}", "cannot be decoded", hint)
             atomic_write(photo(frame), encode_jpeg(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)))
     finally:
         capture.release()
     if ended and position < frames - SLACK:
         problem = f"cannot be decoded, though the video says it has {frames:,} frames"
-        mend = (
+        hint = (
             f"delete it and run it again; if that does not help, ask for --frames before {position}"
         )
-        raise DataError(f"{video}, frame {position}", problem, mend)
+        raise DataError(f"{video}, frame {position}", problem, hint)
     return position if ended else max(frames, position)
 
 

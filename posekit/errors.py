@@ -1,22 +1,26 @@
-"""The one error of posekit for bad input: it names the file, the record and the mend. Taught nowhere, met by everyone."""
+"""`DataError`, the exception for bad input: its message names the file, the record and the fix."""
+
+__all__ = ["DataError"]
 
 
 class DataError(ValueError):
     """Input that cannot be used: a file, a record or an argument from outside.
 
-    The message is one line that names the file, the record in it where there is one, what is wrong, and what to do.
-    The command lines print it and leave with exit code 2.
+    The message is one line that names the file, the record in it where there is one, what is
+    wrong, and what to do. The command lines print it and exit with code 2.
 
     Args:
         where: the file, and the record in it: `"lsp/joints.mat"`, `"coco.json, annotation 17"`.
         problem: what is wrong, and what was expected instead.
-        mend: what the reader can do about it.
+        hint: what the reader can do about it.
     """
 
-    def __init__(self, where: object, problem: str, mend: str = ""):
-        self.where, self.problem, self.mend = str(where), problem, mend
-        super().__init__(where, problem, mend)
+    def __init__(self, where: object, problem: str, hint: str = ""):
+        self.where = str(where)
+        self.problem = problem
+        self.hint = hint
+        super().__init__(where, problem, hint)
 
     def __str__(self) -> str:
-        text = f"{self.where}: {self.problem}" + (f" ({self.mend})" if self.mend else "")
+        text = f"{self.where}: {self.problem}" + (f" ({self.hint})" if self.hint else "")
         return " ".join(text.split())

@@ -49,7 +49,7 @@ def people_records(
     Raises:
         DataError: when records of that name were written with other options.
     """
-    kind = "nobody" if dataset == "nobody" else f"{box}-mended" if mend else box
+    kind = "background" if dataset == "background" else f"{box}-mended" if mend else box
     out, filtered = folder / f"{source.name}-{split}-{kind}", Counter()
     if (out / "manifest.json").is_file():
         asked = inspect.signature(records.write_records).bind(

@@ -117,9 +117,9 @@ def training_records(folder: Path, swaps: Path | None = None) -> list[Path]:
         *(("coco", photos, "annotation", 6 if swaps else 4) for photos in real),
         *(("minidome", made[name], "annotation", 1) for name in ("dome", "moving", "desk")),
         ("minidome", made["desk"], "image", 1),
-        ("nobody", rooms, "image", 5 * often),
-        *(("nobody", photos, "annotation", 3 * often) for photos in real),
-        ("nobody", made["desk"], "annotation", often),
+        ("background", rooms, "image", 5 * often),
+        *(("background", photos, "annotation", 3 * often) for photos in real),
+        ("background", made["desk"], "annotation", often),
     ]
     if swaps:
         wanted += [
@@ -141,7 +141,7 @@ def validation_records(folder: Path) -> dict[str, Path]:
         "lsp_joints_box": ("lsp", lsp, "joints"),
         "coco": ("coco", coco, "annotation"),
         "stills": ("coco", stills, "image"),
-        "nobody": ("nobody", rooms, "image"),
+        "background": ("background", rooms, "image"),
     }
     return {
         key: common.people_records(folder, *what[:2], "val", what[2], box_px=SIDE)

@@ -285,7 +285,7 @@ def card(model: predictor.Predictor, val: dict[str, Path], photos: Path) -> dict
     return {
         "stills": within_a_quarter(flipped["stills"]),
         "squats": squats(model, photos / "pose_clips"),
-        "anybody": anybody(there, [presence(model, val["nobody"])]),
+        "anybody": anybody(there, [presence(model, val["background"])]),
         "sureness": sureness(model, plain),
         "coco_by_joint": by_joint(flipped["coco"]),
         "coco_by_share": by_visible_share(flipped["coco"]),

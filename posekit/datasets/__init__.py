@@ -1,7 +1,7 @@
 """Where people come from: every data set becomes a stream of the same `PersonAnnotation` (chapters 01, 02).
 
 One module a data set; each has a `read(...) -> Iterator[PersonAnnotation]`, streams, never holds photos in memory, and raises
-`DataError` naming the file, the record and the mend. What a reader leaves out it counts by reason in `filtered`.
+`DataError` naming the file, the record and the fix. What a reader leaves out it counts by reason in `filtered`.
 """
 
 import json
@@ -41,7 +41,7 @@ class PersonAnnotation:
         area: the person's exact area in photo pixels squared (COCO's `area`); 0 where it is not known, or only estimated.
         dataset: one of `DATASETS`.
         photo_size: (w, h) that the annotations were made for, or None where the data set does not tell.
-        extra: (2, 3) float32 x, y, v of neck and head top, which are no joints of COCO's; v = 0: nothing is known. None where the
+        extra_keypoints: (2, 3) float32 x, y, v of neck and head top, which are no joints of COCO's; v = 0: nothing is known. None where the
             data set does not label them. They help a network to learn, and are not scored.
         as_displayed: the annotations refer to the photo turned as its EXIF orientation says, as viewers show it. The official
             data sets count on the pixels as they are stored.
@@ -61,7 +61,7 @@ class PersonAnnotation:
     dataset: str
     photo_size: tuple[int, int] | None = None
     as_displayed: bool = False
-    extra: np.ndarray | None = None
+    extra_keypoints: np.ndarray | None = None
 
     def __post_init__(self):
         K = len(COCO17)
@@ -71,21 +71,21 @@ class PersonAnnotation:
             ("keypoints_visible", np.uint8, (K,)),
             ("joint_known", bool, (K,)),
             ("bbox", np.float32, (4,)),
-            ("extra", np.float32, (2, 3)),
+            ("extra_keypoints", np.float32, (2, 3)),
         ):
             value = getattr(self, name)
-            if value is None and name in ("bbox", "extra"):
+            if value is None and name in ("bbox", "extra_keypoints"):
                 continue
             value = np.array(value)
             if value.shape != shape:
                 raise DataError(
                     where,
                     f"{name} has shape {value.shape}, expected {shape}",
-                    "mend or remove the annotation",
+                    "fix or remove the annotation",
                 )
             if not np.all(np.isfinite(value.astype(np.float64))):
                 raise DataError(
-                    where, f"{name} holds NaN or infinity", "mend or remove the annotation"
+                    where, f"{name} holds NaN or infinity", "fix or remove the annotation"
                 )
             object.__setattr__(self, name, value.astype(dtype))
         if self.keypoints_visible.max() > 2:
@@ -95,13 +95,13 @@ class PersonAnnotation:
             )
         if self.bbox is not None and not np.all(self.bbox[2:] > 0):
             raise DataError(
-                where, f"empty box {self.bbox.tolist()}", "mend or remove the annotation"
+                where, f"empty box {self.bbox.tolist()}", "fix or remove the annotation"
             )
         if not (np.isfinite(self.area) and self.area >= 0):
             raise DataError(
                 where,
                 f"area is {self.area}, expected a number >= 0",
-                "mend or remove the annotation",
+                "fix or remove the annotation",
             )
 
     @property
@@ -128,7 +128,7 @@ class PersonAnnotation:
 
 
 #: The data sets that `read` knows.
-DATASETS = ("minidome", "panoptic", "coco", "lsp", "lspet", "mpii", "own", "nobody")
+DATASETS = ("minidome", "panoptic", "coco", "lsp", "lspet", "mpii", "own", "background")
 
 
 def read(
@@ -175,7 +175,7 @@ def read(
         return mpii.read(root, **notes)
     if dataset == "own":
         return custom.read(root, **notes)
-    if dataset == "nobody":
+    if dataset == "background":
         return background.read(root, **notes)
     raise DataError(dataset, "unknown data set", f"choose one of {', '.join(DATASETS)}")
 

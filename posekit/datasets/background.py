@@ -81,7 +81,7 @@ def _sample(path: Path, bbox: np.ndarray) -> PersonAnnotation:
         joint_known=np.ones(K, bool),
         bbox=bbox,
         area=0.0,
-        dataset="nobody",
+        dataset="background",
     )
 
 

@@ -210,9 +210,9 @@ def read(
                     as_displayed=as_displayed,
                 )
             except DataError as error:
-                raise DataError(where, error.problem, error.mend) from None
+                raise DataError(where, error.problem, error.hint) from None
             except (TypeError, ValueError, OverflowError):
-                raise DataError(where, f"area {area!r} is not a number", "mend it") from None
+                raise DataError(where, f"area {area!r} is not a number", "fix it") from None
 
 
 def joint_of(name: object) -> str | None:
@@ -293,22 +293,22 @@ def _joints(
     values: object, order: list[str | None] | None, where: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """The flat list of 3 numbers a joint as (17, 3) float64, and which joints are known (17,); a DataError when it is not that."""
-    mend = "mend or remove the annotation"
+    hint = "fix or remove the annotation"
     order = list(COCO17.joints) if order is None else order
     try:
         joints = np.asarray(values, np.float64)
     except (TypeError, ValueError, OverflowError):
-        raise DataError(where, "keypoints hold something that is not a number", mend) from None
+        raise DataError(where, "keypoints hold something that is not a number", hint) from None
     if joints.shape != (3 * len(order),):
         raise DataError(
-            where, f"keypoints hold {joints.size} numbers, expected {3 * len(order)}", mend
+            where, f"keypoints hold {joints.size} numbers, expected {3 * len(order)}", hint
         )
     joints = joints.reshape(-1, 3)
     if not np.all(np.abs(joints) < _FARTHEST):  # nor NaN
-        raise DataError(where, "keypoints hold NaN, infinity or numbers beyond any photo", mend)
+        raise DataError(where, "keypoints hold NaN, infinity or numbers beyond any photo", hint)
     if not np.all(np.isin(joints[:, 2], (0, 1, 2))):
         raise DataError(
-            where, f"v is {sorted(set(joints[:, 2].tolist()))}, expected 0, 1 or 2", mend
+            where, f"v is {sorted(set(joints[:, 2].tolist()))}, expected 0, 1 or 2", hint
         )
     out, known = np.zeros((K, 3)), np.zeros(K, bool)
     for joint, row in zip(order, joints, strict=True):
@@ -319,15 +319,15 @@ def _joints(
 
 def box_of(values: object, where: str) -> np.ndarray | None:
     """The bbox as (4,) float64, or None where there is none."""
-    mend = "it is x, y, width and height in pixels; mend or remove it"
+    hint = "it is x, y, width and height in pixels; fix or remove it"
     if values is None or (isinstance(values, list) and not values):
         return None
     try:
         bbox = np.asarray(values, np.float64)
     except (TypeError, ValueError, OverflowError):
-        raise DataError(where, f"bbox {values!r} is not made of numbers", mend) from None
+        raise DataError(where, f"bbox {values!r} is not made of numbers", hint) from None
     if bbox.shape != (4,):
-        raise DataError(where, f"bbox has shape {bbox.shape}, expected 4 numbers", mend)
+        raise DataError(where, f"bbox has shape {bbox.shape}, expected 4 numbers", hint)
     if not np.all(np.abs(bbox) < _FARTHEST):
-        raise DataError(where, "bbox holds NaN, infinity or numbers beyond any photo", mend)
+        raise DataError(where, "bbox holds NaN, infinity or numbers beyond any photo", hint)
     return None if np.all(bbox[2:] == 0) else bbox

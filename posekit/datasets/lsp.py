@@ -2,7 +2,7 @@
 
 Johnson & Everingham, BMVC 2010 (LSP) and CVPR 2011 (LSP Extended). MATLAB counts pixels from 1, so 1 is taken off every
 coordinate. The third row means two things: in LSP 1 is *occluded* (each joint is annotated), in LSPET 1 is *annotated*.
-The face joints of COCO do not exist here; neck and head top have no place among COCO's 17 and go beside them, as `extra`.
+The face joints of COCO do not exist here; neck and head top have no place among COCO's 17 and go beside them, as `extra_keypoints`.
 """
 
 import re
@@ -96,15 +96,15 @@ def _samples(
             photo, points, flags = photos[i], joints[i, :, :2] - 1, joints[i, :, 2]
             where = f"{root / 'joints.mat'}, column {i + 1} ({photo.name})"
             if not np.all(np.isfinite(joints[i])):
-                raise DataError(where, "holds NaN or infinity", "mend joints.mat")
+                raise DataError(where, "holds NaN or infinity", "fix joints.mat")
             if not np.all(np.isin(flags, (0, 1))):
                 raise DataError(
                     where,
                     f"flags {sorted(set(flags.tolist()))}, expected 0 or 1",
-                    "mend joints.mat",
+                    "fix joints.mat",
                 )
             visible = 2 - flags if dataset == "lsp" else 2 * flags
-            extra = np.column_stack([points, visible])[_EXTRA] * (visible[_EXTRA, None] > 0)
+            extra_keypoints = np.column_stack([points, visible])[_EXTRA] * (visible[_EXTRA, None] > 0)
             visible = convert_flags(visible, LSP14, COCO17)
             if photo.name in excluded:
                 filtered["exclude.txt"] += 1
@@ -121,7 +121,7 @@ def _samples(
                     bbox=None,
                     area=0.0,
                     dataset=dataset,
-                    extra=extra,
+                    extra_keypoints=extra_keypoints,
                 )
 
 

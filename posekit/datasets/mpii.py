@@ -84,12 +84,12 @@ def _person(entry: object, where: str, images: Path, people: Counter) -> PersonA
         raise DataError(
             where,
             f"joints_vis {sorted(set(seen.tolist()))}, expected 0 or 1",
-            "mend or remove the entry",
+            "fix or remove the entry",
         )
     if not (
         np.all(np.isfinite(joints[seen > 0])) and np.all(np.isfinite(center)) and np.isfinite(scale)
     ):
-        raise DataError(where, "holds NaN or infinity", "mend or remove the entry")
+        raise DataError(where, "holds NaN or infinity", "fix or remove the entry")
     number = people[name]
     people[name] += 1
     points, flags = np.where(seen[:, None] > 0, joints, 0), 2 * seen
@@ -112,4 +112,4 @@ def _person(entry: object, where: str, images: Path, people: Counter) -> PersonA
             dataset="mpii",
         )
     except DataError as error:
-        raise DataError(where, error.problem, error.mend) from None
+        raise DataError(where, error.problem, error.hint) from None

@@ -144,7 +144,7 @@ def read_poses(path: str | Path) -> list[tuple[int, np.ndarray]]:
                 "it needs id and joints19 with 19 x (x, y, z, confidence), or joints15",
             ) from None
         if not np.all(np.isfinite(joints)):
-            raise DataError(where, f"{key} hold NaN or infinity", "mend or remove the body")
+            raise DataError(where, f"{key} hold NaN or infinity", "fix or remove the body")
         missing = np.tile([0.0, 0.0, 0.0, -1.0], (len(PANOPTIC19) - len(joints), 1))
         joints = np.concatenate([joints, missing])  # the 15 are the first of the 19
         bodies.append((identity, joints))

@@ -312,7 +312,7 @@ def coco_results(
                 name = names[person["image_id"]]
                 if not isinstance(name, str):
                     raise DataError(
-                        annotations, f"image {person['image_id']} has no file_name", "mend the file"
+                        annotations, f"image {person['image_id']} has no file_name", "fix the file"
                     )
                 photo, current = read_image(Path(images) / name), person["image_id"]
             bbox = np.asarray(person["bbox"], np.float64)

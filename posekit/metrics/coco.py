@@ -157,12 +157,12 @@ def _numbers(where: str, name: str, values: object, count: int) -> None:
         raise DataError(
             where,
             f"{name} has {size} numbers, expected {count}{joints}",
-            "mend or remove the entry",
+            "fix or remove the entry",
         )
     numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
     if not numbers or not np.all(np.isfinite(np.asarray(values, np.float64))):
         raise DataError(
-            where, f"{name} holds NaN, infinity or no number", "mend or remove the entry"
+            where, f"{name} holds NaN, infinity or no number", "fix or remove the entry"
         )
 
 

@@ -81,11 +81,11 @@ def dataset(progress: bool = True) -> Dataset:
             multiprocessing.current_process(), "_inheriting", False
         ):  # a worker still starting, as CPython asks it
             # It would wait for ever on the lock that its parent holds.
-            mend = 'put the script\'s own code below `if __name__ == "__main__":`'
+            hint = 'put the script\'s own code below `if __name__ == "__main__":`'
             raise DataError(
                 "minidome.dataset()",
                 "called again by a worker process while the data set is made",
-                mend,
+                hint,
             )
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -96,9 +96,9 @@ def dataset(progress: bool = True) -> Dataset:
             with contextlib.suppress(OSError):  # whoever still waits on it finds the data set made
                 lock.unlink()
         except OSError as error:
-            mend = "set POSEKIT_CACHE to a writable folder"
+            hint = "set POSEKIT_CACHE to a writable folder"
             raise DataError(
-                root, f"cannot keep the data set here: {error.strerror or error}", mend
+                root, f"cannot keep the data set here: {error.strerror or error}", hint
             ) from error
     return Dataset(home / "train", home / "val", home / "train-records", home / "val-records")
 

@@ -63,8 +63,8 @@ def imagenet(backbone: str, input_size: int = 224, weights: str | None = "imagen
         )
     except Exception as error:
         problem = f"the weights cannot be had: {next(iter(str(error).splitlines()), type(error).__name__)}"
-        mend = "they are downloaded once: try again with a network, or train from random weights (weights=None)"
-        raise DataError(f"keras.applications.{theirs}", problem, mend) from None
+        hint = "they are downloaded once: try again with a network, or train from random weights (weights=None)"
+        raise DataError(f"keras.applications.{theirs}", problem, hint) from None
     image = keras.Input((input_size, input_size, 3), name="image")
     x = layers.Activation("linear", name="as_float", dtype="float32")(image)
     model = keras.Model(image, function(x, depth), name=backbone)

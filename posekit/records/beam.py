@@ -42,8 +42,8 @@ def runner(options: Sequence[str] = (), workers: int = 1) -> Callable[[Work], di
     try:
         import apache_beam  # noqa: F401
     except ImportError:
-        mend = "pip install -e '.[beam]', best into an environment of its own: it wants an older protobuf than the book"
-        raise DataError("apache-beam", "is not installed", mend) from None
+        hint = "pip install -e '.[beam]', best into an environment of its own: it wants an older protobuf than the book"
+        raise DataError("apache-beam", "is not installed", hint) from None
 
     def write(work: Work) -> dict[str, dict]:
         # Of a run that was killed. Should it still have workers somewhere, they fail when they miss it.
@@ -96,8 +96,8 @@ def _run(work: Work, aside: Path, options: Sequence[str], workers: int) -> None:
             repr(error),
         )
     if state != "DONE":
-        mend = "every worker needs posekit, and must see the photos and the records under the same paths; its log says more"
-        raise DataError("beam", f"the pipeline failed: {state}", mend)
+        hint = "every worker needs posekit, and must see the photos and the records under the same paths; its log says more"
+        raise DataError("beam", f"the pipeline failed: {state}", hint)
 
 
 def write_task(
@@ -134,7 +134,7 @@ def write_task(
         (own / f"{file}.json").replace(folder / f"{file}.json")
     except DataError as error:
         (own / file).write_text(
-            json.dumps([str(error.where), error.problem, error.mend]), encoding="utf-8"
+            json.dumps([str(error.where), error.problem, error.hint]), encoding="utf-8"
         )
         (own / file).replace(aside / file)
     finally:

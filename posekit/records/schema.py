@@ -76,11 +76,11 @@ def encode_person(sample: PersonAnnotation, settings: CropSettings) -> bytes:
     keypoints = geometry.apply_affine(affine, sample.keypoints)
     encoded = encode_jpeg(geometry.warp(photo, affine, (size, size)), JPEG_QUALITY)
     extra = {}
-    if sample.extra is not None:
+    if sample.extra_keypoints is not None:
         places = np.where(
-            sample.extra[:, 2:] > 0, geometry.apply_affine(affine, sample.extra[:, :2]), 0
+            sample.extra_keypoints[:, 2:] > 0, geometry.apply_affine(affine, sample.extra_keypoints[:, :2]), 0
         )
-        extra = {"person/extra": np.column_stack([places, sample.extra[:, 2]])}
+        extra = {"person/extra": np.column_stack([places, sample.extra_keypoints[:, 2]])}
     return encode_example(
         {
             "image/encoded": encoded,
@@ -111,7 +111,7 @@ def _box(sample: PersonAnnotation, box: str, photo_shape: tuple) -> np.ndarray:
 
 
 def unusable(sample: PersonAnnotation, box: str) -> str | None:
-    """Why a person has no box to be cut out by, or None. A picture of which it is known that nobody is there has its own (`sources.nobody`)."""
+    """Why a person has no box to be cut out by, or None. A picture of which it is known that nobody is there has its own (`datasets.background`)."""
     if not sample.labelled.any() and not (
         sample.joint_known.all() and sample.bbox is not None and box != "joints"
     ):
@@ -140,7 +140,7 @@ class PersonRecord:
         crop_to_image: (2, 3) float64 stored pixels -> photo pixels [person/crop_to_image].
         person_id: unique in the data set [person/id].
         dataset: its name [dataset].
-        extra: (2, 3) float32 stored pixels x, y and v of neck and head top; v = 0: not known [person/extra, where they are labelled].
+        extra_keypoints: (2, 3) float32 stored pixels x, y and v of neck and head top; v = 0: not known [person/extra, where they are labelled].
 
     `image/format` and `image/key/sha256` (of the JPEG) are stored beside.
     """
@@ -157,14 +157,14 @@ class PersonRecord:
     crop_to_image: np.ndarray
     person_id: str
     dataset: str
-    extra: np.ndarray
+    extra_keypoints: np.ndarray
 
     def labels(self, joints: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """keypoints (K, 2), keypoints_visible (K,) and joint_known (K,) of the first K joints of COCO19: 17, or all 19."""
         more = joints - len(COCO17)
-        seen = self.extra[:more, 2].astype(np.uint8)
+        seen = self.extra_keypoints[:more, 2].astype(np.uint8)
         return (
-            np.concatenate([self.keypoints, self.extra[:more, :2]]),
+            np.concatenate([self.keypoints, self.extra_keypoints[:more, :2]]),
             np.concatenate([self.keypoints_visible, seen]),
             np.concatenate([self.joint_known, seen > 0]),
         )
@@ -189,7 +189,7 @@ def decode_person(payload: bytes, where: object = "record") -> PersonRecord:
             crop_to_image=features["person/crop_to_image"].astype(np.float64).reshape(2, 3),
             person_id=features["person/id"][0].decode(),
             dataset=features["dataset"][0].decode(),
-            extra=np.asarray(features.get("person/extra", np.zeros(6)), np.float32).reshape(2, 3),
+            extra_keypoints=np.asarray(features.get("person/extra", np.zeros(6)), np.float32).reshape(2, 3),
         )
     except (KeyError, IndexError, ValueError, OverflowError, AttributeError) as error:
         problem = f"not a record of posekit: {type(error).__name__} {error}"

@@ -44,7 +44,7 @@ def scan(shard: str | Path) -> Iterator[tuple[int, bytes | DataError]]:
     Raises:
         DataError: when the file cannot be read.
     """
-    mend = "write the records again"
+    hint = "write the records again"
     try:
         with Path(shard).open("rb") as file:
             size, offset = file.seek(0, 2), 0
@@ -52,17 +52,17 @@ def scan(shard: str | Path) -> Iterator[tuple[int, bytes | DataError]]:
             while header := file.read(_HEADER.size):
                 where = f"{shard}, record at byte {offset}"
                 if len(header) < _HEADER.size:
-                    yield offset, DataError(where, "the file ends inside a record's header", mend)
+                    yield offset, DataError(where, "the file ends inside a record's header", hint)
                     return
                 length, check = _HEADER.unpack(header)
                 if masked_crc(header[:8]) != check:
                     problem = "damaged: the check sum of the length does not fit; what follows cannot be found"
-                    yield offset, DataError(where, problem, mend)
+                    yield offset, DataError(where, problem, hint)
                     return
                 if offset + _HEADER.size + length + _CRC.size > size:
                     yield (
                         offset,
-                        DataError(where, f"the file ends inside a record of {length} bytes", mend),
+                        DataError(where, f"the file ends inside a record of {length} bytes", hint),
                     )
                     return
                 payload = file.read(length)
@@ -72,7 +72,7 @@ def scan(shard: str | Path) -> Iterator[tuple[int, bytes | DataError]]:
                     yield (
                         offset,
                         DataError(
-                            where, "damaged: the check sum of the payload does not fit", mend
+                            where, "damaged: the check sum of the payload does not fit", hint
                         ),
                     )
                 offset += _HEADER.size + length + _CRC.size

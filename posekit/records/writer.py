@@ -123,8 +123,8 @@ def digest_of(sample: PersonAnnotation) -> bytes:
         digest.update(text.encode() + b"\0")
     for array in (sample.keypoints, sample.keypoints_visible, sample.joint_known, sample.bbox):
         digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
-    if sample.extra is not None:
-        digest.update(sample.extra.tobytes())
+    if sample.extra_keypoints is not None:
+        digest.update(sample.extra_keypoints.tobytes())
     return digest.digest()
 
 

@@ -27,7 +27,7 @@ def error_of(function, *args, **kwargs) -> str:
         result = function(*args, **kwargs)
         if not isinstance(result, dict | list | tuple):
             list(result)
-    assert "\n" not in str(caught.value) and "(" in str(caught.value), "one line, with a mend"
+    assert "\n" not in str(caught.value) and "(" in str(caught.value), "one line, with a hint"
     return str(caught.value)
 
 
@@ -577,8 +577,8 @@ def test_read_knows_every_data_set(tmp_path):
     own, _ = tiny_data.coco(tmp_path / "own")
     own.rename(tmp_path / "own" / "mine.json")
     (tmp_path / "own" / "train2017").rename(tmp_path / "own" / "images")
-    (tmp_path / "nobody").mkdir()
-    (tmp_path / "nobody" / "room.jpg").write_bytes(encode_jpeg(np.zeros((60, 80, 3), np.uint8)))
+    (tmp_path / "background").mkdir()
+    (tmp_path / "background" / "room.jpg").write_bytes(encode_jpeg(np.zeros((60, 80, 3), np.uint8)))
     for name in datasets.DATASETS:
         people = list(datasets.read(name, tmp_path / name, "val" if name == "coco" else "train"))
         assert people and all(p.dataset == name and p.image.is_file() for p in people)

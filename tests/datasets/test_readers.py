@@ -669,11 +669,11 @@ def rooms(folder, count=12):
 def test_nobody_is_known_to_be_there(tmp_path):
     """Every joint counts as known to be away; the records keep that, and a training asks for no coordinate."""
     rooms(tmp_path / "rooms" / "images")
-    people = list(datasets.read("nobody", tmp_path / "rooms", "all"))
+    people = list(datasets.read("background", tmp_path / "rooms", "all"))
     assert len(people) == 12 and all(p.joint_known.all() and not p.labelled.any() for p in people)
     assert np.allclose(people[0].bbox[2:], (160, 120))
     records.write_records(
-        people, tmp_path / "out", "nobody", "train", box="image", box_px=64, progress=False
+        people, tmp_path / "out", "background", "train", box="image", box_px=64, progress=False
     )
     _, targets = next(
         iter(inputs.make_batches(tmp_path / "out", 12, input_size=48).as_numpy_iterator())
@@ -685,14 +685,14 @@ def test_nobody_is_known_to_be_there(tmp_path):
 def test_every_sixth_room_is_kept_for_validation(tmp_path):
     rooms(tmp_path / "rooms")
     names = {
-        split: [p.person_id for p in datasets.read("nobody", tmp_path / "rooms", split)]
+        split: [p.person_id for p in datasets.read("background", tmp_path / "rooms", split)]
         for split in ("train", "val")
     }
     assert names["val"] == ["05.jpg", "11.jpg"] and len(names["train"]) == 10
     assert not set(names["val"]) & set(names["train"])
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no picture there"):
-        list(datasets.read("nobody", tmp_path / "empty", "train"))
+        list(datasets.read("background", tmp_path / "empty", "train"))
 
 
 def test_beside_people_there_is_nobody(tmp_path):
@@ -715,7 +715,7 @@ def test_beside_people_there_is_nobody(tmp_path):
         a for a in data["annotations"] if a["image_id"] != data["images"][0]["id"]
     ]
     file.write_text(json.dumps(data))
-    found = list(datasets.read("nobody", tmp_path / "coco", "train"))
+    found = list(datasets.read("background", tmp_path / "coco", "train"))
     assert [p.source_id for p in found] == [
         data["images"][0]["file_name"]
     ]  # the others' people leave no square of 150 pixels
@@ -728,19 +728,19 @@ def test_a_photo_of_people_without_a_box_is_nobodys(tmp_path):
         annotation["bbox"] = [0, 0, 0, 0]
     file.write_text(json.dumps(data))
     filtered = Counter()
-    assert not list(datasets.read("nobody", tmp_path / "coco", "train", filtered))
+    assert not list(datasets.read("background", tmp_path / "coco", "train", filtered))
     assert filtered == {"a person without a box": len(data["images"])}
     for broken in ({"bbox": [1, 2, "x", 3]}, {"bbox": [1, 2]}):
         file.write_text(json.dumps({**data, "annotations": [{**data["annotations"][0], **broken}]}))
         with pytest.raises(DataError, match=f"{file.name}, annotation number 1.*bbox"):
-            list(datasets.read("nobody", tmp_path / "coco", "train"))
+            list(datasets.read("background", tmp_path / "coco", "train"))
     file.write_text("[]")
     with pytest.raises(DataError, match="not a COCO annotation file"):
-        list(datasets.read("nobody", tmp_path / "coco", "train"))
+        list(datasets.read("background", tmp_path / "coco", "train"))
     rooms(tmp_path / "rooms", 3)
     (tmp_path / "rooms" / "01.jpg").write_bytes(b"no picture")
     skipped = []
-    assert len(list(datasets.read("nobody", tmp_path / "rooms", "all", skipped=skipped))) == 2
+    assert len(list(datasets.read("background", tmp_path / "rooms", "all", skipped=skipped))) == 2
     assert [entry["person_id"] for entry in skipped] == ["01.jpg"]
 
 

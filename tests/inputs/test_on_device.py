@@ -161,7 +161,7 @@ def test_ahead_keeps_the_order_and_says_what_went_wrong():
 
     def broken():
         yield 1
-        raise DataError("shard", "is damaged", "mend it")
+        raise DataError("shard", "is damaged", "fix it")
 
     with pytest.raises(DataError, match="damaged"):
         list(on_device.ahead(broken()))
@@ -227,20 +227,20 @@ def test_neck_and_head_top_are_written_and_read_back(tmp_path, folder):
     joints = tiny_data.lsp(tmp_path / "lsp", range(1, 5))
     samples = {sample.person_id: sample for sample in lsp.read(tmp_path / "lsp", "train")}
     for i, sample in enumerate(samples.values()):
-        np.testing.assert_allclose(sample.extra[:, :2], joints[i, 12:, :2] - 1, rtol=1e-6)
-        np.testing.assert_array_equal(sample.extra[:, 2], 2 - joints[i, 12:, 2])
+        np.testing.assert_allclose(sample.extra_keypoints[:, :2], joints[i, 12:, :2] - 1, rtol=1e-6)
+        np.testing.assert_array_equal(sample.extra_keypoints[:, 2], 2 - joints[i, 12:, 2])
     records.write_records(
         samples.values(), tmp_path / "records", "lsp", "train", box_px=64, progress=False
     )
     for person in records.read_records(tmp_path / "records"):
-        back = geometry.apply_affine(person.crop_to_image, person.extra[:, :2])
-        np.testing.assert_allclose(back, samples[person.person_id].extra[:, :2], atol=1e-3)
-    assert not any(person.extra.any() for person in records.read_records(folder))
+        back = geometry.apply_affine(person.crop_to_image, person.extra_keypoints[:, :2])
+        np.testing.assert_allclose(back, samples[person.person_id].extra_keypoints[:, :2], atol=1e-3)
+    assert not any(person.extra_keypoints.any() for person in records.read_records(folder))
 
 
 def test_nineteen_joints_travel_on_both_ways(sporty, folder):
     there = list(records.read_records(sporty))
-    assert any((person.extra[:, 2] > 0).all() for person in there)
+    assert any((person.extra_keypoints[:, 2] > 0).all() for person in there)
     for way in (sporty, folder):  # COCO's people have no neck: weight 0
         people = on_device.read_people([way], 19)
         theirs = inputs.make_batches(way, 12, input_size=48, augment=VARIED, seed=5, joints=19)

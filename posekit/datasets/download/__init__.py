@@ -280,8 +280,8 @@ def _given_up(part: _Part, reasons: dict[str, _Failed]) -> DataError:
     if kept:
         return DataError(part.path, told, f"{part.size():,} bytes are kept: run it again to go on")
     if part.recorded and any(failure.wrong for failure in reasons.values()):
-        mend = "it is not what came the first time; if it was meant to change, remove its entry from downloads.json"
-        return DataError(part.path, told, mend)
+        hint = "it is not what came the first time; if it was meant to change, remove its entry from downloads.json"
+        return DataError(part.path, told, hint)
     return DataError(part.path, told, "try again later, or name another server")
 
 

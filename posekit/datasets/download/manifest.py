@@ -48,9 +48,9 @@ class Manifest:
                 AssertionError,
                 OSError,
             ) as error:
-                mend = "delete it: complete files are then kept and recorded anew"
+                hint = "delete it: complete files are then kept and recorded anew"
                 raise DataError(
-                    self.path, f"cannot be read: {type(error).__name__} {error}", mend
+                    self.path, f"cannot be read: {type(error).__name__} {error}", hint
                 ) from None
 
     def get(self, path: Path) -> dict:
