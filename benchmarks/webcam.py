@@ -26,7 +26,7 @@ PARTS = ("fps", "encode_ms", "wire_ms", "model_ms", "draw_ms")
 
 def measure(lab: Lab, most: int, seconds: float) -> dict[str, float]:
     """Mean figures over some seconds with at most `most` frames under way."""
-    lab.execute(f"webcam.screen.max_in_flight = {most}")
+    lab.execute(f"webcam.camera_widget.max_in_flight = {most}")
     lab.press("Start")
     lab.wait_state("on", 120)
     lab.page.wait_for_timeout(3000)

@@ -19,6 +19,9 @@ from posekit import geometry
 from posekit.errors import DataError
 from posekit.skeleton import COCO17
 
+DRAW_THRESHOLD = 0.3
+"""Score from which a joint is drawn, by the command line, in Python and on the page."""
+
 
 @dataclass(frozen=True)
 class Prediction:

@@ -1,4 +1,7 @@
-"""A pose in every frame of a camera or a clip, on any PC: `Tracker`, `run`, and the in-page demo in `web/` (chapter 12)."""
+"""Live pose estimation from a camera or a video: `Tracker`, `run`, `Webcam` (chapter 12).
+
+The page in `web/` does the same in a browser.
+"""
 
 import time
 from collections.abc import Callable
@@ -9,26 +12,27 @@ from pathlib import Path
 import numpy as np
 
 from posekit import geometry
+from posekit.inference.predictor import DRAW_THRESHOLD
 from posekit.live import tracking
 
+__all__ = ["DEFAULT_MODEL", "Pose", "Summary", "Tracker", "Webcam", "run"]
+
 DEFAULT_MODEL = "stage1-student"
-"""The model that is used where none is named."""
-DRAW_SCORE = 0.3
-"""Score from which a joint is drawn."""
+"""Name of the model that is used if none is given."""
 
 
 @dataclass(frozen=True)
 class Pose:
-    """What the tracker says of one frame.
+    """Output of the tracker for one frame.
 
     Args:
-        keypoints: (17, 2) float32 frame pixels, filtered; None when nobody is there.
-        score: (17,) confidence 0 ... 1 in each joint.
+        keypoints: (17, 2) float32 frame pixels, filtered; None when no person is tracked.
+        score: (17,) score 0 ... 1 per joint.
         visibility: (17,) probability that the joint lies inside the crop.
-        presence: probability that somebody is in the crop.
+        presence: probability that a person is in the crop.
         bbox: (4,) the square that the network saw (x, y, w, h), frame pixels.
-        lost: nobody is there.
-        milliseconds: what took how long: `crop`, `model`, `track`, `total`.
+        lost: no person is tracked.
+        milliseconds: time taken by `crop`, `model`, `track`, and their `total`.
     """
 
     keypoints: np.ndarray | None
@@ -41,71 +45,80 @@ class Pose:
 
 
 class Tracker:
-    """One person's pose from frame to frame.
+    """Tracker of one person's pose from frame to frame.
 
     Args:
-        model: a `posekit.inference.predictor.Predictor`, or what `posekit.load` takes (an ONNX file for speed, here in one thread).
-        settings: what it goes by.
+        model: a `posekit.inference.predictor.Predictor`, or a name or path for `posekit.load`; None
+            takes `DEFAULT_MODEL`. An ONNX file is fastest; it runs in one thread here.
+        settings: thresholds, see `posekit.live.tracking.Settings`.
     """
 
     def __init__(self, model=None, *, settings: tracking.Settings | None = None):
         if model is None or isinstance(model, str | Path):
             from posekit.inference import predictor
 
-            model = predictor.load(
-                model or DEFAULT_MODEL, threads=1
-            )  # two wait for each other where a browser works
+            # One thread: two would wait for each other while a browser uses the other core.
+            model = predictor.load(model or DEFAULT_MODEL, threads=1)
         self.model = model
         self.settings = settings or tracking.Settings()
         self.state = tracking.State()
 
     def reset(self) -> None:
-        """Forget who was seen, as before the first frame."""
+        """Return to the state before the first frame."""
         self.state = tracking.State()
 
     def step(self, frame: np.ndarray, seconds: float) -> Pose:
-        """The pose in the next frame.
+        """Return the pose in the next frame.
 
         Args:
             frame: (H, W, 3) uint8 RGB.
-            seconds: its time, any clock; later than the frame before.
+            seconds: time of the frame, any clock; later than that of the frame before.
         """
-        begin, spent = time.perf_counter(), {"crop": 0.0, "model": 0.0, "track": 0.0}
-        pose = self._look(frame, seconds, spent)
-        if self.state.mode == "found":  # from afar: now from close
-            pose = self._look(frame, seconds, spent)
+        begin = time.perf_counter()
+        spent = {"crop": 0.0, "model": 0.0, "track": 0.0}
+        pose = self._predict(frame, seconds, spent)
+        if self.state.mode == "confirming":  # the same frame again, in a close crop
+            pose = self._predict(frame, seconds, spent)
         spent["total"] = 1000 * (time.perf_counter() - begin)
         return pose
 
-    def _look(self, frame: np.ndarray, seconds: float, spent: dict[str, float]) -> Pose:
-        (height, width), size, t0 = frame.shape[:2], self.model.input_size, time.perf_counter()
+    def _predict(self, frame: np.ndarray, seconds: float, spent: dict[str, float]) -> Pose:
+        """Predict once, in the tracker's next crop, and update the state; add times to `spent`."""
+        start = time.perf_counter()
+        height, width = frame.shape[:2]
+        size = self.model.input_size
         center, side = tracking.next_crop(self.state, seconds, width, height)
         affine = geometry.crop_affine(center, side, size)
         crop = geometry.warp(frame, affine, (size, size))[None]
-        t1 = time.perf_counter()
+        cropped = time.perf_counter()
         out = self.model.predict_crops(crop)
-        t2 = time.perf_counter()
+        predicted = time.perf_counter()
         crop_pixels = geometry.decode_keypoints(out["keypoints"][0], (size, size))
         keypoints = geometry.apply_affine(geometry.invert(affine), crop_pixels)
-        score, presence = out["score"][0], float(out["presence"][0])
+        score = out["score"][0]
+        presence = float(out["presence"][0])
         self.state = tracking.update(
             self.state, keypoints, score, presence, seconds, width, height, self.settings
         )
-        lost = self.state.mode != "kept"
-        joints = None if lost else self.state.smoothed.value.astype(np.float32)
-        for name, took in (
-            ("crop", t1 - t0),
-            ("model", t2 - t1),
-            ("track", time.perf_counter() - t2),
-        ):
-            spent[name] += 1000 * took
+        lost = self.state.mode != "tracking"
+        filtered = None if lost else self.state.smoothed.value.astype(np.float32)
+        spent["crop"] += 1000 * (cropped - start)
+        spent["model"] += 1000 * (predicted - cropped)
+        spent["track"] += 1000 * (time.perf_counter() - predicted)
         bbox = np.array([*(center - side / 2 + 0.5), side, side], np.float32)
-        return Pose(joints, score, out["visibility"][0], presence, bbox, lost, spent)
+        return Pose(filtered, score, out["visibility"][0], presence, bbox, lost, spent)
 
 
 @dataclass(frozen=True)
 class Summary:
-    """How a run went: times from the decoded frame to the drawn skeleton, `fps` = frames a second of that work."""
+    """Statistics of a run, from the decoded frame to the drawn skeleton.
+
+    Args:
+        frames: number of frames.
+        lost_frames: number of frames without a tracked person.
+        p50_ms, p95_ms: median and 95th percentile of the time per frame, milliseconds.
+        fps: frames per second of that work.
+    """
 
     frames: int
     lost_frames: int
@@ -121,54 +134,56 @@ def run(
     clock: Callable[[], float] | None = None,
     on_time: Callable[[float], None] | None = None,
 ) -> Summary:
-    """Follow a person through a clip or in front of a camera, until it ends or Ctrl-C.
+    """Track a person in a video or in front of a camera, until it ends or Ctrl-C is pressed.
 
     Args:
         source: a video file, or a camera's number.
         model: see `Tracker`.
-        on_frame: called with each drawn frame (H, W, 3) uint8 RGB and its pose; its time does not count.
-        clock: gives seconds, for the times in the summary.
+        on_frame: called with each drawn frame (H, W, 3) uint8 RGB and its pose. The time it takes
+            is not measured.
+        clock: gives seconds, for the times in the summary; None for `time.perf_counter`.
         on_time: called with each frame's milliseconds.
 
     Returns:
-        How it went, up to the end or to Ctrl-C.
+        Statistics of all frames so far.
 
     Raises:
-        DataError: when the source cannot be read.
+        DataError: if the source cannot be read.
     """
     from posekit import viz
     from posekit.live.video import frames
 
-    clock, tracker, took, lost = clock or time.perf_counter, Tracker(model), [], 0
+    clock = clock or time.perf_counter
+    tracker = Tracker(model)
+    milliseconds = []
+    lost_frames = 0
     with closing(frames(source)) as stream, suppress(KeyboardInterrupt):
         for frame, seconds in stream:
             begin = clock()
             pose = tracker.step(frame, seconds)
-            drawn = (
-                frame
-                if pose.lost
-                else viz.draw_on_image(frame, pose.keypoints, pose.score >= DRAW_SCORE)
-            )
-            took.append(1000 * (clock() - begin))
-            lost += pose.lost
+            drawn = frame
+            if not pose.lost:
+                drawn = viz.draw_on_image(frame, pose.keypoints, pose.score >= DRAW_THRESHOLD)
+            milliseconds.append(1000 * (clock() - begin))
+            lost_frames += pose.lost
             if on_time:
-                on_time(took[-1])
+                on_time(milliseconds[-1])
             if on_frame:
                 on_frame(drawn, pose)
-    if not took:
+    if not milliseconds:
         return Summary(0, 0, 0.0, 0.0, 0.0)
-    p50, p95 = np.percentile(took, (50, 95))
+    p50, p95 = np.percentile(milliseconds, (50, 95))
     return Summary(
-        len(took),
-        lost,
-        round(float(p50), 2),
-        round(float(p95), 2),
-        round(1000 * len(took) / sum(took), 2),
+        frames=len(milliseconds),
+        lost_frames=lost_frames,
+        p50_ms=round(float(p50), 2),
+        p95_ms=round(float(p95), 2),
+        fps=round(1000 * len(milliseconds) / sum(milliseconds), 2),
     )
 
 
 def __getattr__(name: str):
-    if name == "Webcam":  # ipywidgets and anywidget, only where a notebook wants them
+    if name == "Webcam":  # imports ipywidgets and anywidget only in a notebook
         from posekit.live.widget import Webcam
 
         return Webcam

@@ -1,18 +1,21 @@
-"""The One-Euro filter: smooth when slow, quick when fast, for all joints at once (chapter 12)."""
+"""The One-Euro filter: strong smoothing at rest, little lag in motion (chapter 12)."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+__all__ = ["FilterState", "OneEuroParams", "smooth"]
+
 
 @dataclass(frozen=True)
-class OneEuro:
-    """How much to smooth.
+class OneEuroParams:
+    """Parameters of the filter.
 
     Args:
-        min_cutoff: Hz, > 0; how much of a resting joint's jitter passes. Lower is calmer.
-        beta: Hz for each body length a second, >= 0; how far speed opens the filter. Higher lags less.
-        speed_cutoff: Hz, > 0; of the low pass on the speed itself.
+        min_cutoff: Hz, > 0; cutoff frequency at rest. Lower values remove more jitter.
+        beta: Hz per torso length per second, >= 0; how much speed raises the cutoff. Higher
+            values lag less.
+        speed_cutoff: Hz, > 0; cutoff of the low pass of the speed.
     """
 
     min_cutoff: float = 1.0
@@ -21,12 +24,12 @@ class OneEuro:
 
 
 @dataclass(frozen=True)
-class Smoothed:
-    """What the filter keeps between two values.
+class FilterState:
+    """State of the filter after a value.
 
     Args:
         value: (...) filtered, in the caller's unit.
-        speed: (...) filtered, units a second.
+        speed: (...) filtered, units per second.
         seconds: time of the value.
     """
 
@@ -35,42 +38,44 @@ class Smoothed:
     seconds: float
 
 
-def _share(cutoff: np.ndarray | float, seconds: float) -> np.ndarray | float:
-    """How much of a new value a low pass takes: 1 / (1 + tau / dt), tau = 1 / (2 pi cutoff)."""
-    step = 2 * np.pi * cutoff * seconds
+def _weight(cutoff: np.ndarray | float, elapsed: float) -> np.ndarray | float:
+    """Weight of a new value in a low pass: 1 / (1 + tau / dt), tau = 1 / (2 pi cutoff)."""
+    step = 2 * np.pi * cutoff * elapsed
     return step / (step + 1)
 
 
 def smooth(
-    last: Smoothed | None,
+    state: FilterState | None,
     value: np.ndarray,
     seconds: float,
-    how: OneEuro = OneEuro(),
-    unit: float = 1.0,
-) -> Smoothed:
-    """Take in one value; a pure function.
+    params: OneEuroParams = OneEuroParams(),
+    torso_length: float = 1.0,
+) -> FilterState:
+    """Filter one value; a pure function.
 
     Args:
-        last: what the call before returned; None to begin.
+        state: as returned for the last value; None for the first.
         value: (...) any unit, e.g. (17, 2) pixels.
-        seconds: time of the value, any clock; one that is not later than the last changes nothing.
-        how: the filter's parameters.
-        unit: length of the body in the unit of `value`, > 0. Speed counts in bodies a second, so that `beta` means the same in
-            every resolution and at every distance from the camera.
+        seconds: time of the value, any clock. If it is not later than the last, the value is
+            ignored.
+        params: of the filter.
+        torso_length: in the unit of `value`, > 0. Speed is measured in torso lengths per second,
+            so that `beta` means the same at every resolution and distance from the camera.
 
     Returns:
-        The filtered value, with what the next call needs.
+        The state after, with the filtered value.
 
     Source:
         Casiez, Roussel, Vogel, "1 Euro Filter", CHI 2012, algorithm 1 and equations 5 to 8.
     """
     value = np.asarray(value, np.float64)
-    if last is None:
-        return Smoothed(value, np.zeros_like(value), seconds)
-    passed = seconds - last.seconds
-    if passed <= 0:
-        return last
-    share = _share(how.speed_cutoff, passed)
-    speed = share * (value - last.value) / passed + (1 - share) * last.speed
-    share = _share(how.min_cutoff + how.beta * np.abs(speed) / unit, passed)
-    return Smoothed(share * value + (1 - share) * last.value, speed, seconds)
+    if state is None:
+        return FilterState(value, np.zeros_like(value), seconds)
+    elapsed = seconds - state.seconds
+    if elapsed <= 0:
+        return state
+    weight = _weight(params.speed_cutoff, elapsed)
+    speed = weight * (value - state.value) / elapsed + (1 - weight) * state.speed
+    cutoff = params.min_cutoff + params.beta * np.abs(speed) / torso_length
+    weight = _weight(cutoff, elapsed)
+    return FilterState(weight * value + (1 - weight) * state.value, speed, seconds)

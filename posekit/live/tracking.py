@@ -1,9 +1,12 @@
-"""From frame to frame: where to look next, and whether anybody is there; pure functions of state, prediction and time (chapter 12).
+"""Pose tracking between frames: the next crop, and whether a person is present (chapter 12).
 
-    lost ──(sure in a search square)──► found ──(sure again, close up)──► kept ──(unsure for a while)──► lost
-                                          └────────(not sure)──► lost
+All functions are pure: they take a state, a prediction and a time, and return a new state.
 
-`web/tracker.js` is the same in JavaScript; shared test vectors hold the two equal.
+    searching ──(person in a search crop)──► confirming ──(again, in the close crop)──► tracking
+        ▲                                        │                                         │
+        └────────────(no person)─────────────────┘◄──(low score for `lost_after_s`)────────┘
+
+`web/tracker.js` does the same in JavaScript; shared test vectors keep the two equal.
 """
 
 from dataclasses import dataclass, field, replace
@@ -12,32 +15,52 @@ from typing import NamedTuple
 import numpy as np
 
 from posekit.geometry import PADDING
-from posekit.live.one_euro import OneEuro, Smoothed, smooth
+from posekit.live.one_euro import FilterState, OneEuroParams, smooth
 from posekit.skeleton import COCO17
+
+__all__ = [
+    "Crop",
+    "Settings",
+    "State",
+    "estimated_torso_length",
+    "full_frame",
+    "next_crop",
+    "person_score",
+    "search_crop",
+    "square_around",
+    "update",
+]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the tracker goes by. The defaults suit the calibrated scores of the released models.
+    """Thresholds of the tracker. The defaults suit the calibrated scores of the released models.
 
     Args:
-        found: belief (0 ... 1) from which somebody is there.
-        kept: belief below which somebody who was there is in doubt; lower than `found`, or the track flickers.
-        patience: seconds of doubt after which somebody is lost.
-        joint: score (0 ... 1) from which a joint counts for the next crop; lower than what is drawn, or a crop without the doubtful arms
-            closes in on the face and never sees them again.
-        filter: of the joints' places.
+        acquire_threshold: person score (0 ... 1) from which a track begins.
+        keep_threshold: person score below which a track is in doubt; lower than
+            `acquire_threshold`, or the track flickers.
+        lost_after_s: seconds below `keep_threshold` after which the track is lost.
+        crop_joint_threshold: score (0 ... 1) from which a joint counts for the next crop. It is
+            lower than the drawing threshold: a crop taken without the uncertain arms shrinks to
+            the face and never sees them again.
+        filter: parameters of the filter of the keypoints.
     """
 
-    found: float = 0.3
-    kept: float = 0.2
-    patience: float = 0.4
-    joint: float = 0.15
-    filter: OneEuro = field(default_factory=OneEuro)
+    acquire_threshold: float = 0.3
+    keep_threshold: float = 0.2
+    lost_after_s: float = 0.4
+    crop_joint_threshold: float = 0.15
+    filter: OneEuroParams = field(default_factory=OneEuroParams)
 
 
 class Crop(NamedTuple):
-    """A square part of the frame: `center` (2,) in pixels (centres at integers), `side` in pixels."""
+    """A square part of the frame.
+
+    Args:
+        center: (2,) x and y in pixels, pixel centres at integers.
+        side: in pixels.
+    """
 
     center: np.ndarray
     side: float
@@ -45,130 +68,159 @@ class Crop(NamedTuple):
 
 @dataclass(frozen=True)
 class State:
-    """What the tracker knows after a frame.
+    """State of the tracker after a frame.
 
     Args:
-        mode: `"lost"`, `"found"` (to be confirmed by a close look) or `"kept"`.
-        crop: the square around the body when last seen, frame pixels.
-        velocity: (2,) of its centre, pixels a second.
-        unit: length of the torso, pixels.
-        seconds: when it was seen.
-        doubt: since when belief is low; None while it is not.
-        smoothed: the joints' filter.
-        looks: how often it has looked for somebody in vain.
+        mode: `"searching"`, `"confirming"` (found in a search crop, to be confirmed in a close
+            crop) or `"tracking"`.
+        crop: square around the body when last seen, frame pixels.
+        velocity: (2,) of the crop's centre, pixels per second.
+        torso_length: in pixels.
+        seconds: time at which the body was last seen.
+        low_since: time since which the person score is low; None while it is not.
+        smoothed: state of the keypoints' filter.
+        search_count: number of search crops without a person so far.
     """
 
-    mode: str = "lost"
+    mode: str = "searching"
     crop: Crop | None = None
     velocity: np.ndarray | None = None
-    unit: float = 1.0
+    torso_length: float = 1.0
     seconds: float = 0.0
-    doubt: float | None = None
-    smoothed: Smoothed | None = None
-    looks: int = 0
+    low_since: float | None = None
+    smoothed: FilterState | None = None
+    search_count: int = 0
 
 
-_SURE_JOINTS = 5  # a face and a shoulder: as much as a camera on a desk may see
-_SPEED_SECONDS = 0.2  # time constant of the velocity
-_SHRINK_SECONDS = 0.3  # time constant with which the crop gets smaller; it grows at once
-_AHEAD_SECONDS = 0.2  # no velocity is trusted for longer
-_NEARER = 3 / 4  # of the frame's shorter side: where to look for who is far away
-_LEAST = 1 / 8  # of the frame's longer side: who is smaller is a speck
-_MARGIN, _BELOW = (
-    0.35,
-    0.8,
-)  # torsos: hair, hands and feet beyond the joints; where legs were not seen
-
-_TORSOS = tuple(
-    (COCO17.index(a), COCO17.index(b), times)
-    for a, b, times in (
+PERSON_SCORE_JOINTS = 5
+"""Joints whose mean score counts: a face and a shoulder, as much as a desk camera may see."""
+VELOCITY_TIME_S = 0.2
+"""Time constant of the velocity."""
+SHRINK_TIME_S = 0.3
+"""Time constant with which the crop gets smaller; it grows at once."""
+MAX_EXTRAPOLATION_S = 0.2
+"""Longest time for which a velocity is extrapolated."""
+SEARCH_CROP_SHARE = 3 / 4
+"""Side of the smaller search crops, as a share of the frame's shorter side."""
+MIN_CROP_SHARE = 1 / 8
+"""Least side of a crop, as a share of the frame's longer side."""
+BODY_MARGIN = 0.35
+"""Margin for hair, hands and feet beyond the joints, in torso lengths."""
+UNSEEN_LEGS_MARGIN = 0.8
+"""Further margin at the bottom when no ankle counts, in torso lengths."""
+TORSO_ESTIMATES = tuple(
+    (COCO17.index(a), COCO17.index(b), factor)
+    for a, b, factor in (
         ("left_shoulder", "right_hip", 1.0),
         ("right_shoulder", "left_hip", 1.0),
         ("left_shoulder", "right_shoulder", 1.4),
         ("left_ear", "right_ear", 3.2),
     )
 )
-"""Pairs of joints, and how many times their distance a torso is long (shoulder to opposite hip), in an upright body."""
-_ANKLES = [COCO17.index("left_ankle"), COCO17.index("right_ankle")]
+"""Joint pairs, and the factor from their distance to the torso length of an upright body."""
+ANKLES = (COCO17.index("left_ankle"), COCO17.index("right_ankle"))
 
 
-def whole(width: int, height: int) -> Crop:
-    """The smallest square around a frame of that many pixels."""
+def full_frame(width: int, height: int) -> Crop:
+    """Return the smallest square around a frame of `width` x `height` pixels."""
     return Crop(np.array([(width - 1) / 2, (height - 1) / 2]), float(max(width, height)))
 
 
-def search(looks: int, width: int, height: int) -> Crop:
-    """Where to look for somebody, for the `looks`-th time: the whole frame; then, for who is far away, nearer squares side by side along its
-    longer side: at the beginning, in the middle, at the end; and again."""
-    if looks % 4 == 0:
-        return whole(width, height)
-    side = _NEARER * min(width, height)
-    along = side / 2 + (max(width, height) - side) * (looks % 4 - 1) / 2 - 0.5
-    center = (along, (height - 1) / 2) if width >= height else ((width - 1) / 2, along)
+def search_crop(search_count: int, width: int, height: int) -> Crop:
+    """Return the crop in which to search for a person.
+
+    Every fourth crop is the whole frame. The three between are smaller squares for people far
+    away: at the beginning, in the middle and at the end of the frame's longer side.
+
+    Args:
+        search_count: number of search crops before this one.
+        width, height: of the frame, pixels.
+    """
+    if search_count % 4 == 0:
+        return full_frame(width, height)
+    side = SEARCH_CROP_SHARE * min(width, height)
+    position = side / 2 + (max(width, height) - side) * (search_count % 4 - 1) / 2 - 0.5
+    center = (position, (height - 1) / 2) if width >= height else ((width - 1) / 2, position)
     return Crop(np.array(center), float(side))
 
 
 def next_crop(state: State, seconds: float, width: int, height: int) -> Crop:
-    """Where to look.
+    """Return the crop to predict in.
 
     Args:
         state: after the last frame.
-        seconds: time of the frame that is to be cut.
+        seconds: time of the frame to be cropped.
         width, height: of that frame, pixels.
 
     Returns:
-        Around the body, moved on by its velocity; when lost, see `search`.
+        The square around the body, moved on by its velocity; `search_crop` when searching.
     """
-    if state.mode == "lost":
-        return search(state.looks, width, height)
-    ahead = min(max(seconds - state.seconds, 0.0), _AHEAD_SECONDS)
+    if state.mode == "searching":
+        return search_crop(state.search_count, width, height)
+    ahead = min(max(seconds - state.seconds, 0.0), MAX_EXTRAPOLATION_S)
     return Crop(state.crop.center + state.velocity * ahead, state.crop.side)
 
 
-def belief(presence: float, score: np.ndarray) -> float:
-    """How sure one may be that somebody is there, 0 ... 1: `presence`, or the mean of the five best joints if that is less."""
-    return min(float(presence), float(np.sort(score)[-_SURE_JOINTS:].mean()))
+def person_score(presence: float, score: np.ndarray) -> float:
+    """Return the score 0 ... 1 that a person is in the crop.
+
+    Args:
+        presence: 0 ... 1, the model's output.
+        score: (17,) of the joints.
+
+    Returns:
+        `presence`, or the mean score of the five best joints if that is less.
+    """
+    best = np.sort(score)[-PERSON_SCORE_JOINTS:]
+    return min(float(presence), float(best.mean()))
 
 
-def torso(keypoints: np.ndarray, counts: np.ndarray) -> float:
-    """Length of the torso in pixels, shoulder to opposite hip: the longest that the joints that count speak for, at least 1.
+def estimated_torso_length(keypoints: np.ndarray, counted: np.ndarray) -> float:
+    """Estimate the distance from a shoulder to the opposite hip from the joints that count.
+
+    It is the longest of several estimates, so it does not shrink when a body turns sideways or
+    when only the head is seen. `metrics` normalises by the plain distance instead.
 
     Args:
         keypoints: (17, 2) pixels.
-        counts: (17,) bool.
+        counted: (17,) bool, joints that count.
+
+    Returns:
+        Pixels, at least 1. Without any of the `TORSO_ESTIMATES`, the longer side of the box
+        around the joints.
     """
-    spans = [
-        t * np.linalg.norm(keypoints[a] - keypoints[b])
-        for a, b, t in _TORSOS
-        if counts[a] and counts[b]
+    lengths = [
+        factor * np.linalg.norm(keypoints[a] - keypoints[b])
+        for a, b, factor in TORSO_ESTIMATES
+        if counted[a] and counted[b]
     ]
-    return (
-        max(1.0, *spans)
-        if spans
-        else max(1.0, float(np.ptp(keypoints[counts], axis=0).max(initial=0)))
-    )
+    if not lengths:
+        lengths = [np.ptp(keypoints[counted], axis=0).max(initial=0)]
+    return max(1.0, float(max(lengths)))
 
 
-def around(keypoints: np.ndarray, counts: np.ndarray, unit: float, width: int, height: int) -> Crop:
-    """The square around a body, as training cuts it: a box from hair to feet, within the frame, padded.
+def square_around(
+    keypoints: np.ndarray, counted: np.ndarray, torso_length: float, width: int, height: int
+) -> Crop:
+    """Return the square around a body, as training crops it: a padded box from hair to feet.
 
     Args:
         keypoints: (17, 2) frame pixels.
-        counts: (17,) bool, at least one true. Where no ankle counts, there is more room below: the crop may have cut them off.
-        unit: length of the torso, pixels.
-        width, height: of the frame, pixels.
+        counted: (17,) bool, joints that count, at least one. If no ankle counts, the box reaches
+            further down, because the last crop may have cut the legs off.
+        torso_length: in pixels.
+        width, height: of the frame, pixels; the box is clipped to it before padding.
     """
-    low, high = (
-        keypoints[counts].min(axis=0) - _MARGIN * unit,
-        keypoints[counts].max(axis=0) + _MARGIN * unit,
-    )
-    if not counts[_ANKLES].any():
-        high[1] += _BELOW * unit
+    low = keypoints[counted].min(axis=0) - BODY_MARGIN * torso_length
+    high = keypoints[counted].max(axis=0) + BODY_MARGIN * torso_length
+    if not counted[list(ANKLES)].any():
+        high[1] += UNSEEN_LEGS_MARGIN * torso_length
     edges = np.array([width, height]) - 0.5
-    low, high = np.clip(low, -0.5, edges), np.clip(high, -0.5, edges)
-    longest = max(width, height)
-    side = min(max(PADDING * (high - low).max(), _LEAST * longest), PADDING * longest)
-    return Crop((low + high) / 2, float(side))
+    low = np.clip(low, -0.5, edges)
+    high = np.clip(high, -0.5, edges)
+    frame_side = max(width, height)
+    side = max(PADDING * (high - low).max(), MIN_CROP_SHARE * frame_side)
+    return Crop((low + high) / 2, float(min(side, PADDING * frame_side)))
 
 
 def update(
@@ -181,39 +233,56 @@ def update(
     height: int,
     settings: Settings = Settings(),
 ) -> State:
-    """Take in what the network said about the crop of `next_crop`; a pure function.
+    """Return the state after a prediction in the crop of `next_crop`.
 
     Args:
         state: before.
         keypoints: (17, 2) frame pixels, unfiltered.
         score: (17,) 0 ... 1.
-        presence: 0 ... 1, that somebody is in the crop.
+        presence: 0 ... 1, probability that a person is in the crop.
         seconds: time of the frame, any clock.
         width, height: of the frame, pixels.
         settings: thresholds.
 
     Returns:
-        The state after. Its joints are `smoothed.value`, there in the mode `"kept"`.
+        The state after. In the mode `"tracking"` its keypoints are `smoothed.value`.
     """
-    keypoints, sure = np.asarray(keypoints, np.float64), belief(presence, score)
-    counts = np.asarray(score) >= settings.joint
-    if sure < (settings.kept if state.mode == "kept" else settings.found) or not counts.any():
-        since = seconds if state.doubt is None else state.doubt
-        if state.mode != "kept" or seconds - since >= settings.patience:
-            return State(looks=0 if state.mode == "kept" else state.looks + 1)
-        return replace(state, doubt=since)
-    unit = torso(keypoints, counts)
-    crop = around(keypoints, counts, unit, width, height)
-    if state.mode == "lost":
-        return State("found", crop, np.zeros(2), unit, seconds, looks=state.looks)
-    passed = seconds - state.seconds
-    velocity, side = state.velocity, crop.side
-    if passed > 0 and state.mode == "kept":
-        share = 1 - np.exp(-passed / _SPEED_SECONDS)
-        velocity = velocity + share * ((crop.center - state.crop.center) / passed - velocity)
-        least = state.crop.side * np.exp(-passed / _SHRINK_SECONDS)
-        side, unit = max(side, least), max(unit, state.unit * np.exp(-passed / _SHRINK_SECONDS))
-    joints = smooth(state.smoothed, keypoints, seconds, settings.filter, unit)
+    keypoints = np.asarray(keypoints, np.float64)
+    counted = np.asarray(score) >= settings.crop_joint_threshold
+    is_tracking = state.mode == "tracking"
+    threshold = settings.keep_threshold if is_tracking else settings.acquire_threshold
+    if person_score(presence, score) < threshold or not counted.any():
+        if not is_tracking:
+            return State(search_count=state.search_count + 1)
+        low_since = seconds if state.low_since is None else state.low_since
+        if seconds - low_since >= settings.lost_after_s:
+            return State()
+        return replace(state, low_since=low_since)
+    torso_length = estimated_torso_length(keypoints, counted)
+    crop = square_around(keypoints, counted, torso_length, width, height)
+    if state.mode == "searching":
+        return State(
+            "confirming",
+            crop,
+            np.zeros(2),
+            torso_length,
+            seconds,
+            search_count=state.search_count,
+        )
+    elapsed = seconds - state.seconds
+    velocity = state.velocity
+    side = crop.side
+    if elapsed > 0 and is_tracking:
+        weight = 1 - np.exp(-elapsed / VELOCITY_TIME_S)
+        velocity = velocity + weight * ((crop.center - state.crop.center) / elapsed - velocity)
+        shrink = np.exp(-elapsed / SHRINK_TIME_S)
+        side = max(side, state.crop.side * shrink)
+        torso_length = max(torso_length, state.torso_length * shrink)
     return State(
-        "kept", Crop(crop.center, float(side)), velocity, float(unit), seconds, None, joints
+        "tracking",
+        Crop(crop.center, float(side)),
+        velocity,
+        float(torso_length),
+        seconds,
+        smoothed=smooth(state.smoothed, keypoints, seconds, settings.filter, torso_length),
     )

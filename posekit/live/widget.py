@@ -34,7 +34,7 @@ STYLE = """
 """
 
 
-class Screen(anywidget.AnyWidget):
+class CameraWidget(anywidget.AnyWidget):
     """The picture, and the browser's half of the work; `widget.js` draws it.
 
     `running`, `recording`, `action` (the start button's word), `camera` (a device's id, empty for any) and `cameras` ([label, id] each) go
@@ -50,7 +50,7 @@ class Screen(anywidget.AnyWidget):
     camera = traitlets.Unicode("").tag(sync=True)
     cameras = traitlets.List().tag(sync=True)
     mirror = traitlets.Bool(True).tag(sync=True)
-    threshold = traitlets.Float(live.DRAW_SCORE).tag(sync=True)
+    threshold = traitlets.Float(predictor.DRAW_THRESHOLD).tag(sync=True)
     max_in_flight = traitlets.Int(1).tag(sync=True)
     side = traitlets.Int(320).tag(sync=True)
     patience = traitlets.Float(15.0).tag(sync=True)
@@ -87,14 +87,14 @@ class Webcam(ipywidgets.VBox):
         self._model: object = None
         self._session = ""
         limbs = [[a, b, _limb_colour(a, b)] for a, b in COCO17.limb_indices]
-        self.screen = Screen(
+        self.camera_widget = CameraWidget(
             max_in_flight=max_in_flight, side=side, limbs=limbs, colours=viz.joint_colours()
         )
-        self.screen.on_msg(self._receive)
-        super().__init__([self.screen, *self._controls()])
+        self.camera_widget.on_msg(self._receive)
+        super().__init__([self.camera_widget, *self._controls()])
 
     def __repr__(self) -> str:
-        return f"Webcam(model={self.model!r}, max_in_flight={self.screen.max_in_flight})"
+        return f"Webcam(model={self.model!r}, max_in_flight={self.camera_widget.max_in_flight})"
 
     @property
     def model(self) -> str:
@@ -107,13 +107,13 @@ class Webcam(ipywidgets.VBox):
 
     def stop(self) -> None:
         """Switch the camera off."""
-        self.screen.running = False
+        self.camera_widget.running = False
 
     # ---- controls ----------------------------------------------------------------------------------------------------------
 
     def _controls(self) -> list[ipywidgets.Widget]:
         """Two rows that wrap. What can be linked in the browser is: it works beside a busy kernel, and without one."""
-        screen, wide = self.screen, {"width": "auto"}
+        screen, wide = self.camera_widget, {"width": "auto"}
         start = ipywidgets.ToggleButton(
             description="Start", icon="video-camera", layout=wide, button_style="primary"
         )
@@ -121,7 +121,7 @@ class Webcam(ipywidgets.VBox):
         snapshot = ipywidgets.Button(description="Snapshot", icon="camera", layout=wide)
         mirror = ipywidgets.Checkbox(True, description="Mirror", indent=False, layout=wide)
         threshold = ipywidgets.FloatSlider(
-            live.DRAW_SCORE, min=0, max=1, step=0.05, description="Confidence"
+            predictor.DRAW_THRESHOLD, min=0, max=1, step=0.05, description="Confidence"
         )
         camera = ipywidgets.Dropdown(options=[("any", "")], description="Camera")
         known = predictor.names()
@@ -193,7 +193,7 @@ class Webcam(ipywidgets.VBox):
                 if self._model is None:
                     self._model = live.Tracker(self._given).model
                 self._session, self._tracker = session, live.Tracker(self._model)
-                self._slots = threading.BoundedSemaphore(self.screen.max_in_flight)
+                self._slots = threading.BoundedSemaphore(self.camera_widget.max_in_flight)
             except Exception as error:
                 self._session = ""
                 return self._fault(session, error)
@@ -227,7 +227,7 @@ class Webcam(ipywidgets.VBox):
         }
 
     def _say(self, session: str, kind: str, **content: object) -> None:
-        self.screen.send({"kind": kind, "session": session, **content})
+        self.camera_widget.send({"kind": kind, "session": session, **content})
 
     def _fault(self, session: str, error: Exception) -> None:
         self._say(session, "error", text=f"{type(error).__name__}: {error}"[:300])

@@ -89,9 +89,9 @@ def test_the_tracker_is_the_same_in_javascript(node, tmp_path):
                 [
                     *center,
                     side,
-                    *(state.smoothed.value.ravel() if state.mode == "kept" else np.zeros(34)),
-                    state.unit,
-                    state.looks,
+                    *(state.smoothed.value.ravel() if state.mode == "tracking" else np.zeros(34)),
+                    state.torso_length,
+                    state.search_count,
                 ]
             )
         wanted.append(states)
@@ -101,20 +101,20 @@ def test_the_tracker_is_the_same_in_javascript(node, tmp_path):
         return steps.map((s) => {
           const { center, side } = nextCrop(state, s.seconds, 640, 480);
           state = update(state, s.keypoints.flat(), s.score, s.presence, s.seconds, 640, 480);
-          return [...center, side, ...(state.mode === "kept" ? state.smoothed.value : Array(34).fill(0)), state.unit, state.looks];
+          return [...center, side, ...(state.mode === "tracking" ? state.smoothed.value : Array(34).fill(0)), state.torso_length, state.search_count];
         });
       });"""
-    assert modes == {"lost", "found", "kept"}
+    assert modes == {"searching", "confirming", "tracking"}
     np.testing.assert_allclose(in_node(node, script, given, tmp_path), wanted, rtol=1e-9, atol=1e-9)
 
 
 def test_the_settings_are_the_same(node, tmp_path):
-    settings, euro = tracking.Settings(), one_euro.OneEuro()
+    settings, euro = tracking.Settings(), one_euro.OneEuroParams()
     wanted = {
-        "found": settings.found,
-        "kept": settings.kept,
-        "patience": settings.patience,
-        "joint": settings.joint,
+        "found": settings.acquire_threshold,
+        "kept": settings.keep_threshold,
+        "patience": settings.lost_after_s,
+        "joint": settings.crop_joint_threshold,
     }
     wanted["filter"] = {
         "min_cutoff": euro.min_cutoff,
@@ -125,8 +125,8 @@ def test_the_settings_are_the_same(node, tmp_path):
     exercises = {
         name: {
             "corners": [[COCO17.index(j) for j in c] for c in e.corners],
-            "start": e.start,
-            "goal": e.goal,
+            "start": e.rest_angle,
+            "goal": e.target_angle,
         }
         for name, e in repetitions.EXERCISES.items()
     }
@@ -145,9 +145,9 @@ def test_the_counter_is_the_same_in_javascript(node, tmp_path):
             )
         poses.append([keypoints.ravel().tolist(), rng.uniform(0.2, 1, 17).tolist()])
     for name, exercise in repetitions.EXERCISES.items():
-        state, wanted = repetitions.Count(), []
+        state, wanted = repetitions.RepCount(), []
         for keypoints, score in poses:
-            degrees = repetitions.measure(np.reshape(keypoints, (17, 2)), score, exercise)
+            degrees = repetitions.exercise_angle(np.reshape(keypoints, (17, 2)), score, exercise)
             state = repetitions.count(state, degrees, exercise)
             wanted.append([-1 if degrees is None else degrees, state.done, int(state.ready)])
         script = """

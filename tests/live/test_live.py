@@ -24,7 +24,7 @@ from posekit.skeleton import COCO17
 ROOT = Path(__file__).resolve().parents[2]
 WEB = ROOT / "posekit" / "live" / "web"
 WIDTH, HEIGHT = 640, 480
-PATIENT = tracking.Settings(patience=0.39)  # between two frames at 25 a second
+PATIENT = tracking.Settings(lost_after_s=0.39)  # between two frames at 25 a second
 STANDING = np.array(
     [[0, -80], [-5, -84], [5, -84], [-10, -80], [10, -80], [18, -55], [-18, -55], [25, -25], [-25, -25], [28, 0], [-28, 0],
      [12, 5], [-12, 5], [13, 45], [-13, 45], [14, 85], [-14, 85]], float)  # fmt: skip
@@ -94,7 +94,7 @@ def test_the_filter_agrees_with_the_authors_package(cutoff, beta, speed_cutoff):
     theirs = [
         [package.OneEuroFilter(30, cutoff, beta, speed_cutoff) for _ in range(2)] for _ in range(17)
     ]
-    last, how = None, one_euro.OneEuro(cutoff, beta, speed_cutoff)
+    last, how = None, one_euro.OneEuroParams(cutoff, beta, speed_cutoff)
     for value, now in zip(values, seconds, strict=True):
         last = one_euro.smooth(last, value, now, how)
         wanted = [
@@ -109,8 +109,8 @@ def test_the_filter_does_not_know_the_resolution():
     values = np.cumsum(rng.normal(0, 2, (100, 17, 2)), axis=0)
     small = large = None
     for t, value in enumerate(values):
-        small = one_euro.smooth(small, value, t / 25, unit=60.0)
-        large = one_euro.smooth(large, 3 * value, t / 25, unit=180.0)
+        small = one_euro.smooth(small, value, t / 25, torso_length=60.0)
+        large = one_euro.smooth(large, 3 * value, t / 25, torso_length=180.0)
     np.testing.assert_allclose(large.value, 3 * small.value, rtol=1e-9)
 
 
@@ -118,9 +118,9 @@ def test_the_filter_calms_rest_and_follows_motion():
     rng, rest, moved = np.random.default_rng(2), None, None
     out, lag = [], []
     for t in range(120):
-        rest = one_euro.smooth(rest, rng.normal(0, 1.0, (17, 2)), t / 30, unit=100.0)
+        rest = one_euro.smooth(rest, rng.normal(0, 1.0, (17, 2)), t / 30, torso_length=100.0)
         moved = one_euro.smooth(
-            moved, np.full((17, 2), 300.0 * t / 30), t / 30, unit=100.0
+            moved, np.full((17, 2), 300.0 * t / 30), t / 30, torso_length=100.0
         )  # three torsos a second
         out.append(rest.value)
         lag.append(300.0 * t / 30 - moved.value[0, 0])
@@ -149,7 +149,7 @@ def test_who_is_far_away_is_looked_for_in_nearer_squares_in_turn(width, height):
     for t in range(8):
         seen.append(tracking.next_crop(state, t / 25, width, height))
         state = tracking.update(state, STANDING, score, 0.0, t / 25, width, height)
-        assert state.mode == "lost"
+        assert state.mode == "searching"
     for before, after in zip(seen[:4], seen[4:], strict=True):
         np.testing.assert_array_equal([*before.center, before.side], [*after.center, after.side])
     low, high = (np.array([c + sign * s / 2 + 0.5 for c, s in seen[1:4]]) for sign in (-1, 1))
@@ -164,18 +164,18 @@ def test_who_is_far_away_is_looked_for_in_nearer_squares_in_turn(width, height):
 
 def test_where_a_second_look_sees_nobody_the_search_goes_on():
     state = tracking.update(
-        tracking.State(looks=2), STANDING + 200, np.full(17, 0.9), 0.9, 0.0, WIDTH, HEIGHT
+        tracking.State(search_count=2), STANDING + 200, np.full(17, 0.9), 0.9, 0.0, WIDTH, HEIGHT
     )
-    assert state.mode == "found"
+    assert state.mode == "confirming"
     state = tracking.update(state, STANDING + 200, np.zeros(17), 0.0, 0.0, WIDTH, HEIGHT)
-    assert (state.mode, state.looks) == ("lost", 3)
+    assert (state.mode, state.search_count) == ("searching", 3)
 
 
 @pytest.mark.parametrize("times", [1, 2, 5])
 def test_crops_scale_with_the_resolution(times):
     counts = np.ones(17, bool)
-    small = tracking.around(STANDING + 200, counts, 60.0, 400, 400)
-    large = tracking.around(
+    small = tracking.square_around(STANDING + 200, counts, 60.0, 400, 400)
+    large = tracking.square_around(
         times * (STANDING + 200.5) - 0.5, counts, 60.0 * times, 400 * times, 400 * times
     )
     np.testing.assert_allclose((large.center + 0.5) / times - 0.5, small.center)
@@ -183,7 +183,9 @@ def test_crops_scale_with_the_resolution(times):
 
 
 def test_the_crop_holds_the_body_as_training_does():
-    center, side = tracking.around(STANDING + [320, 240], np.ones(17, bool), 62.0, WIDTH, HEIGHT)
+    center, side = tracking.square_around(
+        STANDING + [320, 240], np.ones(17, bool), 62.0, WIDTH, HEIGHT
+    )
     low, high = (STANDING + [320, 240]).min(axis=0), (STANDING + [320, 240]).max(axis=0)
     assert np.all(center - side / 2 < low - 10) and np.all(center + side / 2 > high + 10)
     assert side < 1.7 * (high - low).max()
@@ -192,9 +194,9 @@ def test_the_crop_holds_the_body_as_training_does():
 def test_a_body_cut_off_below_gets_room_below():
     counts = np.ones(17, bool)
     counts[13:] = False  # knees and ankles
-    with_room = tracking.around(STANDING + [320, 240], counts, 62.0, WIDTH, HEIGHT)
+    with_room = tracking.square_around(STANDING + [320, 240], counts, 62.0, WIDTH, HEIGHT)
     assert with_room.center[1] + with_room.side / 2 > 240 + 45  # the knees
-    at_the_edge = tracking.around(STANDING + [320, 470], counts, 62.0, WIDTH, HEIGHT)
+    at_the_edge = tracking.square_around(STANDING + [320, 470], counts, 62.0, WIDTH, HEIGHT)
     assert at_the_edge.center[1] < 470  # but the frame ends where it ends
 
 
@@ -211,35 +213,35 @@ def test_the_next_crop_moves_on_with_the_body():
 
 def test_belief_is_that_of_the_less_sure():
     score = np.concatenate([np.full(5, 0.8), np.full(12, 0.1)])
-    assert tracking.belief(0.9, score) == pytest.approx(0.8)
-    assert tracking.belief(0.2, score) == pytest.approx(0.2)
+    assert tracking.person_score(0.9, score) == pytest.approx(0.8)
+    assert tracking.person_score(0.2, score) == pytest.approx(0.2)
 
 
 def test_belief_between_the_thresholds_changes_nothing():
     settings, score = tracking.Settings(), np.full(17, 0.9)
-    between = (settings.kept + settings.found) / 2
+    between = (settings.keep_threshold + settings.acquire_threshold) / 2
     lost = tracking.update(tracking.State(), STANDING + 200, score, between, 0.0, WIDTH, HEIGHT)
-    assert lost.mode == "lost"
+    assert lost.mode == "searching"
     kept = tracking.State()
     for t in range(3):
         kept = tracking.update(kept, STANDING + 200, score, 0.9, t / 25, WIDTH, HEIGHT)
     for t in range(3, 200):
         kept = tracking.update(kept, STANDING + 200, score, between, t / 25, WIDTH, HEIGHT)
-        assert kept.mode == "kept" and kept.doubt is None
+        assert kept.mode == "tracking" and kept.low_since is None
 
 
 def test_a_find_is_confirmed_from_close():
     found = tracking.update(
         tracking.State(), STANDING + 200, np.full(17, 0.9), 0.9, 0.0, WIDTH, HEIGHT
     )
-    assert found.mode == "found"
+    assert found.mode == "confirming"
     assert (
         tracking.update(found, STANDING + 200, np.full(17, 0.9), 0.2, 0.0, WIDTH, HEIGHT).mode
-        == "lost"
+        == "searching"
     )
     assert (
         tracking.update(found, STANDING + 200, np.full(17, 0.9), 0.9, 0.0, WIDTH, HEIGHT).mode
-        == "kept"
+        == "tracking"
     )
 
 
@@ -249,7 +251,7 @@ def test_a_short_doubt_is_forgiven_and_a_long_one_is_not():
         there = not (10 <= t < 15 or t >= 25)  # 0.2 s away, and then for good
         pose = tracker.step(frame_with((320, 240)) if there else frame_with(), t / 25)
         modes.append(pose.lost)
-    patience = int(np.ceil(PATIENT.patience * 25))
+    patience = int(np.ceil(PATIENT.lost_after_s * 25))
     assert modes == [False] * (25 + patience) + [True] * (15 - patience)
 
 
@@ -281,7 +283,7 @@ def test_it_locks_on_leaves_and_finds_again():
         assert (pose.keypoints is None) == pose.lost
         if there and not pose.lost:
             errors.append(np.abs(pose.keypoints - (STANDING * scale + middle)).mean())
-    patience = int(np.ceil(PATIENT.patience * 25))
+    patience = int(np.ceil(PATIENT.lost_after_s * 25))
     assert lost == [False] * (50 + patience) + [True] * (30 - patience) + [False] * 45
     assert np.mean(errors) < 4 and max(errors) < 12
     assert seer.calls == 125 + 2  # a second look only where somebody is found
@@ -365,7 +367,7 @@ def test_the_released_model_loses_who_leaves_and_finds_who_comes_back(real_model
         lost.append(pose.lost)
         if truth is not None and not pose.lost:
             errors.append(np.abs(pose.keypoints - truth[:, :2])[truth[:, 2] > 0].mean())
-    gone = 20 + int(np.ceil(PATIENT.patience * 25))
+    gone = 20 + int(np.ceil(PATIENT.lost_after_s * 25))
     assert lost == [False] * gone + [True] * (40 - gone) + [False] * 20
     assert max(errors) < 10  # of a person 150 pixels high
 
@@ -376,7 +378,7 @@ def test_somebody_who_squats_is_followed(realdata, real_model):
     reference = json.loads((realdata / "pose_clips/pose_squats.coco17.json").read_text())[
         "keypoints"
     ]
-    tracker, errors, count = live.Tracker(real_model), [], repetitions.Count()
+    tracker, errors, count = live.Tracker(real_model), [], repetitions.RepCount()
     for (frame, seconds), joints in zip(
         video.frames(realdata / "pose_clips/pose_squats.mp4"), reference, strict=True
     ):
@@ -387,7 +389,7 @@ def test_somebody_who_squats_is_followed(realdata, real_model):
         )
         exercise = repetitions.EXERCISES["squats"]
         count = repetitions.count(
-            count, repetitions.measure(pose.keypoints, pose.score, exercise), exercise
+            count, repetitions.exercise_angle(pose.keypoints, pose.score, exercise), exercise
         )
     assert np.median(errors) < 0.15
     assert count.done == 3
@@ -718,9 +720,11 @@ def test_angles():
 def test_the_clip_holds_three_arm_raises_and_two_squats():
     truth = np.array(json.loads((WEB / "clip.json").read_text())["keypoints"])
     for name, wanted in (("arm raises", 3), ("squats", 2)):
-        state = repetitions.Count()
+        state = repetitions.RepCount()
         for joints in truth:
-            degrees = repetitions.measure(joints[:, :2], np.ones(17), repetitions.EXERCISES[name])
+            degrees = repetitions.exercise_angle(
+                joints[:, :2], np.ones(17), repetitions.EXERCISES[name]
+            )
             state = repetitions.count(state, degrees, repetitions.EXERCISES[name])
         assert state.done == wanted, name
 
@@ -730,13 +734,13 @@ def test_trembling_at_a_threshold_counts_once(name):
     exercise, rng, state = (
         repetitions.EXERCISES[name],
         np.random.default_rng(0),
-        repetitions.Count(),
+        repetitions.RepCount(),
     )
     state = repetitions.count(
-        state, exercise.start + np.sign(exercise.start - exercise.goal), exercise
+        state, exercise.rest_angle + np.sign(exercise.rest_angle - exercise.target_angle), exercise
     )
     for _ in range(500):
-        state = repetitions.count(state, exercise.goal + rng.normal(0, 5), exercise)
+        state = repetitions.count(state, exercise.target_angle + rng.normal(0, 5), exercise)
     assert state.done == 1
     assert repetitions.count(state, None, exercise) is state
 
@@ -744,13 +748,13 @@ def test_trembling_at_a_threshold_counts_once(name):
 def test_joints_that_are_not_seen_are_not_measured():
     score = np.ones(17)
     exercise, joints = repetitions.EXERCISES["arm raises"], STANDING.copy()
-    both = repetitions.measure(joints, score, exercise)
+    both = repetitions.exercise_angle(joints, score, exercise)
     score[COCO17.index("left_elbow")] = 0.1
-    assert repetitions.measure(joints, score, exercise) == pytest.approx(
+    assert repetitions.exercise_angle(joints, score, exercise) == pytest.approx(
         both, abs=1
     )  # the right arm alone
     score[COCO17.index("right_hip")] = 0.1
-    assert repetitions.measure(joints, score, exercise) is None
+    assert repetitions.exercise_angle(joints, score, exercise) is None
 
 
 # ---- endurance -----------------------------------------------------------------------------------------------------------------

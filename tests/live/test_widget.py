@@ -43,7 +43,7 @@ def webcam(monkeypatch):
     webcam = widget.Webcam(model)
     webcam.fake, webcam.said = model, []
     monkeypatch.setattr(
-        webcam.screen, "send", lambda content, buffers=None: webcam.said.append(content)
+        webcam.camera_widget, "send", lambda content, buffers=None: webcam.said.append(content)
     )
     return webcam
 
@@ -104,7 +104,7 @@ def test_never_more_frames_at_work_than_allowed(webcam):
 
 
 def test_two_may_wait_where_two_are_allowed_and_only_one_is_scored_at_a_time(webcam):
-    webcam.screen.max_in_flight = 2
+    webcam.camera_widget.max_in_flight = 2
     webcam._receive(None, {"kind": "start", "session": "a"}, [])
     webcam.fake.go = threading.Event()
     threads = [threading.Thread(target=frame, args=(webcam, n)) for n in (1, 2)]
@@ -139,7 +139,9 @@ def test_a_fault_is_answered_and_frees_the_slot(webcam, what, monkeypatch):
 
 def test_a_model_that_cannot_be_loaded_is_said(monkeypatch):
     webcam, said = widget.Webcam("no-such-model"), []
-    monkeypatch.setattr(webcam.screen, "send", lambda content, buffers=None: said.append(content))
+    monkeypatch.setattr(
+        webcam.camera_widget, "send", lambda content, buffers=None: said.append(content)
+    )
     webcam._receive(None, {"kind": "start", "session": "a"}, [])
     assert [m["kind"] for m in said] == ["loading", "error"] and "no-such-model" in said[-1]["text"]
 
@@ -180,7 +182,7 @@ def test_a_callback_gets_each_frame_and_pose(webcam):
 def test_another_model_is_loaded_when_it_is_chosen(webcam, monkeypatch):
     loaded = []
     monkeypatch.setattr(
-        widget.predict, "load", lambda name, **options: loaded.append(name) or Model()
+        widget.predictor, "load", lambda name, **options: loaded.append(name) or Model()
     )
     webcam._receive(None, {"kind": "start", "session": "a"}, [])
     choice = next(
@@ -195,7 +197,9 @@ def test_another_model_is_loaded_when_it_is_chosen(webcam, monkeypatch):
 def test_it_reads_the_same_every_time_and_starts_nothing():
     one, other = live.Webcam("minidome", max_in_flight=2), live.Webcam("minidome", max_in_flight=2)
     assert repr(one) == repr(other) == "Webcam(model='minidome', max_in_flight=2)"
-    assert not one.screen.running and one._tracker is None, "no model is loaded before it is needed"
+    assert not one.camera_widget.running and one._tracker is None, (
+        "no model is loaded before it is needed"
+    )
     assert repr(live.Webcam()) == f"Webcam(model={live.DEFAULT_MODEL!r}, max_in_flight=1)"
     with pytest.raises(ValueError, match="max_in_flight is 0"):
         live.Webcam(max_in_flight=0)
@@ -206,12 +210,12 @@ def test_cameras_that_the_browser_finds_can_be_chosen():
     choice = next(
         w for row in webcam.children[1:] for w in row.children if w.description == "Camera"
     )
-    webcam.screen.cameras = [["lid", "id1"], ["desk", "id2"]]
+    webcam.camera_widget.cameras = [["lid", "id1"], ["desk", "id2"]]
     assert dict(choice.options) == {"any": "", "lid": "id1", "desk": "id2"}
     choice.value = "id2"
-    assert webcam.screen.camera == "id2"
-    webcam.screen.cameras = [["lid", "id1"]]
-    assert choice.value == "" and webcam.screen.camera == ""
+    assert webcam.camera_widget.camera == "id2"
+    webcam.camera_widget.cameras = [["lid", "id1"]]
+    assert choice.value == "" and webcam.camera_widget.camera == ""
 
 
 def test_another_camera_does_not_make_the_chosen_one_start_anew():
@@ -219,11 +223,11 @@ def test_another_camera_does_not_make_the_chosen_one_start_anew():
     choice = next(
         w for row in webcam.children[1:] for w in row.children if w.description == "Camera"
     )
-    webcam.screen.cameras = [["lid", "a"], ["desk", "b"]]
+    webcam.camera_widget.cameras = [["lid", "a"], ["desk", "b"]]
     choice.value = "b"
-    webcam.screen.observe(lambda change: asked.append(change["new"]), "camera")
-    webcam.screen.cameras = [["lid", "a"], ["new", "c"], ["desk", "b"]]
-    assert asked == [] and choice.value == webcam.screen.camera == "b"
+    webcam.camera_widget.observe(lambda change: asked.append(change["new"]), "camera")
+    webcam.camera_widget.cameras = [["lid", "a"], ["new", "c"], ["desk", "b"]]
+    assert asked == [] and choice.value == webcam.camera_widget.camera == "b"
     choice.value = "c"
     assert asked == ["c"]
 
@@ -233,19 +237,19 @@ def test_two_cameras_of_one_name_can_be_told_apart():
     choice = next(
         w for row in webcam.children[1:] for w in row.children if w.description == "Camera"
     )
-    webcam.screen.cameras = [["USB", "a"], ["USB", "b"], ["lid", "c"]]
+    webcam.camera_widget.cameras = [["USB", "a"], ["USB", "b"], ["lid", "c"]]
     assert dict(choice.options) == {"any": "", "USB (1)": "a", "USB (2)": "b", "lid": "c"}
     for device in ("b", "a"):
         choice.value = device
-        assert webcam.screen.camera == device
-        webcam.screen.cameras = [["USB", "b"], ["USB", "a"]] if device == "b" else []
-    assert choice.value == webcam.screen.camera == ""
+        assert webcam.camera_widget.camera == device
+        webcam.camera_widget.cameras = [["USB", "b"], ["USB", "a"]] if device == "b" else []
+    assert choice.value == webcam.camera_widget.camera == ""
 
 
 def test_every_failure_has_a_sentence_in_the_script():
-    script = (widget.Screen._esm and widget.Path(widget.__file__).with_suffix(".js")).read_text(
-        encoding="utf-8"
-    )
+    script = (
+        widget.CameraWidget._esm and widget.Path(widget.__file__).with_suffix(".js")
+    ).read_text(encoding="utf-8")
     for reason in (
         "denied",
         "none",
@@ -265,7 +269,7 @@ def test_every_failure_has_a_sentence_in_the_script():
 
 
 def test_limbs_have_the_colours_of_the_figures():
-    limbs = live.Webcam("minidome").screen.limbs
+    limbs = live.Webcam("minidome").camera_widget.limbs
     assert len(limbs) == len(widget.COCO17.limb_indices)
     assert {colour for *_, colour in limbs} == {
         widget.viz.LEFT,

@@ -138,7 +138,7 @@ def test_the_skeleton_is_pythons_and_lies_on_the_frame_that_was_scored(lab, clip
         "drawn over another frame than was scored"
     )
     colours = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in viz.joint_colours()])
-    sure = np.flatnonzero(seen["score"][k] >= live.DRAW_SCORE)
+    sure = np.flatnonzero(seen["score"][k] >= predictor.DRAW_THRESHOLD)
     at = np.round(
         (seen["keypoints"][k] + 0.5) * canvas.shape[1] / seen["frames"].shape[2] - 0.5
     ).astype(int)
@@ -155,10 +155,10 @@ def test_it_goes_on_beside_a_busy_cell_and_says_when_no_answer_comes(lab):
     before = lab.frame()
     lab.execute("import time; time.sleep(3)")
     assert lab.frame() > before + 2, "the kernel answers from another thread"
-    lab.execute("webcam.screen.patience, webcam._frame = 1.5, lambda *given: None")
+    lab.execute("webcam.camera_widget.patience, webcam._frame = 1.5, lambda *given: None")
     sentence = lab.wait_state("failed busy")
     assert "has not answered for" in sentence and "camera is off" in sentence and lab.alive() == 0
-    lab.execute("del webcam._frame; webcam.screen.patience = 15")
+    lab.execute("del webcam._frame; webcam.camera_widget.patience = 15")
 
 
 def test_an_error_in_the_kernel_is_said_and_the_next_start_works(lab):

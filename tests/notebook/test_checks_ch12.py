@@ -62,8 +62,8 @@ def test_the_chapters_filter_is_posekits():
     chapter, rng = functions("12_webcam.ipynb", {"np": np}), np.random.default_rng(0)
     times = np.cumsum(rng.uniform(0.01, 0.1, 50))
     values = rng.normal(size=(50, 17, 2)).cumsum(axis=0)
-    state, how = None, one_euro.OneEuro(0.7, 2.0, 1.0)
-    mine = chapter["one_euro"](values, times, 0.7, 2.0, unit=50.0)
+    state, how = None, one_euro.OneEuroParams(0.7, 2.0, 1.0)
+    mine = chapter["one_euro"](values, times, 0.7, 2.0, torso_length=50.0)
     for k in range(50):
         state = one_euro.smooth(state, values[k], times[k], how, 50.0)
         np.testing.assert_allclose(mine[k], state.value, atol=1e-9)
@@ -78,9 +78,9 @@ def test_the_chapters_lost_and_found_is_the_exercises_and_the_trackers():
     state = tracking.State()
     for value, now, there in zip(presence, times, mine, strict=True):
         for _ in range(
-            2 if state.mode == "lost" else 1
+            2 if state.mode == "searching" else 1
         ):  # found in the whole frame, and looked at again
             state = tracking.update(
                 state, joints, np.full(17, value), value, now, 100, 100, settings
             )
-        assert (state.mode == "kept") == there
+        assert (state.mode == "tracking") == there

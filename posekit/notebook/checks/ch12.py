@@ -6,7 +6,7 @@ import numpy as np
 
 from posekit.geometry import PADDING
 from posekit.live import repetitions
-from posekit.live.one_euro import OneEuro, smooth
+from posekit.live.one_euro import OneEuroParams, smooth
 from posekit.notebook.checks import CheckFailed, expect, expect_array, expect_written, passed
 from posekit.skeleton import COCO17
 
@@ -226,7 +226,7 @@ def check_one_euro(OneEuroFilter: Callable) -> None:
     )
     state, right = None, []
     for value, time in zip(values, times, strict=True):
-        state = smooth(state, value, time, OneEuro(how["f_min"], how["beta"], 1.0))
+        state = smooth(state, value, time, OneEuroParams(how["f_min"], how["beta"], 1.0))
         right.append(state.value)
     far = int(np.argmax(np.abs(mine - right).max(axis=1) > 1e-6))
     expect(
@@ -441,11 +441,11 @@ def check_count_raises(count_raises: Callable) -> None:
     for _ in range(20):
         poses, state = (
             arm_poses(*rng.uniform(0, 175, (2, 40)), lean=rng.uniform(-30, 30)),
-            repetitions.Count(),
+            repetitions.RepCount(),
         )
         for pose in poses:
             state = repetitions.count(
-                state, repetitions.measure(pose, np.ones(17), _ARM_RAISES), _ARM_RAISES
+                state, repetitions.exercise_angle(pose, np.ones(17), _ARM_RAISES), _ARM_RAISES
             )
         mine = int(expect_array(_ask(count_raises, call, poses), call, ()))
         expect(
