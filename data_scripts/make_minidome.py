@@ -1,4 +1,5 @@
-"""Make a MiniDome sequence: made people in a dome of calibrated cameras, in CMU Panoptic's layout and as COCO JSON."""
+"""Generate a MiniDome sequence: synthetic people in a dome of calibrated cameras, in CMU Panoptic's
+layout and as COCO JSON."""
 
 import argparse
 import signal
@@ -14,7 +15,7 @@ def size(text: str) -> tuple[int, int]:
     w, x, h = text.lower().partition("x")
     if not (x and w.isdecimal() and h.isdecimal()):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no size; expected WIDTHxHEIGHT, such as 640x360"
+            f"{text!r} is not a size; expected WIDTHxHEIGHT, such as 640x360"
         )
     return int(w), int(h)
 
@@ -23,14 +24,21 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "out", type=Path, metavar="OUT", help="folder to make; its name becomes the sequence's name"
+        "out",
+        type=Path,
+        metavar="OUT",
+        help="output folder; its name becomes the name of the sequence",
     )
     parser.add_argument("--frames", type=int, default=300, metavar="N", help="frames (default 300)")
     parser.add_argument(
-        "--cameras", type=int, default=2, metavar="C", help="cameras a frame, of 31 (default 2)"
+        "--cameras",
+        type=int,
+        default=2,
+        metavar="C",
+        help="active cameras per frame, of 31 (default 2)",
     )
     parser.add_argument(
-        "--size", type=size, default=(640, 360), metavar="WxH", help="pictures (default 640x360)"
+        "--size", type=size, default=(640, 360), metavar="WxH", help="image size (default 640x360)"
     )
     parser.add_argument(
         "--take",
@@ -49,31 +57,34 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--mode",
         default="dome",
-        help="dome (the default); desk: people at their webcam; phone: who show something to a phone",
+        help="dome (default), desk (people at their webcam) or phone (people gesturing at a phone)",
     )
     parser.add_argument(
         "--empty",
         type=float,
         default=0.0,
         metavar="SHARE",
-        help="share of scenes without anybody (default 0)",
+        help="share of scenes without people (default 0)",
     )
     parser.add_argument(
-        "--motion", type=Path, metavar="FILE", help="real motion to follow: BVH, or npz of joints"
+        "--motion",
+        type=Path,
+        metavar="FILE",
+        help="motion capture to perform: npz of joints (posekit/minidome/README.md)",
     )
     parser.add_argument(
         "--step",
         type=int,
         default=1,
         metavar="K",
-        help="with --motion: go on by K/29.97 s a frame (default 1)",
+        help="with --motion: advance by K/29.97 s per frame (default 1)",
     )
     parser.add_argument(
-        "--backgrounds", type=Path, metavar="DIR", help="photos to stand behind the people"
+        "--backgrounds", type=Path, metavar="DIR", help="photos used as backgrounds"
     )
     parser.add_argument("--workers", type=int, default=2, metavar="W", help="processes (default 2)")
     parser.add_argument(
-        "--shares", action="store_true", help="only print how varied the sequence in OUT is"
+        "--shares", action="store_true", help="only print statistics of the sequence in OUT"
     )
     return parser.parse_args(argv)
 

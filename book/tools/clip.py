@@ -17,8 +17,8 @@ from posekit.cameras import Camera
 from posekit.images import encode_jpeg
 from posekit.minidome import room, solids
 from posekit.minidome.annotate import annotate
-from posekit.minidome.body import draw_figure
-from posekit.minidome.pose import place, vector
+from posekit.minidome.body import sample_body
+from posekit.minidome.pose import forward_kinematics, vector
 from posekit.minidome.render import draw, ray_grid
 from posekit.minidome.scene import Person, Scene
 
@@ -71,8 +71,8 @@ def render(
     frames, rng, camera = len(angles), np.random.default_rng(seed), camera or webcam()
     spot = np.zeros((frames, 2)) if spot is None else spot
     there = np.ones(frames, bool) if there is None else there
-    figure = draw_figure(rng)
-    axes, origins = place(figure.bones, angles, np.full(frames, heading), spot)
+    figure = sample_body(rng)
+    axes, origins = forward_kinematics(figure.bones, angles, np.full(frames, heading), spot)
     person = Person(figure, {"legs": "demo"}, angles, np.full(frames, heading), axes, origins)
     light, tint = np.array([0.35, -0.85, 0.4]), np.array([1.03, 1.0, 0.97])
     grid, out = ray_grid(camera), []
@@ -80,7 +80,7 @@ def render(
         people = [person] if there[t] else []
         scene = Scene(
             people,
-            solids.nothing(),
+            solids.no_solids(),
             [camera.name],
             light / np.linalg.norm(light),
             0.6,
@@ -88,9 +88,11 @@ def render(
             walls,
             0.1,
         )
-        shapes = solids.together([p.flesh(t, 0) for p in people] + [scene.things])
-        picture, ident = draw(scene, shapes, room.paint(scene, shapes), grid, [seed, 0xC11B], None)
-        seen = annotate(scene, t, shapes, ident, camera)
+        shapes = solids.merge([p.solids_at(t, 0) for p in people] + [scene.furniture])
+        picture, solid_index = draw(
+            scene, shapes, room.paint(scene, shapes), grid, [seed, 0xC11B], None
+        )
+        seen = annotate(scene, t, shapes, solid_index, camera)
         out.append((picture, np.reshape(seen[0]["keypoints"], (17, 3)) if seen else None))
     return out
 

@@ -1,12 +1,13 @@
-"""MiniDome: a generator of people in a dome of 31 calibrated cameras, the data the book runs on (chapters 01, 02).
+"""MiniDome: a generator of people in a dome of 31 calibrated cameras, the data the book runs on
+(chapters 01, 02).
 
-The way from chance to picture, one module a step:
+From random numbers to images, one module per step:
 
     dome     the cameras                          pose, actions   joint angles, their ranges, motion
-    body     proportions, joints                  clothes, palette  flesh, faces, clothes, colours
-    bvh, motion  real motion from files           scene, desk, phone  who and what stands where
-    things   furniture                            solids          the shapes, and rays that meet them
-    room, backdrop  what is behind                render          a camera's picture
+    body     proportions, joints                  clothes, palette  body shape, faces, clothes,
+    colours motion   motion capture from files            scene, desk, phone  people and furniture,
+    one module per mode furniture  tables, boxes, seats               solids          shapes and ray
+    intersection room, backdrop  background                    render          one camera's image
     annotate exact labels                         sequence        files on disk
 """
 

@@ -1,4 +1,5 @@
-"""`python -m posekit.minidome`: make the book's embedded data set, say where it is and how varied."""
+"""`python -m posekit.minidome`: make the book's embedded data set, say where it is and how
+varied."""
 
 import sys
 

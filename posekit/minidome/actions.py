@@ -1,8 +1,9 @@
 """What MiniDome people do: whole-body actions, as still poses and as motion (chapter 02).
 
-A style gives the mean and the spread of some joint angles; what it does not name scatters a little around zero. Legs and
-trunk each have a style; a *gesture* gives both arms theirs at once, since arms do things together: they swing, fold, hold
-a phone, wave while the other hangs. A minority moves its arms apart. `pose.within_range` keeps every pose natural.
+A style gives the mean and the spread of some joint angles; what it does not name scatters a little
+around zero. Legs and trunk each have a style; a *gesture* gives both arms theirs at once, since
+arms do things together: they swing, fold, hold a phone, wave while the other hangs. A minority
+moves its arms apart. `pose.within_range` keeps every pose natural.
 """
 
 import numpy as np
@@ -207,14 +208,17 @@ def _pick(shares: dict[str, float], rng: np.random.Generator) -> str:
     return list(shares)[rng.choice(len(weights), p=weights / weights.sum())]
 
 
-def draw_action(rng: np.random.Generator) -> dict[str, str]:
-    """A style for the legs, the trunk and each arm: `{"legs": ..., "trunk": ..., "left_arm": ..., "right_arm": ...}`."""
-    legs, trunk = _pick(_LEG_SHARES, rng), _pick(_TRUNK_SHARES, rng)
+def sample_action(rng: np.random.Generator) -> dict[str, str]:
+    """A style for the legs, the trunk and each arm: `{"legs": ..., "trunk": ..., "left_arm": ...,
+    "right_arm": ...}`."""
+    legs = _pick(_LEG_SHARES, rng)
+    trunk = _pick(_TRUNK_SHARES, rng)
     left, right, _ = GESTURES[_pick({name: share for name, (_, _, share) in GESTURES.items()}, rng)]
     if rng.random() < 0.5:
         left, right = right, left
     if rng.random() < APART:
-        left, right = _pick(_ARM_SHARES, rng), _pick(_ARM_SHARES, rng)
+        left = _pick(_ARM_SHARES, rng)
+        right = _pick(_ARM_SHARES, rng)
     elif legs in ("walk", "run"):
         if rng.random() < 0.75 or legs == "run":
             left = right = "swing"
@@ -226,7 +230,8 @@ def draw_action(rng: np.random.Generator) -> dict[str, str]:
 
 
 def draw_keys(action: dict[str, str], count: int, rng: np.random.Generator) -> np.ndarray:
-    """`count` still poses of an action, (count, 30) degrees, in their natural ranges; legs that stand stay as they are."""
+    """`count` still poses of an action, (count, 30) degrees, in their natural ranges; legs that
+    stand stay as they are."""
     style = {**_OTHER, **TRUNKS[action["trunk"]]}
     for name, value in LEGS[action["legs"]].items():
         mean, spread = style.get(name, (0, 0))
@@ -234,7 +239,7 @@ def draw_keys(action: dict[str, str], count: int, rng: np.random.Generator) -> n
             (mean + value[0], np.hypot(spread, value[1])) if name.startswith("pelvis") else value
         )
     out = np.zeros((count, len(ANGLES)))
-    together = action["left_arm"] == action["right_arm"]
+    merge = action["left_arm"] == action["right_arm"]
     common = {
         part: rng.standard_normal(count) for part in ("arm_raise", "arm_plane", "arm_turn", "elbow")
     }
@@ -245,7 +250,7 @@ def draw_keys(action: dict[str, str], count: int, rng: np.random.Generator) -> n
         if part in own:
             mean, spread = own[part]
             draws = rng.standard_normal(count)
-            if together and part in common:  # both arms do much the same
+            if merge and part in common:  # both arms do much the same
                 draws = 0.9 * common[part] + 0.44 * draws
             out[:, i] = mean + spread * draws
             if side in ("left", "right") and part.startswith(("hip", "knee", "ankle")):
@@ -294,7 +299,8 @@ def _uneven_legs(legs: str, out: np.ndarray, rng: np.random.Generator) -> None:
 def _gait(
     angles: np.ndarray, phase: np.ndarray, run: bool, swing_left: bool, swing_right: bool
 ) -> None:
-    """Write a walking or running cycle over (T, 30) angles in place; `phase` (T,) radians, 2 pi a stride."""
+    """Write a walking or running cycle over (T, 30) angles in place; `phase` (T,) radians, 2 pi a
+    stride."""
     stride, lift, arm = (36, 66, 40) if run else (24, 52, 24)
     for side, p in (("left_", phase), ("right_", phase + np.pi)):
         put(
@@ -331,7 +337,8 @@ def move(action: dict[str, str], frames: int, speed: float, rng: np.random.Gener
     """
     pace = rng.uniform(24, 42)  # frames from one key pose to the next
     keys = draw_keys(action, int(np.ceil((frames - 1) / pace)) + 2 if frames > 1 else 1, rng)
-    start, phase = rng.uniform(0, 0.999), rng.uniform(0, 2 * np.pi)
+    start = rng.uniform(0, 0.999)
+    phase = rng.uniform(0, 2 * np.pi)
     if frames == 1:
         angles = keys.copy()
     else:

@@ -1,4 +1,4 @@
-"""The exact labels of a MiniDome picture: where each joint is, and whether it can be seen (chapter 02)."""
+"""Exact labels of a MiniDome image: keypoints and their visibility (chapter 02)."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from posekit.minidome.solids import Solids
 from posekit.skeleton import COCO17, PANOPTIC19, convert
 
 LEAST_SEEN = 2e-4
-"""A person of whom fewer of the picture's pixels than this share are seen (46 at 640x360) is not annotated."""
+"""People who cover less than this share of the image (46 pixels at 640x360) are not annotated."""
 
 DIGITS = 6
 """Decimals of every cm and pixel that is written."""
@@ -22,9 +22,9 @@ def joint_flags(
 ) -> np.ndarray:
     """COCO's visibility of joints, by casting the ray from the camera to each.
 
-    A joint in the frame is seen (2) if the first thing on its ray lies no more than the joint's margin of own flesh before
-    it, else hidden (1), whether by the person itself, by somebody else or by a thing. Outside the frame or behind the
-    camera it is 0.
+    A joint inside the image is visible (2) if the first surface on its ray lies at most
+    `joint_margin` in front of it (the person's own skin and clothes), else occluded (1), by the
+    person, another person or furniture. Outside the frame or behind the camera it is 0.
 
     Args:
         joints: (J, 3) world cm.
@@ -44,7 +44,8 @@ def joint_flags(
 
 
 def facing(person: Person, frame: int, camera: Camera) -> float:
-    """Angle in degrees between a person's heading and the direction to the camera, seen from above: over 90 is from behind."""
+    """Angle in degrees between a person's heading and the direction to the camera, seen from above:
+    over 90 is from behind."""
     turned = np.deg2rad(person.heading[frame])
     way = (camera.position - person.origins[frame, 0])[[0, 2]]
     cosine = (way @ [np.sin(turned), np.cos(turned)]) / np.linalg.norm(way)
@@ -52,37 +53,42 @@ def facing(person: Person, frame: int, camera: Camera) -> float:
 
 
 def annotate(
-    scene: Scene, frame: int, shapes: Solids, ident: np.ndarray, camera: Camera
+    scene: Scene, frame: int, shapes: Solids, solid_index: np.ndarray, camera: Camera
 ) -> list[dict]:
-    """COCO annotations of one picture, without their ids.
+    """Return the COCO annotations of one image, without ids.
 
-    Left out are people with no joint in the frame and people of whom (almost) nothing is seen, see `LEAST_SEEN`: nobody
-    could label them. `area` counts the pixels in which the person is seen; `bbox` holds these and the labelled joints,
-    clipped to the frame. Beyond COCO: `body_id` (the id in the 3D pose files) and `facing_deg`, see `facing`.
+    People with no joint inside the image, or of whom fewer pixels than `LEAST_SEEN` are visible,
+        are left out: no human
+    could label them. `area` counts the pixels in which the person is seen; `bbox` holds these and
+    the labelled joints,
+    clipped to the frame. Beyond COCO: `body_id` (the id in the 3D pose files) and `facing_deg`, see
+        `facing`.
 
     Args:
-        scene, frame: who is where.
+        scene, frame: the scene and the index of its frame.
         shapes: everything in the room.
         ident: (H, W) number of the shape that each pixel sees, -1 for none.
         camera: the camera.
     """
-    height, width = ident.shape
-    owners = np.append(shapes.owners, -1)[ident]
+    height, width = solid_index.shape
+    owners = np.append(shapes.owners, -1)[solid_index]
     out = []
     for body_id, person in enumerate(scene.people):
         joints = np.round(person.joints()[frame], DIGITS)
         keypoints = convert(project(joints, camera), PANOPTIC19, COCO17)
-        flags = joint_flags(joints, person.figure.joint_margin, shapes, camera)
+        flags = joint_flags(joints, person.body.joint_margin, shapes, camera)
         flags = convert(flags[:, None], PANOPTIC19, COCO17)[:, 0]
         labelled = flags > 0
         mask = owners == body_id
         area = int(np.count_nonzero(mask))
         if not labelled.any() or area < LEAST_SEEN * width * height:
             continue
-        cols, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+        cols = np.flatnonzero(mask.any(axis=0))
+        rows = np.flatnonzero(mask.any(axis=1))
         low = np.minimum([cols[0], rows[0]], keypoints[labelled].min(axis=0))
         high = np.maximum([cols[-1], rows[-1]], keypoints[labelled].max(axis=0)) + 1
-        low, high = np.clip(low, 0, None), np.minimum(high, [width, height])
+        low = np.clip(low, 0, None)
+        high = np.minimum(high, [width, height])
         points = np.where(labelled[:, None], keypoints, 0)
         out.append(
             {

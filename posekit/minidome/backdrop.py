@@ -1,4 +1,5 @@
-"""Real photos behind MiniDome's people: chosen, cut, softened and matched to the scene's light (chapter 02)."""
+"""Real photos behind MiniDome's people: chosen, cut, softened and matched to the scene's light
+(chapter 02)."""
 
 from pathlib import Path
 
@@ -39,12 +40,13 @@ def behind(
 ) -> np.ndarray:
     """One of the photos as a backdrop.
 
-    A part of it with the picture's shape, at least two thirds as wide and high as fits, is cut out, scaled, maybe mirrored
-    and blurred (people are in focus, what is behind them less), and brought half the way to the scene's light.
+    A part of it with the aspect ratio of the image, at least two thirds as wide and high as fits,
+    is cut out, scaled, maybe mirrored and blurred (people are in focus, what is behind them less),
+    and brought half the way to the scene's light.
 
     Args:
         photos: files, see `list_photos`.
-        size: (w, h) of the picture.
+        size: (w, h) of the image.
         tint: (3,) colour of the scene's light, about 1.
         rng: source of chance.
 
@@ -60,7 +62,8 @@ def behind(
     h, w = photo.shape[:2]
     share = min(w / size[0], h / size[1]) * rng.uniform(0.67, 1)
     cut = max(1, int(share * size[0])), max(1, int(share * size[1]))
-    x, y = int(rng.integers(w - cut[0] + 1)), int(rng.integers(h - cut[1] + 1))
+    x = int(rng.integers(w - cut[0] + 1))
+    y = int(rng.integers(h - cut[1] + 1))
     part = photo[y : y + cut[1], x : x + cut[0]]
     part = part[:, ::-1] if rng.random() < 0.5 else part
     how = cv2.INTER_AREA if share > 1 else cv2.INTER_LINEAR

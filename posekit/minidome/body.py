@@ -1,7 +1,7 @@
-"""Who stands in the MiniDome: proportions, build and joints (chapter 02); `clothes` puts the flesh around the bones.
+"""MiniDome bodies: proportions, build and joints (chapter 02); `clothes` adds the surface.
 
-A `Figure` is a person's flesh as round cones in the frames of its body parts, made once; `flesh` puts it where a pose
-says.
+A `Body` is a person's surface as round cones in the local frames of the body parts; `solids_at`
+poses it.
 """
 
 from dataclasses import dataclass
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from posekit.minidome import clothes, solids
-from posekit.minidome.clothes import Build
+from posekit.minidome.clothes import BodyShape
 from posekit.minidome.pose import FRAME, Bones, world_points
 from posekit.minidome.solids import Solids
 from posekit.skeleton import PANOPTIC19
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One person's bones and flesh; P parts.
+class Body:
+    """Bones and surface of one person; P parts.
 
     Args:
         bones: lengths, cm.
@@ -27,7 +27,8 @@ class Figure:
         stretch: (P, 3) a part's semi-axes relative to its radius along `frame_a`'s x, y, z.
         looks: (P, 15), see `solids.look`.
         joint_frame, joint_local: (19,) and (19, 3), the joints in Panoptic's order.
-        joint_margin: (19,) cm of the person's own flesh in front of a joint that do not hide it.
+        joint_margin: (19,) cm, thickness of the person's own surface in front of a joint, which
+            does not occlude it.
     """
 
     bones: Bones
@@ -38,7 +39,7 @@ class Figure:
     ra: np.ndarray
     rb: np.ndarray
     stretch: np.ndarray
-    looks: np.ndarray
+    materials: np.ndarray
     joint_frame: np.ndarray
     joint_local: np.ndarray
     joint_margin: np.ndarray
@@ -47,27 +48,33 @@ class Figure:
         """Frames of `pose.place` -> (B, 19, 3) joints in world cm, Panoptic's order."""
         return world_points(axes, origins, self.joint_frame, self.joint_local)
 
-    def flesh(self, axes: np.ndarray, origins: np.ndarray, owner: int) -> Solids:
+    def solids_at(self, axes: np.ndarray, origins: np.ndarray, owner: int) -> Solids:
         """One pose's frames (17, 3, 3), (17, 3) -> the person as round cones in the world."""
         a = world_points(axes[None], origins[None], self.frame_a, self.local_a)[0]
         b = world_points(axes[None], origins[None], self.frame_b, self.local_b)[0]
         turn = axes[self.frame_a]
         metric = (turn / self.stretch[:, None, :] ** 2) @ np.swapaxes(turn, 1, 2)
-        return solids.cones(a, b, self.ra, self.rb, self.looks, metric, owner, turn[:, :, 0])
+        return solids.round_cones(
+            a, b, self.ra, self.rb, self.materials, metric, owner, turn[:, :, 0]
+        )
 
 
-def draw_figure(rng: np.random.Generator) -> Figure:
+def sample_body(rng: np.random.Generator) -> Body:
     """A new person: build, proportions, colours, clothes."""
     child = rng.random() < 0.08
     curve = float(np.clip(rng.normal(0, 0.6), -1, 1)) * (0.3 if child else 1)
     height = rng.uniform(115, 148) if child else rng.normal(172 - 6 * curve, 7.5)
-    build = Build(float(np.clip(height, 112, 200)), float(np.exp(rng.normal(0.02, 0.11))), curve)
-    return make_figure(draw_bones(build, rng), build, rng)
+    build = BodyShape(
+        float(np.clip(height, 112, 200)), float(np.exp(rng.normal(0.02, 0.11))), curve
+    )
+    return make_body(sample_bones(build, rng), build, rng)
 
 
-def draw_bones(build: Build, rng: np.random.Generator) -> Bones:
-    """Lengths as shares of the height (Drillis & Contini 1966, Winter's table), each with a scatter of 3 %."""
-    h, scatter = build.height, lambda: float(np.clip(rng.normal(1, 0.03), 0.92, 1.08))
+def sample_bones(build: BodyShape, rng: np.random.Generator) -> Bones:
+    """Lengths as shares of the height (Drillis & Contini 1966, Winter's table), each with a scatter
+    of 3 %."""
+    h = build.height
+    scatter = lambda: float(np.clip(rng.normal(1, 0.03), 0.92, 1.08))
     large_head = np.interp(h, (110, 160), (1.22, 1.0))
     return Bones(
         waist=0.125 * h * scatter(),
@@ -86,13 +93,15 @@ def draw_bones(build: Build, rng: np.random.Generator) -> Bones:
     )
 
 
-def make_figure(bones: Bones, build: Build, rng: np.random.Generator) -> Figure:
-    """Flesh, hair and clothes around given bones."""
-    return Figure(bones, *clothes.dress(bones, build, rng), *_joints(bones, build))
+def make_body(bones: Bones, build: BodyShape, rng: np.random.Generator) -> Body:
+    """Build the surface, hair and clothes around given bones."""
+    return Body(bones, *clothes.dress(bones, build, rng), *_joints(bones, build))
 
 
-def _joints(bones: Bones, build: Build) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    s, h, u = bones.head / 22.5, build.height / 175, build.height / 175 * build.weight**0.7
+def _joints(bones: Bones, build: BodyShape) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    s = bones.head / 22.5
+    h = build.height / 175
+    u = build.height / 175 * build.weight**0.7
     up = 9.2 * s
     table = {
         "neck": ("neck", (0, -0.4 * bones.neck, 0), 11.5 * h),

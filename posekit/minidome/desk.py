@@ -1,11 +1,12 @@
-"""MiniDome's desk mode: people as their webcam sees them, at a desk, near, in the light of a screen (chapter 02)."""
+"""MiniDome's desk mode: people as their webcam sees them, at a desk, near, in the light of a screen
+(chapter 02)."""
 
 import numpy as np
 
 from posekit.cameras import Camera
-from posekit.minidome import solids, things
+from posekit.minidome import furniture, solids
 from posekit.minidome.actions import ARMS, FPS
-from posekit.minidome.body import draw_figure
+from posekit.minidome.body import sample_body
 from posekit.minidome.dome import SEAT
 from posekit.minidome.motion import at_moments, moments, turned_as
 from posekit.minidome.palette import CLOTH, FURNITURE, pick
@@ -13,7 +14,7 @@ from posekit.minidome.pose import (
     ANGLES,
     FRAME,
     FRAMES,
-    place,
+    forward_kinematics,
     put,
     put_joints,
     stand,
@@ -26,11 +27,11 @@ from posekit.minidome.scene import (
     Person,
     Scene,
     SceneConfig,
-    nobody,
-    own_collision,
-    surroundings,
+    is_empty_scene,
+    occupied_space,
+    self_collision,
 )
-from posekit.minidome.solids import Solids, boxes, cones, look
+from posekit.minidome.solids import Solids, boxes, material, round_cones
 
 DESK_ARMS = {
     "type": {"arm_raise": (30, 6), "arm_plane": (16, 10), "arm_turn": (26, 8), "elbow": (76, 9)},
@@ -64,51 +65,65 @@ DESK_TOP = 71.0
 """Height of the desk, cm."""
 
 
-def draw_scene(
+def sample_scene(
     seed: int,
     number: int,
     frames: int,
     cameras: dict[str, Camera],
     views: int,
-    wishes: SceneConfig = PLAIN,
+    config: SceneConfig = PLAIN,
 ) -> Scene:
-    """As `scene.draw_scene`, at the desk; one scene in eight has a second person who looks in."""
+    """As `scene.sample_scene`, at a desk; one scene in eight shows a second person."""
     rng = np.random.default_rng([seed, 0xDE5C, number])
     chosen = sorted(rng.choice(sorted(cameras), views, replace=False).tolist())
-    people, stuff = [], []
-    if not nobody(seed, number, wishes):
+    people = []
+    stuff = []
+    if not is_empty_scene(seed, number, config):
         for place_number in range(1 + (rng.random() < 0.125)):
-            person, holds = _draw_sitter(frames, place_number, wishes, rng)
+            person, holds = _draw_sitter(frames, place_number, config, rng)
             people.append(person)
             stuff += holds
-    if not wishes.bare:
+    if not config.bare:
         stuff += _desk(rng)
         eyes = [cameras[name].position for name in chosen]
-        stuff += things.furnish(*surroundings(people), eyes, rng, wall=2)
-    return lit_by_a_screen(people, solids.together(stuff), chosen, rng)
+        stuff += furniture.place_furniture(*occupied_space(people), eyes, rng, wall=2)
+    return lit_by_a_screen(people, solids.merge(stuff), chosen, rng)
 
 
 def lit_by_a_screen(
     people: list[Person], stuff: Solids, chosen: list[str], rng: np.random.Generator
 ) -> Scene:
-    """The scene with a lamp or a window on one side, and more or less of the screen's cold glow from the front."""
-    glow, side = rng.uniform(0.1, 1), rng.uniform(-1, 1)
+    """The scene with a lamp or a window on one side, and more or less of the screen's cold glow
+    from the front."""
+    glow = rng.uniform(0.1, 1)
+    side = rng.uniform(-1, 1)
     light = np.array([1.2 * side, -rng.uniform(0.5, 1.2), 0.4 + glow])
-    bright, warm = rng.uniform(0.45, 1.1), rng.normal(0, 0.06) - 0.06 * glow
+    bright = rng.uniform(0.45, 1.1)
+    warm = rng.normal(0, 0.06) - 0.06 * glow
     tint = np.array([1 + warm, 1, 1 - warm]) * bright
     ambient = rng.uniform(0.35, 0.65)
-    return Scene(people, stuff, chosen, light / np.linalg.norm(light), ambient, tint,
-                 int(rng.integers(2**31)), float(np.clip(1.6 / bright - 0.6, 0.8, 3)))  # fmt: skip
+    return Scene(
+        people,
+        stuff,
+        chosen,
+        light / np.linalg.norm(light),
+        ambient,
+        tint,
+        int(rng.integers(2**31)),
+        float(np.clip(1.6 / bright - 0.6, 0.8, 3)),
+    )
 
 
 def _draw_sitter(
-    frames: int, beside: int, wishes: SceneConfig, rng: np.random.Generator
+    frames: int, beside: int, config: SceneConfig, rng: np.random.Generator
 ) -> tuple[Person, list[Solids]]:
-    """Somebody before the screen, the chair and what the hands hold; `beside` 1 sits half behind the first."""
-    figure, clip = draw_figure(rng), None
-    if wishes.clips:
-        clip = wishes.clips[rng.integers(len(wishes.clips))]
-        clip = at_moments(clip, moments(clip, frames, wishes.step, rng))
+    """Sample a person in front of the screen, with chair and held objects; `beside` 1 sits half
+    behind the first."""
+    body = sample_body(rng)
+    clip = None
+    if config.clips:
+        clip = config.clips[rng.integers(len(config.clips))]
+        clip = at_moments(clip, moments(clip, frames, config.step, rng))
     spot = SEAT[[0, 2]] + [rng.normal(0, 8), rng.normal(0, 6)]
     if beside:
         spot = spot + [rng.choice([-1, 1]) * rng.uniform(48, 62), -rng.uniform(25, 45)]
@@ -116,7 +131,8 @@ def _draw_sitter(
     heading = heading + 5 * np.sin(
         2 * np.pi * np.arange(frames) / FPS / rng.uniform(4, 9) + rng.uniform(0, 6)
     )
-    best, least = None, np.inf
+    best = None
+    least = np.inf
     for _ in range(14):
         left, right = list(GESTURES)[
             rng.choice(len(GESTURES), p=np.array(list(GESTURES.values())) / 100)
@@ -125,14 +141,16 @@ def _draw_sitter(
             left, right = right, left
         action = {"legs": "sit", "trunk": "desk", "left_arm": left, "right_arm": right}
         angles = _angles(action, frames, rng)
-        axes, origins = place(figure.bones, angles, heading, np.tile(spot, (frames, 1)))
+        axes, origins = forward_kinematics(body.bones, angles, heading, np.tile(spot, (frames, 1)))
         if (
             clip is not None
         ):  # arms, trunk and head as performed, turned to the screen; the legs stay seated
             axes = turn_joints(angles)
             performed = turned_as(clip)
             front = np.arctan2(performed[:, 2, 0, 2], performed[:, 2, 2, 2])
-            c, s, o = np.cos(front), np.sin(front), np.zeros(frames)
+            c = np.cos(front)
+            s = np.sin(front)
+            o = np.zeros(frames)
             turn = np.array([[c, o, -s], [o, o + 1, o], [s, o, c]]).transpose(2, 0, 1)
             upper = [
                 i
@@ -140,43 +158,51 @@ def _draw_sitter(
                 if not name.endswith(("pelvis", "thigh", "shin", "foot"))
             ]
             axes[:, upper] = turn[:, None] @ performed[:, upper]
-            joints = put_joints(figure.bones, axes, [np.zeros((frames, 1))] * 2)
-            axes, origins = stand(figure.bones, axes, joints, heading, np.tile(spot, (frames, 1)))
-        person = Person(figure, action, angles, heading, axes, origins)
-        trouble = own_collision(person) if clip is None else 0
-        if trouble < least:
-            best, least = person, trouble
+            joints = put_joints(body.bones, axes, [np.zeros((frames, 1))] * 2)
+            axes, origins = stand(body.bones, axes, joints, heading, np.tile(spot, (frames, 1)))
+        person = Person(body, action, angles, heading, axes, origins)
+        collision = self_collision(person) if clip is None else 0
+        if collision < least:
+            best = person
+            least = collision
         if least <= 0:
             break
-    pelvis, back = (
-        best.origins[:, FRAME["pelvis"]],
-        -best.axes[0, FRAME["pelvis"], :, 2] * [1, 0, 1],
+    pelvis = best.origins[:, FRAME["pelvis"]]
+    back = -best.axes[0, FRAME["pelvis"], :, 2] * [1, 0, 1]
+    height = max(-pelvis[:, 1].max() - 7.5 * body.bones.thigh / 42, 12)
+    chair = furniture.seat(
+        pelvis.mean(axis=0) * [1, 0, 1], back / np.linalg.norm(back), height, rng
     )
-    height = max(-pelvis[:, 1].max() - 7.5 * figure.bones.thigh / 42, 12)
-    chair = things.seat(pelvis.mean(axis=0) * [1, 0, 1], back / np.linalg.norm(back), height, rng)
     return best, [chair, *_mug(best, rng)]
 
 
 def _angles(action: dict, frames: int, rng: np.random.Generator) -> np.ndarray:
-    """(T, 30) degrees of somebody who sits and looks at the screen, with small slow movement."""
+    """(T, 30) joint angles in degrees of a seated person who looks at the screen and moves
+    slightly."""
     legs = {"hip_flex": 84, "hip_out": 10, "hip_turn": 4, "knee": 84}
     lean = rng.normal(6, 8)
     middle = vector(
-        spine_flex=lean, spine_side=rng.normal(0, 6), spine_twist=rng.normal(0, 7), pelvis_pitch=rng.normal(-2, 4),
-        neck_flex=rng.normal(4, 8) - 0.5 * lean, neck_side=rng.normal(0, 6), neck_twist=rng.normal(0, 13),
+        spine_flex=lean,
+        spine_side=rng.normal(0, 6),
+        spine_twist=rng.normal(0, 7),
+        pelvis_pitch=rng.normal(-2, 4),
+        neck_flex=rng.normal(4, 8) - 0.5 * lean,
+        neck_side=rng.normal(0, 6),
+        neck_twist=rng.normal(0, 13),
         **{f"{side}_{part}": value for side in ("left", "right") for part, value in legs.items()},
-    )  # fmt: skip
-    together = rng.standard_normal(4)
+    )
+    merge = rng.standard_normal(4)
     for side in ("left", "right"):
         style = {**ARMS, **DESK_ARMS}[action[f"{side}_arm"]]
         alike = 0.8 if action["left_arm"] == action["right_arm"] else 0
-        for (part, (mean, spread)), shared in zip(style.items(), together):
+        for (part, (mean, spread)), shared in zip(style.items(), merge):
             draw = alike * shared + np.sqrt(1 - alike**2) * rng.standard_normal()
             put(middle, f"{side}_{part}", mean + spread * draw)
         put(middle, f"{side}_forearm_turn", rng.normal(0, 25))
         put(middle, f"{side}_wrist", rng.normal(5, 10))
     time = np.arange(frames)[:, None] / FPS
-    sway, phase = rng.normal(0, 2.5, len(middle)), rng.uniform(0, 6.3, len(middle))
+    sway = rng.normal(0, 2.5, len(middle))
+    phase = rng.uniform(0, 6.3, len(middle))
     moving = np.array([not name.endswith(("hip_flex", "knee", "hip_out")) for name in ANGLES])
     if "greet" in (action["left_arm"], action["right_arm"]):
         side = "left" if action["left_arm"] == "greet" else "right"
@@ -187,19 +213,21 @@ def _angles(action: dict, frames: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _mug(person: Person, rng: np.random.Generator) -> list[Solids]:
-    """A mug in the hand that holds one, in a still; it belongs to nobody, so it hides as any thing does."""
+    """Return the mug in a hand that holds one (single frames only); like furniture, it occludes
+    joints."""
     sides = [side for side in ("left", "right") if person.action[f"{side}_arm"] == "mug"]
     if not sides or len(person.axes) > 1:
         return []
-    hand, sign = FRAME[f"{sides[0]}_hand"], 1 if sides[0] == "left" else -1
+    hand = FRAME[f"{sides[0]}_hand"]
+    sign = 1 if sides[0] == "left" else -1
     palm = person.origins[0, hand] + person.axes[0, hand] @ np.array([-sign * 5.5, -8.5, 2.0])
     return [
-        cones(
+        round_cones(
             palm - [0, 4, 0],
             palm + [0, 4.5, 0],
             4.4,
             3.9,
-            look(pick(CLOTH, rng), shine=0.5),
+            material(pick(CLOTH, rng), shine=0.5),
             _UPRIGHT,
         )
     ]
@@ -207,13 +235,19 @@ def _mug(person: Person, rng: np.random.Generator) -> list[Solids]:
 
 def _desk(rng: np.random.Generator) -> list[Solids]:
     """The desk before the seat, and what lies on it."""
-    paint, depth = pick(FURNITURE, rng), rng.uniform(26, 34)
+    paint = pick(FURNITURE, rng)
+    depth = rng.uniform(26, 34)
     front = 26 + depth + rng.uniform(0, 8)
     out = [
-        boxes(SEAT + [0, -DESK_TOP + 1.5, front], [rng.uniform(60, 85), 1.5, depth], 0, look(paint))
+        boxes(
+            SEAT + [0, -DESK_TOP + 1.5, front],
+            [rng.uniform(60, 85), 1.5, depth],
+            0,
+            material(paint),
+        )
     ]
     if rng.random() < 0.7:
-        grey = look(np.full(3, rng.uniform(0.1, 0.85)), second=np.full(3, 0.4), across=1.9)
+        grey = material(np.full(3, rng.uniform(0.1, 0.85)), second=np.full(3, 0.4), across=1.9)
         out.append(
             boxes(
                 SEAT + [rng.normal(0, 4), -DESK_TOP - 0.8, front - depth + 14],
@@ -223,7 +257,8 @@ def _desk(rng: np.random.Generator) -> list[Solids]:
             )
         )
     for _ in range(rng.integers(0, 4)):
-        x, z = rng.choice([-1, 1]) * rng.uniform(28, 55), front + rng.uniform(-0.6, 0.6) * depth
+        x = rng.choice([-1, 1]) * rng.uniform(28, 55)
+        z = front + rng.uniform(-0.6, 0.6) * depth
         if rng.random() < 0.5:
             size = rng.uniform((5, 1, 7), (10, 5, 11))
             out.append(
@@ -231,13 +266,13 @@ def _desk(rng: np.random.Generator) -> list[Solids]:
                     SEAT + [x, -DESK_TOP - size[1], z],
                     size,
                     rng.uniform(-30, 30),
-                    look(pick(CLOTH, rng)),
+                    material(pick(CLOTH, rng)),
                 )
             )
         else:
-            cup = look(pick(CLOTH, rng), shine=0.5)
+            cup = material(pick(CLOTH, rng), shine=0.5)
             out.append(
-                cones(
+                round_cones(
                     SEAT + [x, -DESK_TOP - 1, z],
                     SEAT + [x, -DESK_TOP - 9, z],
                     3.8,

@@ -1,4 +1,5 @@
-"""The dome: 31 calibrated HD cameras around a stage, laid out and written as CMU Panoptic's are (chapter 02)."""
+"""The dome: 31 calibrated HD cameras around a stage, laid out and written as CMU Panoptic's are
+(chapter 02)."""
 
 import numpy as np
 
@@ -8,7 +9,8 @@ HD = (1920, 1080)
 """Resolution of the real cameras, pixels; `K` is scaled from it."""
 
 RINGS = ((120, 7, 275), (153, 5, 275), (198, 5, 268), (240, 5, 256), (313, 4, 212), (340, 5, 186))
-"""(height, number, radius) of the rings of cameras, cm: those of the sequence 160906_band1, rounded."""
+"""(height, number, radius) of the rings of cameras, cm: those of the sequence 160906_band1,
+rounded."""
 
 AIM = np.array([0.0, -92.0, 0.0])
 """Where the cameras look, about the middle of a standing person, cm (y points down)."""
@@ -22,12 +24,13 @@ CAMERAS = sum(number for _, number, _ in RINGS)
 def make_cameras(size: tuple[int, int], seed: int) -> dict[str, Camera]:
     """31 cameras, `"00_00"` ... `"00_30"`, in an order that mixes the rings.
 
-    Positions, aim, roll, focal length (1390-1650 px at HD) and distortion scatter with the seed within what the real
-    calibration shows. Its strongest pincushion term (k3 < 0) is left out: beyond 60 degrees off the axis such a lens model
-    folds back into the picture.
+    Positions, aim, roll, focal length (1390-1650 px at HD) and distortion scatter with the seed
+    within what the real calibration shows. Its strongest pincushion term (k3 < 0) is left out:
+    beyond 60 degrees off the axis such a lens model folds back into the image.
 
     Args:
-        size: (w, h) of the pictures. They show the HD frame scaled, cut at the sides where the shape differs.
+        size: (w, h) of the images. They show the HD frame scaled, cut at the sides where the shape
+            differs.
         seed: of the sequence.
 
     Returns:
@@ -55,17 +58,18 @@ SEAT = np.array([0.0, 0.0, 150.0 - ROOM[2]])
 def make_webcams(size: tuple[int, int], seed: int) -> dict[str, Camera]:
     """31 webcams, `"00_00"` ... `"00_30"`, each on a monitor of its own before the one seat `SEAT`.
 
-    They stand 40-110 cm before the sitter at the height of a laptop's or a monitor's upper edge, see 55-84 degrees of
-    width, aim roughly at the face, and distort mildly (barrel).
+    They stand 40-110 cm before the sitter at the height of a laptop's or a monitor's upper edge,
+    see 55-84 degrees of width, aim roughly at the face, and distort mildly (barrel).
 
     Args:
-        size: (w, h) of the pictures.
+        size: (w, h) of the images.
         seed: of the sequence.
     """
     rng = np.random.default_rng([seed, 0xDE5C])
     cameras = {}
     for node in range(CAMERAS):
-        away, height = rng.uniform(48, 118), rng.uniform(92, 138)
+        away = rng.uniform(48, 118)
+        height = rng.uniform(92, 138)
         position = SEAT + [rng.normal(0, 9), -height, 12 + away]
         target = SEAT + [rng.normal(0, 7), -rng.normal(114, 7), 10]
         name = f"00_{node:02d}"
@@ -74,13 +78,14 @@ def make_webcams(size: tuple[int, int], seed: int) -> dict[str, Camera]:
 
 
 def make_phones(size: tuple[int, int], seed: int) -> dict[str, Camera]:
-    """31 phones, `"00_00"` ... `"00_30"`, before somebody who stands at `SEAT`.
+    """Return 31 phone cameras, `"00_00"` ... `"00_30"`, facing a person who stands at `SEAT`.
 
-    They are held or leant 60-280 cm away at 95-170 cm of height, near ones rather than far ones, see 50-80 degrees along the
-    longer side and aim at the chest, give or take; from afar rather at the belt.
+    They are held or leant 60-280 cm away at 95-170 cm of height, near ones rather than far ones,
+    see 50-80 degrees along the longer side and aim at the chest, give or take; from afar rather at
+    the belt.
 
     Args:
-        size: (w, h) of the pictures; a phone held upright is higher than wide.
+        size: (w, h) of the images; a phone held upright is higher than wide.
         seed: of the sequence.
     """
     rng = np.random.default_rng([seed, 0xF0])
@@ -103,11 +108,13 @@ def _webcam(
     size: tuple[int, int],
     rng,
 ) -> Camera:
-    """A cheap camera at `position` that looks at `target` and sees so many degrees (from, to) along its longer side."""
+    """A cheap camera at `position` that looks at `target` and sees so many degrees (from, to) along
+    its longer side."""
     z = (target - position) / np.linalg.norm(target - position)
     x = np.cross([0.0, 1.0, 0.0], z)
     x /= np.linalg.norm(x)
-    roll, y = np.deg2rad(rng.normal(0, 1.5)), np.cross(z, x / np.linalg.norm(x))
+    roll = np.deg2rad(rng.normal(0, 1.5))
+    y = np.cross(z, x / np.linalg.norm(x))
     R = np.stack([np.cos(roll) * x + np.sin(roll) * y, np.cos(roll) * y - np.sin(roll) * x, z])
     focal = max(size) / 2 / np.tan(np.deg2rad(rng.uniform(*wide)) / 2)
     middle = np.array(size) / 2 - 0.5 + rng.normal(0, 0.005, 2) * max(size)
@@ -145,7 +152,8 @@ def _camera(
 
 
 def calibration_json(cameras: dict[str, Camera], sequence: str) -> dict:
-    """What CMU Panoptic writes to `calibration_<seq>.json`; every number comes back to the last bit."""
+    """What CMU Panoptic writes to `calibration_<seq>.json`; every number comes back to the last
+    bit."""
     return {
         "calibDataSource": sequence,
         "cameras": [
@@ -166,18 +174,21 @@ def calibration_json(cameras: dict[str, Camera], sequence: str) -> dict:
 
 
 def undistort(xy: np.ndarray, coefficients: np.ndarray, iterations: int = 8) -> np.ndarray:
-    """The inverse of `cameras.distort` by Newton's method: (..., 2) -> (..., 2) float64, good to 1e-12."""
+    """The inverse of `cameras.distort` by Newton's method: (..., 2) -> (..., 2) float64, good to
+    1e-12."""
     k1, k2, p1, p2, k3 = coefficients
     target = np.moveaxis(np.asarray(xy, np.float64), -1, 0)
     x, y = target.copy()
     for _ in range(iterations):
         r2 = x * x + y * y
-        radial, slope = 1 + r2 * (k1 + r2 * (k2 + r2 * k3)), k1 + r2 * (2 * k2 + r2 * 3 * k3)
+        radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
+        slope = k1 + r2 * (2 * k2 + r2 * 3 * k3)
         ex = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x) - target[0]
         ey = y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y - target[1]
         xx = radial + 2 * x * x * slope + 2 * p1 * y + 6 * p2 * x
         yy = radial + 2 * y * y * slope + 6 * p1 * y + 2 * p2 * x
         xy_ = 2 * x * y * slope + 2 * p1 * x + 2 * p2 * y
         determinant = xx * yy - xy_ * xy_
-        x, y = x - (yy * ex - xy_ * ey) / determinant, y - (xx * ey - xy_ * ex) / determinant
+        x = x - (yy * ex - xy_ * ey) / determinant
+        y = y - (xx * ey - xy_ * ex) / determinant
     return np.stack([x, y], axis=-1)

@@ -1,7 +1,9 @@
-"""Real motion for MiniDome's people: clips from BVH or npz files, put on anybody's bones by directions (chapter 02).
+"""Motion capture for MiniDome: read clips from npz files and retarget them to a body's bones
+(chapter 02).
 
-An npz holds, for all frames of all clips, `joints` (F, 17, 3) relative to the pelvis with y up, in the order of `JOINTS`
-(`joint_names` may name another), `head_forward` and `head_up` (F, 3), `root` (F, 3) and `clip` (F,); `fps` is 15 if left out.
+An npz holds, for all frames of all clips, `joints` (F, 17, 3) relative to the pelvis with y up, in
+the order of `JOINTS` (`joint_names` may name another), `head_forward` and `head_up` (F, 3), `root`
+(F, 3) and `clip` (F,); `fps` is 15 if left out.
 """
 
 from dataclasses import dataclass
@@ -10,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from posekit.errors import DataError
-from posekit.minidome import bvh
 from posekit.minidome.actions import FPS
 from posekit.minidome.pose import FRAME, Bones, level_foot, put_joints, stand
 
@@ -44,20 +45,21 @@ class Clip:
 
 
 def read_motion(path: str | Path) -> list[Clip]:
-    """The clips of a `.bvh` or `.npz` file.
+    """Read the clips of an `.npz` motion file.
 
     Raises:
-        DataError: when it cannot be read, is neither, or shows no body that can be told.
+        DataError: if it cannot be read, is not an npz file, or holds degenerate or non-finite
+            joints.
     """
     path = Path(path)
-    if path.suffix.lower() not in (".bvh", ".npz"):
+    if path.suffix.lower() != ".npz":
         raise DataError(
             path,
-            "is no motion file",
-            "expected .bvh, or .npz with joints as in posekit.minidome.motion",
+            "is not a motion file",
+            "expected .npz with joints (F, 17, 3); to convert BVH see posekit/minidome/README.md",
         )
     try:
-        clips = _read_npz(path) if path.suffix.lower() == ".npz" else [_read_bvh(path)]
+        clips = _read_npz(path)
     except OSError as error:
         raise DataError(
             path, f"cannot read it: {error.strerror or error}", "check the path"
@@ -139,106 +141,25 @@ def _read_npz(path: Path) -> list[Clip]:
     ]
 
 
-_LIMBS = {
-    "elbow": ("forearm", "elbow", "lowerarm", "lowarm"),
-    "wrist": ("hand", "wrist"),
-    "knee": ("leg", "knee", "lowerleg", "lowleg", "shin"),
-    "ankle": ("foot", "ankle"),
-}
-
-
-def _plain(name: str) -> str:
-    return (
-        name.split(":")[-1]
-        .lower()
-        .replace("_", "")
-        .replace("-", "")
-        .replace(" ", "")
-        .replace(".", "")
-    )
-
-
-def _read_bvh(path: Path) -> Clip:
-    text = path.read_bytes().decode("utf-8", errors="replace")
-    skeleton = bvh.parse(text, path)
-    known = {}
-    for i, name in enumerate(skeleton.names):
-        known.setdefault(_plain(name), i)
-
-    def find(what: str, names: list[str]) -> int:
-        for name in names:
-            if name in known:
-                return known[name]
-        raise DataError(
-            path,
-            f"no joint can be told to be the {what}",
-            f"expected a joint named such as {names[0]!r}",
-        )
-
-    def above(i: int) -> list[int]:
-        out = []
-        while i >= 0:
-            out.append(i)
-            i = skeleton.parents[i]
-        return out
-
-    at = {}
-    for short, side in (("l", "left"), ("r", "right")):
-        for joint, names in _LIMBS.items():
-            written = (
-                [side + n for n in names] + [n + short for n in names] + [short + n for n in names]
-            )
-            at[f"{short}_{joint}"] = find(f"{side} {joint}", written)
-        for upper, lower in (("shoulder", "elbow"), ("hip", "knee")):
-            parent = skeleton.parents[at[f"{short}_{lower}"]]
-            if parent < 0:
-                raise DataError(path, f"the {side} {lower} hangs on nothing")
-            at[f"{short}_{upper}"] = parent
-    at["head"] = find("head", ["head"])
-    for joint, low in (("pelvis", "hip"), ("chest", "shoulder")):
-        common = [i for i in above(at[f"l_{low}"]) if i in set(above(at[f"r_{low}"]))]
-        if not common:
-            raise DataError(path, f"the {low}s have no {joint} in common")
-        at[joint] = common[0]
-    at["neck"] = known.get("neck", skeleton.parents[at["head"]])
-    if at["neck"] < 0 or at["neck"] == at["chest"]:
-        at["neck"] = at["head"]
-    ends = [i for i, parent in enumerate(skeleton.parents) if parent == at["head"]]
-    at["head_top"] = ends[0] if ends else at["head"]
-    where, turn = skeleton.place()
-    standing = (
-        where[:, at["head"]] - (where[:, at["l_ankle"]] + where[:, at["r_ankle"]]) / 2
-    ).mean(axis=0)
-    if abs(standing[2]) > abs(standing[1]):  # z is up in this file
-        raised = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
-        where, turn = where @ raised.T, raised @ turn
-    joints = where[:, [at[name] for name in JOINTS]]
-    # A file does not say which way the head's own axes point: on average it looks where the chest does.
-    p = lambda name: joints[:, _J[name]]  # noqa: E731
-    rise = p("neck") - p("pelvis")
-    chest = _axes(rise, np.cross(p("l_shoulder") - p("r_shoulder"), rise))
-    local = np.einsum("fji,fjk->ik", turn[:, at["head"]], chest)
-    forward, up = (turn[:, at["head"]] @ _unit(local[:, k]) for k in (2, 1))
-    return Clip(
-        path.stem, 1 / skeleton.frame_time, joints - joints[:, :1], joints[:, 0], forward, up
-    )
-
-
-# ---- onto a person's bones ------------------------------------------------------------------------------------------------
+# ---- onto a person's bones -----------------------------------------------------------------------
 
 
 def moments(clip: Clip, frames: int, step: int, rng: np.random.Generator) -> np.ndarray:
-    """(T,) moments of a clip in its frames, from a random start on; at its ends the motion turns back."""
-    span, last = (frames - 1) * step * clip.fps / FPS, len(clip.joints) - 1
+    """(T,) moments of a clip in its frames, from a random start on; at its ends the motion turns
+    back."""
+    span = (frames - 1) * step * clip.fps / FPS
+    last = len(clip.joints) - 1
     start = rng.uniform(0, max(last - span, 0)) if last > span else rng.uniform(0, last)
     time = start + np.arange(frames) * step * clip.fps / FPS
     return np.zeros(frames) if last == 0 else last - np.abs((time % (2 * last)) - last)
 
 
 def at_moments(clip: Clip, time: np.ndarray) -> Clip:
-    """A clip between its frames: (T,) moments -> T frames, lengths as they come out (only directions count)."""
+    """A clip between its frames: (T,) moments -> T frames, lengths as they come out (only
+    directions count)."""
     low = np.minimum(time.astype(int), max(len(clip.joints) - 2, 0))
-    high, share = np.minimum(low + 1, len(clip.joints) - 1), time - low
+    high = np.minimum(low + 1, len(clip.joints) - 1)
+    share = time - low
 
     def mixed(values: np.ndarray) -> np.ndarray:
         weight = share.reshape(-1, *[1] * (values.ndim - 1))
@@ -272,9 +193,11 @@ def _axes(up: np.ndarray, forward: np.ndarray) -> np.ndarray:
 
 
 def turned_as(clip: Clip) -> np.ndarray:
-    """The axes (T, 17, 3, 3) of `pose.place` in the clip's own directions (x, y up, z): each bone points as the clip's.
+    """The axes (T, 17, 3, 3) of `pose.place` in the clip's own directions (x, y up, z): each bone
+    points as the clip's.
 
-    Elbows and knees give their limbs the turn about their own axis; where a limb is straight, the trunk does.
+    Elbows and knees give their limbs the turn about their own axis; where a limb is straight, the
+    trunk does.
     """
     p = lambda name: clip.joints[:, _J[name]]  # noqa: E731
     out = np.zeros((len(clip.joints), 17, 3, 3))
@@ -314,7 +237,8 @@ def retarget(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A clip on a person's own bones: the clip's directions, the person's lengths.
 
-    The pelvis travels as the clip's, measured in legs; the lowest point is on the floor, but in jumps.
+    The pelvis travels as the clip's, measured in legs; the lowest point is on the floor, but in
+    jumps.
 
     Args:
         clip: T frames.
@@ -322,7 +246,8 @@ def retarget(
         reach: the longest way across the room that is kept, cm; more is scaled down.
 
     Returns:
-        axes and origins as from `pose.place`, the middle of the way at the room's middle, and heading (T,) degrees.
+        axes and origins as from `pose.place`, the middle of the way at the room's middle, and
+        heading (T,) degrees.
     """
     axes = turned_as(clip)
     legs = np.linalg.norm(

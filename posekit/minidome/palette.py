@@ -1,4 +1,5 @@
-"""The colours of the MiniDome's people, clothes and rooms: small palettes that look well together (chapter 02)."""
+"""The colours of the MiniDome's people, clothes and rooms: small palettes that look well together
+(chapter 02)."""
 
 import colorsys
 

@@ -1,22 +1,22 @@
-"""MiniDome's phone mode: people who stand before a phone or a laptop and show it something with their hands (chapter 02)."""
+"""Phone mode: people standing in front of a phone or laptop with gesturing hands (chapter 02)."""
 
 import numpy as np
 
 from posekit.cameras import Camera
-from posekit.minidome import desk, solids, things
+from posekit.minidome import desk, furniture, solids
 from posekit.minidome.actions import FPS, move
-from posekit.minidome.body import draw_figure
+from posekit.minidome.body import sample_body
 from posekit.minidome.dome import SEAT
 from posekit.minidome.motion import at_moments, moments, retarget
-from posekit.minidome.pose import place
+from posekit.minidome.pose import forward_kinematics
 from posekit.minidome.scene import (
     PLAIN,
     Person,
     Scene,
     SceneConfig,
-    nobody,
-    own_collision,
-    surroundings,
+    is_empty_scene,
+    occupied_space,
+    self_collision,
 )
 
 GESTURES = {
@@ -35,57 +35,65 @@ GESTURES = {
     ("free", "free"): 5,
     ("hang", "hang"): 6,
 }
-"""What the two arms do, and how often in a hundred; which side does which is drawn."""
-_LEGS, _TRUNKS = (
-    (("stand", "ease", "wide"), (0.5, 0.4, 0.1)),
-    (("upright", "lean", "turn"), (0.75, 0.15, 0.1)),
-)
+"""Poses of the two arms and their frequencies in per cent; the sides are random."""
+_LEGS = (("stand", "ease", "wide"), (0.5, 0.4, 0.1))
+_TRUNKS = (("upright", "lean", "turn"), (0.75, 0.15, 0.1))
 
 
-def draw_scene(
+def sample_scene(
     seed: int,
     number: int,
     frames: int,
     cameras: dict[str, Camera],
     views: int,
-    wishes: SceneConfig = PLAIN,
+    config: SceneConfig = PLAIN,
 ) -> Scene:
-    """As `scene.draw_scene`, before a phone; in one scene of eight a second person stands half behind the first."""
+    """As `scene.sample_scene`, in front of a phone; one scene in eight has a second person half
+    behind the first."""
     rng = np.random.default_rng([seed, 0xF0, number])
     chosen = sorted(rng.choice(sorted(cameras), views, replace=False).tolist())
-    people, stuff = [], []
-    if not nobody(seed, number, wishes):
+    people = []
+    stuff = []
+    if not is_empty_scene(seed, number, config):
         people = [
-            _draw_poser(frames, beside, wishes, rng) for beside in range(1 + (rng.random() < 0.125))
+            _sample_person(frames, beside, config, rng)
+            for beside in range(1 + (rng.random() < 0.125))
         ]
-    if not wishes.bare:
+    if not config.bare:
         eyes = [cameras[name].position for name in chosen]
-        stuff = things.furnish(*surroundings(people), eyes, rng, wall=2)
-    return desk.lit_by_a_screen(people, solids.together(stuff), chosen, rng)
+        stuff = furniture.place_furniture(*occupied_space(people), eyes, rng, wall=2)
+    return desk.lit_by_a_screen(people, solids.merge(stuff), chosen, rng)
 
 
-def _draw_poser(frames: int, beside: int, wishes: SceneConfig, rng: np.random.Generator) -> Person:
-    """Somebody who faces the phone, give or take 15 degrees; `beside` 1 stands half behind the first."""
-    figure = draw_figure(rng)
+def _sample_person(
+    frames: int, beside: int, config: SceneConfig, rng: np.random.Generator
+) -> Person:
+    """Sample a person facing the phone within about 15 degrees; `beside` 1 stands half behind the
+    first."""
+    body = sample_body(rng)
     spot = SEAT[[0, 2]] + [rng.normal(0, 8), rng.normal(0, 8)]
     if beside:
         spot = spot + [rng.choice([-1, 1]) * rng.uniform(45, 75), -rng.uniform(25, 90)]
     turn = rng.normal(0, 15)
-    if wishes.clips:
-        clip = wishes.clips[rng.integers(len(wishes.clips))]
+    if config.clips:
+        clip = config.clips[rng.integers(len(config.clips))]
         axes, origins, heading = retarget(
-            at_moments(clip, moments(clip, frames, wishes.step, rng)), figure.bones, 60
+            at_moments(clip, moments(clip, frames, config.step, rng)), body.bones, 60
         )
         a = np.deg2rad(turn - heading[0])
         spin = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
         there = np.array([spot[0], 0, spot[1]])
-        return Person(figure, {"legs": "motion"}, np.zeros((frames, 0)), heading + turn - heading[0],
-                      spin @ axes, origins @ spin.T + there)  # fmt: skip
-    (legs, trunk), best, least = (
-        (rng.choice(names, p=shares) for names, shares in (_LEGS, _TRUNKS)),
-        None,
-        np.inf,
-    )
+        return Person(
+            body,
+            {"legs": "motion"},
+            np.zeros((frames, 0)),
+            heading + turn - heading[0],
+            spin @ axes,
+            origins @ spin.T + there,
+        )
+    (legs, trunk) = (rng.choice(names, p=shares) for names, shares in (_LEGS, _TRUNKS))
+    best = None
+    least = np.inf
     for _ in range(16 if frames == 1 else 6):
         left, right = list(GESTURES)[
             rng.choice(len(GESTURES), p=np.array(list(GESTURES.values())) / 100)
@@ -97,11 +105,12 @@ def _draw_poser(frames: int, beside: int, wishes: SceneConfig, rng: np.random.Ge
         heading = turn + 5 * np.sin(
             2 * np.pi * np.arange(frames) / FPS / rng.uniform(4, 9) + rng.uniform(0, 6)
         )
-        axes, origins = place(figure.bones, angles, heading, np.tile(spot, (frames, 1)))
-        person = Person(figure, action, angles, heading, axes, origins)
-        trouble = own_collision(person)
-        if trouble < least:
-            best, least = person, trouble
+        axes, origins = forward_kinematics(body.bones, angles, heading, np.tile(spot, (frames, 1)))
+        person = Person(body, action, angles, heading, axes, origins)
+        collision = self_collision(person)
+        if collision < least:
+            best = person
+            least = collision
         if least <= 0:
             break
     return best

@@ -1,7 +1,9 @@
-"""How a MiniDome person moves: joint angles, their natural ranges, and the frames of the 17 body parts (chapter 02).
+"""How a MiniDome person moves: joint angles, their natural ranges, and the frames of the 17 body
+parts (chapter 02).
 
-Angles are degrees. A frame's axes are the body's own: x to its left, y up, z forward; standing straight with the arms down
-all angles are 0. The world is CMU Panoptic's: centimetres, y down, floor at y = 0; heading 0 faces the world's +z.
+Angles are degrees. A frame's axes are the body's own: x to its left, y up, z forward; standing
+straight with the arms down all angles are 0. The world is CMU Panoptic's: centimetres, y down,
+floor at y = 0; heading 0 faces the world's +z.
 """
 
 from dataclasses import dataclass
@@ -94,11 +96,13 @@ def put(angles: np.ndarray, name: str, value) -> None:
 
 
 def within_range(angles: np.ndarray) -> np.ndarray:
-    """Angles brought into the natural ranges, a new array. An arm behind the body goes no higher than about 50 degrees,
-    one across it needs to be raised, and an arm raised above the head cannot be turned far inward."""
+    """Angles brought into the natural ranges, a new array. An arm behind the body goes no higher
+    than about 50 degrees, one across it needs to be raised, and an arm raised above the head cannot
+    be turned far inward."""
     out = np.clip(angles, _LOW, _HIGH)
     for side in ("left_", "right_"):
-        raised, plane = get(out, side + "arm_raise"), get(out, side + "arm_plane")
+        raised = get(out, side + "arm_raise")
+        plane = get(out, side + "arm_plane")
         raised = np.minimum(raised, np.interp(plane, (-35, 0, 100, 165), (125, 175, 175, 50)))
         put(out, side + "arm_raise", raised)
         put(out, side + "arm_plane", np.maximum(plane, np.interp(raised, (0, 45), (0, -35))))
@@ -110,32 +114,36 @@ def within_range(angles: np.ndarray) -> np.ndarray:
     return out
 
 
-# ---- rotations, batched ---------------------------------------------------------------------------------------------
+# ---- rotations, batched --------------------------------------------------------------------------
 
 
 def _turn(axis: int, degrees: np.ndarray) -> np.ndarray:
     """(...,) degrees about x, y or z (0, 1, 2) -> (..., 3, 3)."""
     angle = np.deg2rad(degrees)
-    c, s = np.cos(angle), np.sin(angle)
-    i, j = (axis + 1) % 3, (axis + 2) % 3
+    c = np.cos(angle)
+    s = np.sin(angle)
+    i = (axis + 1) % 3
+    j = (axis + 2) % 3
     out = np.zeros((*np.shape(angle), 3, 3))
     out[..., axis, axis] = 1
     out[..., i, i] = out[..., j, j] = c
-    out[..., i, j], out[..., j, i] = -s, s
+    out[..., i, j] = -s
+    out[..., j, i] = s
     return out
 
 
 def _swing(raised: np.ndarray, plane: np.ndarray, side: float) -> np.ndarray:
-    """The shortest turn that brings an arm hanging down to `raised` degrees in the vertical plane `plane`."""
-    angle, azimuth = np.deg2rad(raised), np.deg2rad(plane)
+    """The shortest turn that brings an arm hanging down to `raised` degrees in the vertical plane
+    `plane`."""
+    angle = np.deg2rad(raised)
+    azimuth = np.deg2rad(plane)
     axis = np.stack([-np.cos(azimuth), np.zeros_like(azimuth), side * np.sin(azimuth)], axis=-1)
-    c, s = np.cos(angle)[..., None, None], np.sin(angle)[..., None, None]
+    c = np.cos(angle)[..., None, None]
+    s = np.sin(angle)[..., None, None]
     cross = np.zeros((*axis.shape[:-1], 3, 3))
-    cross[..., 0, 1], cross[..., 0, 2], cross[..., 1, 2] = (
-        -axis[..., 2],
-        axis[..., 1],
-        -axis[..., 0],
-    )
+    cross[..., 0, 1] = -axis[..., 2]
+    cross[..., 0, 2] = axis[..., 1]
+    cross[..., 1, 2] = -axis[..., 0]
     cross -= np.swapaxes(cross, -1, -2)
     return c * np.eye(3) + s * cross + (1 - c) * axis[..., :, None] * axis[..., None, :]
 
@@ -144,10 +152,10 @@ def _down(frame: np.ndarray, length: float) -> np.ndarray:
     return -length * frame[..., :, 1]
 
 
-# ---- forward kinematics ---------------------------------------------------------------------------------------------
+# ---- forward kinematics --------------------------------------------------------------------------
 
 
-def place(
+def forward_kinematics(
     bones: Bones, angles: np.ndarray, heading: np.ndarray, spot: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """From joint angles to the frames of the body parts in the world.
@@ -156,11 +164,13 @@ def place(
         bones: the person's lengths.
         angles: (B, 30) degrees.
         heading: (B,) degrees; 0 faces +z, 90 faces +x.
-        spot: (B, 2) x and z of the pelvis, cm. Its height follows: the lowest of feet, knees and hands is on the floor.
+        spot: (B, 2) x and z of the pelvis, cm. Its height follows: the lowest of feet, knees and
+            hands is on the floor.
 
     Returns:
-        axes (B, 17, 3, 3), whose columns are the frames' x (left), y (up) and z (forward) in the world, and origins
-        (B, 17, 3) in cm: where the part begins (thigh: hip, shin: knee, foot: ankle, ...).
+        axes (B, 17, 3, 3), whose columns are the frames' x (left), y (up) and z (forward) in the
+        world, and origins (B, 17, 3) in cm: where the part begins (thigh: hip, shin: knee, foot:
+        ankle, ...).
     """
     axes = turn_joints(angles)
     shrug = [
@@ -171,7 +181,8 @@ def place(
 
 
 def turn_joints(angles: np.ndarray) -> np.ndarray:
-    """(B, 30) degrees -> (B, 17, 3, 3), the parts' axes as columns (left, up, forward) in the body's own directions."""
+    """(B, 30) degrees -> (B, 17, 3, 3), the parts' axes as columns (left, up, forward) in the
+    body's own directions."""
     g = lambda name: get(angles, name)  # noqa: E731
     axes = np.zeros((len(angles), 17, 3, 3))
     pelvis = _turn(0, g("pelvis_pitch")) @ _turn(2, g("pelvis_roll"))
@@ -198,15 +209,18 @@ def turn_joints(angles: np.ndarray) -> np.ndarray:
         thigh = pelvis @ _turn(0, -g(side + "hip_flex")) @ _turn(2, sign * g(side + "hip_out"))
         thigh = thigh @ _turn(1, sign * g(side + "hip_turn"))
         shin = thigh @ _turn(0, g(side + "knee"))
-        axes[:, FRAME[side + "upper_arm"]], axes[:, FRAME[side + "forearm"]] = upper, fore
+        axes[:, FRAME[side + "upper_arm"]] = upper
+        axes[:, FRAME[side + "forearm"]] = fore
         axes[:, FRAME[side + "hand"]] = fore @ _turn(2, -sign * g(side + "wrist"))
-        axes[:, FRAME[side + "thigh"]], axes[:, FRAME[side + "shin"]] = thigh, shin
+        axes[:, FRAME[side + "thigh"]] = thigh
+        axes[:, FRAME[side + "shin"]] = shin
         axes[:, FRAME[side + "foot"]] = level_foot(shin, g(side + "ankle"))
     return axes
 
 
 def level_foot(shin: np.ndarray, ankle) -> np.ndarray:
-    """The foot's axes (B, 3, 3) below a shin: level as far as the ankle allows, then turned by `ankle` degrees."""
+    """The foot's axes (B, 3, 3) below a shin: level as far as the ankle allows, then turned by
+    `ankle` degrees."""
     level = np.rad2deg(
         np.arctan2(-shin[:, 1, 2], shin[:, 1, 1])
     )  # the turn that lays the foot level
@@ -214,7 +228,8 @@ def level_foot(shin: np.ndarray, ankle) -> np.ndarray:
 
 
 def put_joints(bones: Bones, axes: np.ndarray, shrug: list[np.ndarray]) -> np.ndarray:
-    """Axes of the parts and how far (B, 1), 0-1, the shoulders are lifted -> (B, 17, 3) origins, cm from the pelvis."""
+    """Axes of the parts and how far (B, 1), 0-1, the shoulders are lifted -> (B, 17, 3) origins, cm
+    from the pelvis."""
     part = lambda name: axes[:, FRAME[name]]  # noqa: E731
     origins = np.zeros((len(axes), 17, 3))
     at_waist = 0.45 * bones.waist * part("pelvis")[..., 1]
@@ -232,9 +247,11 @@ def put_joints(bones: Bones, axes: np.ndarray, shrug: list[np.ndarray]) -> np.nd
         elbow = shoulder + _down(part(side + "upper_arm"), bones.upper_arm)
         hip = sign * bones.hips * part("pelvis")[..., 0]
         knee = hip + _down(part(side + "thigh"), bones.thigh)
-        origins[:, FRAME[side + "upper_arm"]], origins[:, FRAME[side + "forearm"]] = shoulder, elbow
+        origins[:, FRAME[side + "upper_arm"]] = shoulder
+        origins[:, FRAME[side + "forearm"]] = elbow
         origins[:, FRAME[side + "hand"]] = elbow + _down(part(side + "forearm"), bones.forearm)
-        origins[:, FRAME[side + "thigh"]], origins[:, FRAME[side + "shin"]] = hip, knee
+        origins[:, FRAME[side + "thigh"]] = hip
+        origins[:, FRAME[side + "shin"]] = knee
         origins[:, FRAME[side + "foot"]] = knee + _down(part(side + "shin"), bones.shin)
     return origins
 
@@ -245,12 +262,16 @@ def stand(
     """From the body's own directions to the world, the lowest point on the floor; see `place`."""
     lowest = _lowest(bones, axes, origins)
     turned = np.deg2rad(heading)
-    c, s = np.cos(turned), np.sin(turned)
-    # The body's (left, up, forward) to the world: half a turn about z puts y down and keeps left left; then the heading.
+    c = np.cos(turned)
+    s = np.sin(turned)
+    # The body's (left, up, forward) to the world: half a turn about z puts y down and keeps left
+    # left; then the heading.
     world = np.zeros((len(axes), 3, 3))
-    world[:, 0, 0], world[:, 0, 2] = -c, s
+    world[:, 0, 0] = -c
+    world[:, 0, 2] = s
     world[:, 1, 1] = -1
-    world[:, 2, 0], world[:, 2, 2] = s, c
+    world[:, 2, 0] = s
+    world[:, 2, 2] = c
     origins[..., 1] -= lowest[:, None]
     origins = np.einsum("bij,bkj->bki", world, origins)
     origins[..., 0] += np.asarray(spot)[:, None, 0]
@@ -259,7 +280,8 @@ def stand(
 
 
 def _lowest(bones: Bones, axes: np.ndarray, origins: np.ndarray) -> np.ndarray:
-    """(B,) height of the lowest point that can stand on the floor: heels, toes, knees, hands, the seat."""
+    """(B,) height of the lowest point that can stand on the floor: heels, toes, knees, hands, the
+    seat."""
     sole = np.array([[0, -bones.ankle, -0.25 * bones.foot], [0, -bones.ankle, 0.72 * bones.foot]])
     heights = [origins[:, FRAME["pelvis"], 1] - 10]
     for side in ("left_", "right_"):
@@ -273,5 +295,6 @@ def _lowest(bones: Bones, axes: np.ndarray, origins: np.ndarray) -> np.ndarray:
 def world_points(
     axes: np.ndarray, origins: np.ndarray, frames: np.ndarray, local: np.ndarray
 ) -> np.ndarray:
-    """Points given in the parts' frames -> world: `frames` (P,) frame numbers, `local` (P, 3) cm -> (B, P, 3)."""
+    """Points given in the parts' frames -> world: `frames` (P,) frame numbers, `local` (P, 3) cm ->
+    (B, P, 3)."""
     return origins[:, frames] + np.einsum("bpij,pj->bpi", axes[:, frames], local)

@@ -1,7 +1,9 @@
-"""The MiniDome's renderer: a camera's exact rays against every shape, nearest first, then light (chapter 02).
+"""The MiniDome's renderer: a camera's exact rays against every shape, nearest first, then light
+(chapter 02).
 
-The ray of each pixel undoes the lens distortion (`dome.undistort`), so a joint that `cameras.project` puts on a pixel is
-what that pixel sees. A shape is only tried on the pixels of its own bounding rectangle, exact under distortion.
+The ray of each pixel undoes the lens distortion (`dome.undistort`), so a joint that
+`cameras.project` puts on a pixel is what that pixel sees. A shape is only tried on the pixels of
+its own bounding rectangle, exact under distortion.
 """
 
 from dataclasses import dataclass
@@ -26,8 +28,9 @@ class RayGrid:
         camera: the camera.
         x, y: (H, W) float32, undistorted normalised image coordinates.
         dd: (H, W) float32, x^2 + y^2 + 1.
-        number: (H, W) int32, each pixel's place in the flattened picture.
-        col_low, col_high: (W,) smallest and largest x in a column; row_low, row_high: (H,) the same of y in a row.
+        number: (H, W) int32, index of each pixel in the flattened image.
+        col_low, col_high: (W,) smallest and largest x in a column; row_low, row_high: (H,) the same
+            of y in a row.
         sheet: fixed-point maps for `cv2.remap`, from `room.look_up`.
     """
 
@@ -55,32 +58,43 @@ def ray_grid(camera: Camera) -> RayGrid:
     x, y = np.moveaxis(undistort(ideal, camera.distCoef, iterations=4), -1, 0)
     sheet = room.look_up(camera, np.stack([x, y, np.ones_like(x)], axis=-1))
     maps = cv2.convertMaps(sheet[..., 0], sheet[..., 1], cv2.CV_16SC2)
-    x, y = x.astype(np.float32), y.astype(np.float32)
+    x = x.astype(np.float32)
+    y = y.astype(np.float32)
     number = np.arange(w * h, dtype=np.int32).reshape(h, w)
     sides = x.min(axis=0), x.max(axis=0), y.min(axis=1), y.max(axis=1)
     return RayGrid(camera, x, y, x * x + y * y + 1, number, *sides, maps)
 
 
-# ---- which shape a pixel sees -------------------------------------------------------------------------------------------
+# ---- which shape a pixel sees --------------------------------------------------------------------
 
 
 def _extent(centre: np.ndarray, spread: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """Range of x/z (axis 0) or y/z (axis 1) over ellipsoids in front of the camera: the two tangent planes through its eye.
+    """Range of x/z (axis 0) or y/z (axis 1) over ellipsoids in front of the camera: the two tangent
+    planes through its eye.
 
-    An ellipsoid with covariance-like `spread` S touches the plane n . p = 0 when (n . c)^2 = n^T S n; n = (1, 0, -u).
+    An ellipsoid with covariance-like `spread` S touches the plane n . p = 0 when (n . c)^2 = n^T S
+    n; n = (1, 0, -u).
     """
-    c, z = centre[:, axis], centre[:, 2]
-    s, m, q = spread[:, axis, axis], spread[:, axis, 2], spread[:, 2, 2]
-    a, b = z * z - q, c * z - m
+    c = centre[:, axis]
+    z = centre[:, 2]
+    s = spread[:, axis, axis]
+    m = spread[:, axis, 2]
+    q = spread[:, 2, 2]
+    a = z * z - q
+    b = c * z - m
     root = np.sqrt(np.maximum(b * b - a * (c * c - s), 0))
     a = np.where(a > 1e-9, a, np.nan)
     return (b - root) / a, (b + root) / a
 
 
 def rectangles(shapes: Solids, grid: RayGrid) -> np.ndarray:
-    """(N + M, 4) int: rows r0:r1 and columns c0:c1 outside of which a shape (in camera coordinates) is surely not seen."""
+    """(N + M, 4) int: rows r0:r1 and columns c0:c1 outside of which a shape (in camera coordinates)
+    is surely not seen."""
     inverse = np.linalg.inv(shapes.metric) if shapes.num_cones else shapes.metric
-    low, high, front, behind = [], [], [], []
+    low = []
+    high = []
+    front = []
+    behind = []
     for centre, radius in ((shapes.a, shapes.ra), (shapes.b, shapes.rb)):
         spread = inverse * (radius**2)[:, None, None]
         depth = np.sqrt(spread[:, 2, 2])
@@ -117,31 +131,35 @@ def nearest(shapes: Solids, grid: RayGrid) -> tuple[np.ndarray, np.ndarray]:
         grid: the camera's rays.
 
     Returns:
-        depth (H, W) float32 (z in cm, inf where there is none) and number (H, W) int32 of the shape, -1 for none.
+        depth (H, W) float32 (z in cm, inf where there is none) and number (H, W) int32 of the
+        shape, -1 for none.
     """
-    depth, ident = np.full(grid.x.shape, np.inf, np.float32), np.full(grid.x.shape, -1, np.int32)
-    flat_depth, flat_ident = depth.reshape(-1), ident.reshape(-1)
-    flat_x, flat_y = grid.x.reshape(-1), grid.y.reshape(-1)
+    depth = np.full(grid.x.shape, np.inf, np.float32)
+    solid_index = np.full(grid.x.shape, -1, np.int32)
+    flat_depth = depth.reshape(-1)
+    flat_ident = solid_index.reshape(-1)
+    flat_x = grid.x.reshape(-1)
+    flat_y = grid.y.reshape(-1)
     terms = solids.cone_terms(shapes, np.zeros(3))
     round_balls = np.abs(shapes.metric - np.eye(3)).max(axis=(1, 2), initial=0) < 1e-9
     nearest_z = np.minimum(shapes.a[:, 2] - shapes.ra, shapes.b[:, 2] - shapes.rb)
     rects = rectangles(shapes, grid).tolist()
-    exact, quick = terms.cast(np.float64), terms.cast(np.float32)
+    exact = terms.cast(np.float64)
+    quick = terms.cast(np.float32)
     for i in np.argsort(nearest_z, kind="stable").tolist():
         r0, r1, c0, c1 = rects[i]
         if r1 <= r0 or c1 <= c0:
             continue
         box = np.s_[r0:r1, c0:c1]
         number = grid.number[box]
-        # float32 resolves 1e-3 of a hand's radius at 3 m; the few pixels of an eye can afford float64
+        # float32 resolves 1e-3 of a hand's radius at 3 m; the few pixels of an eye can afford
+        # float64
         kind, term = (
             (np.float64, exact.one(i)) if number.size < 1200 else (np.float32, quick.one(i))
         )
-        x, y, dd = (
-            grid.x[box].astype(kind, copy=False),
-            grid.y[box].astype(kind, copy=False),
-            grid.dd[box],
-        )
+        x = grid.x[box].astype(kind, copy=False)
+        y = grid.y[box].astype(kind, copy=False)
+        dd = grid.dd[box]
         if not round_balls[i]:
             dd = _quadratic(term.metric, x, y)
         vd = x * term.ray_v[0] + (y * term.ray_v[1] + term.ray_v[2])
@@ -153,13 +171,16 @@ def nearest(shapes: Solids, grid: RayGrid) -> tuple[np.ndarray, np.ndarray]:
         t = solids.cone_entry(term, vd[seen], od[seen], dd[seen])
         closer = t < flat_depth[at]
         at = at[closer]
-        flat_depth[at], flat_ident[at] = t[closer], i
+        flat_depth[at] = t[closer]
+        flat_ident[at] = i
     for j in range(len(shapes.box_centre)):
         r0, r1, c0, c1 = rects[shapes.num_cones + j]
         if r1 <= r0 or c1 <= c0:
             continue
         at = grid.number[r0:r1, c0:c1].reshape(-1)
-        x, y, axes = flat_x[at], flat_y[at], shapes.box_axes[j].astype(np.float32)
+        x = flat_x[at]
+        y = flat_y[at]
+        axes = shapes.box_axes[j].astype(np.float32)
         rd = [x * a[0] + (y * a[1] + a[2]) for a in axes]
         t = solids.box_entry(
             rd,
@@ -168,8 +189,9 @@ def nearest(shapes: Solids, grid: RayGrid) -> tuple[np.ndarray, np.ndarray]:
         )
         closer = (t < flat_depth[at]) & (t > NEAR)
         at = at[closer]
-        flat_depth[at], flat_ident[at] = t[closer], shapes.num_cones + j
-    return depth, ident
+        flat_depth[at] = t[closer]
+        flat_ident[at] = shapes.num_cones + j
+    return depth, solid_index
 
 
 def _quadratic(m: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -179,7 +201,7 @@ def _quadratic(m: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     )
 
 
-# ---- light and colour ---------------------------------------------------------------------------------------------------
+# ---- light and colour ----------------------------------------------------------------------------
 
 
 def _along(points: np.ndarray, direction: np.ndarray) -> np.ndarray:
@@ -188,11 +210,10 @@ def _along(points: np.ndarray, direction: np.ndarray) -> np.ndarray:
 
 
 def _shade(albedo, normal, toward_eye, shine, scene: Scene, rotation: np.ndarray) -> np.ndarray:
-    """Colours 0-255 of surface points: sky light from above, the lamp (wrapped a little), a highlight."""
-    light, up = (
-        (rotation @ scene.light).astype(np.float32),
-        (rotation @ [0, -1, 0]).astype(np.float32),
-    )
+    """Colours 0-255 of surface points: sky light from above, the lamp (wrapped a little), a
+    highlight."""
+    light = (rotation @ scene.light).astype(np.float32)
+    up = (rotation @ [0, -1, 0]).astype(np.float32)
     lamp = np.clip((_along(normal, light) + 0.2) / 1.2, 0, None)
     sky = 0.72 + 0.28 * _along(normal, up)
     facing = np.clip(np.einsum("pi,pi->p", normal, toward_eye), 0, 1)
@@ -209,23 +230,29 @@ def _shade(albedo, normal, toward_eye, shine, scene: Scene, rotation: np.ndarray
 
 
 def _rays_at(grid: RayGrid, depth: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(P, 3) points seen by the pixels `at`, in camera coordinates, and unit vectors from them to the eye."""
+    """(P, 3) points seen by the pixels `at`, in camera coordinates, and unit vectors from them to
+    the eye."""
     p = np.stack(
         [grid.x.reshape(-1)[at], grid.y.reshape(-1)[at], np.ones(len(at), np.float32)], axis=1
     )
     return p * depth.reshape(-1)[at][:, None], -p / np.sqrt(grid.dd.reshape(-1)[at])[:, None]
 
 
-def _surface(shapes: Solids, grid: RayGrid, depth: np.ndarray, ident: np.ndarray, at: np.ndarray):
-    """Albedo, outward normal, direction to the eye and shine of the pixels `at` that see a round cone.
+def _surface(
+    shapes: Solids, grid: RayGrid, depth: np.ndarray, solid_index: np.ndarray, at: np.ndarray
+):
+    """Albedo, outward normal, direction to the eye and shine of the pixels `at` that see a round
+    cone.
 
-    With s, the share of the way from a to b (clipped to 0 ... 1), the normal points from a + s (b - a) to the surface
-    point, through the metric; s is linear in the point, so each shape needs one row of numbers.
+    With s, the share of the way from a to b (clipped to 0 ... 1), the normal points from a + s (b -
+    a) to the surface point, through the metric; s is linear in the point, so each shape needs one
+    row of numbers.
     """
-    which = ident.reshape(-1)[at]
+    which = solid_index.reshape(-1)[at]
     v = shapes.b - shapes.a
     av = np.einsum("nij,nj->ni", shapes.metric, v)
-    vv, narrow = np.einsum("ni,ni->n", av, v), shapes.ra - shapes.rb
+    vv = np.einsum("ni,ni->n", av, v)
+    narrow = shapes.ra - shapes.rb
     slope = vv - narrow**2
     hull = slope > 0  # else one ball holds the other: s is where the larger one is
     slope = np.where(hull, slope, 1)
@@ -233,44 +260,56 @@ def _surface(shapes: Solids, grid: RayGrid, depth: np.ndarray, ident: np.ndarray
     offset = (-np.einsum("ni,ni->n", av, shapes.a) - shapes.ra * narrow) / slope
     s_at_0 = np.where(hull, offset, shapes.rb > shapes.ra)
     length = np.sqrt(np.einsum("ni,ni->n", v, v))
-    a, v, s_way, s_at_0, length, metric, side, looks = (
+    a, v, s_way, s_at_0, length, metric, side, materials = (
         np.asarray(values, np.float32)[which]
-        for values in (shapes.a, v, s_way, s_at_0, length, shapes.metric, shapes.side, shapes.look)
+        for values in (
+            shapes.a,
+            v,
+            s_way,
+            s_at_0,
+            length,
+            shapes.metric,
+            shapes.side,
+            shapes.material,
+        )
     )
     p, toward_eye = _rays_at(grid, depth, at)
     s = np.clip(np.einsum("pi,pi->p", p, s_way) + s_at_0, 0, 1)
     normal = np.einsum("pij,pj->pi", metric, p - a - s[:, None] * v)
     normal /= np.sqrt(np.einsum("pi,pi->p", normal, normal))[:, None]
-    albedo = np.where((s > looks[:, 9])[:, None], looks[:, 3:6], looks[:, 0:3])
-    dyed = np.flatnonzero((looks[:, [10, 12, 13]].max(axis=1) > 0) & (s <= looks[:, 9]))
+    albedo = np.where((s > materials[:, 9])[:, None], materials[:, 3:6], materials[:, 0:3])
+    dyed = np.flatnonzero((materials[:, [10, 12, 13]].max(axis=1) > 0) & (s <= materials[:, 9]))
     if len(dyed):
-        along, across = (s * length)[dyed], np.einsum("pi,pi->p", (p - a)[dyed], side[dyed])
+        along = (s * length)[dyed]
+        across = np.einsum("pi,pi->p", (p - a)[dyed], side[dyed])
         front = np.einsum("pi,pi->p", np.cross(v[dyed], side[dyed]), normal[dyed]) > 0
-        albedo[dyed] = _patterned(looks[dyed], along, across, front)
-    return albedo, normal, toward_eye, looks[:, 11]
+        albedo[dyed] = _patterned(materials[dyed], along, across, front)
+    return albedo, normal, toward_eye, materials[:, 11]
 
 
 def _patterned(
-    looks: np.ndarray, along: np.ndarray, across: np.ndarray, front: np.ndarray
+    materials: np.ndarray, along: np.ndarray, across: np.ndarray, front: np.ndarray
 ) -> np.ndarray:
-    """Stripes, checks and logos: how much of the second colour lies at a point (along, across) of its shape, cm."""
-    period, wide = looks[:, 10], looks[:, 12]
+    """Stripes, checks and logos: how much of the second colour lies at a point (along, across) of
+    its shape, cm."""
+    period = materials[:, 10]
+    wide = materials[:, 12]
     share = np.zeros_like(along)
     for at, size, other in ((along, period, wide), (across, wide, period)):
         on = (size > 0) & ((at / np.where(size > 0, size, 1)) % 1 < 0.5)
         share += on * np.where(other > 0, 0.5, 1)
-    radius = looks[:, 13]
-    share = np.where(front & (across**2 + (along - looks[:, 14]) ** 2 < radius**2), 1, share)[
+    radius = materials[:, 13]
+    share = np.where(front & (across**2 + (along - materials[:, 14]) ** 2 < radius**2), 1, share)[
         :, None
     ]
-    return looks[:, 0:3] * (1 - share) + looks[:, 6:9] * share
+    return materials[:, 0:3] * (1 - share) + materials[:, 6:9] * share
 
 
 def _box_surface(
-    shapes: Solids, grid: RayGrid, depth: np.ndarray, ident: np.ndarray, at: np.ndarray
+    shapes: Solids, grid: RayGrid, depth: np.ndarray, solid_index: np.ndarray, at: np.ndarray
 ):
     """As `_surface`, for the pixels that see a box."""
-    which = ident.reshape(-1)[at] - shapes.num_cones
+    which = solid_index.reshape(-1)[at] - shapes.num_cones
     p, toward_eye = _rays_at(grid, depth, at)
     axes = shapes.box_axes.astype(np.float32)[which]
     local = np.einsum("pij,pj->pi", axes, p - shapes.box_centre.astype(np.float32)[which])
@@ -278,32 +317,34 @@ def _box_surface(
     face = np.argmax(share, axis=1)
     rows = np.arange(len(at))
     normal = axes[rows, face] * np.sign(local[rows, face])[:, None]
-    looks = shapes.box_look.astype(np.float32)[which]
-    albedo = _patterned(looks, local[:, 1], local[:, 0], np.zeros(len(at), bool))
+    materials = shapes.box_materials.astype(np.float32)[which]
+    albedo = _patterned(materials, local[:, 1], local[:, 0], np.zeros(len(at), bool))
     rim = np.sort(share, axis=1)[:, 1] > 0.985
     albedo[rim] *= 0.8
-    return albedo, normal, toward_eye, looks[:, 11]
+    return albedo, normal, toward_eye, materials[:, 11]
 
 
 def _albedo_light(
-    shapes: Solids, grid: RayGrid, depth, ident, at: np.ndarray, scene: Scene
+    shapes: Solids, grid: RayGrid, depth, solid_index, at: np.ndarray, scene: Scene
 ) -> np.ndarray:
     """(P, 3) float32 colours 0-255 of the pixels `at`, all of which see a shape."""
     out = np.empty((len(at), 3), np.float32)
-    is_box = ident.reshape(-1)[at] >= shapes.num_cones
+    is_box = solid_index.reshape(-1)[at] >= shapes.num_cones
     for pick, surface in ((~is_box, _surface), (is_box, _box_surface)):
         pick = np.flatnonzero(pick)
         if len(pick):
-            albedo, normal, toward_eye, shine = surface(shapes, grid, depth, ident, at[pick])
+            albedo, normal, toward_eye, shine = surface(shapes, grid, depth, solid_index, at[pick])
             out[pick] = _shade(albedo, normal, toward_eye, shine, scene, grid.camera.R)
     return out
 
 
 def _crevices(depth: np.ndarray) -> np.ndarray:
-    """(H, W) uint8, 255 in the open, darker where a surface lies close behind others: light that does not get in.
+    """(H, W) uint8, 255 in the open, darker where a surface lies close behind others: light that
+    does not get in.
 
-    The depth of a pixel against the mean of its neighbours (Luft, Colditz & Deussen, "Image enhancement by unsharp
-    masking the depth buffer", SIGGRAPH 2006); far things behind do not count.
+    The depth of a pixel against the mean of its neighbours (Luft, Colditz & Deussen, "Image
+    enhancement by unsharp masking the depth buffer", SIGGRAPH 2006); far things behind do not
+    count.
     """
     import cv2
 
@@ -331,7 +372,7 @@ def draw(
     finish_seed,
     photo: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One camera's picture of a frame.
+    """Render one frame from one camera.
 
     Args:
         scene: light.
@@ -339,38 +380,44 @@ def draw(
         sheet: the painted room, `room.paint`.
         grid: the camera's rays.
         finish_seed: seed of the camera's exposure and noise.
-        photo: (H, W, 3) uint8 that stands behind instead of the room; `sheet` then only holds shadows.
+        photo: (H, W, 3) uint8 that stands behind instead of the room; `sheet` then only holds
+            shadows.
 
     Returns:
-        picture (H, W, 3) uint8 RGB and number (H, W) int32 of the shape seen, -1 for the room.
+        image (H, W, 3) uint8 RGB and solid_index (H, W) int32 of the visible solid, -1 for the
+        background.
     """
     import cv2
 
     viewed = solids.to_view(shapes, grid.camera.R, grid.camera.t)
-    depth, ident = nearest(viewed, grid)
-    picture = cv2.remap(sheet, *grid.sheet, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    depth, solid_index = nearest(viewed, grid)
+    image = cv2.remap(sheet, *grid.sheet, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     if photo is not None:
-        picture = cv2.multiply(photo, picture, scale=1 / 255)
-    room_only = picture.copy()
-    flat = picture.reshape(-1, 3)
-    at = np.flatnonzero(ident.reshape(-1) >= 0)
+        image = cv2.multiply(photo, image, scale=1 / 255)
+    room_only = image.copy()
+    flat = image.reshape(-1, 3)
+    at = np.flatnonzero(solid_index.reshape(-1) >= 0)
     if len(at):
         dark = _crevices(depth)
-        light = _albedo_light(viewed, grid, depth, ident, at, scene)
+        light = _albedo_light(viewed, grid, depth, solid_index, at, scene)
         flat[at] = np.clip(light * (dark.reshape(-1)[at, None] / np.float32(255)), 0, 255)
-        _smooth_edges(picture, room_only, dark, viewed, grid, ident, scene)
-    return _finish(picture, scene.grain, np.random.default_rng(finish_seed)), ident
+        _smooth_edges(image, room_only, dark, viewed, grid, solid_index, scene)
+    return _finish(image, scene.grain, np.random.default_rng(finish_seed)), solid_index
 
 
-def _edges(ident: np.ndarray, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Flat numbers of the pixels that see another shape than a neighbour, where that can be seen, and what it sees."""
-    bright, flat = picture[..., 1].astype(np.int16), np.arange(ident.size).reshape(ident.shape)
-    columns = (ident[:, 1:] != ident[:, :-1]) & (np.abs(bright[:, 1:] - bright[:, :-1]) > 9)
-    rows = (ident[1:] != ident[:-1]) & (np.abs(bright[1:] - bright[:-1]) > 9)
+def _edges(solid_index: np.ndarray, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Flat numbers of the pixels that see another shape than a neighbour, where that can be seen,
+    and what it sees."""
+    bright = image[..., 1].astype(np.int16)
+    flat = np.arange(solid_index.size).reshape(solid_index.shape)
+    columns = (solid_index[:, 1:] != solid_index[:, :-1]) & (
+        np.abs(bright[:, 1:] - bright[:, :-1]) > 9
+    )
+    rows = (solid_index[1:] != solid_index[:-1]) & (np.abs(bright[1:] - bright[:-1]) > 9)
     here = [flat[:, 1:][columns], flat[:, :-1][columns], flat[1:][rows], flat[:-1][rows]]
     there = [flat[:, :-1][columns], flat[:, 1:][columns], flat[:-1][rows], flat[1:][rows]]
     at, first = np.unique(np.concatenate(here), return_index=True)
-    return at, ident.reshape(-1)[np.concatenate(there)[first]]
+    return at, solid_index.reshape(-1)[np.concatenate(there)[first]]
 
 
 def _hits(shapes: Solids, number: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -378,7 +425,8 @@ def _hits(shapes: Solids, number: np.ndarray, x: np.ndarray, y: np.ndarray) -> n
     out = np.full(len(number), np.inf)
     cone = np.flatnonzero((number >= 0) & (number < shapes.num_cones))
     if len(cone):
-        terms, at = solids.cone_terms(shapes, np.zeros(3)), number[cone]
+        terms = solids.cone_terms(shapes, np.zeros(3))
+        at = number[cone]
         metric = np.moveaxis(terms.metric, 0, -1)[..., at]
         vd, od = (
             row[0] * x[cone] + row[1] * y[cone] + row[2]
@@ -389,20 +437,23 @@ def _hits(shapes: Solids, number: np.ndarray, x: np.ndarray, y: np.ndarray) -> n
     if len(box):
         at = number[box] - shapes.num_cones
         axes = np.moveaxis(shapes.box_axes, 0, -1)[..., at]
-        centre, half = shapes.box_centre[at].T, shapes.box_half[at].T
+        centre = shapes.box_centre[at].T
+        half = shapes.box_half[at].T
         rd = [row[0] * x[box] + row[1] * y[box] + row[2] for row in axes]
         out[box] = solids.box_entry(rd, -np.einsum("ijp,jp->ip", axes, centre), half)
     return out
 
 
 def _smooth_edges(
-    picture, room_only, dark, shapes: Solids, grid: RayGrid, ident, scene: Scene
+    image, room_only, dark, shapes: Solids, grid: RayGrid, solid_index, scene: Scene
 ) -> None:
-    """Average three rays a pixel where two shapes meet, in place, so that outlines do not look like stairs."""
-    at, other = _edges(ident, picture)
-    h, w = ident.shape
+    """Average three rays a pixel where two shapes meet, in place, so that outlines do not look like
+    stairs."""
+    at, other = _edges(solid_index, image)
+    h, w = solid_index.shape
     row, col = np.divmod(at, w)
-    sign_x, sign_y = np.where(col < w - 1, 1, -1), np.where(row < h - 1, 1, -1)
+    sign_x = np.where(col < w - 1, 1, -1)
+    sign_y = np.where(row < h - 1, 1, -1)
     across, down = np.array([[-0.35, 0.2], [0.35, -0.2]]).T[..., None]
     x, y = (
         (
@@ -412,11 +463,14 @@ def _smooth_edges(
         ).reshape(-1)
         for v in (grid.x.reshape(-1).astype(np.float64), grid.y.reshape(-1).astype(np.float64))
     )
-    own, other = np.tile(ident.reshape(-1)[at], 2), np.tile(other, 2)
-    depth, depth_other = _hits(shapes, own, x, y), _hits(shapes, other, x, y)
+    own = np.tile(solid_index.reshape(-1)[at], 2)
+    other = np.tile(other, 2)
+    depth = _hits(shapes, own, x, y)
+    depth_other = _hits(shapes, other, x, y)
     seen = np.where(depth_other < depth, other, own)
     depth = np.minimum(depth, depth_other).astype(np.float32)
-    x, y = x.astype(np.float32), y.astype(np.float32)
+    x = x.astype(np.float32)
+    y = y.astype(np.float32)
     rays = RayGrid(grid.camera, x, y, x * x + y * y + 1, seen, x, x, y, y, grid.sheet)
     colour = np.tile(room_only.reshape(-1, 3)[at].astype(np.float32), (2, 1))
     hit = np.flatnonzero(np.isfinite(depth))
@@ -424,17 +478,18 @@ def _smooth_edges(
     colour[hit] = np.clip(
         _albedo_light(shapes, rays, depth, seen, hit, scene) * shadow[hit], 0, 255
     )
-    flat = picture.reshape(-1, 3)
+    flat = image.reshape(-1, 3)
     flat[at] = (flat[at] + colour[: len(at)] + colour[len(at) :]) / 3
 
 
-def _finish(picture: np.ndarray, grain: float, rng: np.random.Generator) -> np.ndarray:
+def _finish(image: np.ndarray, grain: float, rng: np.random.Generator) -> np.ndarray:
     """What the camera adds: exposure, contrast, and the noise of its sensor."""
     import cv2
 
-    gain, gamma = rng.uniform(0.9, 1.15), rng.uniform(0.8, 1.1)
+    gain = rng.uniform(0.9, 1.15)
+    gamma = rng.uniform(0.8, 1.1)
     table = np.clip(255 * (gain * (np.arange(256) / 255)) ** gamma, 0, 255).astype(np.uint8)
-    out = cv2.LUT(picture, table)
+    out = cv2.LUT(image, table)
     sigma = grain * rng.gamma(2.0, 1.0)
     if sigma > 0.8:
         tile = (128 + sigma * rng.standard_normal((64, 67))).round().astype(np.uint8)

@@ -1,7 +1,9 @@
-"""The MiniDome's room: floor, walls and ceiling as one painted sheet that every camera looks up (chapter 02).
+"""The MiniDome's room: floor, walls and ceiling as one painted sheet that every camera looks up
+(chapter 02).
 
-The room is a box, so what a camera's pixel sees of it never changes: its place on the sheet is worked out once a camera.
-A scene then only paints a new sheet, with the shadows that people and things throw on the floor.
+The room is a box, so what a camera's pixel sees of it never changes: its place on the sheet is
+worked out once a camera. A scene then only paints a new sheet, with the shadows that people and
+things throw on the floor.
 """
 
 import numpy as np
@@ -12,32 +14,40 @@ from posekit.minidome.palette import CLOTH, FLOOR, FURNITURE, WALL, pick
 from posekit.minidome.scene import Scene
 from posekit.minidome.solids import Solids
 
-WALL_SCALE, FLOOR_SCALE = 0.6, 0.8
+WALL_SCALE = 0.6
+FLOOR_SCALE = 0.8
 """Pixels of the sheet per cm of wall and of floor."""
 
-_WIDTH, _HEIGHT, _DEPTH = 2 * ROOM[0], ROOM[1], 2 * ROOM[2]
+_WIDTH = 2 * ROOM[0]
+_HEIGHT = ROOM[1]
+_DEPTH = 2 * ROOM[2]
 WALL_ROWS = int(_HEIGHT * WALL_SCALE)
 AROUND = int(2 * (_WIDTH + _DEPTH) * WALL_SCALE)
-FLOOR_ROWS, FLOOR_COLS = int(_DEPTH * FLOOR_SCALE), int(_WIDTH * FLOOR_SCALE)
+FLOOR_ROWS = int(_DEPTH * FLOOR_SCALE)
+FLOOR_COLS = int(_WIDTH * FLOOR_SCALE)
 _PAD = 4  # rows between walls and floor, so that sampling never mixes them
 SHEET = (WALL_ROWS + _PAD + FLOOR_ROWS + _PAD, max(AROUND, 2 * FLOOR_COLS + _PAD), 3)
 
 
 def look_up(camera: Camera, rays: np.ndarray) -> np.ndarray:
-    """Where on the sheet each ray of a camera ends: rays (H, W, 3) in camera coordinates -> (H, W, 2) float32, x then y."""
+    """Where on the sheet each ray of a camera ends: rays (H, W, 3) in camera coordinates -> (H, W,
+    2) float32, x then y."""
     d = np.einsum(
         "pi,ij->pj", rays.reshape(-1, 3), camera.R
     )  # not BLAS: the same bytes on any number of threads
     o = camera.position
-    low, high = np.array([-ROOM[0], -ROOM[1], -ROOM[2]]), np.array([ROOM[0], 0.0, ROOM[2]])
+    low = np.array([-ROOM[0], -ROOM[1], -ROOM[2]])
+    high = np.array([ROOM[0], 0.0, ROOM[2]])
     with np.errstate(divide="ignore"):
         t = np.where(d == 0, np.inf, np.where(d > 0, high - o, low - o) / d)
     side = np.argmin(t, axis=1)
     p = o + d * t[np.arange(len(t)), side, None]
     x, y, z = p.T
     out = np.empty((len(d), 2))
-    east, south = (side == 0) & (d[:, 0] > 0), (side == 2) & (d[:, 2] > 0)
-    west, north = (side == 0) & ~east, (side == 2) & ~south
+    east = (side == 0) & (d[:, 0] > 0)
+    south = (side == 2) & (d[:, 2] > 0)
+    west = (side == 0) & ~east
+    north = (side == 2) & ~south
     around = np.select(
         [south, east, north, west],
         [
@@ -47,7 +57,8 @@ def look_up(camera: Camera, rays: np.ndarray) -> np.ndarray:
             2 * _WIDTH + _DEPTH + z + ROOM[2],
         ],
     )
-    out[:, 0], out[:, 1] = around * WALL_SCALE, (y + _HEIGHT) * WALL_SCALE
+    out[:, 0] = around * WALL_SCALE
+    out[:, 1] = (y + _HEIGHT) * WALL_SCALE
     np.clip(out[:, 1], 0, WALL_ROWS - 1, out=out[:, 1])
     flat = side == 1
     out[flat, 0] = (x[flat] + ROOM[0]) * FLOOR_SCALE
@@ -58,15 +69,14 @@ def look_up(camera: Camera, rays: np.ndarray) -> np.ndarray:
 
 
 def paint(scene: Scene, shapes: Solids) -> np.ndarray:
-    """The sheet of one frame, uint8 RGB: surfaces drawn by the scene's room seed, shadows by its light and shapes."""
+    """The sheet of one frame, uint8 RGB: surfaces drawn by the scene's room seed, shadows by its
+    light and shapes."""
     import cv2
 
     rng = np.random.default_rng(scene.room_seed)
     sheet = np.zeros(SHEET, np.uint8)
-    walls, floor = (
-        sheet[:WALL_ROWS],
-        sheet[WALL_ROWS + _PAD : WALL_ROWS + _PAD + FLOOR_ROWS, :FLOOR_COLS],
-    )
+    walls = sheet[:WALL_ROWS]
+    floor = sheet[WALL_ROWS + _PAD : WALL_ROWS + _PAD + FLOOR_ROWS, :FLOOR_COLS]
     ceiling = _bytes(pick(WALL, rng) * 0.3 + 0.62).tolist()
     cv2.rectangle(sheet, (0, WALL_ROWS), (2 * FLOOR_COLS + 2 * _PAD, SHEET[0]), ceiling, -1)
     _paint_walls(walls, scene, rng)
@@ -108,7 +118,8 @@ def _tinted(shade: np.ndarray, colour: np.ndarray) -> np.ndarray:
 
 
 def _paint_walls(walls: np.ndarray, scene: Scene, rng: np.random.Generator) -> None:
-    base, other = pick(WALL, rng), pick(WALL, rng)
+    base = pick(WALL, rng)
+    other = pick(WALL, rng)
     ends = (np.cumsum([0, _WIDTH, _DEPTH, _WIDTH, _DEPTH]) * WALL_SCALE).astype(int)
     facing = np.array([[0, 0, -1], [-1, 0, 0], [0, 0, 1], [1, 0, 0]])
     style = rng.choice(["plain", "stripes", "panel", "clouds"], p=[0.45, 0.15, 0.25, 0.15])
@@ -154,7 +165,8 @@ def _framed(
     part, x: int, y: int, w: int, h: int, frame: np.ndarray, inside: np.ndarray
 ) -> np.ndarray:
     """Hang a frame of w x h pixels with its thin shadow; a view of what it holds."""
-    x1, y1 = min(x + w, part.shape[1]), min(y + h, len(part))
+    x1 = min(x + w, part.shape[1])
+    y1 = min(y + h, len(part))
     part[y1 : y1 + 2, x + 2 : x1 + 2] = (part[y1 : y1 + 2, x + 2 : x1 + 2] * 0.75).astype(np.uint8)
     part[y:y1, x:x1] = _bytes(frame)
     part[y + 3 : y1 - 3, x + 3 : x1 - 3] = _bytes(inside)
@@ -200,7 +212,8 @@ def _window(part, x: int, light, rng: np.random.Generator) -> int:
         np.full(3, 0.9) * light
     )
     if rng.random() < 0.5:  # curtains
-        cloth, wide = pick(CLOTH, rng) * light, w // 4
+        cloth = pick(CLOTH, rng) * light
+        wide = w // 4
         folds = (0.85 + 0.15 * np.sin(np.arange(wide) * 1.1))[None, :, None]
         for left in (x - wide // 2, x + w - wide // 2):
             left = min(max(left, 0), part.shape[1] - wide)
@@ -209,11 +222,13 @@ def _window(part, x: int, light, rng: np.random.Generator) -> int:
 
 
 def _door(part, x: int, light, rng: np.random.Generator) -> int:
-    w, h = int(88 * WALL_SCALE), int(205 * WALL_SCALE)
+    w = int(88 * WALL_SCALE)
+    h = int(205 * WALL_SCALE)
     paint = pick(FURNITURE, rng) * light
     inside = _framed(part, x, len(part) - h, w, h + 4, paint * 0.75, paint)
     for top, bottom in ((0.06, 0.45), (0.52, 0.94)):
-        r0, r1 = int(top * len(inside)), int(bottom * len(inside))
+        r0 = int(top * len(inside))
+        r1 = int(bottom * len(inside))
         inside[r0:r1, 6:-6] = _bytes(paint * 0.88)
     inside[len(inside) // 2 : len(inside) // 2 + 4, -7:-3] = 60
     return w
@@ -230,12 +245,14 @@ def _paint_floor(floor: np.ndarray, scene: Scene, rng: np.random.Generator) -> N
     import cv2
 
     bright = scene.ambient + (1 - scene.ambient) * float(-scene.light[1])
-    base, other = pick(FLOOR, rng), pick(FLOOR, rng)
+    base = pick(FLOOR, rng)
+    other = pick(FLOOR, rng)
     style = rng.choice(
         ["plain", "planks", "tiles", "carpet", "checks"], p=[0.15, 0.4, 0.17, 0.18, 0.1]
     )
     rows, cols = floor.shape[:2]
-    y, x = np.arange(rows), np.arange(cols)
+    y = np.arange(rows)
+    x = np.arange(cols)
     shade = np.ones((rows, cols), np.float32)
     if style == "planks":
         wide = int(rng.integers(10, 22))
@@ -267,7 +284,9 @@ def _lay_rug(
 
     rows, cols = shade.shape
     centre = int(cols / 2 + rng.normal(0, 50)), int(rows / 2 + rng.normal(0, 50))
-    size, turn, square = rng.integers(60, 150, 2), float(rng.uniform(0, 90)), rng.random() < 0.6
+    size = rng.integers(60, 150, 2)
+    turn = float(rng.uniform(0, 90))
+    square = rng.random() < 0.6
     for k, colour in zip((1.0, 0.9, 0.8), (pick(CLOTH, rng), pick(CLOTH, rng), pick(CLOTH, rng))):
         mask = np.zeros((rows, cols), np.uint8)
         half = tuple(int(v) for v in size - (1 - k) * 80)
@@ -282,13 +301,15 @@ def _lay_rug(
 
 
 def _shade_floor(floor: np.ndarray, scene: Scene, shapes: Solids) -> None:
-    """Shadows: each shape slid along the light onto the floor, drawn as a stroke, blurred together."""
+    """Shadows: each shape slid along the light onto the floor, drawn as a stroke, blurred
+    together."""
     import cv2
 
     shadow = np.zeros(floor.shape[:2], np.uint8)
     slide = scene.light / scene.light[1]
-    place = lambda p: ((p - p[:, 1:2] * slide)[:, [0, 2]] + ROOM[[0, 2]]) * FLOOR_SCALE  # noqa: E731
-    a, b = place(shapes.a), place(shapes.b)
+    forward_kinematics = lambda p: ((p - p[:, 1:2] * slide)[:, [0, 2]] + ROOM[[0, 2]]) * FLOOR_SCALE  # noqa: E731
+    a = forward_kinematics(shapes.a)
+    b = forward_kinematics(shapes.b)
     size = (
         np.sqrt(1 / np.maximum(np.linalg.eigvalsh(shapes.metric)[:, 1], 1e-9))
         if len(a)
@@ -300,11 +321,14 @@ def _shade_floor(floor: np.ndarray, scene: Scene, shapes: Solids) -> None:
     corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
     for centre, half, axes in zip(shapes.box_centre, shapes.box_half, shapes.box_axes):
         hull = cv2.convexHull(
-            np.clip(place(centre + (corners * half) @ axes), -4000, 4000).astype(np.int32)
+            np.clip(forward_kinematics(centre + (corners * half) @ axes), -4000, 4000).astype(
+                np.int32
+            )
         )
         cv2.fillConvexPoly(shadow, hull, 255)
     soft = cv2.GaussianBlur(shadow, (0, 0), 3.5)
-    # Where something touches the floor little light gets in, whatever the lamp: small, dark and sharp.
+    # Where something touches the floor little light gets in, whatever the lamp: small, dark and
+    # sharp.
     touch = np.zeros_like(shadow)
     down = lambda p: (p[:, [0, 2]] + ROOM[[0, 2]]) * FLOOR_SCALE  # noqa: E731
     low = np.maximum(shapes.a[:, 1], shapes.b[:, 1]) > -14

@@ -1,4 +1,4 @@
-"""One scene of the MiniDome: who is there, what they do, what stands around, how it is lit and seen (chapter 02).
+"""Sample one MiniDome scene: people, actions, furniture, light and cameras (chapter 02).
 
 A scene is drawn from (seed, scene number) alone, so any process can make any frame of a sequence.
 """
@@ -8,21 +8,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from posekit.cameras import Camera
-from posekit.minidome import solids, things
-from posekit.minidome.actions import FPS, draw_action, move
-from posekit.minidome.body import Figure, draw_figure
+from posekit.minidome import furniture, solids
+from posekit.minidome.actions import FPS, move, sample_action
+from posekit.minidome.body import Body, sample_body
 from posekit.minidome.motion import Clip, at_moments, moments, retarget
-from posekit.minidome.pose import FRAME, place
+from posekit.minidome.pose import FRAME, forward_kinematics
 from posekit.minidome.solids import Solids
 
 STAGE = 125.0
 """People stand within this distance from the middle, cm."""
 
-CROWD = (1,) * 21 + (2,) * 14 + (3,) * 5
-"""Numbers of people in forty scenes, in an order that the seed shuffles: 47.5 % of scenes have two or more."""
+PEOPLE_COUNTS = (1,) * 21 + (2,) * 14 + (3,) * 5
+"""Numbers of people in forty scenes, in an order that the seed shuffles: 47.5 % of scenes have two
+or more."""
 
-TOWARDS = 0.55
-"""The share of people who turn to one of the cameras (give or take 30 degrees); the others face anywhere."""
+FACING_CAMERA_SHARE = 0.55
+"""Share of people who face one of the cameras within about 30 degrees; the others face a random
+direction."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +32,14 @@ class Person:
     """A person over the T frames of a scene.
 
     Args:
-        figure: bones and flesh.
+        body: bones and surface.
         action: the styles, see `actions.draw_action`.
         angles: (T, 30) degrees; (T, 0) where a file gives the motion.
         heading: (T,) degrees.
         axes, origins: (T, 17, 3, 3) and (T, 17, 3), from `pose.place`.
     """
 
-    figure: Figure
+    body: Body
     action: dict[str, str]
     angles: np.ndarray
     heading: np.ndarray
@@ -46,21 +48,21 @@ class Person:
 
     def joints(self) -> np.ndarray:
         """(T, 19, 3) cm in Panoptic's order."""
-        return self.figure.joints(self.axes, self.origins)
+        return self.body.joints(self.axes, self.origins)
 
-    def flesh(self, frame: int, owner: int) -> Solids:
-        """The person's shapes at one frame."""
-        return self.figure.flesh(self.axes[frame], self.origins[frame], owner)
+    def solids_at(self, frame: int, owner: int) -> Solids:
+        """Return the person's solids at one frame."""
+        return self.body.solids_at(self.axes[frame], self.origins[frame], owner)
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What a camera can see, but for the room's walls.
+    """Contents of one scene, without the walls of the room.
 
     Args:
         people: one to three.
         things: furniture and occluders, fixed for the scene.
-        cameras: names of the cameras that look on.
+        cameras: names of the active cameras.
         light: (3,) unit vector towards the light, world.
         ambient: share of the light that comes from everywhere, 0-1.
         tint: (3,) colour of the light, about 1.
@@ -69,7 +71,7 @@ class Scene:
     """
 
     people: list[Person]
-    things: Solids
+    furniture: Solids
     cameras: list[str]
     light: np.ndarray
     ambient: float
@@ -80,12 +82,12 @@ class Scene:
 
 @dataclass(frozen=True)
 class SceneConfig:
-    """What a reader may ask of scenes beyond their number.
+    """Options of scenes.
 
     Args:
         clips: real motion for the people; None draws actions.
         step: how many of the dome's frames lie between two of the scene's.
-        empty: share of scenes without anybody, 0-1.
+        empty: share of scenes without people, 0-1.
         bare: no furniture but seats (before photos).
     """
 
@@ -98,18 +100,18 @@ class SceneConfig:
 PLAIN = SceneConfig()
 
 
-def nobody(seed: int, number: int, wishes: SceneConfig) -> bool:
-    """Whether a scene stays empty."""
-    return np.random.default_rng([seed, 0xE317, number]).random() < wishes.empty
+def is_empty_scene(seed: int, number: int, config: SceneConfig) -> bool:
+    """Whether the scene has no people."""
+    return np.random.default_rng([seed, 0xE317, number]).random() < config.empty
 
 
-def draw_scene(
+def sample_scene(
     seed: int,
     number: int,
     frames: int,
     cameras: dict[str, Camera],
     views: int,
-    wishes: SceneConfig = PLAIN,
+    config: SceneConfig = PLAIN,
 ) -> Scene:
     """Scene `number` of the sequence with this seed.
 
@@ -117,23 +119,30 @@ def draw_scene(
         seed, number: what everything is drawn from.
         frames: T, how long the people move (1: a still).
         cameras: all cameras of the dome.
-        views: how many of them look on.
-        wishes: what the reader asked for.
+        views: number of active cameras.
+        config: options.
     """
     rng = np.random.default_rng([seed, 0x5CE2E, number])
-    block = np.random.default_rng([seed, 0xC20D, number // len(CROWD)]).permutation(CROWD)
-    chosen = _draw_cameras(cameras, views, rng)
+    block = np.random.default_rng([seed, 0xC20D, number // len(PEOPLE_COUNTS)]).permutation(
+        PEOPLE_COUNTS
+    )
+    chosen = _sample_cameras(cameras, views, rng)
     eyes = [cameras[name].position for name in chosen]
     people: list[Person] = []
     seats: list[Solids] = []
-    for _ in range(0 if nobody(seed, number, wishes) else block[number % len(CROWD)]):
-        person, seat = _draw_person(frames, people, seats, eyes, wishes, rng)
+    for _ in range(
+        0 if is_empty_scene(seed, number, config) else block[number % len(PEOPLE_COUNTS)]
+    ):
+        person, seat = _sample_person(frames, people, seats, eyes, config, rng)
         people.append(person)
         seats.append(seat)
-    furniture = solids.together(
-        seats if wishes.bare else seats + things.furnish(*surroundings(people), eyes, rng)
+    placed = solids.merge(
+        seats
+        if config.bare
+        else seats + furniture.place_furniture(*occupied_space(people), eyes, rng)
     )
-    elevation, azimuth = np.deg2rad(rng.uniform(38, 72)), rng.uniform(0, 2 * np.pi)
+    elevation = np.deg2rad(rng.uniform(38, 72))
+    azimuth = rng.uniform(0, 2 * np.pi)
     light = np.array(
         [
             np.cos(elevation) * np.cos(azimuth),
@@ -144,19 +153,23 @@ def draw_scene(
     warm = rng.normal(0, 0.05)
     tint = np.array([1 + warm, 1.0, 1 - warm]) * rng.uniform(0.9, 1.1)
     return Scene(
-        people, furniture, chosen, light, rng.uniform(0.45, 0.7), tint, int(rng.integers(2**31))
+        people, placed, chosen, light, rng.uniform(0.45, 0.7), tint, int(rng.integers(2**31))
     )
 
 
-def surroundings(people: list[Person]) -> tuple[Solids, list[np.ndarray]]:
-    """All flesh at some moments, and where each person is: what furniture keeps clear of."""
-    bodies = [person.flesh(t, i) for i, person in enumerate(people) for t in _key_frames(person, 5)]
-    return solids.together(bodies), [person.origins[0, FRAME["pelvis"]] for person in people]
+def occupied_space(people: list[Person]) -> tuple[Solids, list[np.ndarray]]:
+    """Return the solids of all people at five frames and their positions, which furniture must
+    avoid."""
+    bodies = [
+        person.solids_at(t, i) for i, person in enumerate(people) for t in _key_frames(person, 5)
+    ]
+    return solids.merge(bodies), [person.origins[0, FRAME["pelvis"]] for person in people]
 
 
-def _draw_cameras(cameras: dict[str, Camera], views: int, rng: np.random.Generator) -> list[str]:
-    """Names of the cameras that look on: rather at eye height than at the ceiling, as most photos are taken, and rather
-    on the same side of the stage as the first, so that who turns to one is not from behind in all others."""
+def _sample_cameras(cameras: dict[str, Camera], views: int, rng: np.random.Generator) -> list[str]:
+    """Sample the active cameras: mostly near eye height, as most photos are taken, and mostly on
+    the same side as the first, so that a person facing one camera is not seen from behind by all
+    others."""
     names = sorted(cameras)
     position = np.array([cameras[name].position for name in names])
     bearing = np.arctan2(position[:, 0], position[:, 2])
@@ -170,54 +183,62 @@ def _draw_cameras(cameras: dict[str, Camera], views: int, rng: np.random.Generat
     return [names[i] for i in sorted(chosen)]
 
 
-# ---- people -----------------------------------------------------------------------------------------------------------
+# ---- people --------------------------------------------------------------------------------------
 
 
-def _draw_person(
+def _sample_person(
     frames: int,
     others: list[Person],
     seats: list[Solids],
     eyes: list[np.ndarray],
-    wishes: SceneConfig,
+    config: SceneConfig,
     rng: np.random.Generator,
 ) -> tuple[Person, Solids]:
-    """A person whose limbs do not pass through the body, who does not stand inside anybody else."""
-    figure, action = draw_figure(rng), draw_action(rng)
-    best, least = None, np.inf
-    if wishes.clips:
-        best, least = _as_performed(figure, frames, wishes, rng), 0
-    for _ in range(0 if wishes.clips else 16 if frames == 1 else 6):
-        candidate = _in_motion(figure, action, frames, rng)
-        trouble = own_collision(candidate)
-        if trouble < least:
-            best, least = candidate, trouble
+    """Sample a person without self-collisions who does not overlap another person."""
+    body = sample_body(rng)
+    action = sample_action(rng)
+    best = None
+    least = np.inf
+    if config.clips:
+        best = _performing_clip(body, frames, config, rng)
+        least = 0
+    for _ in range(0 if config.clips else 16 if frames == 1 else 6):
+        candidate = _in_motion(body, action, frames, rng)
+        collision = self_collision(candidate)
+        if collision < least:
+            best = candidate
+            least = collision
         if least <= 0:
             break
     most = -np.inf
     for _ in range(14):
-        moved = _somewhere(best, eyes, rng)
+        moved = _placed(best, eyes, rng)
         seat_there = _seat(moved, rng)
         room = _distance(moved, others, seats)
         if room > most:
-            chosen, seat, most = moved, seat_there, room
+            chosen = moved
+            seat = seat_there
+            most = room
         if most > 25:
             break
     return chosen, seat
 
 
-def _in_motion(figure: Figure, action: dict, frames: int, rng: np.random.Generator) -> Person:
-    """A person in motion; walkers go round on a circle about the middle, others turn a little on the spot. One
-    frame is a still of it."""
-    bones = figure.bones
+def _in_motion(body: Body, action: dict, frames: int, rng: np.random.Generator) -> Person:
+    """A person in motion; walkers go round on a circle about the middle, others turn a little on
+    the spot. One frame is a still of it."""
+    bones = body.bones
     speed = rng.uniform(0.75, 1.05) if action["legs"] == "walk" else rng.uniform(1.05, 1.3)
     angles = move(action, frames, speed, rng)
     time = np.arange(frames) / FPS
     if frames == 1:
-        heading, spot = np.zeros(1), np.zeros((1, 2))
+        heading = np.zeros(1)
+        spot = np.zeros((1, 2))
     elif action["legs"] in ("walk", "run"):
         reach = 24 if action["legs"] == "walk" else 40
         pace = speed * 4 * (bones.thigh + bones.shin) * np.sin(np.deg2rad(reach))
-        radius, way = rng.uniform(55, 95), rng.choice([-1.0, 1.0])
+        radius = rng.uniform(55, 95)
+        way = rng.choice([-1.0, 1.0])
         turn = way * pace * time / radius
         spot = radius * np.stack([np.sin(turn), np.cos(turn)], axis=1)
         heading = np.rad2deg(turn) + 90 * way
@@ -228,38 +249,38 @@ def _in_motion(figure: Figure, action: dict, frames: int, rng: np.random.Generat
         if action["legs"] == "sit":
             heading = np.zeros(frames)
         spot = np.zeros((frames, 2))
-    axes, origins = place(bones, angles, heading, spot)
-    return Person(figure, action, angles, heading, axes, origins)
+    axes, origins = forward_kinematics(bones, angles, heading, spot)
+    return Person(body, action, angles, heading, axes, origins)
 
 
-def _as_performed(
-    figure: Figure, frames: int, wishes: SceneConfig, rng: np.random.Generator
+def _performing_clip(
+    body: Body, frames: int, config: SceneConfig, rng: np.random.Generator
 ) -> Person:
-    """A person who does what one of the clips shows, from a random moment on."""
-    clip = wishes.clips[rng.integers(len(wishes.clips))]
+    """Return a person performing a motion clip from a random frame on."""
+    clip = config.clips[rng.integers(len(config.clips))]
     axes, origins, heading = retarget(
-        at_moments(clip, moments(clip, frames, wishes.step, rng)), figure.bones
+        at_moments(clip, moments(clip, frames, config.step, rng)), body.bones
     )
-    return Person(figure, {"legs": "motion"}, np.zeros((frames, 0)), heading, axes, origins)
+    return Person(body, {"legs": "motion"}, np.zeros((frames, 0)), heading, axes, origins)
 
 
-def _somewhere(person: Person, eyes: list[np.ndarray], rng: np.random.Generator) -> Person:
-    """The same person turned and moved as a whole: walkers turn about the middle, others stand where chance puts them,
-    and most of them turn to somebody who looks on."""
+def _placed(person: Person, eyes: list[np.ndarray], rng: np.random.Generator) -> Person:
+    """Return the person rotated and moved as a whole: walkers circle the centre, others stand at a
+    random position, most of them facing an active camera."""
     walks = len(person.angles) > 1 and person.action["legs"] in ("walk", "run")
     r = 0 if walks else STAGE * np.sqrt(rng.random())
-    if person.action["legs"] == "motion":  # who crosses the stage does so about its middle
+    if person.action["legs"] == "motion":  # moving people cross the centre of the stage
         r *= max(0.0, 1 - np.ptp(person.origins[:, 0], axis=0).max() / 200)
     bearing = rng.uniform(0, 2 * np.pi)
     shift = np.array([r * np.cos(bearing), 0, r * np.sin(bearing)])
     way = eyes[rng.integers(len(eyes))] - shift
     turn = np.rad2deg(np.arctan2(way[0], way[2])) - person.heading[0] + rng.normal(0, 30)
-    if rng.random() >= TOWARDS:
+    if rng.random() >= FACING_CAMERA_SHARE:
         turn = rng.uniform(0, 360)
     a = np.deg2rad(turn)
     spin = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
     return Person(
-        person.figure,
+        person.body,
         person.action,
         person.angles,
         person.heading + turn,
@@ -275,17 +296,18 @@ def _key_frames(person: Person, count: int) -> np.ndarray:
 _TRUNK = [FRAME[n] for n in ("pelvis", "waist", "chest", "head")]
 
 
-def own_collision(person: Person) -> float:
-    """How deep (cm) forearms and hands run into the trunk, the head, the thighs or the other arm; <= 0 if they do not."""
+def self_collision(person: Person) -> float:
+    """How deep (cm) forearms and hands run into the trunk, the head, the thighs or the other arm;
+    <= 0 if they do not."""
     worst = -np.inf
-    figure = person.figure
-    trunk = np.isin(figure.frame_a, _TRUNK)
+    body = person.body
+    trunk = np.isin(body.frame_a, _TRUNK)
     for t in _key_frames(person, 6):
-        flesh = person.flesh(t, 0)
+        solids_at = person.solids_at(t, 0)
         for side, other in (("left", "right"), ("right", "left")):
             elbow = person.origins[t, FRAME[f"{side}_forearm"]]
             wrist = person.origins[t, FRAME[f"{side}_hand"]]
-            tip = wrist - 0.8 * figure.bones.hand * person.axes[t, FRAME[f"{side}_hand"], :, 1]
+            tip = wrist - 0.8 * body.bones.hand * person.axes[t, FRAME[f"{side}_hand"], :, 1]
             points = np.concatenate(
                 [
                     elbow + np.linspace(0.25, 1, 4)[:, None] * (wrist - elbow),
@@ -298,8 +320,8 @@ def own_collision(person: Person) -> float:
                 FRAME[f"{side}_thigh"],
                 FRAME[f"{other}_thigh"],
             ]
-            body = flesh.cones_where(trunk | np.isin(figure.frame_a, limbs))
-            worst = max(worst, 1.5 - solids.clearance(body, points).min())
+            obstacles = solids_at.select_cones(trunk | np.isin(body.frame_a, limbs))
+            worst = max(worst, 1.5 - solids.clearance(obstacles, points).min())
         knees = person.origins[t, FRAME["left_shin"]] - person.origins[t, FRAME["right_shin"]]
         ankles = person.origins[t, FRAME["left_foot"]] - person.origins[t, FRAME["right_foot"]]
         worst = max(worst, 8 - np.linalg.norm(knees), 7 - np.linalg.norm(ankles))
@@ -310,11 +332,11 @@ def _distance(person: Person, others: list[Person], seats: list[Solids]) -> floa
     """Smallest gap between a person's parts and those of the others, cm."""
     gap = np.inf
     for t in _key_frames(person, 5):
-        mine = person.flesh(t, 0)
+        mine = person.solids_at(t, 0)
         points = np.concatenate([mine.a, (mine.a + mine.b) / 2, mine.b])
         radii = np.concatenate([mine.ra, (mine.ra + mine.rb) / 2, mine.rb])
         for other in others:
-            gap = min(gap, (solids.clearance(other.flesh(t, 0), points) - radii).min())
+            gap = min(gap, (solids.clearance(other.solids_at(t, 0), points) - radii).min())
         for seat in seats:
             if len(seat.box_centre):
                 flat = np.linalg.norm(
@@ -327,9 +349,10 @@ def _distance(person: Person, others: list[Person], seats: list[Solids]) -> floa
 def _seat(person: Person, rng: np.random.Generator) -> Solids:
     """What a sitting person sits on, as high as the seat."""
     if person.action["legs"] != "sit":
-        return solids.nothing()
-    pelvis, axes = person.origins[:, FRAME["pelvis"]], person.axes[0, FRAME["pelvis"]]
-    lowest = pelvis[:, 1].max() + 7.5 * person.figure.bones.thigh / 42
-    return things.seat(
+        return solids.no_solids()
+    pelvis = person.origins[:, FRAME["pelvis"]]
+    axes = person.axes[0, FRAME["pelvis"]]
+    lowest = pelvis[:, 1].max() + 7.5 * person.body.bones.thigh / 42
+    return furniture.seat(
         pelvis.mean(axis=0) * [1, 0, 1], -axes[:, 2] * [1, 0, 1], max(-lowest, 12.0), rng
     )

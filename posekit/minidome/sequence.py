@@ -1,11 +1,13 @@
-"""Writing a MiniDome sequence: CMU Panoptic's layout and COCO keypoint JSON, from as many processes as wanted (chapter 02).
+"""Writing a MiniDome sequence: CMU Panoptic's layout and COCO keypoint JSON, from as many processes
+as wanted (chapter 02).
 
     OUT/calibration_<seq>.json
     OUT/hdPose3d_stage1_coco19/body3DScene_%08d.json
     OUT/hdImgs/00_NN/00_NN_%08d.jpg
     OUT/annotations/person_keypoints_<seq>.json     file names relative to OUT
 
-<seq> is OUT's name. Everything is written beside OUT and renamed when whole.
+<seq> is OUT's name. Everything is written to a temporary folder next to OUT and renamed when
+complete.
 """
 
 import contextlib
@@ -32,15 +34,15 @@ from posekit.minidome.backdrop import behind, list_photos
 from posekit.minidome.dome import CAMERAS, calibration_json, make_cameras, make_phones, make_webcams
 from posekit.minidome.motion import read_motion
 from posekit.minidome.render import draw, ray_grid
-from posekit.minidome.scene import SceneConfig, draw_scene
+from posekit.minidome.scene import SceneConfig, sample_scene
 
 JPEG_QUALITY = 92
 _CACHE_BYTES = 300e6  # rays kept by one process
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a sequence is made from; see `make_sequence`."""
+class SequenceConfig:
+    """Arguments of a sequence; see `make_sequence`."""
 
     frames: int
     cameras: int
@@ -80,14 +82,14 @@ class Plan:
 
 
 MODES = {
-    "dome": (make_cameras, draw_scene),
-    "desk": (make_webcams, desk.draw_scene),
-    "phone": (make_phones, phone.draw_scene),
+    "dome": (make_cameras, sample_scene),
+    "desk": (make_webcams, desk.sample_scene),
+    "phone": (make_phones, phone.sample_scene),
 }
 """Each mode's cameras and scenes."""
 
 
-# ---- one frame -----------------------------------------------------------------------------------------------------------
+# ---- one frame -----------------------------------------------------------------------------------
 
 
 @functools.lru_cache(maxsize=2)
@@ -96,7 +98,7 @@ def _cameras(size: tuple[int, int], seed: int, mode: str) -> dict:
 
 
 @functools.lru_cache(maxsize=2)
-def _wishes(plan: Plan) -> SceneConfig:
+def _scene_config(plan: SequenceConfig) -> SceneConfig:
     clips = tuple(read_motion(plan.motion)) if plan.motion else None
     return SceneConfig(clips, plan.step, plan.empty, bool(plan.backgrounds))
 
@@ -107,64 +109,68 @@ def _photos(folder: str) -> list[Path]:
 
 
 @functools.lru_cache(maxsize=2)
-def _scene(plan: Plan, number: int):
-    frames, cameras = (
-        min(plan.take, plan.frames - number * plan.take),
-        _cameras(plan.size, plan.seed, plan.mode),
+def _scene(plan: SequenceConfig, number: int):
+    frames = min(plan.take, plan.frames - number * plan.take)
+    cameras = _cameras(plan.size, plan.seed, plan.mode)
+    return MODES[plan.mode][1](
+        plan.seed, number, frames, cameras, plan.cameras, _scene_config(plan)
     )
-    return MODES[plan.mode][1](plan.seed, number, frames, cameras, plan.cameras, _wishes(plan))
 
 
-_grids: dict = {}
+_ray_grids: dict = {}
 
 
-def _grid(plan: Plan, name: str):
+def _grid(plan: SequenceConfig, name: str):
     key = (plan.size, plan.seed, plan.mode, name)
-    if key not in _grids:
+    if key not in _ray_grids:
         most = max(1, int(_CACHE_BYTES / (22 * plan.size[0] * plan.size[1])))
-        while len(_grids) >= most:
-            del _grids[next(iter(_grids))]
-        _grids[key] = ray_grid(_cameras(plan.size, plan.seed, plan.mode)[name])
-    return _grids[key]
+        while len(_ray_grids) >= most:
+            del _ray_grids[next(iter(_ray_grids))]
+        _ray_grids[key] = ray_grid(_cameras(plan.size, plan.seed, plan.mode)[name])
+    return _ray_grids[key]
 
 
-def render_frame(plan: Plan, frame: int) -> tuple[dict, list[tuple[str, np.ndarray, list[dict]]]]:
+def render_frame(
+    plan: SequenceConfig, frame: int
+) -> tuple[dict, list[tuple[str, np.ndarray, list[dict]]]]:
     """One frame of a sequence in memory.
 
     Returns:
-        the 3D bodies as Panoptic's JSON, and for each camera its name, the picture (H, W, 3) uint8 RGB and the COCO
-        annotations of `annotate.annotate`.
+        the 3D bodies as Panoptic's JSON, and for each camera its name, the image (H, W, 3) uint8
+        RGB and the COCO annotations of `annotate.annotate`.
     """
     number, moment = divmod(frame, plan.take)
     scene = _scene(plan, number)
-    shapes = solids.together(
-        [p.flesh(moment, i) for i, p in enumerate(scene.people)] + [scene.things]
+    shapes = solids.merge(
+        [p.solids_at(moment, i) for i, p in enumerate(scene.people)] + [scene.furniture]
     )
     sheet = room.shadows(scene, shapes) if plan.backgrounds else room.paint(scene, shapes)
-    views, photo = [], None
+    views = []
+    photo = None
     for name in scene.cameras:
         grid = _grid(plan, name)
         if plan.backgrounds:
             rng = np.random.default_rng([plan.seed, 0xBAC, number, int(name[3:])])
             photo = behind(_photos(plan.backgrounds), plan.size, scene.tint, rng)
-        picture, ident = draw(
+        image, solid_index = draw(
             scene, shapes, sheet, grid, [plan.seed, 0xF111, number, int(name[3:])], photo
         )
-        views.append((name, picture, annotate(scene, moment, shapes, ident, grid.camera)))
+        views.append((name, image, annotate(scene, moment, shapes, solid_index, grid.camera)))
     return bodies_json(scene, moment, frame, FPS), views
 
 
-def _write_frame(plan: Plan, folder: Path, frame: int) -> tuple[list[dict], list[dict]]:
+def _write_frame(plan: SequenceConfig, folder: Path, frame: int) -> tuple[list[dict], list[dict]]:
     """Write one frame's files; its entries for COCO's `images` and `annotations`."""
     bodies, views = render_frame(plan, frame)
     path = folder / "hdPose3d_stage1_coco19" / f"body3DScene_{frame:08d}.json"
     path.write_text(json.dumps(bodies), encoding="utf-8")
-    images, annotations = [], []
-    for name, picture, people in views:
+    images = []
+    annotations = []
+    for name, image, people in views:
         file_name = f"hdImgs/{name}/{name}_{frame:08d}.jpg"
-        (folder / file_name).write_bytes(encode_jpeg(picture, JPEG_QUALITY))
+        (folder / file_name).write_bytes(encode_jpeg(image, JPEG_QUALITY))
         image_id = frame * 100 + int(name[3:])
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         images.append(
             {
                 "id": image_id,
@@ -181,7 +187,7 @@ def _write_frame(plan: Plan, folder: Path, frame: int) -> tuple[list[dict], list
     return images, annotations
 
 
-# ---- many frames ---------------------------------------------------------------------------------------------------------
+# ---- many frames ---------------------------------------------------------------------------------
 
 
 def _start_worker() -> None:
@@ -199,7 +205,9 @@ def _start_worker() -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-def _frames(plan: Plan, folder: Path, workers: int) -> Iterator[tuple[list[dict], list[dict]]]:
+def _frames(
+    plan: SequenceConfig, folder: Path, workers: int
+) -> Iterator[tuple[list[dict], list[dict]]]:
     task = functools.partial(_write_frame, plan, folder)
     if workers == 1 or plan.frames == 1:
         yield from map(task, range(plan.frames))
@@ -219,8 +227,8 @@ def _frames(plan: Plan, folder: Path, workers: int) -> Iterator[tuple[list[dict]
 
 
 @contextlib.contextmanager
-def _aside(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that becomes `out` when all went well, and is gone otherwise."""
+def _partial_folder(out: Path) -> Iterator[Path]:
+    """Yield a temporary folder that is renamed to `out` on success and removed otherwise."""
     made = [p for p in (out.parent, *out.parent.parents) if not p.exists()]
     partial = out.parent / f".{out.name}.partial-{os.getpid()}"
     try:
@@ -268,26 +276,28 @@ def make_sequence(
     Args:
         out: folder to make; it may exist if it is empty. Its name is the sequence's.
         frames: number of frames.
-        cameras: how many of the 31 cameras look on at each scene, drawn by the seed.
-        size: (w, h) of the pictures.
+        cameras: number of active cameras per scene, sampled from the 31 by the seed.
+        size: (w, h) of the images.
         take: for how many frames the same people move on; 1 makes each frame a new scene.
         seed: draws everything; the same seed gives the same bytes, whatever `workers`.
         workers: processes.
         progress: show a progress bar.
-        mode: `"dome"`; `"desk"`: people as their webcam sees them; `"phone"`: people who show something to a phone.
-        empty: share of scenes without anybody, 0-1.
-        motion: a BVH or npz file (`motion.read_motion`); people do what it shows, each from a moment of its own on.
-        step: how many of the dome's frames (29.97 a second) the motion goes on from frame to frame of a take.
+        mode: `"dome"`; `"desk"`: people at their webcam; `"phone"`: standing people who gesture at
+            a phone.
+        empty: share of scenes without people, 0-1.
+        motion: an npz file (`motion.read_motion`); each person performs it from a random frame on.
+        step: how many of the dome's frames (29.97 a second) the motion goes on from frame to frame
+            of a take.
         backgrounds: folder of photos that stand behind the people in place of the room.
 
     Returns:
         `shares` of the sequence.
 
     Raises:
-        DataError: on arguments out of range, a motion or photo that cannot be used, a folder that is not empty or cannot be
-            written.
+        DataError: on arguments out of range, a motion or photo that cannot be used, a folder that
+            is not empty or cannot be written.
     """
-    plan = Plan(
+    plan = SequenceConfig(
         frames,
         cameras,
         tuple(size),
@@ -302,11 +312,11 @@ def make_sequence(
     plan.check()
     if workers < 1:
         raise DataError(f"--workers {workers}", "expected 1 or more")
-    _wishes(plan)
+    _scene_config(plan)
     if plan.backgrounds:
         _photos(plan.backgrounds)
     out = Path(out).absolute()
-    with _aside(out) as folder:
+    with _partial_folder(out) as folder:
         dome = _cameras(plan.size, plan.seed, plan.mode)
         for name in dome:
             (folder / "hdImgs" / name).mkdir(parents=True)
@@ -314,7 +324,8 @@ def make_sequence(
         (folder / "annotations").mkdir()
         text = json.dumps(calibration_json(dome, out.name), indent=1)
         (folder / f"calibration_{out.name}.json").write_text(text, encoding="utf-8")
-        images, annotations = [], []
+        images = []
+        annotations = []
         with _bar(progress, plan, out.name) as bar:
             for new_images, new_annotations in _frames(plan, folder, workers):
                 images += new_images
@@ -338,7 +349,7 @@ def make_sequence(
     return result
 
 
-def _bar(progress: bool, plan: Plan, name: str):
+def _bar(progress: bool, plan: SequenceConfig, name: str):
     from tqdm.auto import tqdm
 
     return tqdm(total=plan.frames, desc=f"MiniDome {name}", unit="frame", disable=not progress)
@@ -352,10 +363,11 @@ def shares(folder: str | Path, sequence: str | None = None) -> dict[str, float |
         sequence: its name, where the folder's differs.
 
     Returns:
-        `mode`, `frames`, `pictures`, `people` (annotated, a person counts once a picture), and the shares `joints_occluded`
-        (hidden among the labelled joints), `people_from_behind` (facing away by more than 90 degrees), `scenes_with_two_or_more`
-        (people in the room), `people_cut_off` (some joint outside the frame) and `people_left_out` (in the room, but out
-        of the frame or hidden).
+        `mode`, `frames`, `pictures`, `people` (annotated, once per image), and the shares
+        `joints_occluded` (hidden among the labelled joints), `people_from_behind` (facing away by
+        more than 90 degrees), `scenes_with_two_or_more` (people in the room), `people_cut_off`
+        (some joint outside the frame) and `people_left_out` (in the room, but out of the frame or
+        hidden).
 
     Raises:
         DataError: when the folder is no MiniDome sequence.
@@ -399,11 +411,12 @@ def shares(folder: str | Path, sequence: str | None = None) -> dict[str, float |
 
 
 def describe(values: dict[str, float | str]) -> str:
-    """`shares` as lines to print, each share beside what its mode wants at least."""
+    """Format `shares` for printing, each share next to the minimum for its mode."""
     wanted = {"joints_occluded": 0.15, "people_from_behind": 0.25, "scenes_with_two_or_more": 0.40}
     wanted = wanted if values["mode"] == "dome" else {"people_cut_off": 0.80}
     lines = [
-        f"{values['frames']} frames, {values['pictures']} pictures, {values['people']} annotated people"
+        f"{values['frames']} frames, {values['pictures']} pictures, "
+        f"{values['people']} annotated people"
     ]
     for name, value in values.items():
         if isinstance(value, float):

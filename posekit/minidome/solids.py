@@ -1,8 +1,10 @@
-"""The shapes that MiniDome is made of, and where a ray meets them; ground floor of the generator (shown in chapter 02).
+"""Solids and ray intersection: round cones and boxes (shown in chapter 02).
 
-Two shapes are enough. A *round cone* is the hull of two balls (a capsule whose ends may differ): limbs, noses, leaves.
-Measured with its own metric, x^T A x in place of x . x, the balls become ellipsoids: chests, heads, hair. A *box* is a table
-top, a crate, a step. Both are convex and meet a ray in closed form, so a hit is exact and needs no marching.
+Two shapes are enough. A *round cone* is the hull of two balls (a capsule whose ends may differ):
+    limbs, noses, leaves.
+Measured with its own metric, x^T A x in place of x . x, the balls become ellipsoids: chests, heads,
+hair. A *box* is a table top, a crate, a step. Both are convex and meet a ray in closed form, so a
+hit is exact and needs no marching.
 """
 
 from dataclasses import dataclass, fields
@@ -20,13 +22,14 @@ class Solids:
         metric: (N, 3, 3) symmetric positive definite A; the identity for true balls.
         owner: (N,) person that the cone belongs to, -1 for things.
         side: (N, 3) unit vector across the cone, from which patterns are measured (a limb's own x).
-        look: (N, 15) base, tip and second colour (0-1), then `cut`, `period`, `shine`, `across`, `logo`, `logo_at`: the
-            tip colour begins at the share `cut` of the way from a to b; stripes of the second colour repeat every
-            `period` cm along it and every `across` cm along `side` (0: none; both: checks); a disc of it with radius
-            `logo` cm lies on the front, `logo_at` cm along (0: none).
+        material: (N, 15) base, tip and second colour (0-1), then `cut`, `period`, `shine`,
+            `across`, `logo`, `logo_at`: the tip colour begins at the share `cut` of the way from a
+            to b; stripes of the second colour repeat every `period` cm along it and every `across`
+            cm along `side` (0: none; both: checks); a disc of it with radius `logo` cm lies on the
+            front, `logo_at` cm along (0: none).
         box_centre, box_half: (M, 3) centre and half sides.
         box_axes: (M, 3, 3) rows are the box's own x, y, z directions.
-        box_look: (M, 15) as `look`, stripes along the box's y and x.
+        box_look: (M, 15) as `material`, stripes along the box's y and x.
     """
 
     a: np.ndarray
@@ -36,11 +39,11 @@ class Solids:
     metric: np.ndarray
     owner: np.ndarray
     side: np.ndarray
-    look: np.ndarray
+    material: np.ndarray
     box_centre: np.ndarray
     box_half: np.ndarray
     box_axes: np.ndarray
-    box_look: np.ndarray
+    box_materials: np.ndarray
 
     @property
     def num_cones(self) -> int:
@@ -52,27 +55,28 @@ class Solids:
         """(N + M,) owner of every shape, boxes last (-1)."""
         return np.concatenate([self.owner, np.full(len(self.box_centre), -1)])
 
-    def cones_where(self, mask: np.ndarray) -> "Solids":
+    def select_cones(self, mask: np.ndarray) -> "Solids":
         """Only the round cones that (N,) `mask` picks, without boxes."""
-        names = ("a", "b", "ra", "rb", "metric", "owner", "side", "look")
+        names = ("a", "b", "ra", "rb", "metric", "owner", "side", "material")
         return Solids(*(getattr(self, name)[mask] for name in names), *_no_boxes())
 
 
-LOOK = 15
-"""Numbers in a row of `Solids.look`."""
+MATERIAL_SIZE = 15
+"""Length of a row of `Solids.material`."""
 
 
-def look(
+def material(
     base, tip=None, second=None, cut=2.0, period=0.0, shine=0.0, across=0.0, logo=0.0, logo_at=0.0
 ) -> np.ndarray:
-    """One row of `Solids.look`; colours are RGB 0-1."""
-    tip, second = base if tip is None else tip, base if second is None else second
+    """Return one row of `Solids.material`; colours are RGB 0-1."""
+    tip = base if tip is None else tip
+    second = base if second is None else second
     return np.concatenate([base, tip, second, [cut, period, shine, across, logo, logo_at]]).astype(
         np.float64
     )
 
 
-def cones(a, b, ra, rb, looks, metric=None, owner=-1, side=None) -> Solids:
+def round_cones(a, b, ra, rb, materials, metric=None, owner=-1, side=None) -> Solids:
     """Round cones from arrays; `metric` None means true balls, `side` None the world's x."""
     a = np.atleast_2d(np.asarray(a, np.float64))
     n = len(a)
@@ -89,55 +93,67 @@ def cones(a, b, ra, rb, looks, metric=None, owner=-1, side=None) -> Solids:
         np.broadcast_to(
             np.array([1.0, 0, 0]) if side is None else np.asarray(side, np.float64), (n, 3)
         ),
-        np.broadcast_to(np.asarray(looks, np.float64), (n, LOOK)),
+        np.broadcast_to(np.asarray(materials, np.float64), (n, MATERIAL_SIZE)),
         *_no_boxes(),
     )
 
 
-def boxes(centre, half, yaw, looks) -> Solids:
+def boxes(centre, half, yaw, materials) -> Solids:
     """Upright boxes from arrays; `yaw` (M,) turns them about the vertical, degrees."""
     centre = np.atleast_2d(np.asarray(centre, np.float64))
     m = len(centre)
     angle = np.deg2rad(np.broadcast_to(np.asarray(yaw, np.float64), (m,)))
     axes = np.zeros((m, 3, 3))
-    axes[:, 0, 0], axes[:, 0, 2] = np.cos(angle), -np.sin(angle)
+    axes[:, 0, 0] = np.cos(angle)
+    axes[:, 0, 2] = -np.sin(angle)
     axes[:, 1, 1] = 1
-    axes[:, 2, 0], axes[:, 2, 2] = np.sin(angle), np.cos(angle)
+    axes[:, 2, 0] = np.sin(angle)
+    axes[:, 2, 2] = np.cos(angle)
     return Solids(
         *_no_cones(),
         centre,
         np.broadcast_to(np.asarray(half, np.float64), (m, 3)),
         axes,
-        np.broadcast_to(np.asarray(looks, np.float64), (m, LOOK)),
+        np.broadcast_to(np.asarray(materials, np.float64), (m, MATERIAL_SIZE)),
     )
 
 
 def _no_cones() -> tuple:
     z = np.zeros
-    return z((0, 3)), z((0, 3)), z(0), z(0), z((0, 3, 3)), z(0, np.int64), z((0, 3)), z((0, LOOK))
+    return (
+        z((0, 3)),
+        z((0, 3)),
+        z(0),
+        z(0),
+        z((0, 3, 3)),
+        z(0, np.int64),
+        z((0, 3)),
+        z((0, MATERIAL_SIZE)),
+    )
 
 
 def _no_boxes() -> tuple:
-    return np.zeros((0, 3)), np.zeros((0, 3)), np.zeros((0, 3, 3)), np.zeros((0, LOOK))
+    return np.zeros((0, 3)), np.zeros((0, 3)), np.zeros((0, 3, 3)), np.zeros((0, MATERIAL_SIZE))
 
 
-def nothing() -> Solids:
-    """No shape at all."""
+def no_solids() -> Solids:
+    """Return an empty collection."""
     return Solids(*_no_cones(), *_no_boxes())
 
 
-def together(parts: list[Solids]) -> Solids:
-    """Several collections as one, in order."""
+def merge(parts: list[Solids]) -> Solids:
+    """Concatenate several collections, in order."""
     return (
         Solids(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Solids)))
         if parts
-        else nothing()
+        else no_solids()
     )
 
 
 def to_view(solids: Solids, rotation: np.ndarray, translation: np.ndarray) -> Solids:
     """The same shapes after x -> R x + t (a camera's R and t)."""
-    r, t = np.asarray(rotation, np.float64), np.asarray(translation, np.float64)
+    r = np.asarray(rotation, np.float64)
+    t = np.asarray(translation, np.float64)
     return Solids(
         solids.a @ r.T + t,
         solids.b @ r.T + t,
@@ -146,23 +162,25 @@ def to_view(solids: Solids, rotation: np.ndarray, translation: np.ndarray) -> So
         r @ solids.metric @ r.T,
         solids.owner,
         solids.side @ r.T,
-        solids.look,
+        solids.material,
         solids.box_centre @ r.T + t,
         solids.box_half,
         solids.box_axes @ r.T,
-        solids.box_look,
+        solids.box_materials,
     )
 
 
-# ---- where a ray meets a shape ------------------------------------------------------------------------------------------
+# ---- where a ray meets a shape -------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class ConeTerms:
-    """What the entry into a round cone needs besides the ray, for rays that leave one origin; `n` shapes or one.
+    """What the entry into a round cone needs besides the ray, for rays that leave one origin; `n`
+    shapes or one.
 
     With d the ray's direction, o = origin - a and v = b - a, all products in the shape's metric:
-    `ray_v` . d = v . d and `ray_o` . d = o . d, so that a whole picture needs two linear forms a shape.
+    `ray_v` . d = v . d and `ray_o` . d = o . d, so that a whole image needs two linear forms per
+    shape.
     """
 
     ray_v: np.ndarray
@@ -191,8 +209,10 @@ class ConeTerms:
 
 def cone_terms(solids: Solids, origin: np.ndarray) -> ConeTerms:
     """`ConeTerms` of all round cones for rays from `origin` (3,)."""
-    v, o = solids.b - solids.a, np.asarray(origin, np.float64) - solids.a
-    av, ao = np.einsum("nij,nj->ni", solids.metric, v), np.einsum("nij,nj->ni", solids.metric, o)
+    v = solids.b - solids.a
+    o = np.asarray(origin, np.float64) - solids.a
+    av = np.einsum("nij,nj->ni", solids.metric, v)
+    ao = np.einsum("nij,nj->ni", solids.metric, o)
     dot = lambda p, q: np.einsum("ni,ni->n", p, q)  # noqa: E731
     vv = dot(av, v)
     slope = vv - (solids.ra - solids.rb) ** 2
@@ -200,9 +220,11 @@ def cone_terms(solids: Solids, origin: np.ndarray) -> ConeTerms:
 
 
 def cone_silhouette(terms: ConeTerms, vd: np.ndarray, od: np.ndarray, dd: np.ndarray) -> np.ndarray:
-    """>= 0 where a ray's line meets the (endless) cone around the two balls: a cheap first sieve that loses no hit."""
+    """>= 0 where a ray's line meets the (endless) cone around the two balls: a cheap first sieve
+    that loses no hit."""
     if terms.slope <= 0:
-        r, far = max(terms.ra, terms.rb), terms.rb > terms.ra
+        r = max(terms.ra, terms.rb)
+        far = terms.rb > terms.ra
         od = od - vd if far else od
         oo = terms.oo - 2 * terms.vo + terms.vv if far else terms.oo
         return od * od - dd * (oo - r * r)
@@ -211,7 +233,8 @@ def cone_silhouette(terms: ConeTerms, vd: np.ndarray, od: np.ndarray, dd: np.nda
 
 
 def _cone_quadratic(terms, vd, od, dd):
-    rr, d2 = terms.ra - terms.rb, terms.slope
+    rr = terms.ra - terms.rb
+    d2 = terms.slope
     k2 = d2 * dd - vd * vd
     k1 = d2 * od + (rr * terms.ra - terms.vo) * vd
     k0 = d2 * terms.oo - terms.vo**2 + 2 * terms.vo * rr * terms.ra - terms.vv * terms.ra**2
@@ -219,12 +242,13 @@ def _cone_quadratic(terms, vd, od, dd):
 
 
 def cone_entry(terms: ConeTerms, vd: np.ndarray, od: np.ndarray, dd: np.ndarray) -> np.ndarray:
-    """Where rays enter a round cone, as a multiple of their direction; inf where they miss or start inside.
+    """Where rays enter a round cone, as a multiple of their direction; inf where they miss or start
+    inside.
 
-    The hull of two balls is the part of their common tangent cone between the circles of contact, and the balls. It is
-    convex, so the entry is the one on the cone if it lies between the circles, else the nearer entry into a ball
-    (after Inigo Quilez, "rounded cone - intersection", iquilezles.org/articles/intersectors; here in any metric and
-    for directions of any length).
+    The hull of two balls is the part of their common tangent cone between the circles of contact,
+    and the balls. It is convex, so the entry is the one on the cone if it lies between the circles,
+    else the nearer entry into a ball (after Inigo Quilez, "rounded cone - intersection",
+    iquilezles.org/articles/intersectors; here in any metric and for directions of any length).
 
     Args:
         terms: the shape (or shapes, broadcasting).
@@ -238,31 +262,37 @@ def cone_entry(terms: ConeTerms, vd: np.ndarray, od: np.ndarray, dd: np.ndarray)
         t_body = np.where((along > 0) & (along < terms.slope) & (t > 0), t, np.inf)
         t_a = (-od - np.sqrt(od * od - dd * (terms.oo - terms.ra**2))) / dd
         # seen from b: o - v in place of o
-        bd, bb = od - vd, terms.oo - 2 * terms.vo + terms.vv
+        bd = od - vd
+        bb = terms.oo - 2 * terms.vo + terms.vv
         t_b = (-bd - np.sqrt(bd * bd - dd * (bb - terms.rb**2))) / dd
         t_ball = np.minimum(np.where(t_a > 0, t_a, np.inf), np.where(t_b > 0, t_b, np.inf))
     return np.where(np.isfinite(t_body), t_body, t_ball)
 
 
 def box_entry(rd: list, ro: np.ndarray, half: np.ndarray) -> np.ndarray:
-    """Where rays enter a box (slab method), as a multiple of their direction; inf where they miss or start inside.
+    """Where rays enter a box (slab method), as a multiple of their direction; inf where they miss
+    or start inside.
 
     Args:
         rd: three arrays, the direction's components along the box's axes.
         ro: (3, ...) the origin's components from the box's centre.
         half: (3, ...) half sides.
     """
-    near, far = -np.inf, np.inf
+    near = -np.inf
+    far = np.inf
     with np.errstate(invalid="ignore", divide="ignore"):
         for d, o, h in zip(rd, ro, half):
             inverse = 1 / d
-            middle, reach = -o * inverse, h * np.abs(inverse)
-            near, far = np.fmax(near, middle - reach), np.fmin(far, middle + reach)
+            middle = -o * inverse
+            reach = h * np.abs(inverse)
+            near = np.fmax(near, middle - reach)
+            far = np.fmin(far, middle + reach)
     return np.where((near <= far) & (near > 0), near, np.inf)
 
 
 def first_hits(solids: Solids, origin: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """How far along origin -> target the first shape is met: (R,) float64, 1 at the target itself, inf for none.
+    """How far along origin -> target the first shape is met: (R,) float64, 1 at the target itself,
+    inf for none.
 
     Args:
         solids: the shapes.
@@ -289,7 +319,8 @@ def first_hits(solids: Solids, origin: np.ndarray, targets: np.ndarray) -> np.nd
 
 
 def clearance(solids: Solids, points: np.ndarray) -> np.ndarray:
-    """Signed distance (about: exact for true balls) from points (P, 3) to the nearest round cone, (P,) cm; < 0 inside."""
+    """Signed distance (about: exact for true balls) from points (P, 3) to the nearest round cone,
+    (P,) cm; < 0 inside."""
     if not solids.num_cones:
         return np.full(len(points), np.inf)
     v = solids.b - solids.a

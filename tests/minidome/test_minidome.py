@@ -18,13 +18,13 @@ from posekit.datasets import coco, panoptic
 from posekit.errors import DataError
 from posekit.minidome import annotate, body, clothes, dome, pose, render, scene, sequence, solids
 from posekit.minidome import dataset as make_dataset
-from posekit.minidome.actions import draw_action, move
+from posekit.minidome.actions import move, sample_action
 from posekit.skeleton import COCO17, PANOPTIC19
 
 SIZE = (320, 180)
 SCRIPT = Path(__file__).parents[2] / "data_scripts" / "make_minidome.py"
 J = PANOPTIC19.index
-GREY = solids.look(np.full(3, 0.5))
+GREY = solids.material(np.full(3, 0.5))
 
 
 def camera_at(
@@ -45,8 +45,8 @@ def camera_at(
 def standing(spot=(0.0, 0.0), heading: float = 0.0, seed: int = 3, **angles: float) -> scene.Person:
     """A person who stands with the arms a little out."""
     rng = np.random.default_rng(seed)
-    build = clothes.Build(175, 1.0, 0.0)
-    figure = body.make_figure(body.draw_bones(build, rng), build, rng)
+    build = clothes.BodyShape(175, 1.0, 0.0)
+    figure = body.make_body(body.sample_bones(build, rng), build, rng)
     arms = {
         f"{side}_{name}": v
         for side in ("left", "right")
@@ -54,13 +54,13 @@ def standing(spot=(0.0, 0.0), heading: float = 0.0, seed: int = 3, **angles: flo
     }
     numbers = pose.vector(**{**arms, **angles})[None]
     turned = np.array([heading])
-    axes, origins = pose.place(figure.bones, numbers, turned, np.array([spot]))
+    axes, origins = pose.forward_kinematics(figure.bones, numbers, turned, np.array([spot]))
     return scene.Person(figure, {}, numbers, turned, axes, origins)
 
 
 def flags(person: scene.Person, camera: Camera, *others: solids.Solids) -> dict[str, int]:
-    shapes = solids.together([person.flesh(0, 0), *others])
-    values = annotate.joint_flags(person.joints()[0], person.figure.joint_margin, shapes, camera)
+    shapes = solids.merge([person.solids_at(0, 0), *others])
+    values = annotate.joint_flags(person.joints()[0], person.body.joint_margin, shapes, camera)
     return dict(zip(PANOPTIC19.joints, values.tolist()))
 
 
@@ -71,7 +71,7 @@ def cameras():
 
 @pytest.fixture(scope="module")
 def takes(cameras):
-    return [scene.draw_scene(4, number, 40, cameras, 2) for number in range(12)]
+    return [scene.sample_scene(4, number, 40, cameras, 2) for number in range(12)]
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def made(tmp_path_factory):
     return out, sequence.make_sequence(out, frames=60, size=SIZE, seed=5, workers=2, progress=False)
 
 
-# ---- bodies --------------------------------------------------------------------------------------------------------------
+# ---- bodies --------------------------------------------------------------------------------------
 
 
 def test_bones_keep_their_length_and_people_move_smoothly(takes):
@@ -103,12 +103,14 @@ def test_bones_keep_their_length_and_people_move_smoothly(takes):
 
 def test_joints_bend_only_the_natural_way(cameras):
     rng = np.random.default_rng(0)
-    bones = body.draw_bones(clothes.Build(172, 1.0, 0.0), rng)
-    angles = np.concatenate([move(draw_action(rng), 1, 1.0, rng) for _ in range(400)])
+    bones = body.sample_bones(clothes.BodyShape(172, 1.0, 0.0), rng)
+    angles = np.concatenate([move(sample_action(rng), 1, 1.0, rng) for _ in range(400)])
     for name, (low, high) in pose.RANGES.items():
         values = pose.get(angles, name)
         assert values.min() >= low and values.max() <= high, name
-    axes, origins = pose.place(bones, angles, rng.uniform(0, 360, 400), np.zeros((400, 2)))
+    axes, origins = pose.forward_kinematics(
+        bones, angles, rng.uniform(0, 360, 400), np.zeros((400, 2))
+    )
     frame = pose.FRAME
     for side in ("left_", "right_"):
         for upper, lower, end, way in (
@@ -132,7 +134,8 @@ def test_heading_left_and_up_are_what_they_say():
     joints = person.joints()[0]
     assert joints[J("nose"), 2] > joints[J("neck"), 2] + 5, "heading 0 faces +z"
     assert joints[J("nose"), 1] < joints[J("left_hip"), 1] - 50, "y points down"
-    front, back = project(joints, camera_at(0)), project(joints, camera_at(180))
+    front = project(joints, camera_at(0))
+    back = project(joints, camera_at(180))
     assert front[J("left_shoulder"), 0] > front[J("right_shoulder"), 0], (
         "the left shoulder of somebody who faces us is right"
     )
@@ -151,12 +154,12 @@ def test_people_do_not_stand_in_each_other(takes):
         for i, person in enumerate(take.people):
             for other in take.people[:i]:
                 centre = person.origins[::8, pose.FRAME["chest"]]
-                flesh = [other.flesh(t, 0) for t in range(0, 40, 8)]
-                gaps += [solids.clearance(f, c[None])[0] for f, c in zip(flesh, centre)]
+                solids_at = [other.solids_at(t, 0) for t in range(0, 40, 8)]
+                gaps += [solids.clearance(f, c[None])[0] for f, c in zip(solids_at, centre)]
     assert len(gaps) > 20 and min(gaps) > 5
 
 
-# ---- cameras and rays -------------------------------------------------------------------------------------------------------
+# ---- cameras and rays ----------------------------------------------------------------------------
 
 
 def test_dome_is_like_the_real_one(cameras):
@@ -199,10 +202,13 @@ def test_each_pixels_ray_projects_back_onto_it(cameras):
 def test_drawn_balls_lie_where_they_project(cameras):
     rng = np.random.default_rng(1)
     for name in ("00_00", "00_11", "00_23"):
-        camera, grid = cameras[name], render.ray_grid(cameras[name])
+        camera = cameras[name]
+        grid = render.ray_grid(cameras[name])
         points = rng.uniform((-140, -170, -140), (140, -5, 140), (60, 3))
         for point in points:
-            ball = solids.to_view(solids.cones(point, point, 4.0, 4.0, GREY), camera.R, camera.t)
+            ball = solids.to_view(
+                solids.round_cones(point, point, 4.0, 4.0, GREY), camera.R, camera.t
+            )
             rows, columns = np.nonzero(render.nearest(ball, grid)[1] == 0)
             expected = project(point, camera)
             if np.all((expected > 12) & (expected < np.array(SIZE) - 13)):
@@ -223,13 +229,14 @@ def random_shapes(rng: np.random.Generator) -> solids.Solids:
         rng.uniform(0, 90, 6),
         GREY,
     )
-    return solids.together([solids.cones(a, b, *radii, GREY, metric), boxes])
+    return solids.merge([solids.round_cones(a, b, *radii, GREY, metric), boxes])
 
 
 def test_the_renderer_sees_what_exact_rays_hit(cameras):
-    shapes, camera = random_shapes(np.random.default_rng(2)), cameras["00_19"]
+    shapes = random_shapes(np.random.default_rng(2))
+    camera = cameras["00_19"]
     grid = render.ray_grid(camera)
-    depth, ident = render.nearest(solids.to_view(shapes, camera.R, camera.t), grid)
+    depth, solid_index = render.nearest(solids.to_view(shapes, camera.R, camera.t), grid)
     rays = (
         np.stack([grid.x, grid.y, np.ones_like(grid.x)], -1).reshape(-1, 3)[::5].astype(np.float64)
     )
@@ -246,23 +253,21 @@ def test_the_renderer_sees_what_exact_rays_hit(cameras):
     )
     both = np.isfinite(drawn) & np.isfinite(exact)
     assert np.quantile(np.abs(drawn[both] - exact[both]), 0.998) < 0.1
-    assert np.array_equal(np.isfinite(depth), ident >= 0)
+    assert np.array_equal(np.isfinite(depth), solid_index >= 0)
 
 
 def test_a_hit_lies_on_the_surface():
     rng = np.random.default_rng(3)
     shapes = random_shapes(rng)
-    origin, targets = (
-        np.array([0, -120.0, 400.0]),
-        rng.uniform((-100, -170, -100), (100, 0, 100), (400, 3)),
-    )
+    origin = np.array([0, -120.0, 400.0])
+    targets = rng.uniform((-100, -170, -100), (100, 0, 100), (400, 3))
     for i in range(shapes.num_cones):
-        one = shapes.cones_where(np.arange(shapes.num_cones) == i)
+        one = shapes.select_cones(np.arange(shapes.num_cones) == i)
         t = solids.first_hits(one, origin, targets)
         points = (origin + t[:, None] * (targets - origin))[np.isfinite(t)]
         if len(points) and np.allclose(one.metric, np.eye(3)) and one.ra[0] == one.rb[0]:
             assert np.abs(solids.clearance(one, points)).max() < 1e-6
-    ball = solids.cones([0, -90.0, 0], [0, -90.0, 0], 10, 10, GREY)
+    ball = solids.round_cones([0, -90.0, 0], [0, -90.0, 0], 10, 10, GREY)
     assert solids.first_hits(ball, np.array([0, -90.0, 100]), np.array([[0, -90.0, 0]]))[
         0
     ] == pytest.approx(0.9)
@@ -275,12 +280,13 @@ def test_a_hit_lies_on_the_surface():
     )
 
 
-# ---- visibility -------------------------------------------------------------------------------------------------------------
+# ---- visibility ----------------------------------------------------------------------------------
 
 
 def test_front_and_back():
     person = standing()
-    front, back = flags(person, camera_at(0)), flags(person, camera_at(180))
+    front = flags(person, camera_at(0))
+    back = flags(person, camera_at(180))
     assert set(front.values()) == {2}, "a person who faces the camera with open arms hides nothing"
     for joint in ("nose", "left_eye", "right_eye"):
         assert back[joint] == 1
@@ -301,15 +307,18 @@ def test_front_and_back():
 
 
 def test_things_hide_what_is_behind_them_only():
-    person, camera = standing(), camera_at(0, height=90)
+    person = standing()
+    camera = camera_at(0, height=90)
     for z, hidden in ((70, True), (-70, False)):
         box = solids.boxes([0, -32.0, z], [45, 32, 10], 0, GREY)
         found = flags(person, camera, box)
         for side in ("left_", "right_"):
             assert (found[side + "knee"] == 1) == (found[side + "ankle"] == 1) == hidden
             assert found[side + "shoulder"] == found[side + "eye"] == 2
-    assert flags(person, camera, standing(spot=(0, 60), seed=8).flesh(0, 1))["neck"] == 1
-    assert set(flags(person, camera, standing(spot=(0, -60), seed=8).flesh(0, 1)).values()) == {2}
+    assert flags(person, camera, standing(spot=(0, 60), seed=8).solids_at(0, 1))["neck"] == 1
+    assert set(flags(person, camera, standing(spot=(0, -60), seed=8).solids_at(0, 1)).values()) == {
+        2
+    }
     hand = flags(
         standing(left_arm_raise=75, left_arm_plane=-20, left_elbow=120, left_arm_turn=60),
         camera_at(0),
@@ -327,16 +336,16 @@ def test_left_out_people_and_exact_area():
     camera = camera_at(0)
     hider = solids.boxes([0, -100.0, 80], [80, 100, 5], 0, GREY)
     stage = scene.Scene(
-        [standing()], solids.nothing(), ["00_00"], np.array([0, -1.0, 0]), 0.5, np.ones(3), 1
+        [standing()], solids.no_solids(), ["00_00"], np.array([0, -1.0, 0]), 0.5, np.ones(3), 1
     )
     grid = render.ray_grid(camera)
-    for things, count in ((solids.nothing(), 1), (hider, 0)):
-        shapes = solids.together([stage.people[0].flesh(0, 0), things])
-        _, ident = render.nearest(solids.to_view(shapes, camera.R, camera.t), grid)
-        found = annotate.annotate(stage, 0, shapes, ident, camera)
+    for things, count in ((solids.no_solids(), 1), (hider, 0)):
+        shapes = solids.merge([stage.people[0].solids_at(0, 0), things])
+        _, solid_index = render.nearest(solids.to_view(shapes, camera.R, camera.t), grid)
+        found = annotate.annotate(stage, 0, shapes, solid_index, camera)
         assert len(found) == count
         if found:
-            mask = (ident >= 0) & (ident < stage.people[0].flesh(0, 0).num_cones)
+            mask = (solid_index >= 0) & (solid_index < stage.people[0].solids_at(0, 0).num_cones)
             assert found[0]["area"] == mask.sum() > 1000
             rows, columns = np.nonzero(mask)
             x, y, w, h = found[0]["bbox"]
@@ -349,7 +358,7 @@ def test_left_out_people_and_exact_area():
             assert w < np.ptp(columns) + 3 and h < np.ptp(rows) + 3
 
 
-# ---- files ------------------------------------------------------------------------------------------------------------------
+# ---- files ---------------------------------------------------------------------------------------
 
 
 def test_shares(made):
@@ -370,20 +379,20 @@ def annotations(out: Path) -> dict:
 
 def test_labels_fit_the_pixels(made):
     out, _ = made
-    plan = sequence.Plan(60, 2, SIZE, 1, 5)
+    plan = sequence.SequenceConfig(60, 2, SIZE, 1, 5)
     on = []
     for frame in range(0, 60, 4):
-        stage = scene.draw_scene(5, frame, 1, dome.make_cameras(SIZE, 5), 2)
-        shapes = solids.together(
-            [p.flesh(0, i) for i, p in enumerate(stage.people)] + [stage.things]
+        stage = scene.sample_scene(5, frame, 1, dome.make_cameras(SIZE, 5), 2)
+        shapes = solids.merge(
+            [p.solids_at(0, i) for i, p in enumerate(stage.people)] + [stage.furniture]
         )
         _, views = sequence.render_frame(plan, frame)
         for name, picture, people in views:
             camera = dome.make_cameras(SIZE, 5)[name]
-            _, ident = render.nearest(
+            _, solid_index = render.nearest(
                 solids.to_view(shapes, camera.R, camera.t), render.ray_grid(camera)
             )
-            owner = np.pad(np.append(shapes.owners, -1)[ident], 1, constant_values=-2)
+            owner = np.pad(np.append(shapes.owners, -1)[solid_index], 1, constant_values=-2)
             assert (
                 picture.shape == (180, 320, 3) and picture.dtype == np.uint8 and picture.std() > 3
             )
@@ -402,7 +411,8 @@ def test_labels_fit_the_pixels(made):
                 )
                 for px, py, v in kp:
                     if v == 2:
-                        r, c = round(py) + 1, round(px) + 1
+                        r = round(py) + 1
+                        c = round(px) + 1
                         on.append((owner[r - 1 : r + 2, c - 1 : c + 2] == person["body_id"]).any())
     assert len(on) > 300 and np.mean(on) > 0.995
 
@@ -483,7 +493,7 @@ def test_a_take_keeps_its_people_and_a_still_does_not(tmp_path):
     assert len(thigh[0]) != len(thigh[3]) or not np.allclose(thigh[0], thigh[3], atol=1e-2)
 
 
-# ---- bad input and interruption ---------------------------------------------------------------------------------------------
+# ---- bad input and interruption ------------------------------------------------------------------
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess:
@@ -595,7 +605,7 @@ def test_shares_of_something_else(tmp_path):
     )
 
 
-# ---- the embedded data set --------------------------------------------------------------------------------------------------
+# ---- the embedded data set -----------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -609,7 +619,8 @@ def small_dataset(tmp_path, monkeypatch):
 
 
 def test_two_notebooks_make_the_data_set_once(small_dataset, monkeypatch):
-    calls, real = [], sequence.make_sequence
+    calls = []
+    real = sequence.make_sequence
 
     def counted(*args, **kwargs):
         calls.append(args)
@@ -640,10 +651,25 @@ def test_two_notebooks_make_the_data_set_once(small_dataset, monkeypatch):
     )
 
 
-def test_another_generator_gets_another_data_set(small_dataset, monkeypatch):
-    before = small_dataset.fingerprint()
-    monkeypatch.setattr(small_dataset, "VAL", {**small_dataset.VAL, "seed": 9})
-    assert small_dataset.fingerprint() != before
+GOLDEN = [(148.5, -47.7, 39.5), (111.1, -81.6, 12.8), (91.6, -94.1, 20.4)]
+
+
+def test_the_output_matches_the_generator_version():
+    """A change of the generator's output needs a new GENERATOR_VERSION, and new figures here."""
+    figures = []
+    for mode in ("dome", "desk", "phone"):
+        config = sequence.SequenceConfig(1, 1, (160, 96), 1, seed=5, mode=mode)
+        bodies, views = sequence.render_frame(config, 0)
+        _, image, people = views[0]
+        figures.append(
+            (
+                round(float(image.mean()), 1),
+                round(float(np.mean([b["joints19"] for b in bodies["bodies"]])), 1),
+                round(float(np.mean([a["keypoints"] for a in people])), 1),
+            )
+        )
+    version = sys.modules["posekit.minidome.dataset"].GENERATOR_VERSION
+    assert (version, figures) == (3, GOLDEN)
 
 
 def test_where_the_data_set_is_kept(tmp_path, monkeypatch):
@@ -663,7 +689,8 @@ def test_coco_categories_are_cocos():
 
 
 def test_a_script_without_the_guard_is_told_so_and_does_not_hang(tmp_path):
-    """A worker of such a script runs the script again, and would wait for ever on the lock that its parent holds."""
+    """A worker of such a script runs the script again, and would wait for ever on the lock that its
+    parent holds."""
     script = tmp_path / "unguarded.py"
     script.write_text("from posekit import minidome\n\nminidome.dataset(progress=False)\n")
     environment = {**os.environ, "POSEKIT_CACHE": str(tmp_path / "cache")}
