@@ -3,7 +3,7 @@
 (function (id, scene) {
   "use strict";
   var SVG = "http://www.w3.org/2000/svg";
-  var root = document.querySelector('[data-gadget="' + id + '"]:not([data-ready])');
+  var root = document.querySelector('[data-interactive="' + id + '"]:not([data-ready])');
   if (!root) return;
   root.setAttribute("data-ready", "");
   root.querySelector("img").hidden = true;

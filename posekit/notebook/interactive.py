@@ -1,8 +1,8 @@
-"""Two figures that answer to the reader's hand, without a kernel and without the network (chapters 04 and 05).
+"""Interactive figures that need neither a kernel nor a network (chapters 04 and 05).
 
-`steps` walks through a block, a layer at a time, and shows what becomes of the tensor; `slider` shows curves for one setting at a
-time. Both are drawn by `interactive.js`, which lies in the cell's output with its data; where scripts do not run, a still picture of the
-same is seen.
+`steps` walks through a block layer by layer and shows the shape of the tensor; `slider` shows
+curves for one value of a parameter at a time. Both are drawn by `interactive.js`, which is part of
+the cell's output; where scripts do not run, a static image is shown.
 """
 
 import math
@@ -17,9 +17,9 @@ from posekit.models.inspect import multiply_adds
 from posekit.notebook.scene3d import ScriptedFigure
 
 TO_SCALE = 8
-"""Lengths that differ by this factor at most are drawn to scale; where they differ more, by their square roots."""
+"""Lengths within this factor of each other are drawn to scale, others by their square roots."""
 PASSING = "#8A94A0"
-"""Colour of channels that no addition or concatenation among the steps takes in."""
+"""Colour of channels that enter no addition or concatenation among the steps."""
 
 _OPERATIONS = {
     "InputLayer": "input",
@@ -30,7 +30,7 @@ _OPERATIONS = {
     "ZeroPadding2D": "padding with zeros",
     "MaxPooling2D": "max pooling",
     "AveragePooling2D": "average pooling",
-    "GlobalAveragePooling2D": "mean over all places",
+    "GlobalAveragePooling2D": "global average pooling",
     "Identity": "identity",
     "Flatten": "flattening",
 }
@@ -45,10 +45,11 @@ _APART = (
 )
 
 
-class Gadget(ScriptedFigure):
-    """A rendered gadget, as notebooks and pages show it; `steps` and `slider` make them."""
+class InteractiveFigure(ScriptedFigure):
+    """A rendered interactive figure; `steps` and `slider` create them."""
 
-    name, script = "gadget", "interactive.js"
+    name = "interactive"
+    script = "interactive.js"
     style = (
         "background: #fff; color: #222; border-radius: 8px; padding: 10px; box-sizing: border-box"
     )
@@ -58,21 +59,24 @@ def _show(scene: dict, still, alt: str) -> None:
     from IPython.display import display
 
     alt = " ".join(str(alt).split())
-    display(Gadget(scene | {"alt": alt}, viz.figure(still, alt), alt))
+    display(InteractiveFigure(scene | {"alt": alt}, viz.figure(still, alt), alt))
 
 
-# ---- through a block, step by step -----------------------------------------------------------------------------------------
+# ---- through a block, step by step ---------------------------------------------------------------
 
 
 def _operation(layer: keras.Layer) -> str:
-    """What a layer does, in a few words."""
+    """Describe a layer in a few words."""
     if isinstance(layer, keras.layers.Activation):
         return {"relu": "ReLU"}.get(layer.activation.__name__, layer.activation.__name__)
-    words, stride = _OPERATIONS.get(type(layer).__name__, type(layer).__name__), 1
+    words = _OPERATIONS.get(type(layer).__name__, type(layer).__name__)
+    stride = 1
     if isinstance(layer, keras.layers.Conv2D):
-        words, stride = f"{_words(layer.kernel_size)} convolution", layer.strides[0]
+        words = f"{_words(layer.kernel_size)} convolution"
+        stride = layer.strides[0]
     elif words.endswith(" pooling"):
-        words, stride = f"{_words(layer.pool_size)} {words}", layer.strides[0]
+        words = f"{_words(layer.pool_size)} {words}"
+        stride = layer.strides[0]
     return words + (f", stride {stride}" if stride > 1 else "")
 
 
@@ -81,7 +85,7 @@ def _words(shape: Sequence[int]) -> str:
 
 
 def _before(layer: keras.Layer) -> list[keras.Layer]:
-    """The layers whose outputs a layer takes, in order."""
+    """Return the input layers of a layer, in order."""
     if isinstance(layer, keras.layers.InputLayer):
         return []
     inputs = layer.input if isinstance(layer.input, list | tuple) else [layer.input]
@@ -89,9 +93,11 @@ def _before(layer: keras.Layer) -> list[keras.Layer]:
 
 
 def _sources(model: keras.Model) -> dict[str, list[tuple[str, int]]]:
-    """Layer name -> what its output's channels are made of: (name of the layer they come from, how many), in order.
+    """Map each layer to the origin of its output channels: (source layer, number of channels), in
+    order.
 
-    A concatenation puts its inputs side by side; a norm, an activation and a pooling keep channels apart; all else mixes them.
+    A concatenation puts its inputs side by side; a norm, an activation and a pooling keep channels
+    apart; all else mixes them.
     """
     found = {}
     for layer in model.layers:
@@ -106,8 +112,9 @@ def _sources(model: keras.Model) -> dict[str, list[tuple[str, int]]]:
 
 
 def _behind(layer: keras.Layer) -> set[str]:
-    """A layer and all that it needs, by name."""
-    seen, waiting = set(), [layer]
+    """Return the names of a layer and all its ancestors."""
+    seen = set()
+    waiting = [layer]
     while waiting:
         layer = waiting.pop()
         if layer.name not in seen:
@@ -117,7 +124,7 @@ def _behind(layer: keras.Layer) -> set[str]:
 
 
 def _nearest(layer: keras.Layer, shown: set[str]) -> str:
-    """The step that a layer's output comes from, by name: the layer, or one before it, if only norms and the like lie between."""
+    """Return the step that produces a layer's output, skipping layers that keep channels apart."""
     one = layer
     while one.name not in shown and type(one).__name__ in _APART:
         one = _before(one)[0]
@@ -125,14 +132,14 @@ def _nearest(layer: keras.Layer, shown: set[str]) -> str:
 
 
 def box_sides(shapes: Sequence[Sequence[int]]) -> tuple[list[list[float]], str]:
-    """How large the boxes of several tensors are beside one another.
+    """Compute the relative box sizes of several tensors.
 
     Args:
         shapes: of each (H, W, C), or (C,).
 
     Returns:
-        Height, width and length of each box, as shares of the largest height or width, and of the largest number of channels; and a
-        sentence on how they are drawn.
+        Height, width and length of each box, as shares of the largest height or width, and of the
+        largest number of channels; and a sentence on how they are drawn.
     """
     full = np.array([(1, 1, *shape) if len(shape) == 1 else shape for shape in shapes], float)
     ways = []
@@ -152,7 +159,8 @@ def box_sides(shapes: Sequence[Sequence[int]]) -> tuple[list[list[float]], str]:
 
 
 def _scene(model: keras.Model, layers: Sequence[tuple[str, str]]) -> dict:
-    known, shown = {layer.name: layer for layer in model.layers}, {name for name, _ in layers}
+    known = {layer.name: layer for layer in model.layers}
+    shown = {name for name, _ in layers}
     missing = [name for name, _ in layers if name not in known]
     if missing or not layers:
         some = ", ".join([*known][:: max(1, len(known) // 8)])
@@ -161,9 +169,11 @@ def _scene(model: keras.Model, layers: Sequence[tuple[str, str]]) -> dict:
             f"not in {model.name}",
             f"some that there are: {some}",
         )
-    work, made = multiply_adds(model), _sources(model)
+    work = multiply_adds(model)
+    made = _sources(model)
     first = _behind(known[layers[0][0]]) - {layers[0][0]}
-    steps, done = [], set()
+    steps = []
+    done = set()
     for name, sentence in layers:
         layer = known[name]
         done |= _behind(layer) - first
@@ -190,7 +200,8 @@ def _scene(model: keras.Model, layers: Sequence[tuple[str, str]]) -> dict:
 
 
 def _colours(steps: list[dict]) -> dict[str, str]:
-    """Source -> colour, of those that meet in an addition or a concatenation, of what comes in and of what additions make."""
+    """Map the sources that meet in an addition or a concatenation, the input, and sums to
+    colours."""
     kept = [steps[0]["parts"]]
     for step in steps:
         if len(step["ways"]) > 1:
@@ -200,7 +211,7 @@ def _colours(steps: list[dict]) -> dict[str, str]:
 
 
 def _still_steps(scene: dict):
-    """All steps beside one another, four a row: box, what was done, shape."""
+    """Draw all steps side by side, four per row: box, operation, shape."""
     import matplotlib.pyplot as plt
     from matplotlib.colors import to_rgb
     from matplotlib.patches import Polygon
@@ -210,15 +221,18 @@ def _still_steps(scene: dict):
     rows = -(-len(steps) // columns)
     fig, ax = plt.subplots(figsize=(6.4, 1.45 * rows))
     for k, step in enumerate(steps):
-        (h, w, c), x, y = step["sides"], 3.2 * (k % columns), -2.9 * (k // columns)
-        across, left = (
-            np.array([0.42, 0.3]) * max(w, 0.03) * 1.1,
-            x + 1.3 - (1.7 * c + 0.46 * w) / 2,
-        )
-        height, every = 1.1 * max(h, 0.03), sum(n for _, n, _ in step["parts"])
+        (h, w, c) = step["sides"]
+        x = 3.2 * (k % columns)
+        y = -2.9 * (k // columns)
+        across = np.array([0.42, 0.3]) * max(w, 0.03) * 1.1
+        left = x + 1.3 - (1.7 * c + 0.46 * w) / 2
+        height = 1.1 * max(h, 0.03)
+        every = sum(n for _, n, _ in step["parts"])
         for _, channels, colour in step["parts"]:
             length = 1.7 * max(c, 0.03) * channels / every
-            foot, out, up = np.array([left, y]), np.array([length, 0]), np.array([0, height])
+            foot = np.array([left, y])
+            out = np.array([length, 0])
+            up = np.array([0, height])
             faces = [
                 (foot, out, up, 0, 1),
                 (foot + up, out, across, 0.45, 0.55),
@@ -238,23 +252,23 @@ def _still_steps(scene: dict):
 
 
 def steps(model: keras.Model, layers: Sequence[tuple[str, str]], alt: str) -> None:
-    """Show a block as something to step through: the tensor after each layer, its shape, and what it cost so far.
+    """Show a block step by step: the tensor after each layer, its shape, and the cost so far.
 
     Args:
         model: a functional model with a fixed input size.
-        layers: (name of a layer, a sentence on what it does), in the order of the steps. Layers may be left out; what they cost is
-            counted all the same, from the first step on.
-        alt: says what the figure shows, for readers who do not see it.
+        layers: (name of a layer, a sentence on what it does), in the order of the steps. Layers may
+            be omitted; their cost is counted nevertheless.
+        alt: alternative text of the figure.
 
     Raises:
-        DataError: when the model has no layer of that name.
-        ValueError: when `alt` says next to nothing.
+        DataError: if the model has no layer of that name.
+        ValueError: if `alt` is too short.
     """
     scene = _scene(model, layers)
     _show(scene, _still_steps(scene), alt)
 
 
-# ---- curves for one setting at a time --------------------------------------------------------------------------------------
+# ---- curves for one setting at a time ------------------------------------------------------------
 
 
 def _curve(values: Sequence) -> dict:
@@ -275,7 +289,8 @@ def _curve(values: Sequence) -> dict:
 
 
 def _limits(frames: Mapping, log: bool) -> dict:
-    """The axes, which hold every frame: [low, high] of x and of y; of y's decimal logarithm where `log`."""
+    """Return axis limits that hold every frame: [low, high] of x and of y (of log10 y where
+    `log`)."""
     curves = [curve for frame in frames.values() for curve in frame.values()]
     x = np.concatenate([c["x"] for c in curves])
     y = np.concatenate(
@@ -329,18 +344,19 @@ def slider(
     ylabel: str,
     log: bool = False,
 ) -> None:
-    """Show curves for one setting, and let the reader slide to the others; the axes stay.
+    """Show curves for one value of a parameter with a slider for the others; the axes stay fixed.
 
     Args:
-        frames: the setting's value -> name of a curve -> (x, y) or (x, y, low, high), arrays; the same names in every frame.
-        alt: says what the figure shows, for readers who do not see it.
-        label: what the slider sets.
-        xlabel, ylabel: of the axes.
+        frames: parameter value -> name of a curve -> (x, y) or (x, y, low, high), arrays; the same
+            names in every frame.
+        alt: alternative text of the figure.
+        label: name of the parameter.
+        xlabel, ylabel: axis labels.
         log: a logarithmic y axis.
 
     Raises:
-        ValueError: when there is nothing to show, frames have different curves, a curve is not one-dimensional or not finite, or `alt`
-            says next to nothing.
+        ValueError: if there are no curves, frames differ in their curves, a curve is not
+            one-dimensional or not finite, or `alt` is too short.
     """
     ordered = {
         value: {name: _curve(c) for name, c in frames[value].items()} for value in sorted(frames)

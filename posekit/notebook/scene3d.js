@@ -3,7 +3,7 @@
 (function (id, scene) {
   "use strict";
   var SVG = "http://www.w3.org/2000/svg";
-  var root = document.querySelector('[data-turntable="' + id + '"]:not([data-ready])');
+  var root = document.querySelector('[data-scene3d="' + id + '"]:not([data-ready])');
   if (!root) return;
   root.setAttribute("data-ready", "");
 
@@ -59,7 +59,7 @@
   // ---- turning ---------------------------------------------------------------------------------------------------------
   var yaw, pitch, zoom, chosen = 0, grip = null;
 
-  function place(p) {  // posekit/notebook/scene3d.py's `look` in JavaScript; a test compares them
+  function place(p) {  // posekit/notebook/scene3d.py's `project_view` in JavaScript; a test compares them
     var a = Math.cos(yaw), b = Math.sin(yaw), c = Math.cos(pitch), d = Math.sin(pitch), y = p[1] - scene.middle;
     var x = p[0] * a + p[2] * b, z = p[2] * a - p[0] * b;
     var depth = z * c + y * d, scale = zoom * scene.far / (scene.far + depth);

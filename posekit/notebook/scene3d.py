@@ -1,7 +1,8 @@
-"""A figure in three dimensions that the reader can turn: the cameras of a dome, and the people in it (chapter 02).
+"""A rotatable 3D figure of cameras and people (chapter 02).
 
-It works in JupyterLab and in the built page, without a kernel and without the network: its script (`scene3d.js`) and its
-scene lie in the cell's output. Where scripts do not run, a still picture of the same view is seen.
+It works in JupyterLab and in the built page without a kernel or a network: its script
+    (`scene3d.js`) and the scene are
+part of the cell's output. Where scripts do not run, a static image of the initial view is shown.
 """
 
 import base64
@@ -17,24 +18,28 @@ from posekit.cameras import Camera
 from posekit.images import encode_jpeg
 from posekit.skeleton import COCO17, Skeleton
 
-YAW, PITCH = 0.5, 0.42
-"""How the scene is turned to begin with, radians."""
-FAR, MIDDLE = 1500.0, -140.0
-"""Distance of the eye, and height (y, down) of the point it looks at, cm."""
+YAW = 0.5
+PITCH = 0.42
+"""Initial rotation of the view, radians."""
+FAR = 1500.0
+MIDDLE = -140.0
+"""Distance of the viewpoint, and height (y, down) of the point it looks at, cm."""
 BOX = (-430, -290, 860, 560)
-"""x, y, width and height of what is seen, in cm at the middle."""
-TILE, COLUMNS = (160, 90), 8
+"""x, y, width and height of the view, in cm at the centre."""
+TILE = (160, 90)
+COLUMNS = 8
 
-_FLOOR, _GRID = 240, 60
+_FLOOR = 240
+_GRID = 60
 
 
-def look(points: np.ndarray, yaw: float = YAW, pitch: float = PITCH) -> np.ndarray:
-    """Where world points are seen in the figure.
+def project_view(points: np.ndarray, yaw: float = YAW, pitch: float = PITCH) -> np.ndarray:
+    """Project world points into the figure.
 
     Args:
         points: (..., 3) cm, y down.
         yaw: turn about the vertical axis, radians.
-        pitch: how far from above, radians; 0 is from the side.
+        pitch: elevation of the viewpoint, radians; 0 is from the side.
 
     Returns:
         (..., 3): x and y in the figure, and the depth.
@@ -47,7 +52,8 @@ def look(points: np.ndarray, yaw: float = YAW, pitch: float = PITCH) -> np.ndarr
 
 
 def frustum(camera: Camera, depth: float = 34.0) -> np.ndarray:
-    """A camera as five points, (5, 3) cm: where it stands, and the corners of its picture `depth` cm ahead of it."""
+    """Return a camera as five points, (5, 3) cm: its position and the corners of its image plane at
+    `depth` cm."""
     w, h = camera.resolution
     corners = np.array(
         [[-0.5, -0.5, 1], [w - 0.5, -0.5, 1], [w - 0.5, h - 0.5, 1], [-0.5, h - 0.5, 1]]
@@ -95,11 +101,12 @@ def _words(name: str, camera: Camera) -> str:
     x, y, z = camera.position
     w, h = camera.resolution
     angle = 2 * np.degrees(np.arctan(w / 2 / camera.K[0, 0]))
-    return f"Camera {name}: {np.hypot(x, z) / 100:.1f} m from the middle, {-y / 100:.1f} m high, {angle:.0f}° wide."
+    place = f"{np.hypot(x, z) / 100:.1f} m from the middle, {-y / 100:.1f} m high"
+    return f"Camera {name}: {place}, {angle:.0f}° wide."
 
 
 def _still(scene: dict):
-    """The scene as it is seen at first, as a Matplotlib figure."""
+    """Draw the initial view as a Matplotlib figure."""
     import matplotlib.pyplot as plt
 
     x, y, width, height = BOX
@@ -114,7 +121,7 @@ def _still(scene: dict):
             ([*corners, corners[0]], None, 1.4, False),
             *(([apex, c], None, 1.4, False) for c in corners),
         ]
-    seen = [(look(np.array(points, float)), *rest) for points, *rest in things]
+    seen = [(project_view(np.array(points, float)), *rest) for points, *rest in things]
     for points, colour, line, _ in sorted(
         seen, key=lambda thing: (not thing[3], -thing[0][:, 2].mean())
     ):
@@ -132,14 +139,15 @@ def _still(scene: dict):
 
 
 def _sheet(views: Mapping[str, np.ndarray], names: Sequence[str]) -> str:
-    """The cameras' pictures side by side in one JPEG, as a data address."""
+    """Tile the camera images into one JPEG and return it as a data URL."""
     import cv2
 
     w, h = TILE
     sheet = np.full((-(-len(names) // COLUMNS) * h, COLUMNS * w, 3), 238, np.uint8)
     for k, name in enumerate(names):
         if name in views:
-            top, left = k // COLUMNS * h, k % COLUMNS * w
+            top = k // COLUMNS * h
+            left = k % COLUMNS * w
             sheet[top : top + h, left : left + w] = cv2.resize(
                 views[name], TILE, interpolation=cv2.INTER_AREA
             )
@@ -151,21 +159,25 @@ def _sheet(views: Mapping[str, np.ndarray], names: Sequence[str]) -> str:
 
 
 class ScriptedFigure:
-    """A picture that a script brings to life in JupyterLab and in the built page, without a kernel and without the network.
+    """A figure drawn by a script in JupyterLab and in the built page, without a kernel or a
+    network.
 
-    A subclass says what it is called in the page, which file of this folder is its script, and how its frame looks. The script is
-    one function of an identity, by which it finds its frame, and of the scene; two figures of the same scene have the same.
+    A subclass sets its name in the page, the script file in this folder, and the CSS of its frame.
+    The script is a function of an id, by which it finds its frame, and of the scene; figures of the
+    same scene share the id.
 
     Args:
-        scene: what the script draws; anything that JSON can hold.
-        still: the picture for where scripts do not run.
-        alt: its description.
+        scene: data for the script; JSON-serialisable.
+        still: the static figure shown where scripts do not run.
+        alt: alternative text.
     """
 
     name = script = style = ""
 
     def __init__(self, scene: dict, still: viz.Figure, alt: str):
-        self.scene, self.still, self.alt = scene, still, alt
+        self.scene = scene
+        self.still = still
+        self.alt = alt
 
     def __repr__(self) -> str:
         return self.alt
@@ -177,17 +189,22 @@ class ScriptedFigure:
         identity = hashlib.sha256(same.encode()).hexdigest()[:8]
         script = (Path(__file__).parent / self.script).read_text(encoding="utf-8").rstrip()
         bundle["text/html"] = (
-            f'<div class="posekit-{self.name}" data-{self.name}="{identity}" style="{self.style}">{bundle["text/html"]}</div>\n'
+            f'<div class="posekit-{self.name}" data-{self.name}="{identity}" style="{self.style}">'
+            f"{bundle['text/html']}</div>\n"
             f'<script>{script}("{identity}", {scene});</script>'
         )
         return bundle
 
 
-class Turntable(ScriptedFigure):
-    """A rendered scene, as notebooks and pages show it; `show` makes one."""
+class Scene3D(ScriptedFigure):
+    """A rendered 3D scene; `show` creates one."""
 
-    name, script = "turntable", "scene3d.js"
-    style = "display: flex; flex-wrap: wrap; gap: 12px; background: #fff; border-radius: 8px; padding: 8px; box-sizing: border-box"
+    name = "scene3d"
+    script = "scene3d.js"
+    style = (
+        "display: flex; flex-wrap: wrap; gap: 12px; background: #fff; border-radius: 8px; "
+        "padding: 8px; box-sizing: border-box"
+    )
 
 
 def show(
@@ -197,17 +214,18 @@ def show(
     views: Mapping[str, np.ndarray] | None = None,
     skeleton: Skeleton = COCO17,
 ) -> None:
-    """Show cameras and people in three dimensions, to be turned by the reader.
+    """Show cameras and people in a rotatable 3D figure.
 
     Args:
         cameras: by name.
-        poses: of each person (K, 3) cm, y down; NaN for a joint that is not known.
-        alt: says what the figure shows, for readers who do not see it.
-        views: the cameras' pictures by name, (H, W, 3) uint8; the chosen camera's is shown beside.
-        skeleton: of the poses.
+        poses: one per person, (K, 3) cm, y down; NaN for unknown joints.
+        alt: alternative text of the figure.
+        views: images of the cameras by name, (H, W, 3) uint8; the selected one is shown next to the
+            scene.
+        skeleton: skeleton of the poses.
 
     Raises:
-        ValueError: when `alt` says next to nothing, or a pose is not the skeleton's.
+        ValueError: if `alt` is too short or a pose has another number of joints.
     """
     from IPython.display import display
 
@@ -217,4 +235,4 @@ def show(
     scene = _scene(cameras, poses, skeleton) | {"alt": alt}
     if views:
         scene["sheet"] = _sheet(views, list(cameras))
-    display(Turntable(scene, viz.figure(_still(scene), alt), alt))
+    display(Scene3D(scene, viz.figure(_still(scene), alt), alt))

@@ -1,4 +1,5 @@
-"""The gadgets: what they say of a network is true, their script draws it, and hands, keys and ears can use them."""
+"""Interactive figures: correct numbers, drawn by their script, usable by mouse, keyboard and screen
+reader."""
 
 import contextlib
 import json
@@ -80,7 +81,7 @@ def test_layers_that_are_left_out_cost_all_the_same_and_those_before_the_first_s
     interactive.steps(
         block, [("block_layer1_out", "In."), ("block_layer2_conv1", "The next.")], ALT
     )
-    first, second = (scene_of(gadget._repr_mimebundle_())["steps"] for gadget in shown)
+    first, second = (scene_of(figure._repr_mimebundle_())["steps"] for figure in shown)
     assert first[1]["totals"][0] == unit.count_params() and first[1]["own"] == [0, 0]
     new = ("block_layer2_preact1_bn", "block_layer2_conv1")
     assert second[1]["totals"][0] == sum(block.get_layer(name).count_params() for name in new)
@@ -90,7 +91,8 @@ def test_layers_that_are_left_out_cost_all_the_same_and_those_before_the_first_s
 def test_slabs_keep_their_source_and_colour_through_a_dense_block(block, shown):
     interactive.steps(block, every(block), ALT)
     by_name = {step["name"]: step for step in scene_of(shown[0]._repr_mimebundle_())["steps"]}
-    first, last = by_name["block_layer1_out"]["parts"], by_name["block_layer2_out"]["parts"]
+    first = by_name["block_layer1_out"]["parts"]
+    last = by_name["block_layer2_out"]["parts"]
     assert [part[:2] for part in last] == [
         ["x", 6],
         ["block_layer1_conv2", 4],
@@ -141,7 +143,7 @@ def test_output_is_described_repeatable_and_asks_nobody(unit, shown):
     for _ in range(2):
         interactive.steps(unit, every(unit), ALT)
         show_slider(log=True)
-    bundles = [gadget._repr_mimebundle_() for gadget in shown]
+    bundles = [figure._repr_mimebundle_() for figure in shown]
     assert bundles[:2] == bundles[2:]
     for bundle in bundles:
         assert bundle["text/plain"] == ALT and f'alt="{ALT}"' in bundle["text/html"]
@@ -194,13 +196,16 @@ def test_curves_that_cannot_be_drawn_are_refused(frames, options, what):
         show_slider(frames, **options)
 
 
-# ---- in a browser ----------------------------------------------------------------------------------------------------------
+# ---- in a browser --------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def page_with(browser, shown, tmp_path, scheme="light", size="desktop"):  # noqa: F811
     bundle = shown[-1]._repr_mimebundle_()
-    head = '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+    head = (
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    )
     (tmp_path / "page.html").write_text(
         f"{head}<body>{bundle['text/html']}<p style='height: 3000px'>after</p>", "utf-8"
     )
@@ -228,14 +233,12 @@ def test_a_block_is_stepped_through_with_mouse_and_keys(
     interactive.steps(block, every(block), ALT)
     with page_with(browser, shown, tmp_path, scheme, size) as page:
         assert page.locator("img").is_hidden()
-        spoken, back, forth = (
-            page.locator("[aria-live]"),
-            page.get_by_role("button", name="Back"),
-            page.get_by_role("button", name="Next"),
-        )
+        spoken = page.locator("[aria-live]")
+        back = page.get_by_role("button", name="Back")
+        forth = page.get_by_role("button", name="Next")
         assert back.get_attribute("aria-disabled") == "true"
         assert page.locator("svg[role=img]").get_attribute("aria-label") == ALT
-        before = page.locator(".posekit-gadget").bounding_box()
+        before = page.locator(".posekit-interactive").bounding_box()
         steps = page.scene["steps"]
         for k, step in enumerate(steps):
             words = spoken.text_content().replace("\N{NO-BREAK SPACE}", " ")
@@ -252,7 +255,9 @@ def test_a_block_is_stepped_through_with_mouse_and_keys(
                 part[2] for part in step["parts"]
             ]
             assert page.locator('[data-box="in"]').count() == len(step["ways"])
-            assert page.locator(".posekit-gadget").bounding_box() == before, "nothing below moves"
+            assert page.locator(".posekit-interactive").bounding_box() == before, (
+                "nothing below moves"
+            )
             forth.click(
                 force=True
             )  # it says that it is disabled after the last step, and keeps the focus
@@ -315,7 +320,7 @@ def test_boxes_have_the_proportions_that_python_says_and_fit(browser, unit, show
 def test_a_finger_steps_and_slides(browser, block, shown, tmp_path):  # noqa: F811
     interactive.steps(block, every(block), ALT)
     show_slider(log=True)
-    texts = "".join(gadget._repr_mimebundle_()["text/html"] for gadget in shown)
+    texts = "".join(figure._repr_mimebundle_()["text/html"] for figure in shown)
     meta = '<meta name="viewport" content="width=device-width, initial-scale=1">'
     (tmp_path / "page.html").write_text(f"<!doctype html>{meta}<body>{texts}", "utf-8")
     context = browser.new_context(
@@ -328,7 +333,8 @@ def test_a_finger_steps_and_slides(browser, block, shown, tmp_path):  # noqa: F8
     assert page.get_by_text("Step 3 of").is_visible()
     page.locator("[data-step='1']").tap()
     assert page.get_by_text("Step 2 of").is_visible()
-    plot, bars = page.locator("svg[role=img]").nth(1), page.locator("input[type=range]").all()
+    plot = page.locator("svg[role=img]").nth(1)
+    bars = page.locator("input[type=range]").all()
     assert plot.evaluate("e => getComputedStyle(e).touchAction") == "pan-y"
     box = plot.bounding_box()
     plot.tap(position={"x": box["width"] - 16, "y": 100})
@@ -353,10 +359,8 @@ def test_the_slider_shows_the_curve_of_its_value(browser, shown, tmp_path, schem
         assert place.get_attribute("aria-valuetext") == "block 0", (
             "the curves are furthest apart there"
         )
-        ticks, height = (
-            page.locator("svg text").all_text_contents()[:6],
-            page.locator("body").bounding_box()["height"],
-        )
+        ticks = page.locator("svg text").all_text_contents()[:6]
+        height = page.locator("body").bounding_box()["height"]
         bar.focus()
         page.keyboard.press("Home")
         assert (
@@ -409,7 +413,7 @@ def test_bands_and_large_and_small_numbers_can_be_read(browser, shown, tmp_path)
 
 
 @pytest.mark.browser
-def test_gadgets_do_not_move_by_themselves_and_fit_a_window_that_changes(
+def test_figures_do_not_move_by_themselves_and_fit_a_window_that_changes(
     browser,  # noqa: F811
     block,
     shown,
@@ -418,7 +422,8 @@ def test_gadgets_do_not_move_by_themselves_and_fit_a_window_that_changes(
     interactive.steps(block, every(block), ALT)
     with page_with(browser, shown, tmp_path) as page:
         picture = page.locator("svg[role=img]")
-        first, wide = picture.inner_html(), picture.bounding_box()["width"]
+        first = picture.inner_html()
+        wide = picture.bounding_box()["width"]
         page.wait_for_timeout(300)
         assert picture.inner_html() == first
         page.set_viewport_size({"width": 390, "height": 844})
@@ -441,39 +446,36 @@ def test_the_picture_stays_where_scripts_do_not_run(browser, unit, shown, tmp_pa
 
 @pytest.mark.browser
 @pytest.mark.parametrize(("scheme", "size"), [("light", "desktop"), ("dark", "phone")])
-def test_gadgets_work_in_the_built_book_and_the_book_stays_on_its_page(browser, html, scheme, size):  # noqa: F811
+def test_figures_work_in_the_built_book_and_the_book_stays_on_its_page(browser, html, scheme, size):  # noqa: F811
     pages = [
         path
         for path in sorted((html / "chapters").glob("*.html"))
-        if "data-gadget=" in path.read_text("utf-8")
+        if "data-interactive=" in path.read_text("utf-8")
     ]
     if not pages:
-        pytest.skip("no chapter shows a gadget")
+        pytest.skip("no chapter shows a figure")
     with opened(browser, scheme, size) as page:
         for path in pages:
             page.goto(path.as_uri())
-            for gadget in page.locator(".posekit-gadget").all():
+            for figure in page.locator(".posekit-interactive").all():
                 assert (
-                    gadget.locator("img").is_hidden()
-                    and gadget.locator("svg[role=img]").is_visible()
+                    figure.locator("img").is_hidden()
+                    and figure.locator("svg[role=img]").is_visible()
                 )
-                spoken, height = gadget.locator("[aria-live]"), gadget.bounding_box()["height"]
+                spoken = figure.locator("[aria-live]")
+                height = figure.bounding_box()["height"]
                 before = spoken.text_content()
-                if gadget.locator("button").count():
-                    hand, keys = (
-                        gadget.get_by_role("button", name="Next"),
-                        ("ArrowRight", "ArrowRight", "ArrowLeft"),
-                    )
+                if figure.locator("button").count():
+                    hand = figure.get_by_role("button", name="Next")
+                    keys = ("ArrowRight", "ArrowRight", "ArrowLeft")
                 else:
-                    hand, keys = (
-                        gadget.locator("input").first,
-                        ("ArrowRight", "ArrowLeft", "ArrowLeft"),
-                    )
+                    hand = figure.locator("input").first
+                    keys = ("ArrowRight", "ArrowLeft", "ArrowLeft")
                 for key in keys:  # on the page itself these lead to the next chapter
                     hand.press(key)
                 page.wait_for_timeout(200)
                 assert spoken.text_content() != before and page.url == path.as_uri()
-                assert gadget.bounding_box()["height"] == height
-                assert gadget.evaluate("e => e.scrollWidth <= e.clientWidth")
+                assert figure.bounding_box()["height"] == height
+                assert figure.evaluate("e => e.scrollWidth <= e.clientWidth")
             assert outside(page.asked, html.as_uri()) == []
             assert [w for w in page.wrong if "CORS" not in w] == []

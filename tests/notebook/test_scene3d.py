@@ -1,4 +1,5 @@
-"""The turnable figure: its numbers agree with its script's, and in a browser mouse, touch and keys turn it."""
+"""The turnable figure: its numbers agree with its script's, and in a browser mouse, touch and keys
+turn it."""
 
 import base64
 import contextlib
@@ -49,13 +50,13 @@ def test_a_camera_and_its_corners_are_seen_where_they_are():
 
 
 def test_look_is_upright_and_perspective():
-    near_far = scene3d.look(np.array([[0, 0, -100.0], [0, 0, 100]]), yaw=0, pitch=0.4)
+    near_far = scene3d.project_view(np.array([[0, 0, -100.0], [0, 0, 100]]), yaw=0, pitch=0.4)
     assert near_far[0, 2] < near_far[1, 2] and near_far[0, 1] > near_far[1, 1], (
         "from above the near floor is lower"
     )
-    feet, head = scene3d.look(np.array([[0, 0, 0.0], [0, -170, 0]]))
+    feet, head = scene3d.project_view(np.array([[0, 0, 0.0], [0, -170, 0]]))
     assert head[1] < feet[1]
-    np.testing.assert_allclose(scene3d.look(np.array([0, scene3d.MIDDLE, 0])), 0, atol=1e-9)
+    np.testing.assert_allclose(scene3d.project_view(np.array([0, scene3d.MIDDLE, 0])), 0, atol=1e-9)
 
 
 def test_output_is_described_repeatable_and_holds_its_pictures(monkeypatch):
@@ -82,11 +83,11 @@ def test_a_joint_that_is_not_known_is_not_drawn(monkeypatch):
 def test_text_in_the_scene_cannot_end_the_script():
     scene = {"alt": "</script><b>"}
     still = type("Still", (), {"_repr_mimebundle_": lambda self: {"text/html": "<img>"}})()
-    text = scene3d.Turntable(scene, still, "x")._repr_mimebundle_()["text/html"]
+    text = scene3d.Scene3D(scene, still, "x")._repr_mimebundle_()["text/html"]
     assert text.count("</script>") == 1
 
 
-# ---- in a browser -----------------------------------------------------------------------------------------------------
+# ---- in a browser --------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -94,7 +95,10 @@ def page_with(browser, monkeypatch, tmp_path, scheme="light", size="desktop"):  
     bundle = rendered(
         monkeypatch, views={f"00_{k:02d}": np.full((54, 96, 3), 8 * k, np.uint8) for k in range(31)}
     )
-    text = '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+    text = (
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    )
     (tmp_path / "page.html").write_text(
         f"{text}<body>{bundle['text/html']}<p style='height: 3000px'>after</p>", "utf-8"
     )
@@ -124,17 +128,18 @@ def test_mouse_and_keys_turn_it(browser, monkeypatch, tmp_path, size):  # noqa: 
             "JupyterLab would take the arrow keys"
         )
         camera = page.scene["cameras"][5]
-        expected = scene3d.look(np.array(camera["points"], float))[[1, 2, 3, 4, 1], :2]
+        expected = scene3d.project_view(np.array(camera["points"], float))[[1, 2, 3, 4, 1], :2]
         np.testing.assert_allclose(drawn(page, camera["name"])[:5], expected, atol=0.06)
 
-        before, box = drawn(page, camera["name"]), stage.bounding_box()
+        before = drawn(page, camera["name"])
+        box = stage.bounding_box()
         page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
         page.mouse.down()
         page.mouse.move(
             box["x"] + box["width"] / 2 + 50, box["y"] + box["height"] / 2 + 20, steps=3
         )
         page.mouse.up()
-        turned = scene3d.look(
+        turned = scene3d.project_view(
             np.array(camera["points"], float), scene3d.YAW - 0.4, scene3d.PITCH + 0.16
         )
         np.testing.assert_allclose(
@@ -145,7 +150,7 @@ def test_mouse_and_keys_turn_it(browser, monkeypatch, tmp_path, size):  # noqa: 
         assert drawn(page, camera["name"]) == before
         for key, (yaw, pitch) in {"ArrowLeft": (0.12, 0), "ArrowUp": (0, -0.08)}.items():
             page.keyboard.press(key)
-            turned = scene3d.look(
+            turned = scene3d.project_view(
                 np.array(camera["points"], float), scene3d.YAW + yaw, scene3d.PITCH + pitch
             )
             np.testing.assert_allclose(
@@ -164,9 +169,12 @@ def test_mouse_and_keys_turn_it(browser, monkeypatch, tmp_path, size):  # noqa: 
 @pytest.mark.browser
 def test_only_the_main_button_turns_it_and_only_while_it_is_down(browser, monkeypatch, tmp_path):  # noqa: F811
     with page_with(browser, monkeypatch, tmp_path) as page:
-        stage, name = page.locator("svg[role=application]"), page.scene["cameras"][5]["name"]
-        box, before = stage.bounding_box(), drawn(page, name)
-        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        stage = page.locator("svg[role=application]")
+        name = page.scene["cameras"][5]["name"]
+        box = stage.bounding_box()
+        before = drawn(page, name)
+        x = box["x"] + box["width"] / 2
+        y = box["y"] + box["height"] / 2
         page.mouse.move(x, y)
         page.mouse.down(button="right")
         page.mouse.move(x + 50, y)
@@ -174,7 +182,8 @@ def test_only_the_main_button_turns_it_and_only_while_it_is_down(browser, monkey
         assert drawn(page, name) == before
         page.mouse.down()
         stage.evaluate(
-            "e => e.dispatchEvent(new PointerEvent('pointermove', {bubbles: true, clientX: 9, clientY: 9}))"
+            "e => e.dispatchEvent(new PointerEvent('pointermove', "
+            "{bubbles: true, clientX: 9, clientY: 9}))"
         )
         assert drawn(page, name) == before, "a menu has swallowed the pointerup"
         page.mouse.move(x + 50, y)
@@ -187,16 +196,15 @@ def test_a_camera_can_be_pointed_at_and_chosen(browser, monkeypatch, tmp_path): 
         camera = page.scene["cameras"][9]
         page.locator("select").select_option(label=camera["name"])
         assert page.locator("p[aria-live]").text_content() == camera["words"]
-        tile, columns = page.scene["tile"], page.scene["columns"]
+        tile = page.scene["tile"]
+        columns = page.scene["columns"]
         picture = page.locator("svg[role=img] image")
         assert float(picture.get_attribute("x")) == -tile[0] * (9 % columns)
         assert float(picture.get_attribute("y")) == -tile[1] * (9 // columns)
         other = page.scene["cameras"][20]
-        at = scene3d.look(np.array(other["points"][0], float))
-        stage, (left, top, width, _) = (
-            page.locator("svg[role=application]").bounding_box(),
-            page.scene["box"],
-        )
+        at = scene3d.project_view(np.array(other["points"][0], float))
+        stage = page.locator("svg[role=application]").bounding_box()
+        (left, top, width, _) = page.scene["box"]
         share = stage["width"] / width
         page.mouse.move(stage["x"] + (at[0] - left) * share, stage["y"] + (at[1] - top) * share)
         assert (
@@ -217,12 +225,13 @@ def test_a_finger_turns_it_and_the_page_still_scrolls(browser, monkeypatch, tmp_
         page.locator("svg[role=application]").evaluate(
             """e => { const at = (kind, x, buttons = 0) => e.dispatchEvent(new PointerEvent(kind,
                  {bubbles: true, pointerType: "touch", clientX: x, clientY: 90, buttons}));
-               at("pointerdown", 100); at("pointermove", 160, 1); at("pointerup", 160); at("pointermove", 200) }"""
+               at("pointerdown", 100); at("pointermove", 160, 1);
+               at("pointerup", 160); at("pointermove", 200) }"""
         )
         after = drawn(page, name)
         assert after != before
         points = np.array(page.scene["cameras"][5]["points"], float)
-        expected = scene3d.look(points, scene3d.YAW - 0.48)[[1, 2, 3, 4, 1], :2]
+        expected = scene3d.project_view(points, scene3d.YAW - 0.48)[[1, 2, 3, 4, 1], :2]
         np.testing.assert_allclose(after[:5], expected, atol=0.06)
 
 
@@ -249,10 +258,11 @@ def test_the_picture_stays_where_scripts_do_not_run(browser, monkeypatch, tmp_pa
 def test_it_turns_in_the_built_book_and_the_book_stays_on_its_page(browser, html, scheme, size):  # noqa: F811
     with opened(browser, scheme, size) as page:
         page.goto(f"{html.as_uri()}/chapters/02_datasets.html")
-        stage = page.locator("[data-turntable] svg[role=application]")
+        stage = page.locator("[data-scene3d] svg[role=application]")
         stage.scroll_into_view_if_needed()
-        name = page.locator("[data-turntable] option").nth(3).text_content()
-        before, address = drawn(page, name), page.url
+        name = page.locator("[data-scene3d] option").nth(3).text_content()
+        before = drawn(page, name)
+        address = page.url
         for key in (
             "ArrowRight",
             "ArrowLeft",
@@ -261,6 +271,6 @@ def test_it_turns_in_the_built_book_and_the_book_stays_on_its_page(browser, html
             stage.press(key)
         page.wait_for_timeout(300)
         assert page.url == address and drawn(page, name) != before
-        assert page.locator("[data-turntable] option").count() == 31
-        assert page.locator("[data-turntable] img").is_hidden()
+        assert page.locator("[data-scene3d] option").count() == 31
+        assert page.locator("[data-scene3d] img").is_hidden()
         assert [w for w in page.wrong if "CORS" not in w] == []
