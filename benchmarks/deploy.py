@@ -38,7 +38,7 @@ def predictor(name: str):
     from posekit import models
     from posekit.inference import predictor
 
-    if name in predictor.names():
+    if name in predictor.list_models():
         return predictor.load(name)
     backbone, _, width = name.partition("_w")
     head = "votes" if width else "deeppose2014"
@@ -70,16 +70,16 @@ def callables(name: str, folder: Path) -> tuple[dict, dict]:
     from posekit.inference import export
 
     asked = predictor(name)
-    contract = export.contract(asked)
+    contract = export.add_standard_outputs(asked)
     image = (
         np.random.default_rng(0)
         .uniform(0, 255, (1, export.SIZE, export.SIZE, 3))
         .astype(np.float32)
     )
-    files = {"float32": export.to_onnx(asked, half=False)}
-    files["float16"] = export.halved(onnx.load_from_string(files["float32"])).SerializeToString()
+    files = {"float32": export.to_onnx(asked, float16=False)}
+    files["float16"] = export.weights_to_float16(onnx.load_from_string(files["float32"])).SerializeToString()
     if asked.model.count_params() < INT8_UP_TO:
-        files["int8"] = export.int8(files["float32"], calibration(50)[:10])  # as fast as with more
+        files["int8"] = export.quantize_int8(files["float32"], calibration(50)[:10])  # as fast as with more
     lite = folder / "model.tflite"
     with hardware.quiet_stderr(), warnings.catch_warnings(action="ignore"):
         contract.export(str(lite), format="litert", verbose=False)
@@ -202,15 +202,15 @@ def steps() -> dict:
 
     from posekit.inference import export, predictor
 
-    whole = export.to_onnx(predictor.load("minidome"), half=False)
+    whole = export.to_onnx(predictor.load("minidome"), float16=False)
     people = calibration()
     files = {
         "Keras": None,
         "ONNX float32": whole,
         "ONNX, weights float16": export.to_onnx(predictor.load("minidome")),
-        "int8, calibrated on 100": export.int8(whole, people),
-        "int8, calibrated on 1": export.int8(whole, people[:1]),
-        "int8, calibrated on noise": export.int8(
+        "int8, calibrated on 100": export.quantize_int8(whole, people),
+        "int8, calibrated on 1": export.quantize_int8(whole, people[:1]),
+        "int8, calibrated on noise": export.quantize_int8(
             whole, np.random.default_rng(0).uniform(0, 255, people[:20].shape)
         ),
     }

@@ -267,8 +267,8 @@ def doctor(args) -> int:
         print(
             f"backend     {training.keras.backend.backend()}, bfloat16 {'yes' if training.bfloat16_pays() else 'no'}"
         )
-        print(f"models      {', '.join(predictor.names()) or 'none in the package'}")
-        if not predictor.names():
+        print(f"models      {', '.join(predictor.list_models()) or 'none in the package'}")
+        if not predictor.list_models():
             problems.append("the package holds no model: install it again")
     except ImportError as error:
         problems.append(

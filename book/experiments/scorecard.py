@@ -175,7 +175,7 @@ def squats(model: predictor.Predictor, folder: Path) -> dict:
 def presence(model: predictor.Predictor, folder: Path) -> np.ndarray:
     """(N,) of the crops of a record folder."""
     a = evaluation.predict_records(model, folder, flip=False)
-    return predictor.answer({"keypoints": a.crop_keypoints, "visibility": a.visibility})["presence"]
+    return predictor.complete_outputs({"keypoints": a.crop_keypoints, "visibility": a.visibility})["presence"]
 
 
 def dim(picture: np.ndarray) -> np.ndarray:

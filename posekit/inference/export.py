@@ -3,7 +3,7 @@
     Keras run ──► the contract around it ──► ONNX graph ──► weights stored as float16 ──► checked ──► OUT.onnx
 
 The contract: `image` (1, 224, 224, 3) float32, RGB, 0 ... 255, goes in; `keypoints` (1, 17, 2), `visibility` (1, 17), `score` (1, 17) and
-`presence` (1,) come out, as `posekit.inference.predictor.answer` defines them. Everything between, the rescaling of colours and the resizing to what the
+`presence` (1,) come out, as `posekit.inference.predictor.complete_outputs` defines them. Everything between, the rescaling of colours and the resizing to what the
 network wants too, is in the graph, so that no user has to repeat it. What was recorded of the training is in the file's metadata.
 
 Batch norms need no step of ours: with the statistics frozen a norm is a multiplication and an addition; the conversion writes it as
@@ -38,7 +38,7 @@ TOLERANCE = 0.005
 """Largest relative error of an output against Keras with which a file is written; rounding to float16 makes less than 0.001."""
 
 
-def contract(loaded: predictor.Predictor):
+def add_standard_outputs(loaded: predictor.Predictor):
     """A Keras model with the contract's input and outputs around a run's network, sharing its weights.
 
     The resizing is bilinear, between pixel centres, as `geometry.warp` cuts crops for training; where sizes agree there is none.
@@ -49,16 +49,16 @@ def contract(loaded: predictor.Predictor):
     image = keras.Input((SIZE, SIZE, 3), batch_size=1, dtype="float32", name="image")
     size = loaded.input_size
     x = image if size == SIZE else keras.layers.Resizing(size, size, name="resize")(image)
-    out = predictor.answer(loaded.model(x, training=False), loaded.record.get("calibration"), ops)
+    out = predictor.complete_outputs(loaded.model(x, training=False), loaded.record.get("calibration"), ops)
     return keras.Model(image, {name: out[name] for name in OUTPUTS}, name="contract")
 
 
-def to_onnx(loaded: predictor.Predictor, half: bool = True) -> bytes:
-    """The bytes of an ONNX file. Not yet checked: `errors` does that.
+def to_onnx(loaded: predictor.Predictor, float16: bool = True) -> bytes:
+    """The bytes of an ONNX file. Not yet checked: `output_errors` does that.
 
     Args:
         loaded: over a Keras model, on Keras' TensorFlow backend.
-        half: store weights as float16 (see `halved`), half the size.
+        float16: store weights as float16 (see `weights_to_float16`), half the size.
 
     Raises:
         DataError: for a model that is exported already, or on another backend.
@@ -72,7 +72,7 @@ def to_onnx(loaded: predictor.Predictor, half: bool = True) -> bytes:
         raise DataError(
             "KERAS_BACKEND", f"is {keras.backend.backend()}", "export with KERAS_BACKEND=tensorflow"
         )
-    model = contract(loaded)
+    model = add_standard_outputs(loaded)
     signature = [keras.InputSpec(shape=(1, SIZE, SIZE, 3), dtype="float32", name="image")]
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     with (
@@ -86,8 +86,8 @@ def to_onnx(loaded: predictor.Predictor, half: bool = True) -> bytes:
         )
         graph = onnx.load(file)
     _keep_zero_padding(graph)
-    if half:
-        graph = halved(graph)
+    if float16:
+        graph = weights_to_float16(graph)
     record = loaded.record
     facts = {
         "posekit": __version__,
@@ -122,7 +122,7 @@ def _keep_zero_padding(graph) -> None:
         node.input[:] = [*node.input[:2], "minus_zero"]
 
 
-def halved(graph: "onnx.ModelProto") -> "onnx.ModelProto":
+def weights_to_float16(graph: "onnx.ModelProto") -> "onnx.ModelProto":
     """An ONNX model whose weight matrices are stored as float16, each with a Cast that makes it float32 again when the file is loaded.
 
     It computes in float32 as before: what is saved is bytes, not time. Biases and norms stay as they are: they are small in number.
@@ -152,13 +152,13 @@ def halved(graph: "onnx.ModelProto") -> "onnx.ModelProto":
     return out
 
 
-def int8(file: bytes, crops: np.ndarray) -> bytes:
+def quantize_int8(file: bytes, crops: np.ndarray) -> bytes:
     """An exported model that computes in 8-bit integers: weights by channel, activations by the ranges that calibration saw.
 
     Not what this book gives away; chapter 11 measures what it gains and what it costs.
 
     Args:
-        file: of `to_onnx`, with `half=False`.
+        file: of `to_onnx`, with `float16=False`.
         crops: (N, 224, 224, 3) pictures to calibrate on, of the kind that the model will see.
 
     Source:
@@ -185,7 +185,7 @@ def int8(file: bytes, crops: np.ndarray) -> bytes:
         return small.read_bytes()
 
 
-def errors(loaded: predictor.Predictor, file: bytes) -> dict[str, float]:
+def output_errors(loaded: predictor.Predictor, file: bytes) -> dict[str, float]:
     """How far an exported model is from the Keras model, on eight made pictures.
 
     Returns:
@@ -197,7 +197,7 @@ def errors(loaded: predictor.Predictor, file: bytes) -> dict[str, float]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    rng, model, pairs = np.random.default_rng(0), contract(loaded), []
+    rng, model, pairs = np.random.default_rng(0), add_standard_outputs(loaded), []
     for _ in range(8):
         coarse = rng.uniform(0, 255, (8, 8, 3))
         image = np.kron(coarse, np.ones((SIZE // 8, SIZE // 8, 1))).astype(np.float32)[None]
@@ -216,11 +216,11 @@ def export(run: str | Path, out: str | Path) -> dict:
     """Write a run as one ONNX file, after it has been compared with Keras.
 
     Args:
-        run: a training run's folder, or a name from `predictor.names()`.
+        run: a training run's folder, or a name from `predictor.list_models()`.
         out: the file to write; it appears whole or not at all.
 
     Returns:
-        `bytes`, `sha256`, and `errors` of `errors`.
+        `bytes`, `sha256`, and `errors` of `output_errors`.
 
     Raises:
         DataError: when the run cannot be read, `out` exists or cannot be written, or the file does not answer as Keras does.
@@ -232,7 +232,7 @@ def export(run: str | Path, out: str | Path) -> dict:
         raise DataError(out, "exists already", "choose another name, or remove it")
     loaded = predictor.load(run)
     file = to_onnx(loaded)
-    found = errors(loaded, file)
+    found = output_errors(loaded, file)
     worst = max(found, key=lambda name: np.nan_to_num(found[name], nan=np.inf))
     if not found[worst] <= TOLERANCE:
         problem = f"{worst} of the exported model is off by {found[worst]:.2g} of its size, more than {TOLERANCE}"

@@ -1,7 +1,7 @@
 """A trained model at work: load it by name, ask it for a pose (chapters 07, 11, 12).
 
 A model is a training run of Keras, or what `posekit.inference.export` made of one; a `Predictor` answers alike over both. Here stands what an answer
-is: `answer` completes what a network gives to the four outputs of every model, and `posekit.inference.export` builds the same function into
+is: `complete_outputs` completes what a network gives to the four outputs of every model, and `posekit.inference.export` builds the same function into
 the file.
 """
 
@@ -31,7 +31,7 @@ class Prediction:
         keypoints: (17, 2) float32 photo pixels; also for joints believed outside the crop.
         visibility: (17,) probability that the joint lies inside the crop.
         score: (17,) confidence 0 ... 1 in the joint, see `joint_score`.
-        presence: probability that anybody is in the crop, see `answer`.
+        presence: probability that anybody is in the crop, see `complete_outputs`.
         bbox: (4,) the box that was used (x, y, w, h), photo pixels.
     """
 
@@ -87,7 +87,7 @@ class Predictor:
             name: np.asarray(v, np.float32)
             for name, v in self.model.predict_on_batch(images).items()
         }
-        return answer(out, self.record.get("calibration"))
+        return complete_outputs(out, self.record.get("calibration"))
 
     def predict(
         self, image: np.ndarray, bbox: np.ndarray | None = None, flip: bool = False
@@ -122,7 +122,7 @@ class Predictor:
 # ---- what an answer is ----------------------------------------------------------------------------------------------------
 
 
-def answer(out: dict, calibration: dict | None = None, xp: ModuleType = np) -> dict:
+def complete_outputs(out: dict, calibration: dict | None = None, xp: ModuleType = np) -> dict:
     """What a network gives, completed to what every model answers; what is there already stays.
 
     Args:
@@ -148,7 +148,7 @@ def joint_score(out: dict, calibration: dict | None = None, xp: ModuleType = np)
     Args:
         out: `visibility` (N, 17) and perhaps `scale` (N, 17, 2).
         calibration: the record's `bias`, `log_scale` and `visibility`: the three numbers of the logistic function, fitted after training.
-        xp: see `answer`.
+        xp: see `complete_outputs`.
 
     Returns:
         (N, 17).
@@ -229,7 +229,7 @@ def load(name: str | Path, threads: int | None = None) -> Predictor:
     """A model of the package by name, a training run by its folder, or an exported model by its file.
 
     Args:
-        name: a name from `names()`; a folder that `posekit train` wrote (model.keras, record.json); or an .onnx file.
+        name: a name from `list_models()`; a folder that `posekit train` wrote (model.keras, record.json); or an .onnx file.
         threads: for an exported model, see `OnnxModel`; a Keras model takes what its backend gives it.
 
     Raises:
@@ -265,9 +265,9 @@ def locate(name: str | Path) -> Path:
     if folder.suffix == ".onnx":
         return folder
     if not (folder / "record.json").is_file():
-        if str(name) not in names():
+        if str(name) not in list_models():
             known = (
-                f"give the folder of a training run, an .onnx file, or one of: {', '.join(names())}"
+                f"give the folder of a training run, an .onnx file, or one of: {', '.join(list_models())}"
             )
             raise DataError(name, "no such model", known)
         return _packaged(str(name))
@@ -280,7 +280,7 @@ def weights_folder() -> Path:
     return Path(str(resources.files("posekit"))) / "weights"
 
 
-def names() -> list[str]:
+def list_models() -> list[str]:
     """Names of the models in the package, and of those that it knows where to fetch; sorted."""
     return sorted(
         {file.split("/")[0] for file in _listed() if file.split("/")[1].startswith("model.")}

@@ -46,7 +46,7 @@ def model_file(model: object = None) -> Path:
     path = Path(model or live.DEFAULT_MODEL)
     if path.suffix != ".onnx":
         path = (
-            predictor.weights_folder() / path if str(path) in predictor.names() else path
+            predictor.weights_folder() / path if str(path) in predictor.list_models() else path
         ) / "model.onnx"
     if not path.is_file():
         raise DataError(

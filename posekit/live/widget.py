@@ -64,7 +64,7 @@ class Webcam(ipywidgets.VBox):
     The camera starts when its button is pressed, and at no other time. Frames go to the kernel as JPEG, and nowhere else; nothing is kept.
 
     Args:
-        model: a name from `posekit.inference.predictor.names()`, or what else `Tracker` takes; None: `live.DEFAULT_MODEL`.
+        model: a name from `posekit.inference.predictor.list_models()`, or what else `Tracker` takes; None: `live.DEFAULT_MODEL`.
         max_in_flight: how many frames may be on their way at once, 1 or more. Two wait for the network less, and each is a little older.
         on_frame: called with each frame (H, W, 3) uint8 RGB, before drawing, and its `Pose`; for games and counters.
         side: longer side of the frames that are sent, pixels.
@@ -124,7 +124,7 @@ class Webcam(ipywidgets.VBox):
             predictor.DRAW_THRESHOLD, min=0, max=1, step=0.05, description="Confidence"
         )
         camera = ipywidgets.Dropdown(options=[("any", "")], description="Camera")
-        known = predictor.names()
+        known = predictor.list_models()
         names = {self.model: self._given, **{name: name for name in known}}
         model = ipywidgets.Dropdown(options=list(names), value=self.model, description="Model")
         self._links = [

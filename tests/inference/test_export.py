@@ -116,7 +116,7 @@ def test_nobody_has_no_pose(minidome):
 
 def test_in_float32_only_rounding_is_left(minidome):
     """Conversion and the runtime's optimizer change nothing: not the padding of the pooling either (`_keep_zero_padding`)."""
-    found = export.errors(minidome[0], export.to_onnx(minidome[0], half=False))
+    found = export.output_errors(minidome[0], export.to_onnx(minidome[0], float16=False))
     assert max(found.values()) < 5e-6, found
 
 
@@ -204,10 +204,10 @@ def test_calibrated_scores_and_trained_presence_are_in_the_file(tmp_path):
 
 def test_without_calibration_or_presence_head_the_contract_is_kept():
     out = {"keypoints": np.zeros((2, K, 2)), "visibility": np.linspace(0, 1, 2 * K).reshape(2, K)}
-    whole = predictor.answer(out)
+    whole = predictor.complete_outputs(out)
     np.testing.assert_array_equal(whole["score"], out["visibility"])
     np.testing.assert_allclose(whole["presence"], out["visibility"].max(axis=1))
-    sure = predictor.answer(
+    sure = predictor.complete_outputs(
         {**out, "visibility": np.ones((2, K)), "scale": np.full((2, K, 2), 0.1)}, CALIBRATION
     )
     assert np.isfinite(sure["score"]).all(), "a visibility of 1 has no logit"
@@ -217,7 +217,7 @@ def test_without_calibration_or_presence_head_the_contract_is_kept():
 
 
 def test_float16_halves_the_size(minidome):
-    whole = len(export.to_onnx(minidome[0], half=False))
+    whole = len(export.to_onnx(minidome[0], float16=False))
     assert minidome[3]["bytes"] == minidome[2].stat().st_size
     assert 0.48 < minidome[3]["bytes"] / whole < 0.55
     graph = onnx.load(minidome[2]).graph
@@ -227,9 +227,9 @@ def test_float16_halves_the_size(minidome):
 
 def test_eight_bits_answer_nearly_alike_and_are_small(minidome):
     """Calibrated on the very pictures: every output stays near, in a bit more than a quarter of the bytes."""
-    file = export.int8(export.to_onnx(minidome[0], half=False), CROPS)
+    file = export.quantize_int8(export.to_onnx(minidome[0], float16=False), CROPS)
     assert len(file) < 0.65 * minidome[3]["bytes"]
-    found = export.errors(minidome[0], file)
+    found = export.output_errors(minidome[0], file)
     assert 1e-4 < found["keypoints"] < 0.5 and found["presence"] < 0.1
     used = {node.op_type for node in onnx.load_from_string(file).graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= used
@@ -339,10 +339,10 @@ def test_the_manifest_lists_the_package_as_it_is(tmp_path, monkeypatch):
     listed = json.loads(path.read_bytes())
     here = {f.relative_to(path.parent).as_posix() for f in path.parent.glob("*/*")}
     assert {name for name, want in listed.items() if "url" not in want} == here
-    assert set(predictor.names()) == {
+    assert set(predictor.list_models()) == {
         name.split("/")[0] for name in listed if name.split("/")[1].startswith("model.")
     }
-    for name in predictor.names():
+    for name in predictor.list_models():
         if not any("url" in want for file, want in listed.items() if file.startswith(f"{name}/")):
             predictor._packaged(name)
 
@@ -362,7 +362,7 @@ def test_a_packaged_model_is_verified_when_it_is_loaded(shelf, tmp_path, monkeyp
     (shelf / "small" / "model.keras").write_bytes(b"the one before")
     assert cli.main(["export", "--model", str(run), "--package", "small"]) == 0
     monkeypatch.chdir(tmp_path)
-    assert predictor.names() == ["small"] and sorted(
+    assert predictor.list_models() == ["small"] and sorted(
         f.name for f in (shelf / "small").iterdir()
     ) == [
         "model.onnx",
@@ -405,7 +405,7 @@ def test_a_released_model_is_fetched_once_and_verified(shelf, minidome, tmp_path
         want = {"sha256": minidome[3]["sha256"], "bytes": len(data)}
         want["url"] = f"http://127.0.0.1:{server.server_port}/model.onnx"
         (shelf / "manifest.json").write_text(json.dumps({"teacher/model.onnx": want}))
-        assert predictor.names() == ["teacher"]
+        assert predictor.list_models() == ["teacher"]
         np.testing.assert_array_equal(
             predictor.load("teacher").predict_crops(CROPS)["score"],
             minidome[1].predict_crops(CROPS)["score"],

@@ -361,11 +361,11 @@ def test_a_run_is_not_shadowed_by_its_own_export(tmp_path):
 def test_an_unknown_model_names_the_known_ones():
     with pytest.raises(DataError) as error:
         predictor.load("nonesuch")
-    assert all(name in str(error.value) for name in ["nonesuch", *predictor.names()])
+    assert all(name in str(error.value) for name in ["nonesuch", *predictor.list_models()])
 
 
 def test_the_packaged_model_is_small_and_loads():
-    assert "minidome" in predictor.names()
+    assert "minidome" in predictor.list_models()
     loaded = predictor.load("minidome")
     pose = loaded.predict(photo(0))
     assert pose.keypoints.shape == (K, 2) and np.all(np.isfinite(pose.keypoints))
@@ -651,7 +651,7 @@ def test_the_doctor_reports_what_is_there(capsys, monkeypatch, tmp_path):
     code, out, _ = run_cli(capsys, "doctor")
     assert keras.__version__ in out
     assert (code == 0) == (out.splitlines()[-1] == "all is well") == ("problem:" not in out)
-    assert code == (0 if predictor.names() else 1)
+    assert code == (0 if predictor.list_models() else 1)
 
 
 def test_the_doctor_tells_of_a_missing_keras_instead_of_dying_of_it(capsys, monkeypatch):
