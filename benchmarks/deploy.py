@@ -77,9 +77,13 @@ def callables(name: str, folder: Path) -> tuple[dict, dict]:
         .astype(np.float32)
     )
     files = {"float32": export.to_onnx(asked, float16=False)}
-    files["float16"] = export.weights_to_float16(onnx.load_from_string(files["float32"])).SerializeToString()
+    files["float16"] = export.weights_to_float16(
+        onnx.load_from_string(files["float32"])
+    ).SerializeToString()
     if asked.model.count_params() < INT8_UP_TO:
-        files["int8"] = export.quantize_int8(files["float32"], calibration(50)[:10])  # as fast as with more
+        files["int8"] = export.quantize_int8(
+            files["float32"], calibration(50)[:10]
+        )  # as fast as with more
     lite = folder / "model.tflite"
     with hardware.quiet_stderr(), warnings.catch_warnings(action="ignore"):
         contract.export(str(lite), format="litert", verbose=False)

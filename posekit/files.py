@@ -2,12 +2,28 @@
 
 import contextlib
 import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from posekit.errors import DataError
 
 _NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+
+def cache_root() -> Path:
+    """Return the folder for generated data and fetched models.
+
+    It is $POSEKIT_CACHE; else `_data/` of the book's checkout that contains the working folder;
+    else `~/.cache/posekit`.
+    """
+    if os.environ.get("POSEKIT_CACHE"):
+        return Path(os.environ["POSEKIT_CACHE"]).expanduser().absolute()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "_config.yml").is_file():
+            return folder / "_data"
+    return Path.home() / ".cache" / "posekit"
 
 
 def atomic_write(path: Path, data: bytes) -> None:

@@ -104,7 +104,9 @@ def _samples(
                     "fix joints.mat",
                 )
             visible = 2 - flags if dataset == "lsp" else 2 * flags
-            extra_keypoints = np.column_stack([points, visible])[_EXTRA] * (visible[_EXTRA, None] > 0)
+            extra_keypoints = np.column_stack([points, visible])[_EXTRA] * (
+                visible[_EXTRA, None] > 0
+            )
             visible = convert_flags(visible, LSP14, COCO17)
             if photo.name in excluded:
                 filtered["exclude.txt"] += 1

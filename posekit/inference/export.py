@@ -49,7 +49,9 @@ def add_standard_outputs(loaded: predictor.Predictor):
     image = keras.Input((SIZE, SIZE, 3), batch_size=1, dtype="float32", name="image")
     size = loaded.input_size
     x = image if size == SIZE else keras.layers.Resizing(size, size, name="resize")(image)
-    out = predictor.complete_outputs(loaded.model(x, training=False), loaded.record.get("calibration"), ops)
+    out = predictor.complete_outputs(
+        loaded.model(x, training=False), loaded.record.get("calibration"), ops
+    )
     return keras.Model(image, {name: out[name] for name in OUTPUTS}, name="contract")
 
 

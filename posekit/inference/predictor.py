@@ -17,6 +17,7 @@ import numpy as np
 
 from posekit import geometry
 from posekit.errors import DataError
+from posekit.files import cache_root
 from posekit.skeleton import COCO17
 
 DRAW_THRESHOLD = 0.3
@@ -266,9 +267,7 @@ def locate(name: str | Path) -> Path:
         return folder
     if not (folder / "record.json").is_file():
         if str(name) not in list_models():
-            known = (
-                f"give the folder of a training run, an .onnx file, or one of: {', '.join(list_models())}"
-            )
+            known = f"give the folder of a training run, an .onnx file, or one of: {', '.join(list_models())}"
             raise DataError(name, "no such model", known)
         return _packaged(str(name))
     trained, exported = folder / "model.keras", folder / "model.onnx"
@@ -306,7 +305,6 @@ def _packaged(name: str) -> Path:
     }
     if any("url" in want for want in files.values()):
         from posekit.datasets import download
-        from posekit.minidome.dataset import cache_root
 
         folder = cache_root() / "models" / name
         with download.open_folder(folder) as fetched:

@@ -3,7 +3,6 @@
 
 import contextlib
 import multiprocessing
-import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from posekit.errors import DataError
+from posekit.files import cache_root
 
 TRAIN = {"frames": 400, "seed": 1}
 VAL = {"frames": 80, "seed": 2}
@@ -35,18 +35,6 @@ class Dataset:
     val: Path
     train_records: Path
     val_records: Path
-
-
-def cache_root() -> Path:
-    """Return the folder of generated data: $POSEKIT_CACHE; else `_data/` of the book's checkout
-    that the working folder lies in; else `~/.cache/posekit`."""
-    if os.environ.get("POSEKIT_CACHE"):
-        return Path(os.environ["POSEKIT_CACHE"]).expanduser().absolute()
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / "_config.yml").is_file():
-            return folder / "_data"
-    return Path.home() / ".cache" / "posekit"
 
 
 def dataset(progress: bool = True) -> Dataset:

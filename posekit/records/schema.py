@@ -78,7 +78,9 @@ def encode_person(sample: PersonAnnotation, settings: CropSettings) -> bytes:
     extra = {}
     if sample.extra_keypoints is not None:
         places = np.where(
-            sample.extra_keypoints[:, 2:] > 0, geometry.apply_affine(affine, sample.extra_keypoints[:, :2]), 0
+            sample.extra_keypoints[:, 2:] > 0,
+            geometry.apply_affine(affine, sample.extra_keypoints[:, :2]),
+            0,
         )
         extra = {"person/extra": np.column_stack([places, sample.extra_keypoints[:, 2]])}
     return encode_example(
@@ -189,7 +191,9 @@ def decode_person(payload: bytes, where: object = "record") -> PersonRecord:
             crop_to_image=features["person/crop_to_image"].astype(np.float64).reshape(2, 3),
             person_id=features["person/id"][0].decode(),
             dataset=features["dataset"][0].decode(),
-            extra_keypoints=np.asarray(features.get("person/extra", np.zeros(6)), np.float32).reshape(2, 3),
+            extra_keypoints=np.asarray(
+                features.get("person/extra", np.zeros(6)), np.float32
+            ).reshape(2, 3),
         )
     except (KeyError, IndexError, ValueError, OverflowError, AttributeError) as error:
         problem = f"not a record of posekit: {type(error).__name__} {error}"

@@ -234,7 +234,9 @@ def test_neck_and_head_top_are_written_and_read_back(tmp_path, folder):
     )
     for person in records.read_records(tmp_path / "records"):
         back = geometry.apply_affine(person.crop_to_image, person.extra_keypoints[:, :2])
-        np.testing.assert_allclose(back, samples[person.person_id].extra_keypoints[:, :2], atol=1e-3)
+        np.testing.assert_allclose(
+            back, samples[person.person_id].extra_keypoints[:, :2], atol=1e-3
+        )
     assert not any(person.extra_keypoints.any() for person in records.read_records(folder))
 
 

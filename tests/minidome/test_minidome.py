@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from posekit import files
 from posekit.cameras import Camera, distort, project
 from posekit.datasets import coco, panoptic
 from posekit.errors import DataError
@@ -673,13 +674,12 @@ def test_the_output_matches_the_generator_version():
 
 
 def test_where_the_data_set_is_kept(tmp_path, monkeypatch):
-    module = sys.modules["posekit.minidome.dataset"]
     monkeypatch.delenv("POSEKIT_CACHE", raising=False)
     (tmp_path / "book" / "chapters").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "book" / "chapters")
-    assert module.cache_root() == Path.home() / ".cache" / "posekit"
+    assert files.cache_root() == Path.home() / ".cache" / "posekit"
     (tmp_path / "book" / "_config.yml").touch()
-    assert module.cache_root() == Path.cwd().parent / "_data"
+    assert files.cache_root() == Path.cwd().parent / "_data"
 
 
 def test_coco_categories_are_cocos():
