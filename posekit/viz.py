@@ -114,28 +114,37 @@ def png(fig, dpi: int = 160, limit: int = MAX_PNG_BYTES) -> bytes:
 
 
 class Figure:
-    """A rendered figure with its description, as notebooks and pages show it.
+    """A rendered figure with its alt text, as notebooks store it: the PNG, and the alt text as plain text.
 
     Args:
         data: PNG bytes.
-        alt: what a reader who does not see the picture needs to know; one or two sentences.
+        alt: alt text, one or two sentences.
         width: width on the page in CSS pixels.
         height: height on the page in CSS pixels.
     """
 
     def __init__(self, data: bytes, alt: str, width: int, height: int):
-        self.data, self.alt, self.width, self.height = data, alt, width, height
+        self.data = data
+        self.alt = alt
+        self.width = width
+        self.height = height
 
     def __repr__(self) -> str:
         return self.alt
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+    def html(self) -> str:
+        """Return an `<img>` element that holds the PNG as a data URI."""
         encoded = base64.b64encode(self.data).decode()
-        tag = (
-            f'<img class="posekit-figure" alt="{html.escape(self.alt)}" width="{self.width}" height="{self.height}" '
+        return (
+            f'<img class="posekit-figure" alt="{html.escape(self.alt)}" '
+            f'width="{self.width}" height="{self.height}" '
             f'style="max-width: 100%; height: auto" src="data:image/png;base64,{encoded}">'
         )
-        return {"text/plain": self.alt, "text/html": tag, "image/png": encoded}
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
+        """Return what a notebook stores; `book/tools/sphinx_book.py` makes the text the `alt`."""
+        bundle = {"image/png": base64.b64encode(self.data).decode(), "text/plain": self.alt}
+        return bundle, {"image/png": {"width": self.width, "height": self.height}}
 
 
 def figure(fig, alt: str) -> Figure:

@@ -35,13 +35,22 @@ def is_exercise(path: Path) -> bool:
     return path.parent.name == "exercises"
 
 
+def _image_sizes(metadata: dict) -> dict:
+    """Keep the width and height on the page that an output's metadata gives its images."""
+    return {
+        kind: {key: sizes[key] for key in ("width", "height") if key in sizes}
+        for kind, sizes in metadata.items()
+        if kind.startswith("image/")
+    }
+
+
 def _outputs(outputs: list, count: int | None) -> list:
     merged = []
     for output in outputs:
         output = copy.deepcopy(output)
         output.pop("transient", None)
         if "metadata" in output:
-            output["metadata"] = {}
+            output["metadata"] = _image_sizes(output["metadata"])
         if output["output_type"] == "execute_result":
             output["execution_count"] = count
         before = merged[-1] if merged else None

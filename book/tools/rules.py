@@ -13,6 +13,7 @@ from notebooks import BEGIN, END, ROOT, find, is_exercise, normalise, read, to_t
 
 MAX_LINES, MAX_PICTURE, MAX_NAMES = 25, 100_000, 8
 MAX_IGNORED = 0.25
+MIN_ALT = 15
 TAGS = {
     "cited-figures",
     "hide-cell",
@@ -53,6 +54,22 @@ def pictures(output: dict) -> list[int]:
     sizes = [len(base64.b64decode(v)) for k, v in data.items() if k in ("image/png", "image/jpeg")]
     inline = re.findall(r"data:image/[\w+]+;base64,([\w+/=]+)", data.get("text/html", ""))
     return sizes + [len(base64.b64decode(v)) for v in inline]
+
+
+def alt_texts(output: dict) -> list[str]:
+    """Return the alt text of each image in an output, empty where there is none.
+
+    An image in `text/html` has its `alt`; a PNG or JPEG has the output's `text/plain`, where
+    Matplotlib and Pillow put `<Figure ...>`.
+    """
+    data = output.get("data", {})
+    alts = []
+    for tag in _IMG.findall(data.get("text/html", "")):
+        alt = _ALT.search(tag)
+        alts.append(alt[1] if alt else "")
+    if "image/png" in data or "image/jpeg" in data:
+        alts.append(data.get("text/plain", ""))
+    return alts
 
 
 def posekit_names(sources: list[str]) -> set[str]:
@@ -190,10 +207,7 @@ def _code_complaints(cell: nbformat.NotebookNode, where: str, tags: set[str]) ->
             out.append(
                 f"{where}: a picture of {max(sizes) / 1000:.0f} kB, at most {MAX_PICTURE // 1000}"
             )
-        alts = [
-            _ALT.search(tag) for tag in _IMG.findall(output.get("data", {}).get("text/html", ""))
-        ]
-        if sizes and not (alts and all(alt and len(alt[1].strip()) >= 15 for alt in alts)):
+        if any(len(alt.strip()) < MIN_ALT or alt.startswith("<") for alt in alt_texts(output)):
             out.append(f"{where}: a picture without alt text: use viz.show")
     return out
 

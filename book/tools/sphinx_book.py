@@ -3,13 +3,17 @@
 - Drops thebe's scripts and settings, whose address would be named in every page though nothing uses them.
 - The role ``{run}`NAME:key/subkey:.2f` `` writes a value of `book/runs/NAME/record.json`; a missing one is a warning, and
   warnings fail the build.
+- Gives each figure of a notebook its alt text, which the notebook stores as the plain text of the output.
 - Puts the in-page demo, and the model that it runs, beside the pages, in `live/`.
 """
 
+import base64
+import hashlib
 import json
 import shutil
 from pathlib import Path
 
+import nbformat
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxRole
@@ -77,6 +81,44 @@ def _drop_thebe_settings(app: Sphinx, doctree: nodes.document, docname: str) -> 
             node.parent.remove(node)
 
 
+def notebook_figures(path: Path) -> dict[str, tuple[str, int | None]]:
+    """Return alt text and width of the figures in a notebook's outputs.
+
+    Args:
+        path: the notebook. Its figures are stored as `posekit.viz.show` writes them: the PNG in
+            `image/png`, the alt text in `text/plain`, the size in the output's metadata.
+
+    Returns:
+        SHA-256 of the PNG (the name under which MyST-NB writes the file) -> (alt text, width in
+        CSS pixels or None).
+    """
+    figures = {}
+    for cell in nbformat.read(path, as_version=4).cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if "image/png" in data:
+                digest = hashlib.sha256(base64.b64decode(data["image/png"])).hexdigest()
+                width = output.metadata.get("image/png", {}).get("width")
+                figures[digest] = (data.get("text/plain", ""), width)
+    return figures
+
+
+def _describe_figures(app: Sphinx, doctree: nodes.document) -> None:
+    """Give each figure of a notebook its alt text and width; the height follows from the width."""
+    path = Path(app.env.doc2path(app.env.docname))
+    if path.suffix != ".ipynb":
+        return
+    figures = notebook_figures(path)
+    for node in doctree.findall(nodes.image):
+        digest = Path(node["uri"]).stem
+        if digest in figures:
+            node["alt"], width = figures[digest]
+            node["classes"] += ["posekit-figure", "no-scaled-link"]
+            node.attributes.pop("height", None)
+            if width:
+                node["width"] = f"{width}px"
+
+
 def _carry_demo(app: Sphinx, error: Exception | None) -> None:
     from posekit.live import server
 
@@ -92,5 +134,6 @@ def setup(app: Sphinx) -> dict:
     app.add_role("run", RunRole())
     app.connect("html-page-context", _drop_thebe, priority=900)
     app.connect("doctree-resolved", _drop_thebe_settings, priority=900)
+    app.connect("doctree-read", _describe_figures)
     app.connect("build-finished", _carry_demo)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

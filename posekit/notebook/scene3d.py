@@ -183,17 +183,16 @@ class ScriptedFigure:
         return self.alt
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        bundle = self.still._repr_mimebundle_()
         scene = json.dumps(self.scene, separators=(",", ":")).replace("<", "\\u003c")
         same = json.dumps({key: value for key, value in self.scene.items() if key != "sheet"})
         identity = hashlib.sha256(same.encode()).hexdigest()[:8]
         script = (Path(__file__).parent / self.script).read_text(encoding="utf-8").rstrip()
-        bundle["text/html"] = (
-            f'<div class="posekit-{self.name}" data-{self.name}="{identity}" style="{self.style}">'
-            f"{bundle['text/html']}</div>\n"
-            f'<script>{script}("{identity}", {scene});</script>'
+        frame = (
+            f'<div class="posekit-{self.name}" data-{self.name}="{identity}" '
+            f'style="{self.style}">{self.still.html()}</div>'
         )
-        return bundle
+        code = f'<script>{script}("{identity}", {scene});</script>'
+        return {"text/html": f"{frame}\n{code}", "text/plain": self.alt}
 
 
 class Scene3D(ScriptedFigure):

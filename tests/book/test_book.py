@@ -133,6 +133,21 @@ def test_pages_are_accessible_in_outline(pages):
         assert jumps == [], f"{name}: a heading level is skipped: {levels}"
 
 
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "chapters").rglob("*_*.ipynb")), ids=lambda path: path.stem
+)
+def test_each_figure_of_a_notebook_has_its_own_alt_text_and_width_on_the_page(path, pages):
+    figures = sphinx_book.notebook_figures(path)
+    page = pages[str(path.relative_to(ROOT).with_suffix(".html"))]
+    shown = {
+        Path(image["src"]).stem: image for image in page.select("img.posekit-figure[src$=png]")
+    }
+    assert set(shown) == set(figures)
+    for digest, (alt, width) in figures.items():
+        assert shown[digest]["alt"] == alt and len(alt) >= 15
+        assert shown[digest]["style"] == f"width: {width}px;" and width > 100
+
+
 def test_nothing_failed_to_render(pages):
     for name, page in pages.items():
         assert page.select(".problematic, .system-message") == [], name

@@ -32,7 +32,9 @@ def test_notebook_keeps_the_rules(path):
 def test_each_chapter_has_exercises_and_checks():
     chapters = {path.stem[:2] for path in ALL if not notebooks.is_exercise(path)}
     assert {path.stem[2:4] for path in EXERCISES} == chapters
-    assert {path.stem[2:4] for path in (ROOT / "posekit" / "checks").glob("ch*.py")} == chapters
+    assert {
+        path.stem[2:4] for path in (ROOT / "posekit" / "notebook" / "checks").glob("ch*.py")
+    } == chapters
 
 
 # ---- the rules themselves ---------------------------------------------------------------------------------------------
@@ -44,8 +46,14 @@ def figure(alt="two boxes that overlap by half", size=500):
     data = base64.b64encode(bytes(size)).decode()
     return nbformat.v4.new_output(
         "display_data",
-        {"image/png": data, "text/html": f'<img alt="{alt}" src="data:image/png;base64,{data}">'},
+        {"image/png": data, "text/plain": alt},
+        metadata={"image/png": {"width": 480, "height": 192}},
     )
+
+
+def html_image(alt):
+    tag = f'<img alt="{alt}" src="data:image/png;base64,{PNG}">'
+    return nbformat.v4.new_output("display_data", {"text/html": tag})
 
 
 def stream(text, name="stdout"):
@@ -79,6 +87,7 @@ def test_a_notebook_in_order_has_no_complaints():
         text("DeepPose reaches 61 % {footcite:p}`toshev2014deeppose`."),
         text("Half of 0.86 is 0.43.", tags=["cited-figures"]),
         code("viz.show(fig, 'two boxes that overlap by half')", figure()),
+        code("slider(fig)", html_image("two boxes that overlap by half")),
     )
     assert rules.complaints(nb, exercise=False) == []
 
@@ -96,6 +105,11 @@ def test_a_notebook_in_order_has_no_complaints():
             [code("f", nbformat.v4.new_output("display_data", {"image/png": PNG}))],
             "without alt text",
         ),
+        (
+            [code("plt.plot(x)", figure(alt="<Figure size 640x480 with 1 Axes>"))],
+            "without alt text",
+        ),
+        ([code("f", html_image(""))], "without alt text"),
         ([code("viz.show(f, 'a')", figure(size=100_001))], "kB, at most"),
         ([code("plt.show()")], "viz.show"),
         ([code("x = 1", tags=["nbval-ignore-output"])], "asserts nothing"),
@@ -167,6 +181,14 @@ def test_exercise_rules():
 # ---- the committed form -----------------------------------------------------------------------------------------------
 
 
+def test_form_keeps_the_size_of_a_figure_and_no_other_metadata():
+    output = figure()
+    output.metadata["image/png"]["needs_background"] = "light"
+    output.metadata["isolated"] = True
+    nb = book(code("viz.show(fig, 'two boxes')", output))
+    assert nb.cells[2].outputs[0].metadata == {"image/png": {"width": 480, "height": 192}}
+
+
 def test_form_is_stable_and_forgets_who_ran_it():
     nb = book(
         code("print(1)\nprint(2)", stream("1\n"), stream("2\n")), code("x = 1"), code("x = 1")
@@ -204,19 +226,16 @@ def test_refresh_runs_in_place_and_leaves_a_failing_notebook_alone(tmp_path, mon
 
 
 def test_a_changed_output_is_noticed_and_a_redrawn_picture_is_not(tmp_path):
-    show = 'from IPython.display import HTML, display\n\ndisplay(HTML(\'<img alt="two boxes" src="data:image/png;base64,AAAA">\'))'
-    picture = nbformat.v4.new_output(
-        "display_data",
-        {
-            "text/html": '<img alt="two boxes" src="data:image/png;base64,BBBB">',
-            "text/plain": "<IPython.core.display.HTML object>",
-        },
+    show = (
+        "from IPython.display import display\n\n"
+        "display({'image/png': 'AAAA', 'text/plain': 'two boxes'}, raw=True)"
     )
-    other = nbformat.from_dict(picture)
-    other.data["text/html"] = other.data["text/html"].replace("two", "three")
+    image = nbformat.v4.new_output("display_data", {"image/png": "BBBB", "text/plain": "two boxes"})
+    other = nbformat.from_dict(image)
+    other.data["text/plain"] = "three boxes"
     cells = [
         code("print(0.54)", stream("0.54\n")),
-        code(show, picture),
+        code(show, image),
         code("print(0.55)", stream("0.54\n")),
         code(show, other),
     ]
