@@ -6,13 +6,16 @@
 import argparse
 import ast
 import base64
+import io
 import re
+import tokenize
 
 import nbformat
 from notebooks import BEGIN, END, ROOT, find, is_exercise, normalise, read, to_text
 
 MAX_LINES, MAX_PICTURE, MAX_NAMES = 25, 100_000, 8
 MAX_IGNORED = 0.25
+MAX_WRAPPED = 55
 MIN_ALT = 15
 TAGS = {
     "cited-figures",
@@ -54,6 +57,26 @@ def pictures(output: dict) -> list[int]:
     sizes = [len(base64.b64decode(v)) for k, v in data.items() if k in ("image/png", "image/jpeg")]
     inline = re.findall(r"data:image/[\w+]+;base64,([\w+/=]+)", data.get("text/html", ""))
     return sizes + [len(base64.b64decode(v)) for v in inline]
+
+
+def logical_lines(source: str) -> int:
+    """Count a cell's statements, comments, blank lines and the lines of its multi-line strings.
+
+    A statement that the formatter wraps over several lines counts once.
+    """
+    count = 0
+    code = "\n".join("pass" if line.startswith(("%", "!")) else line for line in source.split("\n"))
+    in_statement = False
+    for token in tokenize.generate_tokens(io.StringIO(code).readline):
+        if token.type == tokenize.NEWLINE:
+            count += 1
+            in_statement = False
+        elif token.type == tokenize.NL:
+            count += not in_statement
+        elif token.type not in (tokenize.COMMENT, tokenize.INDENT, tokenize.DEDENT):
+            in_statement = True
+            count += token.string.count("\n")
+    return count
 
 
 def alt_texts(output: dict) -> list[str]:
@@ -173,7 +196,7 @@ def complaints(notebook: nbformat.NotebookNode, exercise: bool) -> list[str]:
     names = {
         n
         for n in posekit_names([c.source for c in code])
-        if not n.startswith("posekit.notebook.checks")
+        if n != "posekit.notebook" and not n.startswith("posekit.notebook.checks")
     }
     if len(names) > MAX_NAMES:
         out.append(f"imports {len(names)} names from posekit, at most {MAX_NAMES}: {sorted(names)}")
@@ -184,8 +207,10 @@ def complaints(notebook: nbformat.NotebookNode, exercise: bool) -> list[str]:
 
 def _code_complaints(cell: nbformat.NotebookNode, where: str, tags: set[str]) -> list[str]:
     out = []
-    if len(cell.source.split("\n")) > MAX_LINES:
-        out.append(f"{where}: {len(cell.source.splitlines())} lines, at most {MAX_LINES}")
+    if (lines := logical_lines(cell.source)) > MAX_LINES:
+        out.append(f"{where}: {lines} lines, at most {MAX_LINES}")
+    if (lines := len(cell.source.split("\n"))) > MAX_WRAPPED:
+        out.append(f"{where}: {lines} lines as wrapped, at most {MAX_WRAPPED}")
     if cell.execution_count is None:
         out.append(
             f"{where}: no execution count, so its output is never compared: run make refresh"

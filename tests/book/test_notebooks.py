@@ -96,6 +96,9 @@ def test_a_notebook_in_order_has_no_complaints():
     ("cells", "complaint"),
     [
         ([code("\n".join(["x = 1"] * 26))], "26 lines"),
+        ([code("\n".join(["# why"] * 26))], "26 lines"),
+        ([code('x = """' + "\n" * 26 + '"""')], "27 lines"),
+        ([code("x = [\n" + "    1,\n" * 54 + "]")], "56 lines as wrapped"),
         ([code("x = 1", count=None)], "no execution count"),
         ([code("x = 1", stream("careful", "stderr"))], "stderr"),
         ([code("print(p)", stream("/home/me/book"))], "path of this machine"),
@@ -115,7 +118,7 @@ def test_a_notebook_in_order_has_no_complaints():
         ([code("x = 1", tags=["nbval-ignore-output"])], "asserts nothing"),
         ([code("x = 1", tags=["nbval-skip"])], "unknown tags"),
         ([code(f"assert {i}", tags=["nbval-ignore-output"]) for i in range(2)], "not compared"),
-        ([code("from posekit import a, b, c, d, e, f, g, h")], "imports 9 names"),
+        ([code("from posekit import a, b, c, d, e, f, g, h, i")], "imports 9 names"),
         (
             [code("1 / 0", nbformat.v4.new_output("error", ename="E", evalue="", traceback=[]))],
             "error",
