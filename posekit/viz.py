@@ -192,6 +192,11 @@ def joint_colours(skeleton: Skeleton = COCO17) -> list[str]:
     return [_side_colour(name) for name in skeleton.joints]
 
 
+def limb_colours(skeleton: Skeleton = COCO17) -> list[str]:
+    """One colour per limb, hex strings, in the order of `skeleton.limbs`; see `joint_colours`."""
+    return [_side_colour(a, b) for a, b in skeleton.limbs]
+
+
 def _flags(keypoints: np.ndarray, visible: np.ndarray | None) -> np.ndarray:
     """(K,) int: 0 not drawn, 1 hollow, 2 solid. A bool array draws (solid) or does not."""
     if visible is None:

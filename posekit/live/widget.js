@@ -1,272 +1,330 @@
-// The camera in JupyterLab: browser camera -> JPEG -> kernel -> pose, drawn over the very frame that was scored. No library, and no
-// request but the kernel's own. posekit/live/widget.py holds the other end; the messages are listed there.
+// The camera widget of JupyterLab: camera -> JPEG -> kernel -> pose, drawn on the frame that was
+// scored. Its only requests are messages to the kernel; posekit/live/widget.py lists them, and
+// puts the files imported here into one module with this one.
 
-const TELL = 3000; // ms without an answer after which the reader is told that the kernel is busy
-const SILENT = 10; // seconds that a camera may take for its first picture
-const FAILED = {
-  denied: "This page may not use the camera: permission was denied. Allow it at the camera symbol in the browser's address bar, then press Start again.",
-  none: "No camera was found. Plug one in, then press Start again. posekit.live.run works on a clip meanwhile.",
-  taken: "The camera does not start: another program may be using it. Close that program, then press Start again.",
-  unplugged: "The camera went away: it was unplugged, or another program took it. Plug it in, then press Start again.",
-  insecure: "Browsers give the camera only to pages that came over https or from localhost, and this one came from {host}. On a remote machine, open a tunnel (ssh -L 8888:localhost:8888 {name}) and use http://localhost:8888.",
-  vscode: "VS Code gives no camera to its notebooks. Open this notebook in JupyterLab, in a browser (make lab).",
+import { CameraError, listCameras, openCamera } from "./web/core/camera.js";
+import constants from "./web/core/constants.json" with { type: "json" };
+import { drawSkeleton } from "./web/core/skeleton.js";
+
+const BUSY_MS = 3000; // without an answer after which the reader is told that the kernel is busy
+const LOADING_FACTOR = 10; // the kernel may take so much longer while it loads a model
+const LOST_MS = 1000; // without a person after which the reader is told
+const KERNEL_ERRORS = {
+  vscode:
+    "VS Code gives its notebooks no camera. Open this notebook in JupyterLab, in a browser " +
+    "(make lab).",
   kernel: "The kernel was restarted or is gone, and the model with it. Run this cell again.",
-  busy: "The kernel has not answered for {seconds} seconds: it is busy with another cell, or gone. Press Start when it is free.",
-  score: "The kernel could not work on a frame: {text}.",
-  other: "The camera does not start: {text}.",
-};
-const REASON = {
-  NotAllowedError: "denied", SecurityError: "denied", NotFoundError: "none", OverconstrainedError: "none",
-  NotReadableError: "taken", AbortError: "taken",
+  busy:
+    "The kernel has not answered for {seconds} seconds: it is busy with another cell, or gone. " +
+    "Press Start when it is free.",
+  score: "The kernel could not process a frame: {text}.",
 };
 
-const inVsCode = () => location.protocol === "vscode-webview:" || "vscodeThemeKind" in (document.body?.dataset ?? {});
+function isVsCode() {
+  const isWebview = location.protocol === "vscode-webview:";
+  return isWebview || "vscodeThemeKind" in (document.body?.dataset ?? {});
+}
 
-function make(tag, attributes, parent) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  parent?.append(node);
-  return node;
+function makeElement(tag, attributes, parent) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  parent?.append(element);
+  return element;
 }
 
 function download(blob, name) {
-  const link = make("a", { href: URL.createObjectURL(blob), download: name });
+  const link = makeElement("a", { href: URL.createObjectURL(blob), download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
-// What a camera promises, unless it lets us wait: a second counts only where the page is seen.
-function inTime(promise) {
-  let left = SILENT, timer;
-  const late = new Promise((_, reject) => {
-    timer = setInterval(() => document.hidden || --left || reject(new DOMException("no picture", "NotReadableError")), 1000);
-  });
-  return Promise.race([promise, late]).finally(() => clearInterval(timer));
-}
-
-// One skeleton on a picture `scale` times as large as the one that was scored. A pixel's centre is at integers there, at halves here.
-function skeleton(context, pose, scale, model) {
-  if (!pose.keypoints) return;
-  const [limbs, colours, threshold] = ["limbs", "colours", "threshold"].map((name) => model.get(name));
-  const unit = Math.max(1, Math.min(context.canvas.width, context.canvas.height) / 220);
-  const at = (k) => pose.keypoints[k].map((v) => (v + 0.5) * scale);
-  const sure = (k) => pose.score[k] >= threshold;
-  context.lineCap = "round";
-  for (const [width, plain] of [[3.6, "#FFFFFF"], [2, null]]) {
-    for (const [a, b, colour] of limbs) {
-      if (!sure(a) || !sure(b)) continue;
-      context.beginPath();
-      context.moveTo(...at(a));
-      context.lineTo(...at(b));
-      context.lineWidth = width * unit;
-      context.strokeStyle = plain ?? colour;
-      context.stroke();
-    }
-  }
-  colours.forEach((colour, k) => {
-    if (!sure(k)) return;
-    for (const [radius, fill] of [[3.4, "#FFFFFF"], [2.3, colour]]) {
-      context.beginPath();
-      context.arc(...at(k), radius * unit, 0, 2 * Math.PI);
-      context.fillStyle = fill;
-      context.fill();
-    }
-  });
+/** Set a canvas' size if it differs (which clears it), and return its context. */
+function resized(canvas, width, height) {
+  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+  return canvas.getContext("2d");
 }
 
 export default () => {
-  let model, stream = null, recorder = null, watch = 0, number = 0, seen = 0;
-  let session = ""; // names one run of the camera; whatever belongs to another is dropped
-  let ready = false, fresh = false, told = "off", words = "", figures = "";
-  const video = Object.assign(make("video", {}), { muted: true, playsInline: true });
-  const views = new Set(), waiting = new Map(), spare = [], times = [];
+  let model; // the widget's model: the traits of `CameraWidget`
+  let video = null;
+  let closeCamera = null;
+  let recorder = null;
+  let watchdog = 0;
+  let lastId = 0; // of the frames sent
+  let lastSeen = 0; // when a person was last tracked
+  let session = ""; // of one run of the camera; messages of other sessions are ignored
+  let isReady = false; // the kernel has loaded the model
+  let isFresh = false; // the video shows a frame that was not sent
+  let state = "off";
+  let sentence = "";
+  let figures = "";
+  const views = new Set();
+  const pending = new Map(); // frames that were sent, by id; and "start"
+  const spare = []; // canvases of earlier frames, used again
+  const times = []; // milliseconds of the frames of the last second
 
-  // ---- what the reader sees ----------------------------------------------------------------------------------------------
-  function say(state, sentence) {
-    if (told === state && words === sentence) return;
-    [told, words] = [state, sentence];
+  // ---- what the reader sees --------------------------------------------------------------------
+
+  function say(newState, newSentence) {
+    if (state === newState && sentence === newSentence) return;
+    state = newState;
+    sentence = newSentence;
     views.forEach(show);
   }
+
   function show(view) {
-    view.root.dataset.state = told;
-    view.words.textContent = words;
+    view.root.dataset.state = state;
+    view.sentence.textContent = sentence;
     view.figures.textContent = figures;
   }
-  const resting = () => say("off", "The camera is off. Press Start: the frames go from this browser to your kernel, and nowhere else.");
 
-  function fail(reason, more = {}) {
-    const sentence = FAILED[reason].replace(/{(\w+)}/g, (_, name) => more[name] ?? "");
-    stop();
-    say(`failed ${reason}`, `${sentence} The camera is off.`);
+  function sayOff() {
+    say(
+      "off",
+      "The camera is off. Press Start: the frames go from this browser to your kernel, and " +
+        "nowhere else.",
+    );
   }
 
-  // ---- the camera --------------------------------------------------------------------------------------------------------
+  /** Switch the camera off and say why. */
+  function fail(reason, text) {
+    stop();
+    say(`failed ${reason}`, `${text} The camera is off.`);
+  }
+
+  function failKernel(reason, values = {}) {
+    fail(reason, KERNEL_ERRORS[reason].replace(/{(\w+)}/g, (_, name) => values[name] ?? ""));
+  }
+
+  // ---- the camera ------------------------------------------------------------------------------
+
   async function start() {
     release();
-    const mine = (session = crypto.getRandomValues(new Uint32Array(2)).join("-"));
-    label("Stop");
-    await new Promise((done) => setTimeout(done)); // let the click that led here end: nothing can undo it from within
+    const mine = crypto.getRandomValues(new Uint32Array(2)).join("-");
+    session = mine;
+    setLabel("Stop");
+    // Let the click that led here end first: `running` cannot be changed within it.
+    await new Promise((resolve) => setTimeout(resolve));
     if (mine !== session) return;
-    if (inVsCode()) return fail("vscode");
-    if (!navigator.mediaDevices?.getUserMedia)
-      return fail(window.isSecureContext ? "none" : "insecure", { host: location.origin, name: location.hostname });
+    if (isVsCode()) return failKernel("vscode");
     say("asking", "Asking the browser for the camera …");
-    let got = null;
     try {
-      const wish = { width: { ideal: 640 }, frameRate: { ideal: 30 } };
-      if (model.get("camera")) wish.deviceId = { exact: model.get("camera") };
-      got = await navigator.mediaDevices.getUserMedia({ audio: false, video: wish });
-      if (mine !== session) return got.getTracks().forEach((track) => track.stop());
-      stream = got;
-      stream.getTracks().forEach((track) => track.addEventListener("ended", () => mine === session && fail("unplugged")));
-      video.srcObject = stream;
-      await inTime(video.play());
-      const devices = (await navigator.mediaDevices.enumerateDevices()).filter((one) => one.kind === "videoinput");
+      const camera = await openCamera({
+        deviceId: model.get("camera"),
+        onOpen: (close) => {
+          if (mine === session) closeCamera = close;
+          else close();
+        },
+        onEnded: () => {
+          if (mine !== session) return;
+          const error = new CameraError("unplugged");
+          fail(error.reason, error.message);
+        },
+      });
       if (mine !== session) return;
-      set({ cameras: devices.map((one, k) => [one.label || `camera ${k + 1}`, one.deviceId]) });
+      video = camera.video;
+      const cameras = await listCameras();
+      if (mine !== session) return;
+      set({ cameras: cameras.map(({ label, deviceId }) => [label, deviceId]) });
     } catch (error) {
-      if (mine === session) fail(REASON[error.name] ?? "other", { text: `${error.name}: ${error.message}` });
+      const { reason, message } = CameraError.from(error);
+      if (mine === session) fail(reason, message);
       return;
     }
     say("loading", "The camera is on. Waiting for the kernel …");
-    waiting.set("start", { sent: performance.now() });
-    watch = setInterval(look, 500);
+    pending.set("start", { sent: performance.now() });
+    watchdog = setInterval(checkKernel, 500);
     send({ kind: "start" });
   }
 
   function release() {
     session = "";
-    ready = false;
-    clearInterval(watch);
+    isReady = false;
+    clearInterval(watchdog);
     if (recorder) recorder.stop();
-    stream?.getTracks().forEach((track) => track.stop());
-    stream = video.srcObject = null;
-    spare.push(...[...waiting.values()].filter((one) => one.shown));
-    waiting.clear();
+    closeCamera?.();
+    closeCamera = null;
+    video = null;
+    spare.push(...[...pending.values()].filter((slot) => slot.shown));
+    pending.clear();
     times.length = 0;
     figures = "";
   }
+
   function stop() {
-    const was = session;
+    const stopped = session;
     release();
     set({ running: false, recording: false });
-    label("Start");
-    if (was) tell({ kind: "stop", session: was });
-    resting();
+    setLabel("Start");
+    if (stopped) trySend({ kind: "stop", session: stopped });
+    sayOff();
     views.forEach(show);
   }
 
-  // ---- to the kernel -----------------------------------------------------------------------------------------------------
-  function set(state) {
-    for (const [name, value] of Object.entries(state)) model.set(name, value);
-    try { model.save_changes(); } catch { /* no kernel to tell */ }
+  // ---- to the kernel ---------------------------------------------------------------------------
+
+  function set(traits) {
+    for (const [name, value] of Object.entries(traits)) model.set(name, value);
+    try {
+      model.save_changes();
+    } catch {
+      // there is no kernel
+    }
   }
-  const label = (action) => setTimeout(() => set({ action })); // later: within its own click a button does not show a new word
-  function tell(content, buffers) {
-    try { model.send(content, undefined, buffers); return true; } catch { return false; }
+
+  // Later: within its own click a button does not show a new label.
+  const setLabel = (action) => setTimeout(() => set({ action }));
+
+  function trySend(content, buffers) {
+    try {
+      model.send(content, undefined, buffers);
+      return true;
+    } catch {
+      return false;
+    }
   }
+
   function send(content, buffers) {
-    if (!tell({ session, ...content }, buffers)) fail("kernel");
+    if (!trySend({ session, ...content }, buffers)) failKernel("kernel");
   }
 
-  function look() { // twice a second: is the kernel still answering?
-    const oldest = Math.min(...[...waiting.values()].map((one) => one.sent));
-    const since = performance.now() - oldest, patience = 1000 * model.get("patience") * (waiting.get("start")?.loading ? 10 : 1);
-    if (since > patience) fail("busy", { seconds: Math.round(since / 1000) });
-    else if (since > TELL && ready) say("busy", "The kernel is busy with another cell. The camera waits for it.");
+  /** Twice a second: does the kernel still answer? */
+  function checkKernel() {
+    const oldest = Math.min(...[...pending.values()].map((slot) => slot.sent));
+    const elapsed = performance.now() - oldest;
+    const factor = pending.get("start")?.isLoading ? LOADING_FACTOR : 1;
+    if (elapsed > 1000 * model.get("kernel_timeout_s") * factor) {
+      failKernel("busy", { seconds: Math.round(elapsed / 1000) });
+    } else if (elapsed > BUSY_MS && isReady) {
+      say("busy", "The kernel is busy with another cell. The camera waits for it.");
+    }
   }
 
-  function next(mine) { // once for each frame of the camera
+  /** Once for each frame of the camera. */
+  function onVideoFrame(mine) {
     if (mine !== session) return;
-    video.requestVideoFrameCallback(() => next(mine));
-    fresh = true;
-    pump();
-  }
-  function pump() { // sends the newest frame, unless it was sent or enough are under way: then it is left out
-    if (!ready || !fresh || waiting.size >= model.get("max_in_flight")) return;
-    fresh = false;
-    const id = ++number, slot = spare.pop() ?? { shown: make("canvas", {}), sent: 0, small: make("canvas", {}) };
-    const { videoWidth: w, videoHeight: h } = video, scale = Math.min(1, model.get("side") / Math.max(w, h));
-    fit(slot.shown, w, h).drawImage(video, 0, 0, w, h);
-    fit(slot.small, Math.round(w * scale), Math.round(h * scale)).drawImage(slot.shown, 0, 0, slot.small.width, slot.small.height);
-    slot.sent = performance.now();
-    waiting.set(id, slot);
-    // toBlob would wait until the page is idle: much longer than the work takes
-    const jpeg = Uint8Array.from(atob(slot.small.toDataURL("image/jpeg", 0.9).split(",")[1]), (c) => c.charCodeAt(0));
-    slot.encode = performance.now() - slot.sent;
-    send({ kind: "frame", id, seconds: slot.sent / 1000 }, [new DataView(jpeg.buffer)]);
-  }
-  function fit(canvas, w, h) {
-    if (canvas.width !== w || canvas.height !== h) Object.assign(canvas, { width: w, height: h });
-    return canvas.getContext("2d");
+    video.requestVideoFrameCallback(() => onVideoFrame(mine));
+    isFresh = true;
+    sendFrame();
   }
 
-  // ---- from the kernel ---------------------------------------------------------------------------------------------------
+  /** Send the newest frame, unless it was sent or enough are on their way: then it is skipped. */
+  function sendFrame() {
+    if (!isReady || !isFresh || pending.size >= model.get("max_in_flight")) return;
+    isFresh = false;
+    lastId += 1;
+    const slot = spare.pop() ?? {
+      shown: makeElement("canvas", {}),
+      small: makeElement("canvas", {}),
+    };
+    const { videoWidth, videoHeight } = video;
+    const scale = Math.min(1, model.get("side") / Math.max(videoWidth, videoHeight));
+    const width = Math.round(videoWidth * scale);
+    const height = Math.round(videoHeight * scale);
+    resized(slot.shown, videoWidth, videoHeight).drawImage(video, 0, 0, videoWidth, videoHeight);
+    resized(slot.small, width, height).drawImage(slot.shown, 0, 0, width, height);
+    slot.sent = performance.now();
+    pending.set(lastId, slot);
+    // Not toBlob: it waits until the page is idle, much longer than encoding takes.
+    const base64 = slot.small.toDataURL("image/jpeg", 0.9).split(",")[1];
+    const jpeg = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+    slot.encode = performance.now() - slot.sent;
+    const frame = { kind: "frame", id: lastId, seconds: slot.sent / 1000 };
+    send(frame, [new DataView(jpeg.buffer)]);
+  }
+
+  // ---- from the kernel -------------------------------------------------------------------------
+
   function receive(content) {
     if (content.kind === "snapshot") return snapshot();
     if (!session || content.session !== session) return;
-    if (content.kind === "loading") { // at the start, and when another model is chosen
-      waiting.set("start", { sent: performance.now(), loading: true });
-      say("loading", "The camera is on. The kernel gets the model ready …");
-    } else if (content.kind === "error") fail("score", content);
-    else if (content.kind === "ready") {
-      waiting.delete("start");
-      seen = performance.now();
-      if (ready) return pump();
-      ready = true;
-      next(session);
-    } else if (waiting.has(content.id)) {
-      const slot = waiting.get(content.id);
-      waiting.delete(content.id);
+    if (content.kind === "loading") {
+      // at the start, and when another model is chosen
+      pending.set("start", { sent: performance.now(), isLoading: true });
+      say("loading", "The camera is on. The kernel loads the model …");
+    } else if (content.kind === "error") {
+      failKernel("score", content);
+    } else if (content.kind === "ready") {
+      pending.delete("start");
+      lastSeen = performance.now();
+      if (isReady) return sendFrame();
+      isReady = true;
+      onVideoFrame(session);
+    } else if (pending.has(content.id)) {
+      const slot = pending.get(content.id);
+      pending.delete(content.id);
       spare.push(slot);
-      if (content.kind === "pose") draw(content, slot);
-      pump();
+      if (content.kind === "pose") showPose(content, slot);
+      sendFrame();
     }
   }
 
-  function draw(pose, slot) {
-    const begun = performance.now();
-    views.forEach((view) => {
-      const context = fit(view.canvas, slot.shown.width, slot.shown.height), mirror = model.get("mirror");
-      context.save();
-      if (mirror) { // of the picture and what is drawn on it: the labels stay the person's own
-        context.translate(slot.shown.width, 0);
-        context.scale(-1, 1);
-      }
-      context.drawImage(slot.shown, 0, 0);
-      skeleton(context, pose, slot.shown.width / slot.small.width, model);
-      context.restore();
-      view.canvas.dataset.frame = pose.id;
-    });
-    const now = performance.now(), kernel = pose.milliseconds.kernel;
-    times.push({ at: now, encode: slot.encode, wire: begun - slot.sent - slot.encode - kernel, model: kernel, draw: now - begun });
+  function drawPose(view, pose, { shown, small }) {
+    const context = resized(view.canvas, shown.width, shown.height);
+    context.save();
+    if (model.get("mirror")) {
+      // only the finished drawing is mirrored: left and right stay the person's own
+      context.translate(shown.width, 0);
+      context.scale(-1, 1);
+    }
+    context.drawImage(shown, 0, 0);
+    if (pose.keypoints) {
+      const options = { threshold: model.get("threshold"), scale: shown.width / small.width };
+      drawSkeleton(context, pose.keypoints.flat(), pose.score, constants, options);
+    }
+    context.restore();
+    view.canvas.dataset.frame = pose.id;
+  }
+
+  function showPose(pose, slot) {
+    const begin = performance.now();
+    views.forEach((view) => drawPose(view, pose, slot));
+    const now = performance.now();
+    const { kernel } = pose.milliseconds;
+    const wire = begin - slot.sent - slot.encode - kernel;
+    times.push({ at: now, encode: slot.encode, wire, model: kernel, draw: now - begin });
     while (times[0].at < now - 1000) times.shift();
-    if (!pose.lost) seen = now;
-    say("on", now - seen > 1000 ? "The camera is on. Nobody is found: the tracker looks at the whole picture and at parts of it."
-      : "The camera is on. Orange is your own left, blue your own right.");
-    if (pose.id % 10 === 0) {
-      const mean = (part) => times.reduce((sum, one) => sum + one[part], 0) / times.length;
-      const parts = ["encode", "wire", "model", "draw"].map((part) => `${part} ${mean(part).toFixed(0)}`);
-      figures = `${times.length} frames a second · ${parts.join(" + ")} ms`;
-      views.forEach(show);
-    }
+    if (!pose.lost) lastSeen = now;
+    say(
+      "on",
+      now - lastSeen > LOST_MS
+        ? "The camera is on. No person was found: searching the whole frame and parts of it."
+        : "The camera is on. Orange is your own left, blue your own right.",
+    );
+    if (pose.id % 10 === 0) showTimes();
   }
 
-  // ---- keeping -----------------------------------------------------------------------------------------------------------
-  const canvas = () => [...views][0]?.canvas;
-  const stamp = () => new Date().toISOString().slice(0, 19).replace(/\D/g, "-");
-  function snapshot() {
-    if (ready) canvas()?.toBlob((blob) => download(blob, `pose-${stamp()}.png`));
+  function showTimes() {
+    const mean = (part) => times.reduce((sum, row) => sum + row[part], 0) / times.length;
+    const parts = ["encode", "wire", "model", "draw"];
+    const text = parts.map((part) => `${part} ${mean(part).toFixed(0)}`).join(" + ");
+    figures = `${times.length} frames a second · ${text} ms`;
+    views.forEach(show);
   }
+
+  // ---- snapshots and recordings ----------------------------------------------------------------
+
+  const firstCanvas = () => [...views][0]?.canvas;
+  const timestamp = () => new Date().toISOString().slice(0, 19).replace(/\D/g, "-");
+
+  function snapshot() {
+    if (!isReady) return;
+    firstCanvas()?.toBlob((blob) => download(blob, `pose-${timestamp()}.png`));
+  }
+
   function record() {
     if (!model.get("recording")) return recorder?.stop();
     if (recorder) return;
-    if (!ready || !window.MediaRecorder) return set({ recording: false });
-    const parts = [], mine = (recorder = new MediaRecorder(canvas().captureStream(30)));
+    if (!isReady || !window.MediaRecorder) return set({ recording: false });
+    const parts = [];
+    const mine = new MediaRecorder(firstCanvas().captureStream(30));
+    recorder = mine;
     mine.ondataavailable = (event) => parts.push(event.data);
     mine.onstop = () => {
       mine.stream.getTracks().forEach((track) => track.stop());
-      download(new Blob(parts, { type: mine.mimeType }), `pose-${stamp()}.${mine.mimeType.includes("mp4") ? "mp4" : "webm"}`);
+      const extension = mine.mimeType.includes("mp4") ? "mp4" : "webm";
+      const blob = new Blob(parts, { type: mine.mimeType });
+      download(blob, `pose-${timestamp()}.${extension}`);
       if (recorder === mine) recorder = null;
     };
     mine.start();
@@ -275,16 +333,17 @@ export default () => {
   return {
     initialize(given) {
       model = given.model;
-      resting();
-      if (model.get("running")) set({ running: false, action: "Start" }); // the page was loaded anew: nobody has pressed Start on it
-      // The press must have been on this page: another window that shows the same widget does not switch on its camera.
+      sayOff();
+      // After a reload of the page, Start has not been pressed on it.
+      if (model.get("running")) set({ running: false, action: "Start" });
       model.on("change:running", () => {
         if (!model.get("running")) stop();
+        // Only on this page: a second window with the same widget must not open its camera.
         else if (views.size && navigator.userActivation?.isActive !== false) start();
       });
       model.on("change:camera", () => session && start());
       model.on("change:recording", record);
-      model.on("comm_live_update", () => session && fail("kernel"));
+      model.on("comm_live_update", () => session && failKernel("kernel"));
       model.on("msg:custom", receive);
       const leave = () => session && stop();
       window.addEventListener("pagehide", leave);
@@ -294,12 +353,14 @@ export default () => {
       };
     },
     render({ el }) {
-      const root = make("div", { class: "posekit-webcam" }, el);
+      const root = makeElement("div", { class: "posekit-webcam" }, el);
+      const label = "The frame of your camera with the skeleton drawn on it";
+      const canvas = { width: 640, height: 480, role: "img", "aria-label": label };
       const view = {
         root,
-        canvas: make("canvas", { width: 640, height: 480, role: "img", "aria-label": "Your camera's picture with the skeleton that was found" }, root),
-        words: make("p", { role: "status", "aria-live": "polite" }, root),
-        figures: make("p", { class: "posekit-webcam-figures" }, root),
+        canvas: makeElement("canvas", canvas, root),
+        sentence: makeElement("p", { role: "status", "aria-live": "polite" }, root),
+        figures: makeElement("p", { class: "posekit-webcam-figures" }, root),
       };
       views.add(view);
       show(view);

@@ -1,53 +1,15 @@
-"""The page's JavaScript does what Python does: the same vectors through both, in the Node that Playwright brings."""
+"""The page's JavaScript computes what Python computes: the same vectors go through both."""
 
 import json
-import subprocess
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from javascript import in_node
 
 from posekit import geometry
-from posekit.live import one_euro, repetitions, tracking
-from posekit.skeleton import COCO17
-
-WEB = Path(__file__).resolve().parents[2] / "posekit" / "live" / "web"
-
-
-@pytest.fixture(scope="module")
-def node() -> str:
-    playwright = pytest.importorskip("playwright")
-    path = Path(playwright.__file__).parent / "driver" / "node"
-    path = path if path.is_file() else path.with_suffix(".exe")
-    if not path.is_file():
-        pytest.skip("Playwright brings no Node on this system")
-    return str(path)
-
-
-def in_node(node: str, script: str, given, folder: Path):
-    """What a module prints that imports from the page's scripts and finds what it is given in `given`."""
-    (folder / "given.json").write_text(json.dumps(given), encoding="utf-8")
-    text = f'import {{ readFileSync }} from "node:fs";\nconst given = JSON.parse(readFileSync("{(folder / "given.json").as_posix()}"));\n'
-    for name, names in (
-        ("one_euro", "smooth, ONE_EURO"),
-        ("tracker", "update, nextCrop, belief, torso, around, NOBODY, SETTINGS"),
-        ("warp", "cut"),
-        ("counting", "angle, measure, count, EXERCISES, NONE_YET"),
-        ("sources", "cutApart"),
-    ):
-        text += f'import {{ {names} }} from "{(WEB / name).as_uri()}.js";\n'
-    (folder / "run.mjs").write_text(
-        f"{text}\nconsole.log(JSON.stringify((() => {{ {script} }})()));\n", encoding="utf-8"
-    )
-    command = [
-        node,
-        "--no-warnings",
-        str(folder / "run.mjs"),
-    ]  # a Node that knows a module when it sees one
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+from posekit.live import repetitions, tracking
+from posekit.live.server import WEB
 
 
 def walk(seed: int, frames: int = 160):
@@ -75,7 +37,7 @@ def walk(seed: int, frames: int = 160):
     return out
 
 
-def test_the_tracker_is_the_same_in_javascript(node, tmp_path):
+def test_the_tracker_is_the_same_in_javascript(tmp_path):
     given, wanted, modes = [walk(seed) for seed in range(4)], [], set()
     for steps in given:
         state, states = tracking.State(), []
@@ -97,43 +59,75 @@ def test_the_tracker_is_the_same_in_javascript(node, tmp_path):
         wanted.append(states)
     script = """
       return given.map((steps) => {
-        let state = NOBODY;
-        return steps.map((s) => {
-          const { center, side } = nextCrop(state, s.seconds, 640, 480);
-          state = update(state, s.keypoints.flat(), s.score, s.presence, s.seconds, 640, 480);
-          return [...center, side, ...(state.mode === "tracking" ? state.smoothed.value : Array(34).fill(0)), state.torso_length, state.search_count];
+        let state = INITIAL_STATE;
+        return steps.map(({ keypoints, score, presence, seconds }) => {
+          const { center, side } = nextCrop(state, seconds, 640, 480, constants.tracker);
+          const flat = keypoints.flat();
+          state = update(state, flat, score, presence, seconds, 640, 480, constants.tracker);
+          const { mode, smoothed, torsoLength, searchCount } = state;
+          const filtered = mode === "tracking" ? smoothed.value : Array(34).fill(0);
+          return [...center, side, ...filtered, torsoLength, searchCount];
         });
       });"""
     assert modes == {"searching", "confirming", "tracking"}
-    np.testing.assert_allclose(in_node(node, script, given, tmp_path), wanted, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(in_node(script, given, tmp_path), wanted, rtol=1e-9, atol=1e-9)
 
 
-def test_the_settings_are_the_same(node, tmp_path):
-    settings, euro = tracking.Settings(), one_euro.OneEuroParams()
-    wanted = {
-        "found": settings.acquire_threshold,
-        "kept": settings.keep_threshold,
-        "patience": settings.lost_after_s,
-        "joint": settings.crop_joint_threshold,
-    }
-    wanted["filter"] = {
-        "min_cutoff": euro.min_cutoff,
-        "beta": euro.beta,
-        "speed_cutoff": euro.speed_cutoff,
-    }
-    assert in_node(node, "return SETTINGS;", None, tmp_path) == wanted
-    exercises = {
-        name: {
-            "corners": [[COCO17.index(j) for j in c] for c in e.corners],
-            "start": e.rest_angle,
-            "goal": e.target_angle,
-        }
-        for name, e in repetitions.EXERCISES.items()
-    }
-    assert in_node(node, "return EXERCISES;", None, tmp_path) == exercises
+@pytest.mark.parametrize("low_seconds", [0.375, 0.5, 0.625])
+def test_a_track_is_lost_at_the_same_moment_on_both_sides(tmp_path, low_seconds):
+    """At exactly `lost_after_s` the track is lost; the times are exact in binary."""
+    settings = tracking.Settings(lost_after_s=0.5)
+    body = np.random.default_rng(0).uniform(100, 300, (17, 2))
+    times = [0.0, 0.125, 1.0, 1.0 + low_seconds]
+    presence = [0.9, 0.9, 0.1, 0.1]
+    state = tracking.State()
+    score = np.full(17, 0.9)
+    for p, t in zip(presence, times, strict=True):
+        state = tracking.update(state, body, score, p, t, 640, 480, settings)
+    assert state.mode == ("searching" if low_seconds >= 0.5 else "tracking")
+    script = """
+      const settings = { ...constants.tracker, lostAfterS: 0.5 };
+      let state = INITIAL_STATE;
+      given.times.forEach((seconds, k) => {
+        const { body, score, presence } = given;
+        state = update(state, body, score, presence[k], seconds, 640, 480, settings);
+      });
+      return state.mode;"""
+    given = {"body": body.ravel().tolist(), "score": score.tolist()}
+    given |= {"times": times, "presence": presence}
+    assert in_node(script, given, tmp_path) == state.mode
 
 
-def test_the_counter_is_the_same_in_javascript(node, tmp_path):
+@pytest.mark.parametrize(
+    ("presence", "start"),
+    [(0.3, "searching"), (0.2999, "searching"), (0.2, "tracking"), (0.1999, "tracking")],
+)
+def test_thresholds_include_their_own_value_on_both_sides(tmp_path, presence, start):
+    """A score equal to a threshold reaches it, as for drawing."""
+    body = np.random.default_rng(0).uniform(100, 300, (17, 2))
+    score = np.full(17, 0.9)
+    before = [0.9, 0.9] if start == "tracking" else []
+    state = tracking.State()
+    for t, p in enumerate([*before, presence]):
+        state = tracking.update(state, body, score, p, float(t), 640, 480)
+    script = """
+      let state = INITIAL_STATE;
+      given.presence.forEach((presence, t) => {
+        const { body, score } = given;
+        state = update(state, body, score, presence, t, 640, 480, constants.tracker);
+      });
+      return [state.mode, state.lowSince === null];"""
+    given = {"body": body.ravel().tolist(), "score": score.tolist()}
+    given["presence"] = [*before, presence]
+    assert in_node(script, given, tmp_path) == [state.mode, state.low_since is None]
+    reached = presence in (0.3, 0.2)
+    if start == "tracking":
+        assert state.mode == "tracking" and (state.low_since is None) == reached
+    else:
+        assert state.mode == ("confirming" if reached else "searching")
+
+
+def test_the_counter_is_the_same_in_javascript(tmp_path):
     rng, poses = np.random.default_rng(0), []
     for t in range(300):
         raised = np.deg2rad(90 + 80 * np.sin(t / 12) + rng.normal(0, 8))
@@ -151,19 +145,20 @@ def test_the_counter_is_the_same_in_javascript(node, tmp_path):
             state = repetitions.count(state, degrees, exercise)
             wanted.append([-1 if degrees is None else degrees, state.done, int(state.ready)])
         script = """
-          let state = NONE_YET;
+          const exercise = constants.exercises[given.name];
+          let state = NO_REPETITIONS;
           return given.poses.map(([keypoints, score]) => {
-            const degrees = measure(keypoints, score, EXERCISES[given.name]);
-            state = count(state, degrees, EXERCISES[given.name]);
+            const degrees = exerciseAngle(keypoints, score, exercise, constants.drawThreshold);
+            state = count(state, degrees, exercise);
             return [degrees ?? -1, state.done, state.ready ? 1 : 0];
           });"""
         np.testing.assert_allclose(
-            in_node(node, script, {"name": name, "poses": poses}, tmp_path), wanted, rtol=1e-9
+            in_node(script, {"name": name, "poses": poses}, tmp_path), wanted, rtol=1e-9
         )
 
 
 @pytest.mark.parametrize("side", [90.0, 224.0, 301.5, 640.0, 1700.0])
-def test_the_crop_is_the_same_to_two_levels(node, tmp_path, side):
+def test_the_crop_is_the_same_to_two_levels(tmp_path, side):
     rng = np.random.default_rng(int(side))
     frame = cv2.resize(
         rng.integers(0, 256, (36, 48, 3), dtype=np.uint8), (640, 480), interpolation=cv2.INTER_CUBIC
@@ -176,17 +171,17 @@ def test_the_crop_is_the_same_to_two_levels(node, tmp_path, side):
       const data = new Uint8ClampedArray(readFileSync(given.file));
       return [...cut({ data, width: 640, height: 480 }, { center: given.center, side: given.side }, 224)];"""
     given = {"file": str(tmp_path / "frame.bin"), "center": center.tolist(), "side": side}
-    got = np.reshape(in_node(node, script, given, tmp_path), (224, 224, 3))
+    got = np.reshape(in_node(script, given, tmp_path), (224, 224, 3))
     error = np.abs(got - wanted)
     assert error.mean() < 0.5
     assert np.quantile(error, 0.999) <= 4  # OpenCV rounds places to 1/32 px
 
 
-def test_the_clip_is_cut_apart_at_its_pictures(node, tmp_path):
+def test_the_clip_is_split_into_its_jpegs(tmp_path):
     data = (WEB / "clip.mjpeg").read_bytes()
     wanted = json.loads((WEB / "clip.json").read_text())
-    script = "return cutApart(new Uint8Array(readFileSync(given)));"
-    ends = in_node(node, script, str(WEB / "clip.mjpeg"), tmp_path)
+    script = "return splitMjpeg(new Uint8Array(readFileSync(given)));"
+    ends = in_node(script, str(WEB / "clip.mjpeg"), tmp_path)
     assert len(ends) == len(wanted["keypoints"]) and ends[0][0] == 0 and ends[-1][1] == len(data)
     start, end = ends[7]
     assert cv2.imdecode(np.frombuffer(data[start:end], np.uint8), cv2.IMREAD_COLOR).shape == (

@@ -155,10 +155,10 @@ def test_it_goes_on_beside_a_busy_cell_and_says_when_no_answer_comes(lab):
     before = lab.frame()
     lab.execute("import time; time.sleep(3)")
     assert lab.frame() > before + 2, "the kernel answers from another thread"
-    lab.execute("webcam.camera_widget.patience, webcam._frame = 1.5, lambda *given: None")
+    lab.execute("webcam.camera_widget.kernel_timeout_s, webcam._frame = 1.5, lambda *given: None")
     sentence = lab.wait_state("failed busy")
     assert "has not answered for" in sentence and "camera is off" in sentence and lab.alive() == 0
-    lab.execute("del webcam._frame; webcam.camera_widget.patience = 15")
+    lab.execute("del webcam._frame; webcam.camera_widget.kernel_timeout_s = 15")
 
 
 def test_an_error_in_the_kernel_is_said_and_the_next_start_works(lab):
@@ -174,14 +174,14 @@ def test_an_error_in_the_kernel_is_said_and_the_next_start_works(lab):
 
 FAULTS = {
     "unplugged": "streams.at(-1).getTracks().forEach((t) => { t.stop(); t.dispatchEvent(new Event('ended')); })",
-    "taken": "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('in use', 'NotReadableError'); }; 0",
+    "in_use": "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('in use', 'NotReadableError'); }; 0",
     "vscode": "document.body.dataset.vscodeThemeKind = 'vscode-dark'",
 }
-MEND = "delete document.body.dataset.vscodeThemeKind; delete navigator.mediaDevices.getUserMedia"
+UNDO = "delete document.body.dataset.vscodeThemeKind; delete navigator.mediaDevices.getUserMedia"
 
 
 def test_every_fault_of_the_camera_has_its_sentence_and_leaves_it_off(lab):
-    words = {"unplugged": "unplugged", "taken": "another program", "vscode": "VS Code"}
+    words = {"unplugged": "unplugged", "in_use": "another program", "vscode": "VS Code"}
     for fault, script in FAULTS.items():
         if fault == "unplugged":
             start(lab)
@@ -190,7 +190,7 @@ def test_every_fault_of_the_camera_has_its_sentence_and_leaves_it_off(lab):
             lab.press("Start")
         assert words[fault] in lab.wait_state(f"failed {fault}"), fault
         assert lab.alive() == 0, fault
-    lab.page.evaluate(MEND)
+    lab.page.evaluate(UNDO)
     lab.page.evaluate("window.rewatch(); 0")
 
 
@@ -233,9 +233,14 @@ def test_the_camera_goes_off_with_its_output_with_a_new_run_and_with_the_kernel(
 @pytest.mark.parametrize(
     ("arguments", "host", "state", "words"),
     [
-        (CAMERA, "127.0.0.1", "failed denied", "permission was denied"),
-        (ALLOWED, "127.0.0.1", "failed none", "No camera was found"),
-        (CAMERA + ALLOWED, "elsewhere.test", "failed insecure", "came from http://elsewhere.test"),
+        (CAMERA, "127.0.0.1", "failed denied", "Permission to use the camera was denied"),
+        (ALLOWED, "127.0.0.1", "failed not_found", "No camera was found"),
+        (
+            CAMERA + ALLOWED,
+            "elsewhere.test",
+            "failed insecure",
+            "this page came from http://elsewhere.test",
+        ),
     ],
     ids=["denied", "no camera", "insecure"],
 )

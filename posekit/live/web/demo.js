@@ -1,94 +1,120 @@
-// "See your own pose": the page's script. It asks for nothing but the files beside it, and sends nothing anywhere (chapter 12).
+// "See your own pose": the script of the page (chapter 12).
+// It requests only the files in its own folder, and sends nothing.
 
-import { EXERCISES, NONE_YET, count, measure } from "./repetitions.js";
-import { Trouble, camera, clip, picture } from "./sources.js";
+import { CAMERA_ERRORS, CameraError, listCameras } from "./core/camera.js";
+import { drawSkeleton } from "./core/skeleton.js";
+import { PageError, cameraFrames, clipFrames, imageFrames } from "./frames.js";
+import { NO_REPETITIONS, count, exerciseAngle } from "./repetitions.js";
 
-const LEFT = "#E69F00", RIGHT = "#0072B2", MIDDLE = "#6B6B6B"; // as posekit.viz
-const LIMBS = [[0, 1], [0, 2], [1, 3], [2, 4], [5, 6], [5, 7], [7, 9], [6, 8], [8, 10], [5, 11], [6, 12], [11, 12], [11, 13], [13, 15], [12, 14], [14, 16]];
-const SEEN = 0.3; // score from which a joint is drawn
-const sideOf = (joint) => (joint === 0 ? MIDDLE : joint % 2 ? LEFT : RIGHT);
+const FPS_FRAMES = 30; // the frame rate is a mean over so many frames
+const IMAGE_TRIES = 4; // an image has no next frame for the other search crops
 
+const CANVAS_TEXT = "The frame with the pose drawn on it";
 const HTML = `
   <div class="syp-buttons">
     <button type="button" data-do="camera" class="syp-main">Start the camera</button>
     <button type="button" data-do="stop" disabled>Stop</button>
-    <button type="button" data-do="clip">Play the made clip</button>
-    <label class="syp-file">Choose a picture<input type="file" accept="image/*"></label>
+    <button type="button" data-do="clip">Play the clip</button>
+    <label class="syp-file">Choose an image<input type="file" accept="image/*"></label>
   </div>
-  <p class="syp-status" role="status" aria-live="polite">Nothing is loaded before you press a button. No picture ever leaves this page.</p>
+  <p class="syp-status" role="status" aria-live="polite">
+    Nothing is loaded before you press a button. No image ever leaves this page.
+  </p>
   <div class="syp-stage">
-    <canvas width="640" height="480" role="img" aria-label="The picture with the pose drawn on it">The picture with the pose drawn on it</canvas>
+    <canvas width="640" height="480" role="img" aria-label="${CANVAS_TEXT}">${CANVAS_TEXT}</canvas>
     <p class="syp-count" aria-hidden="true" hidden></p>
-    <p class="syp-drop">A picture can be dropped here, too.</p>
+    <p class="syp-drop">You can also drop an image here.</p>
   </div>
   <div class="syp-options">
-    <label><input type="checkbox" name="mirror" checked> Mirror the camera's picture</label>
+    <label><input type="checkbox" name="mirror" checked> Mirror the camera</label>
     <label>Count <select name="exercise"><option value="">nothing</option></select></label>
     <label hidden>Camera <select name="device"></select></label>
   </div>
-  <p class="syp-legend"><span class="syp-left">your own left</span> <span class="syp-right">your own right</span></p>
+  <p class="syp-legend">
+    <span class="syp-left">your own left</span> <span class="syp-right">your own right</span>
+  </p>
   <p class="syp-numbers"></p>`;
 
-/** The worker, asked one question at a time. */
+/** The worker, as promises. */
 class Network {
-  constructor(model, progress) {
-    this.waiting = new Map();
-    this.last = 0;
+  constructor(model, constants, onBytes) {
+    this.pending = new Map();
+    this.lastId = 0;
+    this.isLoaded = false;
     this.worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
     this.worker.onmessage = ({ data }) => {
-      if (data.type === "bytes") return progress(data.bytes);
-      const { resolve, reject } = this.waiting.get(data.id);
-      this.waiting.delete(data.id);
-      if (data.error) reject(new Trouble(`The network could not be used: ${data.error}`));
+      if (data.type === "bytes") {
+        onBytes(data.bytes);
+        return;
+      }
+      const { resolve, reject } = this.pending.get(data.id);
+      this.pending.delete(data.id);
+      if (data.error) reject(new PageError(`The network could not be used: ${data.error}`));
       else resolve(data.pose);
     };
     this.worker.onerror = (event) => {
       event.preventDefault();
-      for (const { reject } of this.waiting.values()) reject(new Trouble(`The network could not be loaded (${event.message || "worker.js"}).`));
-      this.waiting.clear();
+      const detail = event.message || "worker.js";
+      for (const { reject } of this.pending.values()) {
+        reject(new PageError(`The network could not be loaded (${detail}).`));
+      }
+      this.pending.clear();
     };
-    this.ready = this.ask({ type: "load", model });
+    this.ready = this.ask({ type: "load", model, constants });
   }
 
   ask(message, transfer = []) {
-    const id = ++this.last;
+    const id = ++this.lastId;
     return new Promise((resolve, reject) => {
-      this.waiting.set(id, { resolve, reject });
+      this.pending.set(id, { resolve, reject });
       this.worker.postMessage({ ...message, id }, transfer);
     });
   }
 }
 
-/** Put the demo into an element. */
-export function mount(root) {
+/** Put the demo into an element. `constants`: the content of core/constants.json. */
+export function mount(root, constants) {
   root.innerHTML = HTML;
   root.classList.add("syp");
   const $ = (selector) => root.querySelector(selector);
-  const canvas = $("canvas"), context = canvas.getContext("2d"), status = $(".syp-status"), numbers = $(".syp-numbers"), counter = $(".syp-count");
-  const buttons = Object.fromEntries([...root.querySelectorAll("[data-do]")].map((b) => [b.dataset.do, b]));
-  const options = { mirror: $("[name=mirror]"), exercise: $("[name=exercise]"), device: $("[name=device]") };
-  for (const name of Object.keys(EXERCISES)) options.exercise.add(new Option(name, name));
+  const canvas = $("canvas");
+  const context = canvas.getContext("2d");
+  const status = $(".syp-status");
+  const numbers = $(".syp-numbers");
+  const counter = $(".syp-count");
+  const doButtons = [...root.querySelectorAll("[data-do]")];
+  const buttons = Object.fromEntries(doButtons.map((button) => [button.dataset.do, button]));
+  const mirror = $("[name=mirror]");
+  const exerciseChoice = $("[name=exercise]");
+  const deviceChoice = $("[name=device]");
+  for (const name of Object.keys(constants.exercises)) exerciseChoice.add(new Option(name, name));
   const model = new URL(root.dataset.model || "model.onnx", import.meta.url).href;
-  let network = null, run = null, shown = null, counted = NONE_YET, pressed = buttons.camera;
+  let network = null;
+  let run = null; // {source} of the run in progress
+  let shown = null; // the frame on the canvas and its pose
+  let repetitions = NO_REPETITIONS;
+  let pressed = buttons.camera; // the button that gets the focus back after Stop
 
-  const say = (text, wrong = false) => {
+  function say(text, isError = false) {
     if (status.textContent !== text) status.textContent = text;
-    status.classList.toggle("syp-wrong", wrong);
-  };
+    status.classList.toggle("syp-wrong", isError);
+  }
 
-  async function ready() {
+  // ---- the network -----------------------------------------------------------------------------
+
+  async function loadNetwork() {
     if (!network) {
-      let bytes = 0;
-      network = new Network(model, (more) => {
-        bytes += more;
-        const text = `Loading the network: ${(bytes / 1e6).toFixed(0)} MB …`;
-        if (network && !network.loaded) say(text);
+      let total = 0;
+      network = new Network(model, constants.tracker, (bytes) => {
+        total += bytes;
+        const isLoading = network && !network.isLoaded;
+        if (isLoading) say(`Loading the network: ${(total / 1e6).toFixed(0)} MB …`);
       });
     }
     const mine = network;
     try {
       await mine.ready;
-      mine.loaded = true;
+      mine.isLoaded = true;
     } catch (error) {
       mine.worker.terminate();
       if (network === mine) network = null;
@@ -96,166 +122,200 @@ export function mount(root) {
     }
   }
 
+  // ---- what the reader sees --------------------------------------------------------------------
+
   function draw() {
     if (!shown?.frame) return;
-    const { frame, pose, mirrored } = shown;
+    const { frame, pose, isMirrored } = shown;
     canvas.width = frame.width;
     canvas.height = frame.height;
-    context.setTransform(mirrored ? -1 : 1, 0, 0, 1, mirrored ? frame.width : 0, 0);
+    if (isMirrored) context.setTransform(-1, 0, 0, 1, frame.width, 0);
     context.drawImage(frame, 0, 0);
-    if (pose.lost) return;
-    const at = (j) => [pose.keypoints[2 * j] + 0.5, pose.keypoints[2 * j + 1] + 0.5], seen = (j) => pose.score[j] >= SEEN;
-    const unit = Math.max(1, Math.min(frame.width, frame.height) / 220);
-    context.lineCap = "round";
-    for (const [width, plain] of [[3.6, "#fff"], [2, null]]) {
-      for (const [a, b] of LIMBS.filter(([a, b]) => seen(a) && seen(b))) {
-        context.beginPath();
-        context.moveTo(...at(a));
-        context.lineTo(...at(b));
-        context.lineWidth = width * unit;
-        context.strokeStyle = plain ?? (sideOf(a) === sideOf(b) || a === 0 ? sideOf(b) : MIDDLE);
-        context.stroke();
-      }
+    if (!pose.lost) drawSkeleton(context, pose.keypoints, pose.score, constants);
+  }
+
+  /** Count on; returns the sentence for a repetition that was just completed, or "". */
+  function countExercise(pose) {
+    const name = exerciseChoice.value;
+    const exercise = constants.exercises[name];
+    counter.hidden = !exercise;
+    if (!exercise || pose.lost) return "";
+    const before = repetitions.done;
+    const { keypoints, score } = pose;
+    const degrees = exerciseAngle(keypoints, score, exercise, constants.drawThreshold);
+    repetitions = count(repetitions, degrees, exercise);
+    return repetitions.done > before ? `${repetitions.done} ${name}.` : "";
+  }
+
+  function describe(pose, kind) {
+    const completed = countExercise(pose);
+    counter.textContent = repetitions.done;
+    if (completed) say(completed);
+    else if (kind === "image") {
+      say(
+        pose.lost
+          ? "No person was found in this image. One person from head to hips works best."
+          : "A person was found; the pose is drawn on the image.",
+      );
+    } else if (shown.lost !== pose.lost) {
+      say(
+        pose.lost
+          ? "Searching for a person. Step back until your head and hips are in the frame."
+          : "A person was found: tracking.",
+      );
     }
-    for (let j = 0; j < 17; j++) {
-      for (const [radius, colour] of seen(j) ? [[3.2, "#fff"], [2.2, sideOf(j)]] : []) {
-        context.beginPath();
-        context.arc(...at(j), radius * unit, 0, 2 * Math.PI);
-        context.fillStyle = colour;
-        context.fill();
-      }
+  }
+
+  function describeTimes(kind, milliseconds, fps) {
+    const part = (name) => `${milliseconds[name].toFixed(0)}`;
+    const start = kind === "image" ? "This image took" : `${fps.toFixed(0)} frames/s; one takes`;
+    numbers.textContent =
+      `${start} ${part("total")} ms: ${part("read")} reading, ${part("crop")} cropping, ` +
+      `${part("model")} network, ${part("draw")} drawing`;
+  }
+
+  // A button that is disabled loses the keyboard's focus, so it is passed on.
+  function setRunning(isRunning) {
+    const focused = document.activeElement;
+    root.classList.toggle("syp-running", isRunning);
+    buttons.stop.disabled = !isRunning;
+    buttons.camera.disabled = isRunning;
+    buttons.clip.disabled = isRunning;
+    if (!isRunning && focused === buttons.stop) pressed.focus();
+    if (isRunning && (focused === buttons.camera || focused === buttons.clip)) {
+      pressed = focused;
+      buttons.stop.focus();
     }
   }
 
-  function exercise(pose) {
-    const chosen = EXERCISES[options.exercise.value];
-    counter.hidden = !chosen;
-    if (!chosen) return "";
-    if (!pose.lost) {
-      const before = counted.done;
-      counted = count(counted, measure(pose.keypoints, pose.score, chosen, SEEN), chosen);
-      if (counted.done > before) return `${counted.done} ${options.exercise.value}.`;
-    }
-    return "";
-  }
+  // ---- a run -----------------------------------------------------------------------------------
 
-  function tell(pose, kind) {
-    const done = exercise(pose);
-    counter.textContent = counted.done;
-    if (done) return say(done);
-    if (shown.lost === pose.lost && kind !== "picture") return;
-    if (!pose.lost) say(kind === "picture" ? "Somebody was found; the pose is drawn on the picture." : "Somebody is there: following.");
-    else if (kind === "picture") say("Nobody was found in this picture. One person, whole or from head to hips, works best.");
-    else say("Looking for somebody. Step back until your head and hips are in the picture.");
-  }
-
-  function running(on) { // a button that goes grey loses the keyboard's place: it hands it on
-    const held = document.activeElement;
-    root.classList.toggle("syp-running", on);
-    buttons.stop.disabled = !on;
-    buttons.camera.disabled = buttons.clip.disabled = on;
-    if (!on && held === buttons.stop) pressed.focus();
-    if (!on || (held !== buttons.camera && held !== buttons.clip)) return;
-    pressed = held;
-    buttons.stop.focus();
-  }
-
-  function stop(words) {
+  function stop(sentence = "", isError = false) {
     if (run) run.source?.stop();
     run = null;
-    running(false);
-    if (words) say(words);
+    setRunning(false);
+    if (sentence) say(sentence, isError);
   }
 
+  /** The sentence for an error; a camera that fails leaves the image and the clip. */
+  function sentenceFor(error) {
+    if (error instanceof CameraError) return `${error.message} An image or the clip also works.`;
+    if (error instanceof PageError) return error.message;
+    return `Something went wrong on this page: ${error.message}`;
+  }
+
+  /** Start a run; `open` gets {onOpen, onEnded} and returns a source of frames. */
   async function start(open) {
     stop();
-    const mine = (run = { source: null });
-    const gone = () => run === mine && stop("The camera was unplugged or switched off. Plug it in and press the button again.");
-    const hold = (release) => (run === mine ? (mine.source = { stop: release }) : release());
-    running(true);
+    const mine = { source: null };
+    run = mine;
+    const onEnded = () => {
+      if (run === mine) stop(CAMERA_ERRORS.unplugged, true);
+    };
+    const onOpen = (release) => {
+      if (run === mine) mine.source = { stop: release };
+      else release();
+    };
+    setRunning(true);
     try {
-      say(network?.loaded ? "Starting …" : "Loading the network …");
-      mine.source = await open(gone, hold);
+      say(network?.isLoaded ? "Starting …" : "Loading the network …");
+      mine.source = await open({ onOpen, onEnded });
       if (run !== mine) return mine.source.stop();
-      await ready();
+      await loadNetwork();
       if (run !== mine) return;
       await network.ask({ type: "reset" });
-      counted = NONE_YET;
+      repetitions = NO_REPETITIONS;
       shown = { lost: null };
       await follow(mine);
     } catch (error) {
       if (run !== mine) return mine.source?.stop();
-      stop();
-      say(error instanceof Trouble ? error.message : `Something went wrong here: ${error.message}`, true);
+      stop(sentenceFor(error), true);
     }
   }
 
+  /** Predict in frame after frame until the run is stopped or has no more frames. */
   async function follow(mine) {
-    const times = [], kind = mine.source.kind;
+    const { kind } = mine.source;
+    const tries = kind === "image" ? IMAGE_TRIES : 1;
+    const ends = []; // times at which the last frames were drawn
     for (;;) {
-      const got = await mine.source.next();
+      const next = await mine.source.next();
       if (run !== mine) return;
-      if (!got) return stop();
-      const t0 = performance.now(), { width, height } = got.canvas;
-      const pixels = got.canvas.getContext("2d").getImageData(0, 0, width, height).data.buffer;
-      const t1 = performance.now();
-      const tries = kind === "picture" ? 4 : 1; // there is no next frame in which to look elsewhere
-      const pose = await network.ask({ type: "frame", pixels, width, height, seconds: got.seconds, tries }, [pixels]);
+      if (!next) return stop();
+      const frame = next.canvas;
+      const { width, height } = frame;
+      const begin = performance.now();
+      const pixels = frame.getContext("2d").getImageData(0, 0, width, height).data.buffer;
+      const read = performance.now();
+      const message = { type: "frame", pixels, width, height, seconds: next.seconds, tries };
+      const pose = await network.ask(message, [pixels]);
       if (run !== mine) return;
-      const t2 = performance.now();
-      tell(pose, kind);
-      shown = { frame: got.canvas, pose, lost: pose.lost, mirrored: kind === "camera" && options.mirror.checked };
+      const predicted = performance.now();
+      describe(pose, kind);
+      const isMirrored = kind === "camera" && mirror.checked;
+      shown = { frame, pose, lost: pose.lost, isMirrored };
       draw();
-      const t3 = performance.now();
-      times.push(t3);
-      while (times.length > 30) times.shift();
-      const fps = times.length > 1 ? (1000 * (times.length - 1)) / (t3 - times[0]) : 0;
-      const { crop, model } = pose.milliseconds;
-      numbers.textContent =
-        (kind === "picture" ? "This picture took" : `${fps.toFixed(0)} frames a second; one takes`) +
-        ` ${(t3 - t0).toFixed(0)} ms: ${(t1 - t0).toFixed(0)} reading, ${crop.toFixed(0)} cutting, ` +
-        `${model.toFixed(0)} network, ${(t3 - t2).toFixed(0)} drawing`;
-      root.dispatchEvent(new CustomEvent("pose", { detail: { pose, frame: got.canvas, number: got.number, fps, kind, counted } }));
+      const end = performance.now();
+      ends.push(end);
+      if (ends.length > FPS_FRAMES) ends.shift();
+      const fps = ends.length > 1 ? (1000 * (ends.length - 1)) / (end - ends[0]) : 0;
+      const spent = { total: end - begin, read: read - begin, draw: end - predicted };
+      describeTimes(kind, { ...pose.milliseconds, ...spent }, fps);
+      const detail = { pose, frame, number: next.number, fps, kind, repetitions };
+      root.dispatchEvent(new CustomEvent("pose", { detail }));
     }
   }
 
-  const startCamera = () =>
-    start(async (gone, hold) => {
-      const source = await camera(options.device.value, gone, hold);
-      const devices = (await navigator.mediaDevices.enumerateDevices()).filter((d) => d.kind === "videoinput");
-      options.device.replaceChildren(...devices.map((d, i) => new Option(d.label || `camera ${i + 1}`, d.deviceId, false, d.deviceId === source.deviceId)));
-      options.device.closest("label").hidden = devices.length < 2;
-      return source;
-    });
-  const startPicture = (file) => file && start(() => picture(file));
+  async function openSelectedCamera(callbacks) {
+    const source = await cameraFrames({ deviceId: deviceChoice.value, ...callbacks });
+    const cameras = await listCameras();
+    const options = cameras.map(
+      ({ label, deviceId }) => new Option(label, deviceId, false, deviceId === source.deviceId),
+    );
+    deviceChoice.replaceChildren(...options);
+    deviceChoice.closest("label").hidden = cameras.length < 2;
+    return source;
+  }
+
+  const startCamera = () => start(openSelectedCamera);
+  const startClip = () => start(() => clipFrames(new URL("clip.mjpeg", import.meta.url)));
+  const startImage = (file) => file && start(() => imageFrames(file));
+
+  // ---- controls --------------------------------------------------------------------------------
 
   buttons.camera.addEventListener("click", startCamera);
-  buttons.clip.addEventListener("click", () => start(() => clip(new URL("clip.mjpeg", import.meta.url))));
+  buttons.clip.addEventListener("click", startClip);
   buttons.stop.addEventListener("click", () => stop("Stopped. The camera is off."));
-  options.device.addEventListener("change", () => run?.source?.kind === "camera" && startCamera());
-  options.exercise.addEventListener("change", () => {
-    counted = NONE_YET;
-    counter.hidden = !options.exercise.value;
+  deviceChoice.addEventListener("change", () => {
+    if (run?.source?.kind === "camera") startCamera();
+  });
+  exerciseChoice.addEventListener("change", () => {
+    repetitions = NO_REPETITIONS;
+    counter.hidden = !exerciseChoice.value;
     counter.textContent = 0;
   });
-  options.mirror.addEventListener("change", () => {
-    if (shown?.frame) shown.mirrored = run?.source?.kind === "camera" && options.mirror.checked;
+  mirror.addEventListener("change", () => {
+    if (shown?.frame) shown.isMirrored = run?.source?.kind === "camera" && mirror.checked;
     draw();
   });
   const input = $("input[type=file]");
   input.addEventListener("change", () => {
-    startPicture(input.files[0]);
+    startImage(input.files[0]);
     input.value = "";
   });
   for (const type of ["dragenter", "dragover", "dragleave", "drop"]) {
     root.addEventListener(type, (event) => {
       event.preventDefault();
       root.classList.toggle("syp-over", type === "dragenter" || type === "dragover");
-      if (type === "drop") startPicture(event.dataTransfer.files[0]);
+      if (type === "drop") startImage(event.dataTransfer.files[0]);
     });
   }
   addEventListener("pagehide", () => stop());
 }
 
-const root = document.getElementById("see-your-pose");
-if (root) mount(root);
+const element = document.getElementById("see-your-pose");
+if (element) {
+  const response = await fetch(new URL("core/constants.json", import.meta.url));
+  if (response.ok) mount(element, await response.json());
+  else element.textContent = `core/constants.json could not be loaded (${response.status}).`;
+}

@@ -1,23 +1,27 @@
-// The One-Euro filter of posekit/live/one_euro.py in JavaScript; shared test vectors hold the two equal (chapter 12).
+// The One-Euro filter: posekit/live/one_euro.py in JavaScript (chapter 12).
 // Source: Casiez, Roussel, Vogel, "1 Euro Filter", CHI 2012, algorithm 1.
 
-export const ONE_EURO = { min_cutoff: 1.0, beta: 8.0, speed_cutoff: 1.0 };
-
-const share = (cutoff, seconds) => {
-  const step = 2 * Math.PI * cutoff * seconds;
+function weightOf(cutoff, elapsed) {
+  const step = 2 * Math.PI * cutoff * elapsed;
   return step / (step + 1);
-};
+}
 
-/** Take in one flat array of numbers. `last`: what the call before returned, or null; `unit`: length of the body. */
-export function smooth(last, value, seconds, how = ONE_EURO, unit = 1) {
-  if (!last) return { value: [...value], speed: value.map(() => 0), seconds };
-  const passed = seconds - last.seconds;
-  if (passed <= 0) return last;
-  const s = share(how.speed_cutoff, passed);
-  const speed = value.map((v, i) => (s * (v - last.value[i])) / passed + (1 - s) * last.speed[i]);
-  const smoothed = value.map((v, i) => {
-    const t = share(how.min_cutoff + (how.beta * Math.abs(speed[i])) / unit, passed);
-    return t * v + (1 - t) * last.value[i];
+/**
+ * Filter one flat array of numbers; a pure function.
+ * state: as returned for the last value, or null. params: {minCutoff, beta, speedCutoff}.
+ */
+export function smooth(state, value, seconds, params, torsoLength) {
+  if (!state) return { value: [...value], speed: value.map(() => 0), seconds };
+  const elapsed = seconds - state.seconds;
+  if (elapsed <= 0) return state;
+  const w = weightOf(params.speedCutoff, elapsed);
+  const speed = value.map(
+    (v, i) => (w * (v - state.value[i])) / elapsed + (1 - w) * state.speed[i],
+  );
+  const filtered = value.map((v, i) => {
+    const cutoff = params.minCutoff + (params.beta * Math.abs(speed[i])) / torsoLength;
+    const weight = weightOf(cutoff, elapsed);
+    return weight * v + (1 - weight) * state.value[i];
   });
-  return { value: smoothed, speed, seconds };
+  return { value: filtered, speed, seconds };
 }

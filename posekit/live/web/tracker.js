@@ -1,47 +1,58 @@
-// Where to look next, and whether anybody is there: posekit/live/tracking.py in JavaScript, held equal by test vectors (chapter 12).
-// Keypoints are flat arrays [x0, y0, x1, y1, …] of COCO's 17 joints, in pixels of the frame, centres at integers.
+// Pose tracking between frames: posekit/live/tracking.py in JavaScript (chapter 12).
+// Shared test vectors keep the two equal. `constants` is the key `tracker` of core/constants.json.
+// Keypoints are flat arrays [x0, y0, x1, y1, …] of COCO's 17 joints, in pixels of the frame,
+// pixel centres at integers.
 
-import { ONE_EURO, smooth } from "./one_euro.js";
+import { smooth } from "./one_euro.js";
 
-export const SETTINGS = { found: 0.3, kept: 0.2, patience: 0.4, joint: 0.15, filter: ONE_EURO };
-export const NOBODY = Object.freeze({
-  mode: "lost", center: null, side: 0, velocity: null, unit: 1, seconds: 0, doubt: null, smoothed: null, looks: 0,
+export const INITIAL_STATE = Object.freeze({
+  mode: "searching",
+  center: null,
+  side: 0,
+  velocity: null,
+  torsoLength: 1,
+  seconds: 0,
+  lowSince: null,
+  smoothed: null,
+  searchCount: 0,
 });
 
-const SURE_JOINTS = 5, SPEED_SECONDS = 0.2, SHRINK_SECONDS = 0.3, AHEAD_SECONDS = 0.2;
-const NEARER = 3 / 4, LEAST = 1 / 8, MARGIN = 0.35, BELOW = 0.8, PADDING = 1.25;
-const TORSOS = [[5, 12, 1.0], [6, 11, 1.0], [5, 6, 1.4], [3, 4, 3.2]];
-const LEFT_ANKLE = 15, RIGHT_ANKLE = 16;
-const clip = (v, low, high) => Math.min(Math.max(v, low), high);
+const clip = (value, low, high) => Math.min(Math.max(value, low), high);
 
 /** The smallest square around a frame. */
-export const whole = (width, height) => ({ center: [(width - 1) / 2, (height - 1) / 2], side: Math.max(width, height) });
-
-/** Where to look for somebody: the whole frame, then nearer squares along its longer side, in turn. */
-export function search(looks, width, height) {
-  if (looks % 4 === 0) return whole(width, height);
-  const side = NEARER * Math.min(width, height);
-  const along = side / 2 + ((Math.max(width, height) - side) * ((looks % 4) - 1)) / 2 - 0.5;
-  return { center: width >= height ? [along, (height - 1) / 2] : [(width - 1) / 2, along], side };
+export function fullFrame(width, height) {
+  return { center: [(width - 1) / 2, (height - 1) / 2], side: Math.max(width, height) };
 }
 
-/** The square to look at: {center, side} in frame pixels. */
-export function nextCrop(state, seconds, width, height) {
-  if (state.mode === "lost") return search(state.looks, width, height);
-  const ahead = clip(seconds - state.seconds, 0, AHEAD_SECONDS);
+/** The crop in which to search: the whole frame, or smaller squares along its longer side. */
+export function searchCrop(searchCount, width, height, constants) {
+  if (searchCount % 4 === 0) return fullFrame(width, height);
+  const side = constants.searchCropShare * Math.min(width, height);
+  const free = Math.max(width, height) - side;
+  const position = side / 2 + (free * ((searchCount % 4) - 1)) / 2 - 0.5;
+  const center = width >= height ? [position, (height - 1) / 2] : [(width - 1) / 2, position];
+  return { center, side };
+}
+
+/** The crop to predict in: {center, side}, frame pixels. */
+export function nextCrop(state, seconds, width, height, constants) {
+  if (state.mode === "searching") return searchCrop(state.searchCount, width, height, constants);
+  const ahead = clip(seconds - state.seconds, 0, constants.maxExtrapolationS);
   return { center: state.center.map((c, i) => c + state.velocity[i] * ahead), side: state.side };
 }
 
-/** How sure one may be that somebody is there: presence, or the mean of the five best joints if that is less. */
-export function belief(presence, score) {
-  const best = [...score].sort((a, b) => b - a).slice(0, SURE_JOINTS);
+/** Score that a person is in the crop: presence, or the mean of the best joints if it is less. */
+export function personScore(presence, score, constants) {
+  const best = [...score].sort((a, b) => b - a).slice(0, constants.personScoreJoints);
   return Math.min(presence, best.reduce((a, b) => a + b, 0) / best.length);
 }
 
-function extent(keypoints, counts) {
-  const low = [Infinity, Infinity], high = [-Infinity, -Infinity];
-  counts.forEach((counted, j) => {
-    for (const axis of counted ? [0, 1] : []) {
+function extent(keypoints, counted) {
+  const low = [Infinity, Infinity];
+  const high = [-Infinity, -Infinity];
+  counted.forEach((isCounted, j) => {
+    if (!isCounted) return;
+    for (const axis of [0, 1]) {
       low[axis] = Math.min(low[axis], keypoints[2 * j + axis]);
       high[axis] = Math.max(high[axis], keypoints[2 * j + axis]);
     }
@@ -49,52 +60,67 @@ function extent(keypoints, counts) {
   return [low, high];
 }
 
-/** Length of the torso in pixels, at least 1. */
-export function torso(keypoints, counts) {
-  const spans = TORSOS.filter(([a, b]) => counts[a] && counts[b]).map(
-    ([a, b, times]) => times * Math.hypot(keypoints[2 * a] - keypoints[2 * b], keypoints[2 * a + 1] - keypoints[2 * b + 1]),
-  );
-  if (spans.length) return Math.max(1, ...spans);
-  const [low, high] = extent(keypoints, counts);
+/** Estimated distance from a shoulder to the opposite hip, pixels, at least 1. */
+export function estimatedTorsoLength(keypoints, counted, constants) {
+  const lengths = constants.torsoEstimates
+    .filter(([a, b]) => counted[a] && counted[b])
+    .map(([a, b, factor]) => {
+      const dx = keypoints[2 * a] - keypoints[2 * b];
+      const dy = keypoints[2 * a + 1] - keypoints[2 * b + 1];
+      return factor * Math.hypot(dx, dy);
+    });
+  if (lengths.length) return Math.max(1, ...lengths);
+  const [low, high] = extent(keypoints, counted);
   return Math.max(1, high[0] - low[0], high[1] - low[1]);
 }
 
-/** The square around a body, as training cuts it. */
-export function around(keypoints, counts, unit, width, height) {
-  let [low, high] = extent(keypoints, counts);
-  low = low.map((v) => v - MARGIN * unit);
-  high = high.map((v) => v + MARGIN * unit);
-  if (!counts[LEFT_ANKLE] && !counts[RIGHT_ANKLE]) high[1] += BELOW * unit;
+/** The square around a body, as training crops it. */
+export function squareAround(keypoints, counted, torsoLength, width, height, constants) {
+  const [jointsLow, jointsHigh] = extent(keypoints, counted);
+  const margin = constants.bodyMargin * torsoLength;
+  const bottom = constants.ankles.some((j) => counted[j])
+    ? 0
+    : constants.unseenLegsMargin * torsoLength;
   const edges = [width - 0.5, height - 0.5];
-  low = low.map((v, i) => clip(v, -0.5, edges[i]));
-  high = high.map((v, i) => clip(v, -0.5, edges[i]));
+  const low = jointsLow.map((v, i) => clip(v - margin, -0.5, edges[i]));
+  const high = jointsHigh.map((v, i) => clip(v + margin + (i ? bottom : 0), -0.5, edges[i]));
   const length = Math.max(high[0] - low[0], high[1] - low[1]);
-  const longest = Math.max(width, height);
-  const side = Math.min(Math.max(PADDING * length, LEAST * longest), PADDING * longest);
-  return { center: [(low[0] + high[0]) / 2, (low[1] + high[1]) / 2], side };
+  const frameSide = Math.max(width, height);
+  const side = Math.max(constants.padding * length, constants.minCropShare * frameSide);
+  return {
+    center: [(low[0] + high[0]) / 2, (low[1] + high[1]) / 2],
+    side: Math.min(side, constants.padding * frameSide),
+  };
 }
 
-/** Take in what the network said about the crop of `nextCrop`; gives the state after, and changes nothing. */
-export function update(state, keypoints, score, presence, seconds, width, height, settings = SETTINGS) {
-  const sure = belief(presence, score), counts = Array.from(score, (s) => s >= settings.joint);
-  if (sure < (state.mode === "kept" ? settings.kept : settings.found) || !counts.includes(true)) {
-    const since = state.doubt ?? seconds;
-    if (state.mode !== "kept" || seconds - since >= settings.patience) {
-      return { ...NOBODY, looks: state.mode === "kept" ? 0 : state.looks + 1 };
-    }
-    return { ...state, doubt: since };
+/** The state after a prediction in the crop of `nextCrop`; a pure function. */
+export function update(state, keypoints, score, presence, seconds, width, height, constants) {
+  const counted = Array.from(score, (s) => s >= constants.cropJointThreshold);
+  const isTracking = state.mode === "tracking";
+  const threshold = isTracking ? constants.keepThreshold : constants.acquireThreshold;
+  if (personScore(presence, score, constants) < threshold || !counted.includes(true)) {
+    if (!isTracking) return { ...INITIAL_STATE, searchCount: state.searchCount + 1 };
+    const lowSince = state.lowSince ?? seconds;
+    if (seconds - lowSince >= constants.lostAfterS) return INITIAL_STATE;
+    return { ...state, lowSince };
   }
-  let unit = torso(keypoints, counts);
-  let { center, side } = around(keypoints, counts, unit, width, height);
-  if (state.mode === "lost") return { ...NOBODY, mode: "found", center, side, velocity: [0, 0], unit, seconds, looks: state.looks };
-  const passed = seconds - state.seconds;
+  let torsoLength = estimatedTorsoLength(keypoints, counted, constants);
+  let { center, side } = squareAround(keypoints, counted, torsoLength, width, height, constants);
+  if (state.mode === "searching") {
+    const { searchCount } = state;
+    const found = { mode: "confirming", center, side, velocity: [0, 0], torsoLength, seconds };
+    return { ...INITIAL_STATE, ...found, searchCount };
+  }
+  const elapsed = seconds - state.seconds;
   let velocity = state.velocity;
-  if (passed > 0 && state.mode === "kept") {
-    const share = 1 - Math.exp(-passed / SPEED_SECONDS), least = Math.exp(-passed / SHRINK_SECONDS);
-    velocity = velocity.map((v, i) => v + share * ((center[i] - state.center[i]) / passed - v));
-    side = Math.max(side, state.side * least);
-    unit = Math.max(unit, state.unit * least);
+  if (elapsed > 0 && isTracking) {
+    const weight = 1 - Math.exp(-elapsed / constants.velocityTimeS);
+    const shrink = Math.exp(-elapsed / constants.shrinkTimeS);
+    velocity = velocity.map((v, i) => v + weight * ((center[i] - state.center[i]) / elapsed - v));
+    side = Math.max(side, state.side * shrink);
+    torsoLength = Math.max(torsoLength, state.torsoLength * shrink);
   }
-  const smoothed = smooth(state.smoothed, keypoints, seconds, settings.filter, unit);
-  return { mode: "kept", center, side, velocity, unit, seconds, doubt: null, smoothed, looks: 0 };
+  const smoothed = smooth(state.smoothed, keypoints, seconds, constants.filter, torsoLength);
+  const tracked = { mode: "tracking", center, side, velocity, torsoLength, seconds, smoothed };
+  return { ...INITIAL_STATE, ...tracked };
 }

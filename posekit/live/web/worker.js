@@ -1,17 +1,22 @@
-// The network and the tracker, beside the page's own thread, so that the page stays alive while they work (chapter 12).
+// Runs the network and the tracker in a worker, so that the page stays responsive (chapter 12).
+// Messages to it: {type: "load", model, constants}, {type: "reset"}, {type: "frame", …}; each has
+// an `id`, and is answered by {type: "answer", id, pose} or {type: "answer", id, error}.
 
 import { InferenceSession, Tensor, env } from "./ort/ort.wasm.bundle.min.mjs";
-import { NOBODY, SETTINGS, nextCrop, update } from "./tracker.js";
+import { INITIAL_STATE, nextCrop, update } from "./tracker.js";
 import { cut } from "./warp.js";
 
-const SIZE = 224;
-let session = null, state = NOBODY;
+const INPUT_SIZE = 224;
+let session = null;
+let constants = null;
+let state = INITIAL_STATE;
 
-/** A file's bytes, telling the page how many there are so far. */
-async function read(url) {
+/** Fetch a file and report the number of bytes as they arrive. */
+async function fetchFile(url) {
   const response = await fetch(url);
   if (!response.ok) throw new Error(`${new URL(url).pathname}: ${response.status}`);
-  const parts = [], reader = response.body.getReader();
+  const parts = [];
+  const reader = response.body.getReader();
   for (;;) {
     const { done, value } = await reader.read();
     if (done) break;
@@ -21,53 +26,61 @@ async function read(url) {
   return new Blob(parts);
 }
 
-/** The bytes of what a .gz file holds; a server that unpacks it on the way is fine, too. */
-async function unpacked(blob) {
+/** The content of a .gz file, also if the server has unpacked it already. */
+async function unzip(blob) {
   const start = new Uint8Array(await blob.slice(0, 2).arrayBuffer());
-  const packed = start[0] === 0x1f && start[1] === 0x8b;
-  return new Response(packed ? blob.stream().pipeThrough(new DecompressionStream("gzip")) : blob).arrayBuffer();
+  const isZipped = start[0] === 0x1f && start[1] === 0x8b;
+  if (!isZipped) return blob.arrayBuffer();
+  return new Response(blob.stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
 }
 
-async function load(model) {
+async function load(data) {
+  constants = data.constants;
   env.wasm.numThreads = 1; // more need headers that a plain server does not send
-  const [wasm, graph] = await Promise.all([read(new URL("ort/ort-wasm-simd-threaded.wasm.gz", import.meta.url).href), read(model)]);
-  env.wasm.wasmBinary = await unpacked(wasm);
-  session = await InferenceSession.create(await graph.arrayBuffer(), { executionProviders: ["wasm"] });
+  const wasm = new URL("ort/ort-wasm-simd-threaded.wasm.gz", import.meta.url).href;
+  const [binary, graph] = await Promise.all([fetchFile(wasm), fetchFile(data.model)]);
+  env.wasm.wasmBinary = await unzip(binary);
+  const options = { executionProviders: ["wasm"] };
+  session = await InferenceSession.create(await graph.arrayBuffer(), options);
 }
 
-async function look(image, seconds, spent) {
-  const { width, height } = image, crop = nextCrop(state, seconds, width, height);
-  const t0 = performance.now();
-  const input = new Tensor("float32", cut(image, crop, SIZE), [1, SIZE, SIZE, 3]);
-  const t1 = performance.now();
+/** Predict once, in the tracker's next crop, and update the state; adds times to `spent`. */
+async function predict(image, seconds, spent) {
+  const { width, height } = image;
+  const start = performance.now();
+  const crop = nextCrop(state, seconds, width, height, constants);
+  const shape = [1, INPUT_SIZE, INPUT_SIZE, 3];
+  const input = new Tensor("float32", cut(image, crop, INPUT_SIZE), shape);
+  const cropped = performance.now();
   const out = await session.run({ image: input });
-  const t2 = performance.now();
-  spent.crop += t1 - t0;
-  spent.model += t2 - t1;
-  const left = crop.center[0] - crop.side / 2, top = crop.center[1] - crop.side / 2;
-  const keypoints = Array.from(out.keypoints.data, (u, i) => (i % 2 ? top : left) + (u + 0.5) * crop.side);
-  const score = Array.from(out.score.data), presence = out.presence.data[0];
+  spent.crop += cropped - start;
+  spent.model += performance.now() - cropped;
+  const corner = crop.center.map((c) => c - crop.side / 2);
+  const raw = Array.from(out.keypoints.data, (u, i) => corner[i % 2] + (u + 0.5) * crop.side);
+  const score = Array.from(out.score.data);
+  const presence = out.presence.data[0];
   for (const tensor of [input, ...Object.values(out)]) tensor.dispose();
-  state = update(state, keypoints, score, presence, seconds, width, height, SETTINGS);
-  return { keypoints: state.mode === "kept" ? state.smoothed.value : null, raw: keypoints, score, presence, crop, lost: state.mode !== "kept" };
+  state = update(state, raw, score, presence, seconds, width, height, constants);
+  const lost = state.mode !== "tracking";
+  return { keypoints: lost ? null : state.smoothed.value, raw, score, presence, crop, lost };
 }
 
-/** As `posekit.live.Tracker.step`, as often as `tries` while nobody is found: once around the last pose; or in a square to search and then,
- *  where somebody is, from close. */
+/** As `posekit.live.Tracker.step`, at most `tries` times while no person is found. */
 async function step({ pixels, width, height, seconds, tries }) {
-  const image = { data: new Uint8ClampedArray(pixels), width, height }, spent = { crop: 0, model: 0 };
-  let pose;
-  for (let i = 0; i < tries && pose?.lost !== false; i += 1) {
-    pose = await look(image, seconds, spent);
-    if (state.mode === "found") pose = await look(image, seconds, spent);
+  const image = { data: new Uint8ClampedArray(pixels), width, height };
+  const spent = { crop: 0, model: 0 };
+  let pose = null;
+  for (let i = 0; i < tries && (!pose || pose.lost); i += 1) {
+    pose = await predict(image, seconds, spent);
+    if (state.mode === "confirming") pose = await predict(image, seconds, spent);
   }
   return { ...pose, milliseconds: spent };
 }
 
 async function answer(data) {
   try {
-    if (data.type === "load") await load(data.model);
-    if (data.type === "reset") state = NOBODY;
+    if (data.type === "load") await load(data);
+    if (data.type === "reset") state = INITIAL_STATE;
     const pose = data.type === "frame" ? await step(data) : null;
     postMessage({ type: "answer", id: data.id, pose });
   } catch (error) {
@@ -75,7 +88,7 @@ async function answer(data) {
   }
 }
 
-let last = Promise.resolve(); // one after the other: a frame of a run that was stopped may still be at work
+let last = Promise.resolve(); // one by one: a frame of a stopped run may still be in progress
 onmessage = ({ data }) => {
   last = last.then(() => answer(data));
 };
