@@ -1,9 +1,11 @@
 """posekit: the helper package of the tutorial book on 2D human pose estimation.
 
-`import posekit` is cheap: a submodule is imported when it is first accessed (PEP 562), so TensorFlow and
-OpenCV load only where they are used. The submodules are the stages of one pipeline:
+`import posekit` is cheap: a submodule is imported when it is first accessed (PEP 562), so that
+TensorFlow and OpenCV load only where they are used. The submodules are the stages of one pipeline:
 
     datasets -> records -> inputs -> models, losses, training -> inference -> metrics -> live
+
+This file keeps to the syntax of Python 3.6, for `posekit doctor`.
 """
 
 import importlib
@@ -14,6 +16,7 @@ _MODULES = (
     "cameras",
     "cli",
     "datasets",
+    "doctor",
     "errors",
     "files",
     "geometry",
@@ -37,7 +40,7 @@ _EXPORTS = {"load": "inference.predictor", "DataError": "errors"}
 __all__ = [*_MODULES, *_EXPORTS, "__version__"]
 
 
-def __getattr__(name: str):
+def __getattr__(name):
     if name in _MODULES:
         return importlib.import_module(f"{__name__}.{name}")
     if name in _EXPORTS:
@@ -45,5 +48,5 @@ def __getattr__(name: str):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__() -> list[str]:
+def __dir__():
     return sorted(__all__)

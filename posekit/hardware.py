@@ -1,15 +1,24 @@
-"""What this machine has: processor cores, accelerators; and TensorFlow kept quiet."""
+"""Processor cores, accelerators, and loading Keras without TensorFlow's log lines."""
 
 import contextlib
 import os
 from collections.abc import Iterator
 
+from posekit.errors import DataError
+
+BACKENDS = ("tensorflow", "jax", "torch")
+"""Keras backends that posekit is tested with."""
+
+
+__all__ = ["accelerators", "cores", "load_keras", "quiet_stderr"]
+
 
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Send file descriptor 2 to nowhere for a while: TensorFlow's C++ code writes there, past `sys.stderr`.
+    """Redirect file descriptor 2 to the null device.
 
-    Its first operation prints a line with the time in it, which no log level silences and no notebook should keep.
+    TensorFlow's C++ code writes there, past `sys.stderr`: its first operation prints a line with
+    the time in it, which no log level silences and no notebook should keep.
     """
     try:
         saved = os.dup(2)
@@ -26,13 +35,32 @@ def quiet_stderr() -> Iterator[None]:
         os.close(sink)
 
 
+def load_keras() -> None:
+    """Import Keras and start its backend, without the lines that TensorFlow writes to stderr.
+
+    Raises:
+        DataError: when the environment variable KERAS_BACKEND names no backend of posekit.
+    """
+    backend = os.environ.get("KERAS_BACKEND")
+    if backend and backend not in BACKENDS:
+        problem = f"is {backend!r}, which is not a backend that posekit runs on"
+        raise DataError("KERAS_BACKEND", problem, f"set it to {' or '.join(BACKENDS)}, or unset it")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with quiet_stderr():
+        import keras
+
+        keras.ops.convert_to_numpy(keras.ops.ones(1))
+
+
 def cores() -> int:
-    """How many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the number of processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def accelerators() -> list[str]:
-    """Names of the GPUs (or TPUs) that Keras' backend can use; empty where it computes on the processor."""
+    """Return the names of the GPUs or TPUs that Keras' backend uses; empty if it uses none."""
     import keras
 
     if keras.backend.backend() == "jax":

@@ -22,7 +22,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in 
 #: The way of a person through the rooms: a module imports only from rooms that stand before its own.
 ORDER = (
     "errors files skeleton geometry cameras images hardware minidome datasets records viz inputs models losses "
-    "metrics inference training live notebook cli __main__"
+    "metrics inference training live notebook doctor cli __main__"
 ).split()
 #: Not counted towards the size of the package: a generator, what exercises call, what is run once and recorded, and plumbing
 #: that no chapter teaches.

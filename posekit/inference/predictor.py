@@ -1,39 +1,76 @@
-"""A trained model at work: load it by name, ask it for a pose (chapters 07, 11, 12).
+"""Load a trained model by name and predict poses with it (chapters 07, 11, 12).
 
-A model is a training run of Keras, or what `posekit.inference.export` made of one; a `Predictor` answers alike over both. Here stands what an answer
-is: `complete_outputs` completes what a network gives to the four outputs of every model, and `posekit.inference.export` builds the same function into
-the file.
+A model is a training run of Keras, or a file that `posekit.inference.export` made of one; a
+`Predictor` gives the same outputs for both. `complete_outputs` defines them: it adds `score` and
+`presence` if the network does not predict them. `posekit.inference.export` builds that function
+into its files.
 """
 
 import hashlib
 import json
+import time
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from posekit import geometry
 from posekit.errors import DataError
 from posekit.files import cache_root
+from posekit.images import read_image
 from posekit.skeleton import COCO17
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = [
+    "DRAW_THRESHOLD",
+    "SIGNATURE",
+    "OnnxModel",
+    "Prediction",
+    "Predictor",
+    "check_box",
+    "complete_outputs",
+    "joint_score",
+    "list_models",
+    "load",
+    "locate",
+    "rgb_array",
+    "weights_folder",
+]
 
 DRAW_THRESHOLD = 0.3
 """Score from which a joint is drawn, by the command line, in Python and on the page."""
 
 
-@dataclass(frozen=True)
+SIGNATURE = {
+    "image": (1, 224, 224, 3),
+    "keypoints": (1, len(COCO17), 2),
+    "visibility": (1, len(COCO17)),
+    "score": (1, len(COCO17)),
+    "presence": (1,),
+}
+"""Input `image` and outputs of an exported model -> shape; all float32."""
+
+
+@dataclass(frozen=True, repr=False)
 class Prediction:
     """The pose of one person.
 
     Args:
-        keypoints: (17, 2) float32 photo pixels; also for joints believed outside the crop.
+        keypoints: (17, 2) float32 image pixels; also of joints predicted outside the crop.
         visibility: (17,) probability that the joint lies inside the crop.
-        score: (17,) confidence 0 ... 1 in the joint, see `joint_score`.
-        presence: probability that anybody is in the crop, see `complete_outputs`.
-        bbox: (4,) the box that was used (x, y, w, h), photo pixels.
+        score: (17,) score 0 ... 1 of the joint, see `joint_score`.
+        presence: probability that a person is in the crop, see `complete_outputs`.
+        bbox: (4,) the box that was used (x, y, w, h), image pixels.
+        sigma: (17, 2) predicted standard deviation of x and y, image pixels; None if the model
+            predicts none, as no exported model does.
+        milliseconds: time taken by `crop` and `model`; of a batch, each square's share.
     """
 
     keypoints: np.ndarray
@@ -41,19 +78,37 @@ class Prediction:
     score: np.ndarray
     presence: float
     bbox: np.ndarray
+    sigma: np.ndarray | None
+    milliseconds: dict[str, float]
+
+    def __repr__(self) -> str:
+        box = ", ".join(f"{value:.4g}" for value in self.bbox)
+        drawn = int((self.score >= DRAW_THRESHOLD).sum())
+        return (
+            f"Prediction(presence={self.presence:.3f}, bbox=[{box}], "
+            f"{drawn} of {len(self.score)} joints with score >= {DRAW_THRESHOLD})"
+        )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Predictor:
-    """A model together with what its training recorded.
+    """A model together with the record of its training.
 
     Args:
-        model: from RGB crops (B, S, S, 3) to {"keypoints", "visibility", ...}: a Keras model (`posekit.models.build`), or an `OnnxModel`.
-        record: the run's record.json; `record["mean_pose"]` is the training mean in normalised crop coordinates.
+        model: a Keras model (`posekit.models.build`) or an `OnnxModel`; from RGB crops
+            (B, S, S, 3) to {"keypoints", "visibility", ...}.
+        record: the run's record.json; `record["mean_pose"]` is the training mean in normalised crop
+            coordinates.
+        name: name or path that the model was loaded from.
     """
 
     model: object
     record: dict
+    name: str = ""
+
+    def __repr__(self) -> str:
+        kind = "ONNX" if isinstance(self.model, OnnxModel) else "Keras"
+        return f"Predictor({self.name or 'unnamed'!r}, {kind}, input {self.input_size} px)"
 
     @property
     def input_size(self) -> int:
@@ -91,36 +146,228 @@ class Predictor:
         return complete_outputs(out, self.record.get("calibration"))
 
     def predict(
-        self, image: np.ndarray, bbox: np.ndarray | None = None, flip: bool = False
+        self,
+        image: "str | Path | np.ndarray | Image",
+        bbox: np.ndarray | None = None,
+        flip: bool = False,
     ) -> Prediction:
-        """The pose of one person in a photo.
+        """Predict the pose of one person in an image.
 
         Args:
-            image: (H, W, 3) uint8 RGB.
-            bbox: (x, y, w, h) around the person in photo pixels; None for the full photo.
+            image: see `rgb_array`.
+            bbox: (x, y, w, h) around the person in image pixels; None for the full image. The
+                network sees the padded square around it.
             flip: see `predict_crops`.
 
         Returns:
-            The pose in photo pixels.
+            The pose in image pixels.
 
         Raises:
-            ValueError: for an empty box.
+            DataError: when the image cannot be used (see `rgb_array`), or the box is empty or lies
+                outside the image.
         """
+        where = image if isinstance(image, str | Path) else "image"
+        image = rgb_array(image)
         height, width = image.shape[:2]
-        bbox = (
-            geometry.bbox_of_image(width, height) if bbox is None else np.asarray(bbox, np.float32)
+        if bbox is None:
+            bbox = geometry.bbox_of_image(width, height)
+        else:
+            bbox = check_box(bbox, width, height, where)
+        pose = self.predict_square(
+            image, geometry.bbox_center(bbox), geometry.square_side(bbox), flip
         )
+        return replace(pose, bbox=bbox)
+
+    def predict_square(
+        self,
+        image: "str | Path | np.ndarray | Image",
+        center: np.ndarray,
+        side: float,
+        flip: bool = False,
+    ) -> Prediction:
+        """Predict the pose inside a square of an image.
+
+        Args:
+            image: see `rgb_array`.
+            center: (2,) centre of the square, image pixels.
+            side: its side, image pixels. Parts outside the image are black.
+            flip: see `predict_crops`.
+
+        Returns:
+            The pose in image pixels; `bbox` is the square.
+
+        Raises:
+            DataError: when the image cannot be used, or the square is empty or not finite.
+        """
+        return self.predict_squares([(image, center, side)], flip)[0]
+
+    def predict_squares(
+        self,
+        squares: Iterable[tuple["str | Path | np.ndarray | Image", np.ndarray, float]],
+        flip: bool = False,
+    ) -> list[Prediction]:
+        """Predict the poses inside squares of images, in one batch.
+
+        Args:
+            squares: (image, center, side) as in `predict_square`; taken one by one, so that only
+                the crops are in memory at the same time.
+            flip: see `predict_crops`.
+
+        Returns:
+            One pose per square, in their order.
+
+        Raises:
+            DataError: see `predict_square`.
+        """
         size = self.input_size
-        affine = geometry.crop_affine(geometry.bbox_center(bbox), geometry.square_side(bbox), size)
-        out = self.predict_crops(geometry.warp(image, affine, (size, size))[None], flip)
-        crop = geometry.decode_keypoints(out["keypoints"][0], (size, size))
-        keypoints = geometry.apply_affine(geometry.invert(affine), crop).astype(np.float32)
-        return Prediction(
-            keypoints, out["visibility"][0], out["score"][0], float(out["presence"][0]), bbox
+        crops = []
+        placed = []
+        crop_seconds = 0.0
+        for image, center, side in squares:
+            image = rgb_array(image)
+            center = np.asarray(center, np.float64)
+            if center.shape != (2,) or not np.isfinite(center).all() or not 0 < side < np.inf:
+                problem = f"the square with centre {center.tolist()} and side {side} is not usable"
+                raise DataError("square", problem, "give (x, y) and a side above 0, in pixels")
+            start = time.perf_counter()
+            affine = geometry.crop_affine(center, side, size)
+            crops.append(geometry.warp(image, affine, (size, size)))
+            crop_seconds += time.perf_counter() - start
+            placed.append((geometry.invert(affine), center, side))
+        if not crops:
+            return []
+        start = time.perf_counter()
+        out = self.predict_crops(np.stack(crops), flip)
+        milliseconds = {
+            "crop": 1000 * crop_seconds / len(crops),
+            "model": 1000 * (time.perf_counter() - start) / len(crops),
+        }
+        in_crop = geometry.decode_keypoints(out["keypoints"], (size, size))
+        return [
+            Prediction(
+                keypoints=geometry.apply_affine(to_image, in_crop[i]).astype(np.float32),
+                visibility=out["visibility"][i],
+                score=out["score"][i],
+                presence=float(out["presence"][i]),
+                bbox=np.array([*(center - side / 2 + 0.5), side, side], np.float32),
+                sigma=out["sigma"][i] * side if "sigma" in out else None,
+                milliseconds=milliseconds,
+            )
+            for i, (to_image, center, side) in enumerate(placed)
+        ]
+
+
+# ---- input --------------------------------------------------------------------------------------
+
+
+def rgb_array(image: "str | Path | np.ndarray | Image") -> np.ndarray:
+    """Return an image as an array, or refuse it.
+
+    Args:
+        image: a file's path, read as viewers show it (EXIF orientation obeyed, grey and palettes
+            converted); or a (H, W, 3) uint8 RGB array; or a PIL image of mode RGB, turned by its
+            EXIF orientation, too.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        DataError: when the file cannot be read, or the image is of another type, dtype or number of
+            channels.
+    """
+    if isinstance(image, str | Path):
+        return read_image(image, as_displayed=True)
+    if hasattr(image, "getexif") and hasattr(image, "mode"):
+        return _array_of_pil_image(image)
+    if not isinstance(image, np.ndarray):
+        raise DataError(
+            "image",
+            f"is a {type(image).__name__}",
+            "give a path, a uint8 RGB array (H, W, 3), or a PIL image",
         )
+    if image.dtype != np.uint8:
+        raise DataError("image", *_wrong_dtype(image))
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise DataError("image", *_wrong_shape(image.shape))
+    if not image.size:
+        raise DataError("image", f"of shape {image.shape} is empty", "give at least one pixel")
+    return image
 
 
-# ---- what an answer is ----------------------------------------------------------------------------------------------------
+def _array_of_pil_image(image: "Image") -> np.ndarray:
+    from PIL import ImageOps
+
+    if image.mode != "RGB":
+        raise DataError(
+            "image",
+            f"is a PIL image of mode {image.mode}, expected RGB",
+            'convert it: image.convert("RGB")',
+        )
+    return np.asarray(ImageOps.exif_transpose(image))
+
+
+def _wrong_dtype(image: np.ndarray) -> tuple[str, str]:
+    """Return problem and hint for an array that is not uint8."""
+    problem = f"has dtype {image.dtype}, expected uint8 with values 0 ... 255"
+    if image.dtype == np.uint16:
+        return problem, "convert it: (image // 257).astype(np.uint8)"
+    if np.issubdtype(image.dtype, np.floating) and image.size:
+        low = np.nanmin(image)
+        high = np.nanmax(image)
+        problem += f"; its values go from {low:.3g} to {high:.3g}"
+        if high <= 1:
+            return problem, "convert it: (image * 255).round().astype(np.uint8)"
+    if image.dtype == bool:
+        return problem, "convert it: image.astype(np.uint8) * 255"
+    return problem, "convert it: image.clip(0, 255).astype(np.uint8)"
+
+
+def _wrong_shape(shape: tuple[int, ...]) -> tuple[str, str]:
+    """Return problem and hint for an array that is not (H, W, 3)."""
+    problem = f"has shape {shape}, expected (height, width, 3), RGB"
+    if len(shape) == 2 or (len(shape) == 3 and shape[2] == 1):
+        return f"is grey: {problem}", "convert it: cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)"
+    if len(shape) == 3 and shape[2] == 4:
+        return f"has four channels: {problem}", "leave out the last one: image[..., :3]"
+    if len(shape) == 3 and shape[0] == 3:
+        return problem, "put the channels last: image.transpose(1, 2, 0)"
+    if len(shape) == 4:
+        return problem, "give one image at a time"
+    return problem, "give one RGB image"
+
+
+def check_box(bbox: np.ndarray, width: int, height: int, where: object = "image") -> np.ndarray:
+    """Return a box as an array, or refuse it.
+
+    Args:
+        bbox: (x, y, w, h) in the image's pixels.
+        width, height: of the image.
+        where: the image's file, for the error.
+
+    Returns:
+        (4,) float32.
+
+    Raises:
+        DataError: when it is not four finite numbers with w, h > 0, or has no pixel of the image.
+    """
+    hint = "give X, Y, W, H in the image's pixels, with W and H above 0"
+    try:
+        box = np.asarray(bbox, np.float32)
+    except (TypeError, ValueError):
+        raise DataError(where, f"the box {bbox!r} is not four numbers", hint) from None
+    shown = np.round(box, 2).tolist()
+    if box.shape != (4,) or not np.isfinite(box).all():
+        raise DataError(where, f"the box {shown} is not four finite numbers", hint)
+    x, y, w, h = box
+    if w <= 0 or h <= 0:
+        raise DataError(where, f"the box {shown} is empty", hint)
+    if x >= width or y >= height or x + w <= 0 or y + h <= 0:
+        problem = f"the box {shown} lies outside the image ({width}x{height})"
+        raise DataError(where, problem, hint)
+    return box
+
+
+# ---- outputs ------------------------------------------------------------------------------------
 
 
 def complete_outputs(out: dict, calibration: dict | None = None, xp: ModuleType = np) -> dict:
@@ -168,57 +415,88 @@ def joint_score(out: dict, calibration: dict | None = None, xp: ModuleType = np)
     return 1 / (1 + xp.exp(-evidence))
 
 
-# ---- where models come from -----------------------------------------------------------------------------------------------
+# ---- loading ------------------------------------------------------------------------------------
 
 
 class OnnxModel:
-    """A file of `posekit.inference.export` in ONNX Runtime, with what a `Predictor` uses of a Keras model. Needs neither Keras nor TensorFlow.
+    """An exported model in ONNX Runtime, with the methods of a Keras model that `Predictor` uses.
+
+    Needs neither Keras nor TensorFlow.
 
     Args:
-        path: the file.
-        threads: how many compute together; None: as many as there are cores.
+        path: a file of `posekit.inference.export`.
+        threads: number of threads; None: as many as there are cores.
 
     Raises:
-        DataError: when the file is missing or damaged, or was not written by `posekit.inference.export`.
+        DataError: when the file is missing or damaged, or was not written by
+            `posekit.inference.export`.
     """
 
     def __init__(self, path: str | Path, threads: int | None = None):
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.log_severity_level = threads or 0, 4
+        options.intra_op_num_threads = threads or 0
+        options.log_severity_level = 4
         try:
             self.session = onnxruntime.InferenceSession(
                 Path(path).read_bytes(), options, providers=["CPUExecutionProvider"]
             )
+        except Exception as error:  # ONNX Runtime raises classes of its own, without a common one
+            raise DataError(
+                path, _unreadable(error), "export it again: python -m posekit export"
+            ) from None
+        self._check_signature(path)
+        try:
             self.record = json.loads(self.session.get_modelmeta().custom_metadata_map["record"])
-        except KeyError:
+        except (KeyError, ValueError):
             raise DataError(
                 path,
-                "is no model of this book: its metadata hold no record",
+                "is no model of this book: its metadata hold no training record",
                 "export one: python -m posekit export",
             ) from None
-        except Exception as error:  # ONNX Runtime raises classes of its own, without a common one
-            problem = f"the model cannot be read: {type(error).__name__} {next(iter(str(error).splitlines()), '')}"
-            raise DataError(path, problem, "export it again: python -m posekit export") from None
         self.input_shape = tuple(self.session.get_inputs()[0].shape)
         self.outputs = [output.name for output in self.session.get_outputs()]
 
+    def __repr__(self) -> str:
+        return f"OnnxModel(input {self.input_shape}, outputs {', '.join(self.outputs)})"
+
+    def _check_signature(self, path: str | Path) -> None:
+        """Refuse a file whose inputs and outputs are not those of `SIGNATURE`."""
+        found = {}
+        for tensor in (*self.session.get_inputs(), *self.session.get_outputs()):
+            found[tensor.name] = (tensor.type, tuple(tensor.shape))
+        expected = {name: ("tensor(float)", shape) for name, shape in SIGNATURE.items()}
+        if found == expected and len(self.session.get_inputs()) == 1:
+            return
+        inputs = {tensor.name: found[tensor.name] for tensor in self.session.get_inputs()}
+        outputs = {tensor.name: found[tensor.name] for tensor in self.session.get_outputs()}
+        wanted_input = {"image": expected.pop("image")}
+        raise DataError(
+            path,
+            f"has another signature: expected {_signature(wanted_input, expected)}, "
+            f"found {_signature(inputs, outputs)}",
+            "export a training run: python -m posekit export --model RUN OUT.onnx",
+        )
+
     def predict_on_batch(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """(N, 224, 224, 3) float32 RGB, 0 ... 255, to the four outputs. The graph takes one picture at a time."""
+        """Return the four outputs for (N, 224, 224, 3) float32 RGB crops, 0 ... 255.
+
+        The graph takes one image at a time.
+        """
         if not len(images):
             return {
                 out.name: np.empty((0, *out.shape[1:]), np.float32)
                 for out in self.session.get_outputs()
             }
-        answers = [self.session.run(self.outputs, {"image": image[None]}) for image in images]
+        results = [self.session.run(self.outputs, {"image": image[None]}) for image in images]
         return {
             name: np.concatenate(values)
-            for name, values in zip(self.outputs, zip(*answers), strict=True)
+            for name, values in zip(self.outputs, zip(*results), strict=True)
         }
 
     def get_weights(self):
-        """Refuses: what was exported has no weights that could be trained further."""
+        """Refuse: an exported model cannot be trained further."""
         raise DataError(
             "an exported model",
             "cannot be trained further",
@@ -226,23 +504,49 @@ class OnnxModel:
         )
 
 
+def _signature(inputs: dict, outputs: dict) -> str:
+    """Return inputs and outputs (name -> type, shape) as text."""
+    texts = []
+    for tensors in (inputs, outputs):
+        parts = []
+        for name, (kind, shape) in tensors.items():
+            dtype = "" if kind == "tensor(float)" else f" {kind}"
+            parts.append(f"{name}{dtype} ({', '.join(map(str, shape))})")
+        texts.append(", ".join(parts))
+    return " -> ".join(texts)
+
+
+def _unreadable(error: Exception) -> str:
+    """Return one line on a model file that a library could not read."""
+    first_line = next(iter(str(error).splitlines()), "")
+    return f"the model cannot be read: {type(error).__name__} {first_line}"
+
+
 def load(name: str | Path, threads: int | None = None) -> Predictor:
-    """A model of the package by name, a training run by its folder, or an exported model by its file.
+    """Load a model of the package by name, a training run by its folder, or an ONNX file.
 
     Args:
-        name: a name from `list_models()`; a folder that `posekit train` wrote (model.keras, record.json); or an .onnx file.
-        threads: for an exported model, see `OnnxModel`; a Keras model takes what its backend gives it.
+        name: a name from `list_models()`; a folder that `posekit train` wrote (model.keras,
+            record.json); or an .onnx file of `posekit export`.
+        threads: number of threads of an exported model, see `OnnxModel`; ignored for Keras models.
 
     Raises:
-        DataError: when there is no such model; names the known ones. When it is damaged, or has to be fetched and cannot be.
+        DataError: when there is no such model (names the known ones), when it is damaged, when it
+            is a Keras model and Keras is not installed, or when it cannot be fetched.
     """
     file = locate(name)
     if file.suffix == ".onnx":
         model = OnnxModel(file, threads)
-        return Predictor(model, model.record)
+        return Predictor(model, model.record, str(name))
     folder = file.parent
-    import keras
-
+    try:
+        import keras
+    except ImportError:
+        raise DataError(
+            name,
+            "is a Keras model, and Keras is not installed",
+            'pip install "posekit[train]", or load an exported model (.onnx)',
+        ) from None
     try:
         record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
         for key in ("mean_pose", "mean_visibility"):
@@ -250,15 +554,14 @@ def load(name: str | Path, threads: int | None = None) -> Predictor:
                 raise ValueError(f"{key} in record.json is not {len(COCO17)} joints")
         model = keras.saving.load_model(file, compile=False)
     except (OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
-        problem = f"the model cannot be read: {type(error).__name__} {next(iter(str(error).splitlines()), '')}"
-        raise DataError(folder, problem, "train it again") from None
-    return Predictor(model, record)
+        raise DataError(folder, _unreadable(error), "train it again") from None
+    return Predictor(model, record, str(name))
 
 
 def locate(name: str | Path) -> Path:
-    """The file of a model: an .onnx file, or the model.keras of a training run; of a model of the package after it was verified.
+    """Return the file of a model: an .onnx file, or the model.keras of a training run.
 
-    A run stays a run when its export lies beside it: model.onnx is taken where there is no model.keras.
+    A model of the package is verified first. Of a folder with both, model.keras is taken.
 
     Args, raises: see `load`.
     """
@@ -275,19 +578,22 @@ def locate(name: str | Path) -> Path:
 
 
 def weights_folder() -> Path:
-    """The package's folder of models: NAME/{model.keras or model.onnx, record.json}, and manifest.json, which lists all their files."""
+    """Return the package's folder of models.
+
+    It holds NAME/{model.keras or model.onnx, record.json}, and manifest.json, which lists all files.
+    """
     return Path(str(resources.files("posekit"))) / "weights"
 
 
 def list_models() -> list[str]:
-    """Names of the models in the package, and of those that it knows where to fetch; sorted."""
+    """Return the names of the package's models, with those that are fetched when first used."""
     return sorted(
         {file.split("/")[0] for file in _listed() if file.split("/")[1].startswith("model.")}
     )
 
 
 def _listed() -> dict[str, dict]:
-    """The package's manifest: "NAME/FILE" -> sha256, bytes; and url where the file is not in the package but is to be fetched."""
+    """Return the package's manifest: "NAME/FILE" -> sha256, bytes, and url of files to fetch."""
     path = weights_folder() / "manifest.json"
     try:
         return json.loads(path.read_bytes())
@@ -298,7 +604,7 @@ def _listed() -> dict[str, dict]:
 
 
 def _packaged(name: str) -> Path:
-    """The file of a model of the package, verified like all that belongs to it."""
+    """Return the file of a model of the package, after all its files have been verified."""
     folder = weights_folder() / name
     files = {
         file.split("/")[1]: want for file, want in _listed().items() if file.startswith(f"{name}/")
@@ -325,6 +631,9 @@ def _packaged(name: str) -> Path:
                 folder / file, f"cannot be read: {error.strerror}", "install posekit again"
             ) from None
         if hashlib.sha256(data).hexdigest() != want["sha256"]:
-            problem = f"is damaged: its SHA-256 is not that of manifest.json ({len(data):,} bytes of {want['bytes']:,})"
+            problem = (
+                "is damaged: its SHA-256 is not that of manifest.json "
+                f"({len(data):,} bytes of {want['bytes']:,})"
+            )
             raise DataError(folder / file, problem, "install posekit again, or git checkout it")
     return next(folder / file for file in files if file.startswith("model."))

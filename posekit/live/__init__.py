@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from posekit import geometry
 from posekit.inference.predictor import DRAW_THRESHOLD
 from posekit.live import tracking
 
@@ -84,29 +83,28 @@ class Tracker:
 
     def _predict(self, frame: np.ndarray, seconds: float, spent: dict[str, float]) -> Pose:
         """Predict once, in the tracker's next crop, and update the state; add times to `spent`."""
-        start = time.perf_counter()
         height, width = frame.shape[:2]
-        size = self.model.input_size
         center, side = tracking.next_crop(self.state, seconds, width, height)
-        affine = geometry.crop_affine(center, side, size)
-        crop = geometry.warp(frame, affine, (size, size))[None]
-        cropped = time.perf_counter()
-        out = self.model.predict_crops(crop)
+        found = self.model.predict_square(frame, center, side)
         predicted = time.perf_counter()
-        crop_pixels = geometry.decode_keypoints(out["keypoints"][0], (size, size))
-        keypoints = geometry.apply_affine(geometry.invert(affine), crop_pixels)
-        score = out["score"][0]
-        presence = float(out["presence"][0])
         self.state = tracking.update(
-            self.state, keypoints, score, presence, seconds, width, height, self.settings
+            self.state,
+            found.keypoints,
+            found.score,
+            found.presence,
+            seconds,
+            width,
+            height,
+            self.settings,
         )
         lost = self.state.mode != "tracking"
         filtered = None if lost else self.state.smoothed.value.astype(np.float32)
-        spent["crop"] += 1000 * (cropped - start)
-        spent["model"] += 1000 * (predicted - cropped)
+        spent["crop"] += found.milliseconds["crop"]
+        spent["model"] += found.milliseconds["model"]
         spent["track"] += 1000 * (time.perf_counter() - predicted)
-        bbox = np.array([*(center - side / 2 + 0.5), side, side], np.float32)
-        return Pose(filtered, score, out["visibility"][0], presence, bbox, lost, spent)
+        return Pose(
+            filtered, found.score, found.visibility, found.presence, found.bbox, lost, spent
+        )
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import pytest
 
 from posekit import geometry, live
 from posekit.errors import DataError
+from posekit.inference import predictor
 from posekit.live import one_euro, repetitions, server, tracking, video
 from posekit.skeleton import COCO17
 
@@ -44,12 +45,14 @@ class Seer:
     """A network that sees through a known map: it finds the magenta disc in its crop and answers with a body around it."""
 
     input_size = 224
+    predict_square = predictor.Predictor.predict_square
+    predict_squares = predictor.Predictor.predict_squares
 
     def __init__(self, size: float = 1.0, noise: float = 0.0):
         self.calls, self.size, self.noise, self.rng = 0, size, noise, np.random.default_rng(0)
         self.crop = None
 
-    def predict_crops(self, images: np.ndarray) -> dict[str, np.ndarray]:
+    def predict_crops(self, images: np.ndarray, flip: bool = False) -> dict[str, np.ndarray]:
         self.calls += 1
         red, green = images[0, ..., 0].astype(int), images[0, ..., 1].astype(int)
         rows, columns = np.nonzero(red - green > 120)
@@ -529,10 +532,10 @@ def test_a_run_is_summed_up_by_the_clock_that_it_is_given():
 class Interrupted(Seer):
     """Ctrl-C while the sixth frame is looked at."""
 
-    def predict_crops(self, images):
+    def predict_crops(self, images, flip=False):
         if self.calls == 5:
             raise KeyboardInterrupt
-        return super().predict_crops(images)
+        return super().predict_crops(images, flip)
 
 
 def test_ctrl_c_ends_a_run_which_is_summed_up(monkeypatch):

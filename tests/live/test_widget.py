@@ -9,6 +9,7 @@ import pytest
 
 from posekit import live
 from posekit.images import encode_jpeg
+from posekit.inference import predictor
 from posekit.live import widget
 
 FRAME = np.zeros((90, 160, 3), np.uint8)
@@ -23,7 +24,10 @@ class Model:
     def __init__(self):
         self.calls, self.go = 0, None
 
-    def predict_crops(self, crops):
+    predict_square = predictor.Predictor.predict_square
+    predict_squares = predictor.Predictor.predict_squares
+
+    def predict_crops(self, crops, flip=False):
         self.calls += 1
         if self.go:
             assert self.go.wait(10)
