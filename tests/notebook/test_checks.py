@@ -18,7 +18,7 @@ from posekit.notebook.checks import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = sorted(path.stem for path in (ROOT / "posekit" / "checks").glob("ch*.py"))
+MODULES = sorted(path.stem for path in (ROOT / "posekit" / "notebook" / "checks").glob("ch*.py"))
 
 
 def wrong_answers(chapter: str) -> list[tuple]:

@@ -188,7 +188,7 @@ WRONG = [
     (check_codec, codec(lambda x, size: 2 * (x + 0.5) / size - 1), "from -1 to 1"),
     (check_codec, codec(lambda x, size: (x + 0.5) / size[::-1] - 0.5), "changed places"),
     (check_codec, codec(lambda x, size: (x + 0.5) / size[0] - 0.5), "not square"),
-    (check_codec, codec(normalise_in_place), "changed the array"),
+    (check_codec, codec(normalise_in_place), "changed the `keypoints`"),
     (
         check_codec,
         codec(back_again=lambda u, size: (u + 0.5) * size),

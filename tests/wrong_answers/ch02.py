@@ -229,7 +229,7 @@ WRONG = [
     (ch02.check_project, project_with(late=True), "You bent the pixels"),
     (ch02.check_project, project_with(behind=1), "through the lens from the wrong side"),
     (ch02.check_project, project_with(behind=-1), "through the lens from the wrong side"),
-    (ch02.check_project, project_in_place, "changed the points"),
+    (ch02.check_project, project_in_place, "changed the `points`"),
     (ch02.check_project, project_and_drop, "Keep a row for each point"),
     (ch02.check_project, project_all_or_nothing, "the points ahead"),
     (ch02.check_project, homogeneous, "should have shape (12, 2)"),
@@ -275,7 +275,7 @@ WRONG = [
         leeds_with(known=lambda d, f: d == "lsp"),
         "What LSPET labelled is known",
     ),
-    (ch02.check_read_leeds, leeds_in_place, "changed the joints"),
+    (ch02.check_read_leeds, leeds_in_place, "changed the `joints`"),
     (
         ch02.check_read_leeds,
         lambda joints, dataset: leeds(joints, dataset)[:2],

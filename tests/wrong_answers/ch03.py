@@ -228,7 +228,7 @@ WRONG = [
     (ch03.check_read_varint, varint_with(position="last"), "the next field begins at"),
     (ch03.check_read_varint, varint_with(guard=IndexError), "IndexError"),
     (ch03.check_read_varint, varint_with(guard=None), "worse than an error"),
-    (ch03.check_read_varint, reads_on, "on the sound bytes"),
+    (ch03.check_read_varint, reads_on, "The bytes 00 are sound"),
     (ch03.check_read_varint, lambda data, at=0: varint(data, at)[0], "two things"),
     (
         ch03.check_read_varint,
@@ -269,7 +269,7 @@ WRONG = [
     (ch03.check_flip_batch, flip_with(v=-1), "upside down"),
     (ch03.check_flip_batch, flip_with(weight=-1), "weight turned negative"),
     (ch03.check_flip_batch, flip_with(keep_weight=True), "weights stayed behind"),
-    (ch03.check_flip_batch, flip_in_place, "You changed the `place`"),
+    (ch03.check_flip_batch, flip_in_place, "changed the `place`"),
     (ch03.check_flip_batch, lambda i, p, s: (i[:, :, ::-1], p[TWIN], s[TWIN]), "axis 0"),
     (ch03.check_flip_batch, lambda i, p, s: (*flip(i, p, s)[:2], -s[:, TWIN]), "0 or 1"),
     (ch03.check_flip_batch, lambda i, p, s: flip(i, p, s)[:2], "three things"),

@@ -204,7 +204,7 @@ WRONG = [
     (ch04.check_preact_bottleneck, forgets(2), "in front of the 3×3"),
     (ch04.check_preact_bottleneck, forgets(3), "in front of the last 1×1"),
     (ch04.check_preact_bottleneck, plain, "where is the plus sign"),
-    (ch04.check_preact_bottleneck, adds_in_place, "changed the tensor"),
+    (ch04.check_preact_bottleneck, adds_in_place, "changed the `x`"),
     (
         ch04.check_preact_bottleneck,
         bottleneck_with(behind=lambda total: 2 * total),
@@ -247,7 +247,7 @@ WRONG = [
     (ch04.check_paths, mean_slope, "the mean slope"),
     (ch04.check_paths, first_ones, "the *first* k branches"),
     (ch04.check_paths, lambda s, w: paths(s, w) / paths(s, w).sum(), "shares of the whole"),
-    (ch04.check_paths, sorts_in_place, "changed the slopes"),
+    (ch04.check_paths, sorts_in_place, "changed the `slopes`"),
     (
         ch04.check_paths,
         lambda shortcut, slopes: np.zeros(len(slopes) + 1),

@@ -246,7 +246,7 @@ WRONG = [
     ),
     (ch07.check_pck, pck_with(share=lambda hit, counts: 0.5), "Check in turn"),
     (ch07.check_pck, those_who_stayed, "counted those who stayed"),
-    (ch07.check_pck, forgets_the_labels_in_place, "changed the array `true`"),
+    (ch07.check_pck, forgets_the_labels_in_place, "changed the `true`"),
     (ch07.check_pck, lambda *given: pck(*given)[0], "return two things"),
     (ch07.check_pck, lambda *given: None, "has no value yet"),
     (ch07.check_to_photo, back_with(margin=0), "forgot the margin"),
@@ -324,6 +324,6 @@ WRONG = [
         difference_with(interval=lambda a, b: np.zeros(2)),
         "For each row of `draws`",
     ),
-    (ch07.check_difference, unmasks_in_place, "changed the array `found_a`"),
+    (ch07.check_difference, unmasks_in_place, "changed the `found_a`"),
     (ch07.check_difference, lambda *given: None, "has no value yet"),
 ]

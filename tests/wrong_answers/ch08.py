@@ -253,7 +253,7 @@ WRONG = [
     ),
     (ch08.check_test_crop, test_of_the_middle_roughly, "half a pixel off"),
     (ch08.check_find_twins, lambda pictures, most: list(range(len(pictures))), "pairs of numbers"),
-    (ch08.check_find_twins, twins_in_place, "changed picture 0"),
+    (ch08.check_find_twins, twins_in_place, "changed the `pictures`"),
     (ch08.check_find_twins, twins_with_themselves, "pictures with themselves"),
     (ch08.check_find_twins, twins_both_ways, "name pairs twice"),
     (ch08.check_find_twins, twins_the_wrong_way_round, "smaller number should come first"),

@@ -318,7 +318,7 @@ WRONG = [
         coupling_with(det=lambda s, moves: (moves * s**2).sum(axis=1)),
         "of what moves",
     ),
-    (ch09.check_coupling, in_place, "changed the points"),
+    (ch09.check_coupling, in_place, "changed the `x`"),
     (ch09.check_coupling, lambda *given: coupling(*given)[0], "should return two things"),
     (ch09.check_coupling, lambda *given: None, "has no value yet"),
     (
@@ -341,7 +341,7 @@ WRONG = [
     (ch09.check_repair, cancelling, "forgot the absolute value"),
     (ch09.check_repair, by_joint, "counts for *two* coordinates"),
     (ch09.check_repair, lambda *given: 1.0, "differentiate by c"),
-    (ch09.check_repair, divides_in_place, "work on copies"),
+    (ch09.check_repair, divides_in_place, "changed the `error`"),
     (ch09.check_repair, lambda *given: None, "has no value yet"),
     (ch09.check_soft_argmax, soft_with(order=(1, 0)), "x and y are swapped"),
     (
@@ -385,6 +385,6 @@ WRONG = [
     ),
     (ch09.check_soft_argmax, soft_with(exp=np.exp), "exp(2000) is infinite"),
     (ch09.check_soft_argmax, lambda scores: soft(scores)[0], "Return two arrays"),
-    (ch09.check_soft_argmax, shifts_in_place, "changed the scores"),
+    (ch09.check_soft_argmax, shifts_in_place, "changed the `scores`"),
     (ch09.check_soft_argmax, lambda scores: None, "has no value yet"),
 ]

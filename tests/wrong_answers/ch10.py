@@ -177,7 +177,7 @@ WRONG = [
     (ch10.check_second_look, look_with(combine=lambda d: np.mean(np.square(d))), "no square root"),
     (ch10.check_second_look, look_with(combine=np.min), "the shorter of the two"),
     (ch10.check_second_look, look_with(factor=1.1), "the side should be"),
-    (ch10.check_second_look, moves_the_pose, "changed the pose"),
+    (ch10.check_second_look, moves_the_pose, "changed the `pose`"),
     (ch10.check_second_look, lambda pose, k, sigma: pose[k], "should have shape (3,)"),
     (ch10.check_second_look, lambda pose, k, sigma: pose["nose"], "stops with"),
     (ch10.check_second_look, lambda *given: None, "has no value yet"),
@@ -199,7 +199,7 @@ WRONG = [
     (ch10.check_put_back, back_with(sign=(1, 1)), "ignore the mirror"),
     (ch10.check_put_back, back_with(always=True), "where nothing was mirrored"),
     (ch10.check_put_back, whole_place_mirrored, "in the *picture*"),
-    (ch10.check_put_back, adds_in_place, "changed an array"),
+    (ch10.check_put_back, adds_in_place, "changed the `joint`"),
     (ch10.check_put_back, back_with(stretch=2.0), "your answer is"),
     (ch10.check_put_back, lambda *given: None, "has no value yet"),
     (ch10.check_invent, invent_with(sign=1), "point the wrong way"),
@@ -217,16 +217,16 @@ WRONG = [
     ),
     (
         ch10.check_invent,
-        invent_with(z=lambda rng: np.random.normal(size=(17, 2))),
+        invent_with(z=lambda rng: np.random.normal(size=(17, 2))),  # noqa: NPY002
         "not from NumPy's global",
-    ),  # noqa: NPY002
+    ),
     (
         ch10.check_invent,
         invent_with(root=lambda c: 2 * np.linalg.cholesky(c)),
         "times the measured one",
     ),
     (ch10.check_invent, invent_with(centre=2.0), "On average your mistakes"),
-    (ch10.check_invent, in_place, "changed the pose"),
+    (ch10.check_invent, in_place, "changed the `pose`"),
     (ch10.check_invent, lambda *given: None, "has no value yet"),
     (ch10.check_refiners_cost, cost_with(one_stage=True), "one stage for two"),
     (

@@ -174,8 +174,8 @@ WRONG = [
         fold_with(shift=lambda k, bias, a, b, *_: bias - b @ k),
         "an x of zeros",
     ),
-    (ch11.check_fold_before, folds_in_place, "changed an array"),
-    (ch11.check_fold_before, lambda kernel, *_: kernel, "should return 2 things"),
+    (ch11.check_fold_before, folds_in_place, "changed the `kernel`"),
+    (ch11.check_fold_before, lambda kernel, *_: kernel, "should return two things"),
     (ch11.check_fold_before, lambda *_: np.zeros(3) @ np.zeros(2), "stops with"),
     (ch11.check_quantise, quantise_with(steps=256), "there are 255 steps"),
     (
@@ -215,7 +215,7 @@ WRONG = [
     (
         ch11.check_quantise,
         lambda x, low, high: quantised(x, low, high)[0],
-        "should return 3 things",
+        "should return three things",
     ),
     (ch11.check_to_contract, contract_with(batch=False), "The batch is missing"),
     (
@@ -241,7 +241,7 @@ WRONG = [
     (ch11.check_to_contract, without_offset, "take `low` away"),
     (ch11.check_to_contract, contract_with(kind=np.float64), "float32 and nothing else"),
     (ch11.check_to_contract, contract_with(then=lambda x: 255 - x), "another one than that"),
-    (ch11.check_to_contract, stretches_in_place, "changed an array"),
+    (ch11.check_to_contract, stretches_in_place, "changed the `picture`"),
     (ch11.check_choose, choose_with(size=False), "of 9 MB where 5"),
     (ch11.check_choose, choose_with(key=lambda c: -np.median(c["ms"])), "You chose the fastest"),
     (ch11.check_choose, choose_with(time=np.median), "sees it stutter"),

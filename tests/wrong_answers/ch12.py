@@ -207,7 +207,7 @@ WRONG = [
     (ch12.check_next_square, square_with(factor=PADDING), "hair, hands and feet"),
     (ch12.check_next_square, square_with(factor=1.2), "left out `PADDING`"),
     (ch12.check_next_square, square_with(factor=2.0), "The side should be"),
-    (ch12.check_next_square, moves_the_joints, "changed an array"),
+    (ch12.check_next_square, moves_the_joints, "changed the `joints`"),
     (ch12.check_next_square, lambda joints, velocity, ahead: joints["nose"], "stops with"),
     (ch12.check_one_euro, euro(other_share=True), "the share that should be taken"),
     (ch12.check_one_euro, euro(cutoff=lambda f, b, v: f), "does not follow the speed"),
@@ -278,5 +278,5 @@ WRONG = [
     (ch12.check_count_raises, raises_with(ready=True), "begins with the arms up"),
     (ch12.check_count_raises, lambda poses: min(raises(poses), 1), "Three raises"),
     (ch12.check_count_raises, raises_with(mean=np.min), "In a wild dance"),
-    (ch12.check_count_raises, moves_poses, "changed an array"),
+    (ch12.check_count_raises, moves_poses, "changed the `poses`"),
 ]

@@ -5,7 +5,16 @@ from collections.abc import Callable
 import numpy as np
 
 from posekit import geometry
-from posekit.notebook.checks import expect, expect_array, expect_close, expect_written, passed
+from posekit.notebook.checks import (
+    call,
+    expect,
+    expect_array,
+    expect_close,
+    expect_parts,
+    expect_written,
+    near,
+    passed,
+)
 from posekit.skeleton import COCO17
 
 LEFT_WRIST, RIGHT_WRIST = COCO17.index("left_wrist"), COCO17.index("right_wrist")
@@ -24,26 +33,38 @@ def _person(rng: np.random.Generator, width: int, height: int) -> tuple[np.ndarr
 
 def check_flip_person(flip_person: Callable) -> None:
     """`flip_person(image, keypoints, visible, bbox)` mirrors a whole sample: picture, joints with swap, flags, box."""
-    expect_written(flip_person, "flip_person")
-    rng = np.random.default_rng(101)
-    height, width = 30, 40
+    expression = "flip_person(image, keypoints, visible, bbox)"
+    for seed, height, width in ((101, 30, 40), (102, 50, 36)):
+        given = _sample(seed, height, width)
+        answer = call(flip_person, expression, *given)
+        _expect_flipped(answer, expression, *given)
+        twice = call(flip_person, expression, *call(flip_person, expression, *given))
+        expect(
+            all(near(a, b, 1e-5) for a, b in zip(twice, given, strict=True)),
+            "Flipping twice should give everything back as it was, and yours does not.",
+        )
+    passed(
+        "image, joints, flags and box are mirrored together, and flipping twice gives the person back"
+    )
+
+
+def _sample(seed: int, height: int, width: int) -> tuple[np.ndarray, ...]:
+    rng = np.random.default_rng(seed)
     image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
     points, flags = _person(rng, width, height)
-    box = np.array([4.0, 6.0, 10.0, 20.0])
-    given = [a.copy() for a in (image, points, flags, box)]
-    answer = flip_person(image, points, flags, box)
-    expect_written(answer, "flip_person(image, keypoints, visible, bbox)")
-    for name, before, now in zip(
-        ("image", "keypoints", "visible", "bbox"), given, (image, points, flags, box)
-    ):
-        expect(
-            np.array_equal(before, now),
-            f"Your function changed the `{name}` it was given. The caller still needs it: work on a copy, and return that.",
-        )
-    expect(
-        isinstance(answer, tuple | list) and len(answer) == 4,
-        "`flip_person` should return four things: the picture, the joints, the flags and the box.",
-    )
+    return image, points, flags, np.array([4.0, 6.0, 10.0, 20.0])
+
+
+def _expect_flipped(
+    answer: object,
+    expression: str,
+    image: np.ndarray,
+    points: np.ndarray,
+    flags: np.ndarray,
+    box: np.ndarray,
+) -> None:
+    height, width = image.shape[:2]
+    answer = expect_parts(answer, expression, ("the image", "the joints", "the flags", "the box"))
     picture = expect_array(answer[0], "the flipped picture", (height, width, 3))
     joints = expect_array(answer[1], "the flipped joints", (len(COCO17), 2))
     seen = expect_array(answer[2], "the flipped flags", (len(COCO17),))
@@ -56,6 +77,11 @@ def check_flip_person(flip_person: Callable) -> None:
     expect(
         not np.array_equal(picture, image[:, :, ::-1]),
         "You reversed the last axis of (H, W, 3): those are the colours red, green and blue. Left and right is axis 1.",
+    )
+    expect(
+        np.array_equal(np.sort(picture, axis=None), np.sort(image, axis=None)),
+        "The pixels of your picture have other values than those of the given one. A mirror moves "
+        "pixels and changes none: the values stay from 0 to 255.",
     )
     expect(
         np.array_equal(picture, image[:, ::-1]),
@@ -114,14 +140,6 @@ def check_flip_person(flip_person: Callable) -> None:
         "the flipped box",
         "The box does not frame the mirrored person.",
     )
-    twice = flip_person(*flip_person(*given))
-    expect(
-        all(np.allclose(a, b) for a, b in zip(twice, given)),
-        "Flipping twice should give everything back as it was, and yours does not.",
-    )
-    passed(
-        "picture, joints, flags and box are mirrored together, and flipping twice gives the person back"
-    )
 
 
 # ---- exercise 2: crop -> photo ----------------------------------------------------------------------------------------
@@ -129,20 +147,19 @@ def check_flip_person(flip_person: Callable) -> None:
 
 def check_crop_to_photo(crop_to_photo: Callable) -> None:
     """`crop_to_photo(bbox, size, padding=1.25)` is the (2, 3) map from crop pixels back to photo pixels."""
-    expect_written(crop_to_photo, "crop_to_photo")
+    expression = "crop_to_photo(bbox, size, padding)"
     for box, size, padding in (
         ((100.0, 40.0, 60.0, 180.0), 224, 1.25),
         ((30.0, 50.0, 200.0, 80.0), 96, 1.0),
         ((-12.5, 3.0, 50.0, 50.0), 128, 1.5),
     ):
         box = np.array(box)
-        answer = expect_array(
-            crop_to_photo(box, size, padding), "crop_to_photo(bbox, size, padding)", (2, 3)
-        )
+        answer = call(crop_to_photo, expression, box, size, padding)
+        answer = expect_array(answer, expression, (2, 3))
         _expect_back(answer, box, size, padding)
-    default = expect_array(
-        crop_to_photo(np.array([0.0, 0, 100, 200]), 224), "crop_to_photo(bbox, size)", (2, 3)
-    )
+    expression = "crop_to_photo(bbox, size)"
+    default = call(crop_to_photo, expression, np.array([0.0, 0, 100, 200]), 224)
+    default = expect_array(default, expression, (2, 3))
     expect(
         np.isclose(default[0, 0], 250 / 224), "Without a third argument the padding should be 1.25."
     )
@@ -210,7 +227,13 @@ def check_codec(normalise: Callable, denormalise: Callable) -> None:
     """`normalise(keypoints, size)` and back, for pictures of size (w, h) and any number of people."""
     expect_written(normalise, "normalise")
     expect_written(denormalise, "denormalise")
-    size = (192, 256)
+    for size in ((192, 256), (288, 160)):
+        _expect_round_trip(normalise, denormalise, size)
+    passed("there and back again, joints stay where they are, to better than 1e-3 px")
+
+
+def _expect_round_trip(normalise: Callable, denormalise: Callable, size: tuple[int, int]) -> None:
+    there = "normalise(keypoints, size)"
     corners = np.array(
         [
             [-0.5, -0.5],
@@ -219,23 +242,20 @@ def check_codec(normalise: Callable, denormalise: Callable) -> None:
             [(size[0] - 1) / 2, (size[1] - 1) / 2],
         ]
     )
-    before = corners.copy()
-    u = expect_array(normalise(corners, size), "normalise(keypoints, size)", (4, 2))
-    expect(
-        np.array_equal(before, corners),
-        "`normalise` changed the array that it was given: compute a new one instead.",
-    )
+    u = expect_array(call(normalise, there, corners, size), there, (4, 2))
     _expect_normalised(u, corners, np.array(size, np.float64))
 
     people = np.random.default_rng(103).uniform(-40, 300, (5, len(COCO17), 2))
-    u = expect_array(normalise(people, size), "normalise of five people at once", people.shape)
+    u = call(normalise, there, people, size)
+    u = expect_array(u, "normalise of five people at once", people.shape)
     expect_close(
         u,
         geometry.encode_keypoints(people, size),
         "normalise",
         "Five people at once come out wrong.",
     )
-    back = expect_array(denormalise(u, size), "denormalise(u, size)", people.shape)
+    back = call(denormalise, "denormalise(u, size)", u, size)
+    back = expect_array(back, "denormalise(u, size)", people.shape)
     off = back - people
     expect(
         not np.allclose(np.abs(off), 0.5),
@@ -249,9 +269,6 @@ def check_codec(normalise: Callable, denormalise: Callable) -> None:
     expect(
         np.abs(off).max() <= 1e-3,
         f"There and back again a joint moves by {np.abs(off).max():.3g} px; a thousandth is the most that we allow.",
-    )
-    passed(
-        f"there and back again, joints on {size[0]}×{size[1]} pixels stay where they are, to better than 1e-3 px"
     )
 
 
@@ -320,19 +337,14 @@ _CASES = (
 
 def check_count_joints(count_joints: Callable) -> None:
     """`count_joints(keypoints, visible, known, size)` -> (inside, weight), each (17,): what a network may be taught."""
-    expect_written(count_joints, "count_joints")
-    size = 100
+    expression, size = "count_joints(keypoints, visible, known, size)", 100
     points = np.full((len(COCO17), 2), 50.0)
     visible, known = np.full(len(COCO17), 2), np.ones(len(COCO17), bool)
     for joint, at, flag, is_known in _CASES:
         k = COCO17.index(joint)
         points[k], visible[k], known[k] = at, flag, is_known
-    answer = count_joints(points.copy(), visible.copy(), known.copy(), size)
-    expect_written(answer, "count_joints(keypoints, visible, known, size)")
-    expect(
-        isinstance(answer, tuple | list) and len(answer) == 2,
-        "`count_joints` should return two arrays: inside and weight.",
-    )
+    answer = call(count_joints, expression, points, visible, known, size)
+    answer = expect_parts(answer, expression, ("inside", "weight"))
     inside = expect_array(answer[0], "inside", (len(COCO17),)) > 0.5
     weight = expect_array(answer[1], "weight", (len(COCO17),)) > 0.5
 
@@ -380,12 +392,26 @@ def check_count_joints(count_joints: Callable) -> None:
         np.array_equal(weight, known),
         "`weight` should be 1 exactly where something is known about a joint.",
     )
-    for nose in ((50.0, -0.6), (-0.6, 50.0), (50.0, 99.4), (50.0, 99.6), (99.4, 50.0)):
+    for side, nose in (
+        (100, (50.0, -0.6)),
+        (100, (-0.6, 50.0)),
+        (100, (50.0, 99.4)),
+        (100, (50.0, 99.6)),
+        (100, (99.4, 50.0)),
+        (100, (-0.5, -0.5)),
+        (100, (99.5, 50.0)),
+        (100, (50.0, 99.5)),
+        (60, (59.6, 20.0)),
+        (60, (20.0, 59.4)),
+    ):
         moved = np.vstack([nose, points[1:]])
-        got = bool(np.asarray(count_joints(moved, visible.copy(), known.copy(), size)[0])[0])
+        answer = call(count_joints, expression, moved, visible, known, side)
+        answer = expect_parts(answer, expression, ("inside", "weight"))
+        got = bool(expect_array(answer[0], "inside", (len(COCO17),))[0] > 0.5)
         expect(
-            got == bool(geometry.inside(moved[0], (size, size))),
-            f"A labelled nose at {nose} is {'outside' if not got else 'inside'} for you, in a crop that reaches from -0.5 to 99.5 "
-            "along both axes.",
+            got == bool(geometry.inside(moved[0], (side, side))),
+            f"A labelled nose at {nose} is {'outside' if not got else 'inside'} for you, in a crop of "
+            f"{side} pixels. It reaches from -0.5, which belongs to it, to {side - 0.5}, which does "
+            "not, along both axes.",
         )
     passed("every joint is taught what is known about it: inside, outside, or nothing at all")

@@ -6,7 +6,16 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from posekit.notebook.checks import CheckFailed, expect, expect_array, expect_written, passed
+from posekit.notebook.checks import (
+    CheckFailed,
+    call,
+    expect,
+    expect_array,
+    expect_flag,
+    expect_parts,
+    near,
+    passed,
+)
 from posekit.records.tfrecord import frame, varint
 from posekit.skeleton import COCO17
 
@@ -19,7 +28,6 @@ TWIN = list(COCO17.flip_indices)
 
 def check_read_varint(read_varint: Callable) -> None:
     """`read_varint(data, at)` gives the signed number at a position and the position behind it, or a ValueError."""
-    expect_written(read_varint, "read_varint")
     for number in (0, 1, 5, 127):
         got, _ = _number(read_varint, varint(number), 0)
         expect(
@@ -64,19 +72,19 @@ def check_read_varint(read_varint: Callable) -> None:
 
 
 def _number(read_varint: Callable, data: bytes, at: int) -> tuple[int, int]:
-    try:
-        answer = read_varint(data, at)
-    except (IndexError, ValueError) as error:
-        raise CheckFailed(
-            f"Your function stops with {type(error).__name__} on the sound bytes {data[at : at + 10].hex(' ')}: does it "
-            "read on where the top bit is 0?"
-        ) from None
-    expect_written(answer, "read_varint(data, at)")
-    expect(
-        isinstance(answer, tuple | list) and len(answer) == 2,
-        "`read_varint` should return two things: the number, and the position of the first byte behind it.",
+    answer = call(
+        read_varint,
+        "read_varint(data, at)",
+        data,
+        at,
+        hint=f"The bytes {data[at : at + 10].hex(' ')} are sound: does it read on where the top bit "
+        "is 0?",
     )
-    number, behind = answer
+    number, behind = expect_parts(
+        answer,
+        "read_varint(data, at)",
+        ("the number", "the position of the first byte after it"),
+    )
     integers = all(isinstance(value, int | np.integer) for value in answer)
     expect(integers, f"Number and position should be integers, not {answer}.")
     return int(number), int(behind)
@@ -107,7 +115,9 @@ def _unfinished(read_varint: Callable) -> None:
     for data, at in ((b"\xac", 0), (b"\x01\xff\xff", 1), (b"", 0)):
         shown = data[at:].hex(" ") or "no bytes at all"
         try:
-            answer = read_varint(data, at)
+            answer = call(
+                read_varint, "read_varint(data, at)", data, at, allow=(ValueError, IndexError)
+            )
         except ValueError:
             continue
         except IndexError:
@@ -125,12 +135,11 @@ def _unfinished(read_varint: Callable) -> None:
 
 def check_read_frames(read_frames: Callable) -> None:
     """`read_frames(data)` gives the payloads of a TFRecord file, and a ValueError with the record's offset for damage."""
-    expect_written(read_frames, "read_frames")
     payloads = [b"left wrist", b"", bytes(range(200)) * 2, b"right wrist"]
     whole = b"".join(map(frame, payloads))
     _expect_sound(read_frames, whole, payloads)
     expect(
-        list(read_frames(b"")) == [],
+        _payloads(read_frames, b"") == [],
         "A file of 0 bytes is sound, and holds no payload: return an empty list.",
     )
 
@@ -159,11 +168,19 @@ def check_read_frames(read_frames: Callable) -> None:
     )
 
 
+def _payloads(read_frames: Callable, data: bytes) -> list:
+    damage = (ValueError, IndexError, struct.error)
+    answer = call(read_frames, "read_frames(data)", data, allow=damage)
+    expect(
+        isinstance(answer, list | tuple),
+        f"`read_frames` should return a list of payloads, not a {type(answer).__name__}.",
+    )
+    return list(answer)
+
+
 def _expect_sound(read_frames: Callable, data: bytes, payloads: list[bytes]) -> None:
     try:
-        answer = read_frames(data)
-        expect_written(answer, "read_frames(data)")
-        answer = list(answer)
+        answer = _payloads(read_frames, data)
     except struct.error as error:
         raise CheckFailed(
             f"On a sound file `struct` stops with: {error}. After the last record there is nothing left to unpack."
@@ -199,7 +216,7 @@ def _expect_sound(read_frames: Callable, data: bytes, payloads: list[bytes]) -> 
 
 def _expect_complaint(read_frames: Callable, data: bytes, start: int, what: str) -> None:
     try:
-        list(read_frames(data))
+        _payloads(read_frames, data)
     except ValueError as error:
         message = str(error)
     except (struct.error, IndexError) as error:
@@ -229,46 +246,49 @@ def _expect_complaint(read_frames: Callable, data: bytes, start: int, what: str)
 
 def check_flip_batch(flip_batch: Callable) -> None:
     """`flip_batch(images, place, visibility)` mirrors pictures and both targets, names and masks included."""
-    expect_written(flip_batch, "flip_batch")
-    rng = np.random.default_rng(303)
-    images = rng.integers(0, 256, (3, 8, 8, 3)).astype(np.float32)
+    expression = "flip_batch(images, place, visibility)"
+    for seed, size in ((303, 8), (304, 12)):
+        given = _batch(seed, size)
+        answer = _flip(flip_batch, expression, given)
+        pictures, places, seen = (
+            expect_array(a, f"the mirrored {n}", g.shape)
+            for a, n, g in zip(answer, ("images", "place", "visibility"), given, strict=True)
+        )
+        _expect_pictures(pictures, given[0])
+        _expect_places(places, given[1])
+        _expect_seen(seen, given[2])
+        twice = _flip(flip_batch, expression, answer)
+        expect(
+            all(near(a, b, 1e-5) for a, b in zip(twice, given, strict=True)),
+            "Mirroring twice should give the batch back.",
+        )
+    passed("images, places and visibility are mirrored together, and names and masks go along")
+
+
+def _batch(seed: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (3, size, size, 3)).astype(np.float32)
     weight = (rng.random((3, K)) < 0.8).astype(np.float32)
     weight[0, COCO17.index("left_wrist")], weight[0, COCO17.index("right_wrist")] = 1, 0
     uv = rng.uniform(-0.5, 0.5, (3, K, 2)) * weight[..., None]
     place = np.concatenate([uv, weight[..., None]], axis=2).astype(np.float32)
     visibility = np.stack([weight, rng.random((3, K)) < 0.7], axis=2).astype(np.float32)
-    given = images, place, visibility
-    names = "images", "place", "visibility"
-    before = [a.copy() for a in given]
+    return images, place, visibility
+
+
+def _flip(flip_batch: Callable, expression: str, given: tuple) -> tuple:
     try:
-        answer = flip_batch(*given)
+        answer = call(flip_batch, expression, *given, allow=(IndexError,))
     except IndexError as error:
         raise CheckFailed(
             f"Python says: {error}. `COCO17.flip_indices` counts joints, and in (B, 17, 3) those are on axis 1; axis 0 "
             "counts people."
         ) from None
-    for name, old, now in zip(names, before, given):
-        expect(
-            np.array_equal(old, now),
-            f"You changed the `{name}` that you were given: work on a copy, and return that.",
-        )
-    expect_written(answer, "flip_batch(images, place, visibility)")
-    expect(
-        isinstance(answer, tuple | list) and len(answer) == 3,
-        "`flip_batch` should return three things: the pictures, the place targets and the visibility targets.",
+    return expect_parts(
+        answer,
+        expression,
+        ("the images", "the place targets", "the visibility targets"),
     )
-    pictures, places, seen = (
-        expect_array(a, f"the mirrored {n}", g.shape) for a, n, g in zip(answer, names, given)
-    )
-    _expect_pictures(pictures, images)
-    _expect_places(places, place)
-    _expect_seen(seen, visibility)
-    twice = flip_batch(*flip_batch(*given))
-    expect(
-        all(np.allclose(a, b) for a, b in zip(twice, given)),
-        "Mirroring twice should give the batch back.",
-    )
-    passed("pictures, places and visibility are mirrored together, and names and masks go along")
 
 
 def _expect_pictures(pictures: np.ndarray, images: np.ndarray) -> None:
@@ -282,6 +302,11 @@ def _expect_pictures(pictures: np.ndarray, images: np.ndarray) -> None:
     ):
         expect(not np.array_equal(pictures, np.flip(images, axis)), hint)
     expect(not np.array_equal(pictures, images), "The pictures are still as they were.")
+    expect(
+        np.array_equal(np.sort(pictures, axis=None), np.sort(images, axis=None)),
+        "The pixels of your images have other values than before. A mirror moves pixels and changes "
+        "none: the values stay from 0 to 255.",
+    )
     expect(
         np.array_equal(pictures, images[:, :, ::-1]),
         "The pictures are not the mirror images: reverse axis 2.",
@@ -393,29 +418,21 @@ def _mirrored(
 
 def check_is_clean(is_clean: Callable) -> None:
     """`is_clean(dataset, pictures, keypoints, box_px)` tells a clean validation set from one that was tampered with."""
-    expect_written(is_clean, "is_clean")
+    expression = "is_clean(dataset, pictures, keypoints, box_px)"
     pictures, keypoints, images, place = _stored()
 
     def says(make: Callable, batch: int = 2) -> bool:
-        given = pictures.copy(), keypoints.copy()
-        try:
-            answer = is_clean(_Passes(make, batch), *given, _BOX)
-        except Exception as error:
-            problem = f"`is_clean` stops with {type(error).__name__}: {error}. "
-            raise CheckFailed(
-                problem
-                + "Whatever comes out of the dataset, also too much or too little: answer, do not break."
-            ) from None
-        expect_written(answer, "is_clean(dataset, pictures, keypoints, box_px)")
-        expect(
-            isinstance(answer, bool | np.bool_),
-            f"Answer True or False, not a {type(answer).__name__}.",
+        answer = call(
+            is_clean,
+            expression,
+            _Passes(make, batch),
+            pictures,
+            keypoints,
+            _BOX,
+            hint="Whatever comes out of the dataset, also too much or too little: answer, do not "
+            "break.",
         )
-        expect(
-            np.array_equal(given[0], pictures) and np.array_equal(given[1], keypoints),
-            "You changed what you were given.",
-        )
-        return bool(answer)
+        return expect_flag(answer, expression)
 
     for batch in (2, 5, 1):
         expect(

@@ -11,15 +11,14 @@ from keras import layers
 
 from posekit import models
 from posekit.models import densenet
-from posekit.notebook.checks import CheckFailed, expect, expect_written, passed
+from posekit.notebook.checks import CheckFailed, call, expect, expect_array, passed
 
 
-def _network(build: Callable, shape: tuple[int, int, int], *given: int) -> keras.Model:
+def _network(
+    build: Callable, expression: str, shape: tuple[int, int, int], *given: int
+) -> keras.Model:
     image = keras.Input(shape)
-    out = build(image, *given)
-    expect(
-        out is not None and out is not ..., "Your function returns nothing: end it with `return`."
-    )
+    out = call(build, expression, image, *given)
     try:
         return keras.Model(image, out)
     except (TypeError, ValueError, AttributeError):
@@ -37,10 +36,15 @@ def _of(kind: type, model: keras.Model) -> list:
 
 def check_dense_layer(dense_layer: Callable) -> None:
     """The layer answers as posekit's with the same weights."""
-    expect_written(dense_layer, "dense_layer")
-    c, k = 10, 3
-    mine = _network(dense_layer, (6, 6, c), k)
-    theirs = _network(lambda x, k: densenet.dense_layer(x, k, name="layer"), (6, 6, c), k)
+    for c, k in ((10, 3), (7, 4)):
+        _expect_dense_layer(dense_layer, c, k)
+    passed("your dense layer answers as posekit's")
+
+
+def _expect_dense_layer(dense_layer: Callable, c: int, k: int) -> None:
+    mine = _network(dense_layer, "dense_layer(x, k)", (6, 6, c), k)
+    image = keras.Input((6, 6, c))
+    theirs = keras.Model(image, densenet.dense_layer(image, k, name="layer"))
     got = mine.output.shape[-1]
     expect(got != k, f"{got} channels come out: the new ones alone. Put them beside the old ones.")
     expect(
@@ -95,7 +99,6 @@ def check_dense_layer(dense_layer: Callable) -> None:
         np.allclose(answer, right, atol=1e-4),
         "The layers are all there, but the new channels differ from posekit's with the same weights. Norm and ReLU come *before* each convolution.",
     )
-    passed("your dense layer answers as posekit's")
 
 
 # ---- exercise 2: channels --------------------------------------------------------------------------------------------------
@@ -115,18 +118,14 @@ def _channels(
 
 def check_channels(channels_after_blocks: Callable) -> None:
     """The channels agree with those of built networks."""
-    expect_written(channels_after_blocks, "channels_after_blocks")
+    expression = "channels_after_blocks(blocks, k, compression)"
     for blocks, k, compression in (
         ((6, 12, 24, 16), 32, 0.5),
         ((2, 3), 5, 0.5),
         ((3, 2, 4), 7, 0.7),
     ):
-        got = channels_after_blocks(blocks, k, compression)
-        expect_written(got, "channels_after_blocks(...)")
-        try:
-            got = [float(v) for v in got]
-        except (TypeError, ValueError):
-            raise CheckFailed("Return a list of numbers, one a block.") from None
+        got = call(channels_after_blocks, expression, blocks, k, compression)
+        got = expect_array(got, expression, (None,)).tolist()
         want = _channels(blocks, k, compression)
         case = f"channels_after_blocks({blocks}, {k}, {compression}): you say {[round(v, 2) for v in got]}, it is {want}: "
         expect(len(got) == len(blocks), f"{case}one number a block, please.")
@@ -171,9 +170,13 @@ def layer(x: object, k: int) -> object:
 
 def check_mended_block(mended_block: Callable) -> None:
     """Every layer reads all channels before it, and the block keeps them in order."""
-    expect_written(mended_block, "mended_block")
-    c, count, k = 5, 4, 3
-    model = _network(mended_block, (4, 4, c), count, k)
+    for c, count, k in ((5, 4, 3), (4, 3, 2)):
+        _expect_block(mended_block, c, count, k)
+    passed("every layer reads all that came before it, and nothing is lost")
+
+
+def _expect_block(mended_block: Callable, c: int, count: int, k: int) -> None:
+    model = _network(mended_block, "mended_block(x, count, k)", (4, 4, c), count, k)
     read = [layer.kernel.shape[2] for layer in _of(layers.Conv2D, model)]
     want = [c + i * k for i in range(count)]
     expect(len(read) == count, f"The block has {len(read)} layers, asked for {count}.")
@@ -209,7 +212,6 @@ def check_mended_block(mended_block: Callable) -> None:
         np.allclose(out[..., c : c + k], first),
         "Behind the input should stand the first layer's slab, then the second's, and so on.",
     )
-    passed("every layer reads all that came before it, and nothing is lost")
 
 
 # ---- exercise 4: a budget --------------------------------------------------------------------------------------------------
@@ -235,13 +237,13 @@ def _priced(asked: list[int], most: int) -> Callable:
 
 def check_largest_growth(largest_growth: Callable) -> None:
     """The largest growth rate within a budget, found with few questions."""
-    expect_written(largest_growth, "largest_growth")
-    most = 64
+    expression, most = "largest_growth(work, budget, most)", 64
     for budget in (85, 1000, 1001, 40_000, 10**9, 2):
         asked: list[int] = []
         cost = _priced(asked, most)
-        got = largest_growth(cost, budget, most)
-        expect_written(got, "largest_growth(...)")
+        got = call(largest_growth, expression, cost, budget, most)
+        got = float(expect_array(got, expression, ()))
+        got = int(got) if got == int(got) else got
         want = max((k for k in range(1, most + 1) if 3 * k * k + 2 * k <= budget), default=0)
         case = f"With a budget of {budget}, where work(k) = 3 k² + 2 k: you say {got}, "
         expect(want != 0 or got == 0, f"{case}but not even k = 1 fits: return 0.")

@@ -7,49 +7,22 @@ from collections.abc import Callable
 
 import numpy as np
 
-from posekit.notebook.checks import CheckFailed, expect, expect_array, expect_written, passed
-
-
-def _near(a: object, b: object, tolerance: float = 1e-5) -> bool:
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    return a.shape == b.shape and bool(
-        np.abs(a - b).max() <= tolerance * max(1.0, float(np.abs(b).max()))
-    )
-
-
-def _ask(function: Callable, call: str, *given: object) -> object:
-    """The answer, or a hint where the function stops with an error or changes what it was given."""
-    before = [np.copy(g) if isinstance(g, np.ndarray) else None for g in given]
-    try:
-        answer = function(*given)
-    except CheckFailed:
-        raise
-    except Exception as error:
-        said = next(iter(str(error).splitlines()), "")[:120]
-        raise CheckFailed(f"`{call}` stops with {type(error).__name__}: {said}") from None
-    expect_written(answer, call)
-    same = all(b is None or np.array_equal(b, g) for b, g in zip(before, given, strict=True))
-    expect(same, "You changed an array that you were given. Compute with a copy of it.")
-    return answer
-
-
-def _parts(answer: object, call: str, names: tuple[str, ...]) -> tuple:
-    expect(
-        isinstance(answer, tuple | list) and len(answer) == len(names),
-        f"`{call}` should return {len(names)} things: {', '.join(names)}.",
-    )
-    for part, name in zip(answer, names, strict=True):
-        expect_written(part, name)
-    return tuple(answer)
-
+from posekit.notebook.checks import (
+    call,
+    expect,
+    expect_array,
+    expect_parts,
+    judge,
+    near,
+    passed,
+)
 
 # ---- exercise 1: a norm before a dense layer --------------------------------------------------------------------------------
 
 
 def check_fold_before(fold_before: Callable) -> None:
     """`fold_before(kernel, bias, gamma, beta, mean, variance, epsilon)`: kernel and bias of one dense layer for norm and dense."""
-    expect_written(fold_before, "fold_before")
-    call = "fold_before(kernel, bias, gamma, beta, mean, variance, epsilon)"
+    expression = "fold_before(kernel, bias, gamma, beta, mean, variance, epsilon)"
     rng, size = (
         np.random.default_rng(1101),
         5,
@@ -58,14 +31,16 @@ def check_fold_before(fold_before: Callable) -> None:
     gamma, beta, mean = rng.uniform(0.5, 2, size), rng.normal(size=size), rng.normal(size=size)
     variance, epsilon = rng.uniform(0.2, 3, size), 0.1  # large: to forget it shows
     given = (kernel, bias, gamma, beta, mean, variance, epsilon)
-    new, shift = _parts(_ask(fold_before, call, *given), call, ("the kernel", "the bias"))
+    new, shift = expect_parts(
+        call(fold_before, expression, *given), expression, ("the kernel", "the bias")
+    )
     new, shift = (
         expect_array(new, "the kernel", (size, size)),
         expect_array(shift, "the bias", (size,)),
     )
     a = gamma / np.sqrt(variance + epsilon)
     b = beta - a * mean
-    for hint, value in {
+    mistakes = {
         "Your kernel is scaled along its *outputs*, as in the chapter. This norm stands before the layer: its channels are the kernel's inputs.": kernel
         * a,
         "Your kernel has not changed. The norm multiplies, so the kernel must.": kernel,
@@ -76,13 +51,15 @@ def check_fold_before(fold_before: Callable) -> None:
         "Your scale divides by the variance. Its square root is what the norm divides by.": kernel
         * (gamma / (variance + epsilon))[:, None],
         "Your scale forgets gamma.": kernel / np.sqrt(variance + epsilon)[:, None],
-    }.items():
-        expect(not _near(new, value), hint)
-    expect(
-        _near(new, a[:, None] * kernel),
+    }
+    judge(
+        new,
+        a[:, None] * kernel,
+        mistakes,
         "Your kernel is not the one whose rows are scaled as the norm scales its channels.",
+        tolerance=1e-5,
     )
-    for hint, value in {
+    mistakes = {
         "Your bias is the layer's own. What the norm adds to each of its channels must come through the kernel, too.": bias,
         "Your bias is the norm's shift, plus the layer's, as it is. But that shift is added *before* the kernel: send it through.": bias
         + b,
@@ -95,11 +72,13 @@ def check_fold_before(fold_before: Callable) -> None:
         "You take the mean away unscaled. It is multiplied as everything else is.": bias
         + (beta - mean) @ kernel,
         "Your shift goes through the transposed kernel.": bias + kernel @ b,
-    }.items():
-        expect(not _near(shift, value), hint)
-    expect(
-        _near(shift, bias + b @ kernel),
+    }
+    judge(
+        shift,
+        bias + b @ kernel,
+        mistakes,
         "Your kernel is right, your bias is not. Put in an x of zeros: what comes out of norm and layer?",
+        tolerance=1e-5,
     )
     passed("norm and layer are one layer, and say the same")
 
@@ -116,8 +95,7 @@ def _affine(x: np.ndarray, low: float, high: float) -> tuple[np.ndarray, float, 
 
 def check_quantise(quantise: Callable) -> None:
     """`quantise(x, low, high)`: integers 0 ... 255, scale and zero point."""
-    expect_written(quantise, "quantise")
-    call, rng = "quantise(x, low, high)", np.random.default_rng(1102)
+    expression, rng = "quantise(x, low, high)", np.random.default_rng(1102)
     for case, low, high in (
         ("signed", -1.0, 3.0),
         ("positive", 0.5, 6.5),
@@ -125,9 +103,12 @@ def check_quantise(quantise: Callable) -> None:
     ):
         x = np.append(rng.uniform(low, high, 40), [low, high, 0.0])
         wide = np.append(x, [low - 2, high + 2])
-        q, scale, zero = _parts(
-            _ask(quantise, call, wide.copy(), low, high), call, ("q", "the scale", "the zero point")
+        q, scale, zero = expect_parts(
+            call(quantise, expression, wide, low, high),
+            expression,
+            ("q", "the scale", "the zero point"),
         )
+        scale, zero = expect_array(scale, "the scale"), expect_array(zero, "the zero point")
         expect(
             np.size(scale) == 1 and np.size(zero) == 1,
             "Scale and zero point are one number each, for the whole tensor.",
@@ -137,28 +118,28 @@ def check_quantise(quantise: Callable) -> None:
         truth, s, z = _affine(wide, low, high)
         if case == "signed":
             expect(
-                not _near(scale, (high - low) / 256),
+                not near(scale, (high - low) / 256),
                 "Your scale divides the range by 256. From 0 to 255 there are 255 steps.",
             )
             expect(
-                not _near(scale, 255 / (high - low)),
+                not near(scale, 255 / (high - low)),
                 "Your scale is the wrong way round: how much is one step *worth*?",
             )
             expect(
-                not _near(scale, max(-low, high) / 127),
+                not near(scale, max(-low, high) / 127),
                 "Your scale is that of symmetric weights. Activations use all of low to high.",
             )
             expect(
-                not _near(scale, (wide.max() - wide.min()) / 255),
+                not near(scale, (wide.max() - wide.min()) / 255),
                 "Your scale comes from x itself. The range was fixed by calibration, before x was seen.",
             )
         else:
             expect(
-                not _near(scale, (high - low) / 255),
+                not near(scale, (high - low) / 255),
                 f"With a range of {low} to {high} your grid does not contain 0, which must be exact: padding and ReLU make zeros. Widen the range until it does.",
             )
         expect(
-            _near(scale, s),
+            near(scale, s),
             f"With a range of {low} to {high} the scale should be {s:.5f}; yours is {scale:.5f}.",
         )
         expect(
@@ -195,7 +176,7 @@ def check_quantise(quantise: Callable) -> None:
             "You round down. Round to the *nearest*: half the error.",
         )
         expect(
-            _near(q, truth), "Scale and zero point are right, but some q are not the nearest step."
+            near(q, truth), "Scale and zero point are right, but some q are not the nearest step."
         )
         expect(
             q_raw.dtype == np.uint8,
@@ -209,8 +190,7 @@ def check_quantise(quantise: Callable) -> None:
 
 def check_to_contract(to_contract: Callable) -> None:
     """`to_contract(picture, order, low, high)`: (1, 224, 224, 3) float32, RGB, 0 ... 255."""
-    expect_written(to_contract, "to_contract")
-    call, rng = "to_contract(picture, order, low, high)", np.random.default_rng(1103)
+    expression, rng = "to_contract(picture, order, low, high)", np.random.default_rng(1103)
     truth = rng.integers(0, 256, (224, 224, 3)).astype(np.float32)
     for order, low, high in (
         ("RGB", 0, 255),
@@ -220,7 +200,8 @@ def check_to_contract(to_contract: Callable) -> None:
     ):
         seen = truth if order == "RGB" else truth[..., ::-1]
         picture = (low + seen / 255 * (high - low)).astype(np.uint8 if high == 255 else np.float32)
-        answer = _ask(to_contract, call, picture.copy(), order, low, high)
+        answer = call(to_contract, expression, picture, order, low, high)
+        expect_array(answer, expression)
         raw = np.asarray(answer)
         expect(
             raw.shape != (224, 224, 3), "The batch is missing: the graph wants (1, 224, 224, 3)."
@@ -228,9 +209,9 @@ def check_to_contract(to_contract: Callable) -> None:
         expect(
             raw.shape != (1, 3, 224, 224), "Your channels stand first. This contract has them last."
         )
-        got = expect_array(answer, call, (1, 224, 224, 3))[0]
+        got = expect_array(answer, expression, (1, 224, 224, 3))[0]
         said = f"For a picture in {order}, {low} to {high}"
-        for hint, value in {
+        mistakes = {
             f"{said} red and blue are swapped.": truth[..., ::-1],
             f"{said} the values still run from {low} to {high}; the contract has 0 to 255.": low
             + truth / 255 * (high - low),
@@ -246,11 +227,13 @@ def check_to_contract(to_contract: Callable) -> None:
             f"{said} the columns are mirrored. Only the last axis has colours.": truth[:, ::-1],
             f"{said} your values are off by the offset: take `low` away before you stretch.": truth
             + (255 * low / (high - low) if low else 1e9),
-        }.items():
-            expect(_near(value, truth, 1e-3) or not _near(got, value, 1e-3), hint)
-        expect(
-            _near(got, truth, 5e-3),
+        }
+        judge(
+            got,
+            truth,
+            mistakes,
             f"{said} your picture is another one than that which was photographed.",
+            tolerance=5e-3,
         )
         expect(
             raw.dtype == np.float32,
@@ -264,8 +247,7 @@ def check_to_contract(to_contract: Callable) -> None:
 
 def check_choose(choose: Callable) -> None:
     """`choose(candidates, milliseconds, megabytes)`: the name of the best model that keeps both limits, or "none"."""
-    expect_written(choose, "choose")
-    call, rng = "choose(candidates, milliseconds, megabytes)", np.random.default_rng(1104)
+    expression, rng = "choose(candidates, milliseconds, megabytes)", np.random.default_rng(1104)
 
     def model(name: str, pcp: float, megabytes: float, *times: float) -> dict:
         return {
@@ -344,10 +326,10 @@ def check_choose(choose: Callable) -> None:
             {"none": "A model of exactly the allowed size is allowed."},
         ),
     ):
-        answer = _ask(choose, call, [dict(c) for c in candidates], limit, size)
+        answer = call(choose, expression, [dict(c) for c in candidates], limit, size)
         expect(
             isinstance(answer, str),
-            f"`{call}` should return a name, not a {type(answer).__name__}.",
+            f"`{expression}` should return a name, not a {type(answer).__name__}.",
         )
         expect(answer == right or answer not in hints, hints.get(answer, ""))
         expect(

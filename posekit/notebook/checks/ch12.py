@@ -7,71 +7,55 @@ import numpy as np
 from posekit.geometry import PADDING
 from posekit.live import repetitions
 from posekit.live.one_euro import OneEuroParams, smooth
-from posekit.notebook.checks import CheckFailed, expect, expect_array, expect_written, passed
+from posekit.notebook.checks import (
+    call,
+    expect,
+    expect_array,
+    near,
+    passed,
+)
 from posekit.skeleton import COCO17
-
-
-def _near(a: object, b: object, tolerance: float = 1e-6) -> bool:
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    return a.shape == b.shape and bool(
-        np.abs(a - b).max(initial=0) <= tolerance * max(1.0, float(np.abs(b).max(initial=0)))
-    )
-
-
-def _ask(function: Callable, call: str, *given: object) -> object:
-    """The answer, or a hint where the function stops with an error or changes what it was given."""
-    before = [np.array(value, copy=True) for value in given]
-    try:
-        answer = function(*given)
-    except CheckFailed:
-        raise
-    except Exception as error:
-        said = next(iter(str(error).splitlines()), "")[:120]
-        raise CheckFailed(f"`{call}` stops with {type(error).__name__}: {said}") from None
-    expect_written(answer, call)
-    same = all(np.array_equal(np.asarray(a), b) for a, b in zip(given, before, strict=True))
-    expect(same, "You changed an array that you were given. Compute with a copy of it.")
-    return answer
-
 
 # ---- exercise 1: where to look ---------------------------------------------------------------------------------------------
 
 
 def check_next_square(next_square: Callable) -> None:
     """`next_square(joints, velocity, ahead)`: the next crop, around the last pose and moved on."""
-    expect_written(next_square, "next_square")
-    rng, call, sides = np.random.default_rng(1201), "next_square(joints, velocity, ahead)", []
+    expression = "next_square(joints, velocity, ahead)"
+    rng, sides = np.random.default_rng(1201), []
     for stretch in ((1.0, 0.4), (0.3, 1.0)):  # once wider than high, once higher than wide
         joints = 200 + 120 * rng.uniform(-1, 1, (17, 2)) * stretch
         velocity, ahead = np.array([90.0, -40.0]), 0.05
-        answer = expect_array(_ask(next_square, call, joints, velocity, ahead), call, (3,))
+        answer = expect_array(
+            call(next_square, expression, joints, velocity, ahead), expression, (3,)
+        )
         low, high = joints.min(axis=0), joints.max(axis=0)
         middle, extent = (low + high) / 2, high - low
         centre = middle + velocity * ahead
         x_y, length = answer[:2], float(answer[2])
         expect(
-            not _near(x_y, middle),
+            not near(x_y, middle),
             "Your square stands where the person *was*. Move its centre on by the velocity.",
         )
         expect(
-            not _near(x_y, middle - velocity * ahead),
+            not near(x_y, middle - velocity * ahead),
             "Your square runs the other way: the person moves along the velocity.",
         )
         expect(
-            not _near(x_y, middle + velocity),
+            not near(x_y, middle + velocity),
             "You moved the centre on by the whole velocity. It is in pixels *a second*; the next frame is only `ahead` seconds away.",
         )
         mean = joints.mean(axis=0) + velocity * ahead
         expect(
-            not _near(x_y, mean),
+            not near(x_y, mean),
             "Your centre is the mean of the joints. Most joints sit in the head: take the middle between the outermost ones.",
         )
         expect(
-            not _near(x_y, centre - length / 2),
+            not near(x_y, centre - length / 2),
             "Your first two numbers are the square's corner. Asked is its centre.",
         )
         expect(
-            _near(x_y, centre), f"The centre should be {centre.round(1)}, yours is {x_y.round(1)}."
+            near(x_y, centre), f"The centre should be {centre.round(1)}, yours is {x_y.round(1)}."
         )
         sides.append((length, extent))
     for took, hint in (
@@ -86,7 +70,7 @@ def check_next_square(next_square: Callable) -> None:
         ),
     ):
         expect(
-            not all(_near(length, 1.2 * PADDING * took(extent)) for length, extent in sides), hint
+            not all(near(length, 1.2 * PADDING * took(extent)) for length, extent in sides), hint
         )
     for factor, hint in (
         (
@@ -99,10 +83,10 @@ def check_next_square(next_square: Callable) -> None:
         ),
         (1.2, "You left out `PADDING`, the margin that the network was trained with."),
     ):
-        expect(not all(_near(length, factor * extent.max()) for length, extent in sides), hint)
+        expect(not all(near(length, factor * extent.max()) for length, extent in sides), hint)
     for length, extent in sides:
         right = 1.2 * PADDING * extent.max()
-        expect(_near(length, right), f"The side should be {right:.1f}, yours is {length:.1f}.")
+        expect(near(length, right), f"The side should be {right:.1f}, yours is {length:.1f}.")
     passed("the next crop: around the last pose, and moved on")
 
 
@@ -176,52 +160,43 @@ _MISTAKES = (
 
 def check_one_euro(OneEuroFilter: Callable) -> None:
     """`OneEuroFilter(f_min, beta)`, whose call `(value, dt)` gives the filtered value; the speed has a low pass of 1 Hz."""
-    expect_written(OneEuroFilter, "OneEuroFilter")
     rng = np.random.default_rng(1202)
-    how, call = {"f_min": 0.8, "beta": 0.4}, "OneEuroFilter(f_min, beta)(value, dt)"
+    how, expression = {"f_min": 0.8, "beta": 0.4}, "OneEuroFilter(f_min, beta)(value, dt)"
     times = np.cumsum(rng.uniform(0.02, 0.07, 40))
     values = (3 * np.sin(3 * times) + 0.05 * rng.normal(size=40))[:, None] * (1.0, -0.5)
 
     def run(series: np.ndarray) -> np.ndarray:
-        try:
-            one = OneEuroFilter(how["f_min"], how["beta"])
-            expect(
-                callable(one),
-                "`OneEuroFilter(f_min, beta)` should give a filter that can be called with a value and dt.",
-            )
-            dt = np.diff(times, prepend=times[0] - 0.03)
-            answers = []
-            for value, passed_time in zip(series, dt, strict=True):
-                answer = one(value.copy(), float(passed_time))
-                expect_written(answer, call)
-                answers.append(np.array(answer, np.float64))
-            return expect_array(answers, call, series.shape)
-        except CheckFailed:
-            raise
-        except Exception as error:
-            raise CheckFailed(
-                f"`{call}` stops with {type(error).__name__}: {str(error)[:120]}"
-            ) from None
+        one = call(OneEuroFilter, "OneEuroFilter(f_min, beta)", how["f_min"], how["beta"])
+        expect(
+            callable(one),
+            "`OneEuroFilter(f_min, beta)` should give a filter that can be called with a value and dt.",
+        )
+        dt = np.diff(times, prepend=times[0] - 0.03)
+        answers = []
+        for value, passed_time in zip(series, dt, strict=True):
+            answer = call(one, expression, value, float(passed_time))
+            answers.append(expect_array(answer, expression, value.shape).copy())
+        return np.array(answers)
 
     mine, again = run(values), run(values)
     expect(
-        _near(mine, again),
+        near(mine, again),
         "A second filter does not begin afresh: keep what is remembered in the filter, not in the class or a global.",
     )
     expect(
-        _near(mine[0], values[0]), "The first value has nothing before it: give it back as it is."
+        near(mine[0], values[0]), "The first value has nothing before it: give it back as it is."
     )
-    expect(not _near(mine, values), "Your filter gives back what it gets.")
+    expect(not near(mine, values), "Your filter gives back what it gets.")
     for change, hint in _MISTAKES:
-        expect(not _near(mine, _stream(change, values, times, how), 1e-5), hint)
+        expect(not near(mine, _stream(change, values, times, how), 1e-5), hint)
     steady = _stream(_variant(), values, np.arange(40) / 30, how)
     expect(
-        not _near(mine, steady),
+        not near(mine, steady),
         "Your filter takes every frame for a thirtieth of a second. Frames come when they come: use dt.",
     )
     from_raw = _from_raw(values, times, how)
     expect(
-        not _near(mine, from_raw),
+        not near(mine, from_raw),
         "Your speed is the difference of two *raw* values. Take the new value minus the last *filtered* one.",
     )
     state, right = None, []
@@ -230,7 +205,7 @@ def check_one_euro(OneEuroFilter: Callable) -> None:
         right.append(state.value)
     far = int(np.argmax(np.abs(mine - right).max(axis=1) > 1e-6))
     expect(
-        _near(mine, right),
+        near(mine, right),
         f"Value {far} should become {right[far][0]:.4f}, yours is {mine[far][0]:.4f}. Speed first, cutoff next, then the step.",
     )
     passed("a One-Euro filter, equal to posekit's at any frame rate")
@@ -266,13 +241,12 @@ def _hysteresis(
 
 def check_is_there(is_there: Callable) -> None:
     """`is_there(presence, times, found, kept, patience)`: (T,) bool, with two thresholds and patience."""
-    expect_written(is_there, "is_there")
-    call = "is_there(presence, times, found, kept, patience)"
+    expression = "is_there(presence, times, found, kept, patience)"
 
     def ask(presence: list, step: float = 0.1, patience: float = 0.25) -> np.ndarray:
         times = 100 + step * np.arange(len(presence))
-        answer = _ask(is_there, call, np.array(presence, float), times, 0.6, 0.3, patience)
-        array = expect_array(answer, call, (len(presence),))
+        answer = call(is_there, expression, np.array(presence, float), times, 0.6, 0.3, patience)
+        array = expect_array(answer, expression, (len(presence),))
         expect(np.all((array == 0) | (array == 1)), "The answer is True or False for each moment.")
         return array.astype(bool)
 
@@ -324,7 +298,7 @@ def check_is_there(is_there: Callable) -> None:
     for _ in range(30):
         presence, times = rng.uniform(0, 1, 60), np.cumsum(rng.uniform(0.02, 0.2, 60))
         mine = expect_array(
-            _ask(is_there, call, presence, times, 0.6, 0.3, 0.25), call, (60,)
+            call(is_there, expression, presence, times, 0.6, 0.3, 0.25), expression, (60,)
         ).astype(bool)
         wrong = np.flatnonzero(mine != _hysteresis(presence, times, 0.6, 0.3, 0.25))
         expect(
@@ -380,14 +354,13 @@ def arm_poses(
 
 def check_count_raises(count_raises: Callable) -> None:
     """`count_raises(poses)`: how often both arms go up, from poses (T, 17, 2)."""
-    expect_written(count_raises, "count_raises")
-    call = "count_raises(poses)"
+    expression = "count_raises(poses)"
 
     def ask(*left: float, right: tuple | None = None, lean: float = 0.0, size: float = 1.0) -> int:
         poses = arm_poses(
             np.array(left, float), np.array(left if right is None else right, float), lean, size
         )
-        return int(expect_array(_ask(count_raises, call, poses), call, ()))
+        return int(expect_array(call(count_raises, expression, poses), expression, ()))
 
     expect(ask(20, 20, 20) == 0, "Arms that hang do not count.")
     whole = (20, 60, 100, 130, 150, 130, 60, 20)
@@ -447,7 +420,7 @@ def check_count_raises(count_raises: Callable) -> None:
             state = repetitions.count(
                 state, repetitions.exercise_angle(pose, np.ones(17), _ARM_RAISES), _ARM_RAISES
             )
-        mine = int(expect_array(_ask(count_raises, call, poses), call, ()))
+        mine = int(expect_array(call(count_raises, expression, poses), expression, ()))
         expect(
             mine == state.done,
             f"In a wild dance you count {mine} raises, and there are {state.done}.",
