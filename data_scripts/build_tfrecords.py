@@ -23,11 +23,13 @@ def main(argv: list[str] | None = None) -> int:
     if argv[:1] == ["check"]:
         return check(argv[1:])
     options, pipeline = _parse(argv)
-    started, filtered = time.monotonic(), Counter()
-    skipped = [] if options.skip_bad else None
+    started = time.monotonic()
+    filtered: Counter = Counter()
+    skipped: list[dict] | None = [] if options.skip_bad else None
+    notes: list[str] = []
     try:
         manifest = records.write_records(
-            datasets.read(options.dataset, options.src, options.split, filtered, skipped),
+            datasets.read(options.dataset, options.src, options.split, filtered, skipped, notes),
             options.out,
             options.dataset,
             options.split,
@@ -62,6 +64,8 @@ def main(argv: list[str] | None = None) -> int:
             "left out: "
             + ", ".join(f"{count} {reason}" for reason, count in manifest["filtered"].items())
         )
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
     for person in manifest["skipped"]:
         print(f"skipped: {person['person_id']} ({person['problem']})", file=sys.stderr)
     if manifest["skipped"]:

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 from posekit.errors import DataError
@@ -365,8 +366,10 @@ def _evaluate_coco(args) -> int:
             "--coco", "needs --results FILE, or --images DIR and --model RUN|NAME", "see --help"
         )
     results = args.results
+    filtered: Counter = Counter()
+    notes: list[str] = []
     if args.model:
-        metrics.coco.checked_annotations(args.coco)
+        metrics.coco.checked_annotations(args.coco, notes=notes)
         _quiet_backend()
         from posekit.inference import evaluation, predictor
 
@@ -375,7 +378,12 @@ def _evaluate_coco(args) -> int:
         )
         if args.results:
             _write_files(args.results.parent, {args.results: json.dumps(results).encode()})
-    scores = metrics.coco_scores(args.coco, results)
+    scores = metrics.coco_scores(args.coco, results, filtered, notes)
+    for note in dict.fromkeys(notes):
+        print(f"note: {note}", file=sys.stderr)
+    if filtered:
+        counts = ", ".join(f"{count} {reason}" for reason, count in filtered.items())
+        print(f"left out: {counts}", file=sys.stderr)
     if args.json:
         print(
             json.dumps({name: None if value != value else value for name, value in scores.items()})

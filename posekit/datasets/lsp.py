@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from posekit.datasets import PersonAnnotation, excluded_photos, skip_errors
+from posekit.datasets import PersonAnnotation, excluded_images, skip_errors
 from posekit.errors import DataError
 from posekit.skeleton import COCO17, LSP14, convert, convert_flags
 
@@ -90,7 +90,7 @@ def _samples(
     root, dataset, joints, photos, chosen, split, filtered, skipped
 ) -> Iterator[PersonAnnotation]:
     filtered = Counter() if filtered is None else filtered
-    excluded = excluded_photos(root, split)
+    excluded = excluded_images(root, split)
     for i in chosen:
         with skip_errors(photos[i].stem, skipped):
             photo, points, flags = photos[i], joints[i, :, :2] - 1, joints[i, :, 2]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from posekit.datasets import PersonAnnotation, excluded_photos, read_json, skip_errors
+from posekit.datasets import PersonAnnotation, excluded_images, read_json, skip_errors
 from posekit.errors import DataError
 from posekit.skeleton import COCO17, MPII16, convert, convert_flags
 
@@ -52,7 +52,7 @@ def read(
     entries = read_json(path)
     if not isinstance(entries, list):
         raise DataError(path, "is not a list of people", "fetch MPII's JSON conversion again")
-    excluded, people = excluded_photos(path.parent, split), Counter()
+    excluded, people = excluded_images(path.parent, split), Counter()
     for position, entry in enumerate(entries):
         with skip_errors(f"entry {position + 1} of {path.name}", skipped):
             sample = _person(entry, f"{path}, entry {position + 1}", root / "images", people)

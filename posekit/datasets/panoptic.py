@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from posekit.cameras import Camera, in_view, project, to_camera
-from posekit.datasets import PersonAnnotation, excluded_photos, read_json, skip_errors
+from posekit.datasets import PersonAnnotation, excluded_images, read_json, skip_errors
 from posekit.errors import DataError
 from posekit.geometry import segment_distance
 from posekit.images import read_image
@@ -202,7 +202,7 @@ def read(
         raise DataError(
             root / "hdImgs", "no photos 00_NN/00_NN_%08d.jpg", "extract the HD frames there"
         )
-    excluded = excluded_photos(root, split)
+    excluded = excluded_images(root, split)
     checked = set()
 
     for frame, path in poses.items():
@@ -328,7 +328,7 @@ def _sample(
         bbox=None,
         area=0.0,
         dataset=dataset,
-        photo_size=size,
+        image_size=size,
     )
 
 

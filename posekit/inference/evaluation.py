@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from posekit import geometry, inputs, losses, metrics, records
+from posekit.datasets import load_annotated_image
+from posekit.datasets.image_files import ImageFinder
 from posekit.errors import DataError
-from posekit.images import decode_image, read_image
+from posekit.images import decode_image
 from posekit.inference.predictor import Predictor
 from posekit.inputs import AugmentParams
 
@@ -274,63 +276,62 @@ def coco_results(
     flip: bool = True,
     batch_size: int = 64,
 ) -> list[dict]:
-    """Predict everybody in a COCO annotation file, each in the annotated box.
+    """Predict each person of a COCO annotation file inside the annotated box.
 
-    A detector's boxes would be a little off and miss some people: AP with annotated boxes is higher than with detected ones, so name
-    the boxes beside the figure.
+    A detector's boxes would be a little off and miss some people: AP with annotated boxes is higher
+    than with detected ones, so state the boxes next to the figure.
 
     Args:
         predictor: the model.
         annotations: person keypoint annotations, COCO JSON; crowds are not predicted.
         images: folder that the annotations' file names start from.
         flip: flip test, see `Predictor.predict_crops`.
-        batch_size: people at a time.
+        batch_size: people per batch.
 
     Returns:
-        COCO results: {image_id, category_id, keypoints [x, y, score] × 17 in photo pixels, score: the mean over the joints}, in the
-        order of the annotations.
+        COCO results: {image_id, category_id, keypoints [x, y, score] per joint in image pixels, in
+        the order of the annotations' category; score: the mean over the joints}, in the order of
+        the annotations.
 
     Raises:
-        DataError: when the file is not COCO's, or a photo is missing or cannot be read.
+        DataError: when the file is not COCO's, or an image is missing, cannot be read, or has
+            another size than the annotations say.
 
     Source:
         cocodataset.org, "Results format".
     """
-    truth = metrics.coco.checked_annotations(annotations)
-    names = {image["id"]: image.get("file_name") for image in truth["images"]}
-    people = [
-        a
-        for a in truth["annotations"]
-        if not a["iscrowd"] and a["bbox"][2] > 0 and a["bbox"][3] > 0
-    ]
-    size, results, photo, current = predictor.input_size, [], None, None
+    _, people = metrics.coco.checked_annotations(annotations, notes=[])
+    people = [(person, bbox) for person, bbox in people if not person.crowd]
+    finder = ImageFinder(Path(images))
+    size = predictor.input_size
+    image = None
+    current = None
+    results = []
     for start in range(0, len(people), batch_size):
         chunk = people[start : start + batch_size]
-        crops, back = [], []
-        for person in chunk:
-            if person["image_id"] != current:
-                name = names[person["image_id"]]
-                if not isinstance(name, str):
-                    raise DataError(
-                        annotations, f"image {person['image_id']} has no file_name", "fix the file"
-                    )
-                photo, current = read_image(Path(images) / name), person["image_id"]
-            bbox = np.asarray(person["bbox"], np.float64)
+        crops = []
+        crop_to_image = []
+        for person, bbox in chunk:
+            if person.image is not current:
+                current = person.image
+                path = finder.find(current)
+                image = load_annotated_image(path, current.size, False, str(path))
             affine = geometry.crop_affine(
                 geometry.bbox_center(bbox), geometry.square_side(bbox), size
             )
-            crops.append(geometry.warp(photo, affine, (size, size)))
-            back.append(geometry.invert(affine))
+            crops.append(geometry.warp(image, affine, (size, size)))
+            crop_to_image.append(geometry.invert(affine))
         out = predictor.predict_crops(np.stack(crops), flip)
-        found = geometry.apply_affine(
-            np.stack(back), geometry.decode_keypoints(out["keypoints"], (size, size))
+        keypoints = geometry.apply_affine(
+            np.stack(crop_to_image), geometry.decode_keypoints(out["keypoints"], (size, size))
         )
-        for person, joints, score in zip(chunk, found, out["score"], strict=True):
+        for (person, _), points, score in zip(chunk, keypoints, out["score"], strict=True):
+            joints = person.category.from_coco17(np.round(np.column_stack([points, score]), 3))
             results.append(
                 {
-                    "image_id": person["image_id"],
-                    "category_id": person["category_id"],
-                    "keypoints": np.round(np.column_stack([joints, score]), 3).ravel().tolist(),
+                    "image_id": person.image.id,
+                    "category_id": 1 if person.category.id is None else person.category.id,
+                    "keypoints": joints.ravel().tolist(),
                     "score": round(float(score.mean()), 5),
                 }
             )

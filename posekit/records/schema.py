@@ -68,7 +68,7 @@ def encode_person(sample: PersonAnnotation, settings: CropSettings) -> bytes:
     Raises:
         DataError: when the photo cannot be read or has another size than its annotations say.
     """
-    photo = sample.read_photo()
+    photo = sample.load_image()
     bbox = _box(sample, settings.box, photo.shape)
     size = settings.stored_px
     side = geometry.square_side(bbox, settings.padding) * size / settings.box_px

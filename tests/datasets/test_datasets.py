@@ -156,7 +156,14 @@ def empty_box(data):
             lambda d: d["annotations"][3].update(keypoints=[1] * 50),
             "annotation 4 .* 50 numbers, expected 51",
         ),
-        (lambda d: d["annotations"][3].update(keypoints="none"), "annotation 4 .*not a number"),
+        (
+            lambda d: d["annotations"][3].update(keypoints="none"),
+            "annotation 4 .*keypoints are 'none', not a list",
+        ),
+        (
+            lambda d: d["annotations"][3].update(keypoints=["none"] * 51),
+            "annotation 4 .*not a number",
+        ),
         (
             lambda d: d["annotations"][3].update(keypoints=[5] * 51),
             "annotation 4 .*expected 0, 1 or 2",
@@ -166,20 +173,20 @@ def empty_box(data):
             "annotation 4 .*not made of numbers",
         ),
         (lambda d: d["annotations"][3].update(bbox=[1, 2, 3]), "annotation 4 .*shape"),
-        (lambda d: d["annotations"][3].update(area=None), "annotation 4 .*area None"),
+        (lambda d: d["annotations"][3].update(area="big"), "annotation 4 .*area 'big' is not"),
         (
             lambda d: d["annotations"][3].update(image_id=99),
-            "annotation number 4 cannot be read: KeyError 99",
+            "annotation 4: unknown image_id 99",
         ),
         (
-            lambda d: d["annotations"][3].pop("keypoints"),
-            "annotation number 4 cannot be read: KeyError 'keypoints'",
+            lambda d: d["annotations"][3].pop("id"),
+            "annotation number 4: has no 'id'",
         ),
         (
             lambda d: d["annotations"].insert(3, None),
-            "annotation number 4 cannot be read: TypeError",
+            "annotation number 4: is None, expected an object",
         ),
-        (lambda d: d["images"][0].pop("file_name"), "an image without 'file_name'"),
+        (lambda d: d["images"][0].pop("file_name"), "image number 1: has no file_name"),
         (lambda d: d.pop("annotations"), "no list 'annotations'"),
     ],
 )

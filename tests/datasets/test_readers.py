@@ -53,7 +53,7 @@ def test_mpii_people_lie_on_their_dots(tmp_path):
     people = list(mpii.read(tmp_path, "train"))
     assert [p.person_id for p in people] == ["a/0", "b/0", "a/1"]
     for person in people:
-        photo = person.read_photo()
+        photo = person.load_image()
         for k in np.flatnonzero(person.labelled):
             assert np.abs(brightest(photo, person.keypoints[k]) - person.keypoints[k]).max() < 0.3
         assert person.bbox == pytest.approx(
@@ -134,7 +134,7 @@ def test_a_table_of_joints_becomes_people(album):
     for person, true in zip(people, points, strict=True):
         np.testing.assert_allclose(person.keypoints, true, atol=0.006)
         assert person.labelled.all() and person.bbox is None and person.as_displayed
-        photo = person.read_photo()
+        photo = person.load_image()
         errors = [np.abs(brightest(photo, person.keypoints[k]) - true[k]).max() for k in range(K)]
         assert np.median(errors) < 0.7, "dots of the two people touch"
 
@@ -188,7 +188,7 @@ def test_what_is_not_in_the_table_is_not_known_and_v_0_is_out_of_the_photo(album
         (("garden.jpg", "3", "nose", "1", "", 2), "line 36: x '1', y ''"),
         (("garden.jpg", "3", "nose", "1", "2", 7), "line 36: v is '7'"),
         (("garden.jpg", "3", "nose", "nan", "2", 2), "line 36"),
-        (("garden.jpg", "3", "nose", "1e99", "2", 2), "is no place in a photo"),
+        (("garden.jpg", "3", "nose", "1e99", "2", 2), "is no position in an image"),
         (("", "3", "nose", "1", "2", 2), "line 36: has no image or no joint"),
     ],
 )
@@ -306,7 +306,7 @@ def test_official_sets_count_in_the_pixels_as_stored(tmp_path):
     exif[0x0112] = 6
     Image.fromarray(picture).save(photo, quality=97, exif=exif)
     (person,) = coco.read(path, tmp_path / "train2017")
-    stored = person.read_photo()
+    stored = person.load_image()
     assert stored.shape == picture.shape
     assert np.abs(brightest(stored, person.keypoints[0]) - person.keypoints[0]).max() < 0.3
 
@@ -691,7 +691,7 @@ def test_every_sixth_room_is_kept_for_validation(tmp_path):
     assert names["val"] == ["05.jpg", "11.jpg"] and len(names["train"]) == 10
     assert not set(names["val"]) & set(names["train"])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no picture there"):
+    with pytest.raises(DataError, match="no image there"):
         list(datasets.read("background", tmp_path / "empty", "train"))
 
 
@@ -704,7 +704,7 @@ def test_beside_people_there_is_nobody(tmp_path):
         if (square := background.largest_free(width, height, boxes)) is None:
             continue
         x, y, w, h = square
-        reach = background.REACH / 2 * w
+        reach = background.CONTEXT / 2 * w
         x0, y0, x1, y1 = x + w / 2 - reach, y + h / 2 - reach, x + w / 2 + reach, y + h / 2 + reach
         assert w == h and x0 > -1e-6 and y0 > -1e-6 and x1 < width + 1e-6 and y1 < height + 1e-6
         assert all(
@@ -748,7 +748,7 @@ def test_a_list_of_exclusions_as_notepad_saves_it(tmp_path):
     (tmp_path / "exclude.txt").write_bytes(
         "\ufeffim0001.jpg\r\n  # a remark\r\nim0002.jpg\r\n".encode()
     )
-    assert datasets.excluded_photos(tmp_path, "train") == {"im0001.jpg", "im0002.jpg"}
+    assert datasets.excluded_images(tmp_path, "train") == {"im0001.jpg", "im0002.jpg"}
 
 
 def test_a_table_with_its_header_in_quotes(tmp_path):

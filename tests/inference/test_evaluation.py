@@ -133,7 +133,7 @@ def test_an_image_without_a_name_is_named(model, dome, tmp_path):
     truth = json.loads(dome[0].read_text(encoding="utf-8"))
     del truth["images"][0]["file_name"]
     (tmp_path / "truth.json").write_text(json.dumps(truth), encoding="utf-8")
-    with pytest.raises(DataError, match=r"image \d+ has no file_name"):
+    with pytest.raises(DataError, match=r"image number 1: has no file_name"):
         evaluation.coco_results(model, tmp_path / "truth.json", dome[1])
 
 

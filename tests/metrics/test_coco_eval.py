@@ -5,6 +5,7 @@ import copy
 import io
 import json
 import warnings
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -275,10 +276,10 @@ def test_a_detection_is_as_large_as_its_box_where_all_have_one(tmp_path):
     truth, found = random_photos(2)
     path = written(tmp_path, truth)[0]
     boxed = [{**entry, "bbox": [0.0, 0.0, 9.0, 9.0], "caption": ""} for entry in found]
-    kept = metrics.coco.checked_results(
-        boxed, metrics.coco.checked_annotations(path), "results", path
-    )
-    assert all(entry["bbox"] == [0.0, 0.0, 9.0, 9.0] and "caption" not in entry for entry in kept)
+    file, _ = metrics.coco.checked_annotations(path)
+    kept = metrics.coco.checked_results(boxed, file, "results")
+    assert len(kept) == len(found)
+    assert all(detection.bbox.tolist() == [0.0, 0.0, 9.0, 9.0] for detection in kept)
 
 
 def test_ids_that_occur_twice_are_named(tmp_path):
@@ -289,7 +290,7 @@ def test_ids_that_occur_twice_are_named(tmp_path):
             [{**f, "id": i} for f, i in zip(found, (6, 7, 7), strict=False)],
         )
     truth["annotations"][1]["id"] = truth["annotations"][0]["id"]
-    with pytest.raises(DataError, match=r"truth\.json, annotations\[1\].*occurs twice"):
+    with pytest.raises(DataError, match=r"truth\.json, annotation 1 .*second annotation"):
         metrics.coco_scores(written(tmp_path, truth)[0], found)
 
 
@@ -309,8 +310,26 @@ def test_a_broken_annotation_is_named(tmp_path, key, value):
     truth["annotations"][1] = broken(truth["annotations"][1], **{key: value})
     if key == "id" and value == "x":
         return  # a string is a good id
-    with pytest.raises(DataError, match=r"truth\.json, annotations\[1\]"):
+    if key in ("keypoints", "bbox") and value in (..., None, []):
+        return  # filtered, and not needed: tested below
+    with pytest.raises(DataError, match=r"truth\.json, annotation (number )?2"):
         metrics.coco_scores(written(tmp_path, truth)[0], found)
+
+
+@pytest.mark.parametrize("value", [..., None, []])
+def test_annotations_without_keypoints_are_filtered_and_boxes_are_not_needed(tmp_path, value):
+    truth, found = random_photos(1, photos=10)
+    person = next(a for a in truth["annotations"] if a["num_keypoints"] and not a["iscrowd"])
+    whole = metrics.coco_scores(written(tmp_path, truth)[0], found)
+    place = truth["annotations"].index(person)
+    truth["annotations"][place] = broken(person, bbox=value)
+    assert metrics.coco_scores(written(tmp_path, truth)[0], found) == whole
+    truth["annotations"][place] = broken(person, keypoints=value)
+    filtered = Counter()
+    without = metrics.coco_scores(written(tmp_path, truth)[0], found, filtered)
+    del truth["annotations"][place]
+    assert without == metrics.coco_scores(written(tmp_path, truth)[0], found)
+    assert filtered == {"without keypoints": 1}
 
 
 JSON = st.recursive(
