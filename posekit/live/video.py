@@ -1,4 +1,4 @@
-"""Frames from a camera or a video file: RGB, each with its time (chapter 12)."""
+"""RGB frames with their times, from a camera or a video file (chapter 12)."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,76 +9,84 @@ import numpy as np
 
 from posekit.errors import DataError
 
-_SILENT_SECONDS = (
-    10.0  # without a word of a camera, after which it is taken for one that gives no picture
-)
+__all__ = ["camera", "frame_rate", "frames", "video"]
+
+_DEFAULT_FPS = 30.0
+_CAMERA_TIMEOUT_S = 10.0
+"""Seconds without a frame after which a camera is reported as giving none."""
 
 
 def frames(source: str | Path | int) -> Iterator[tuple[np.ndarray, float]]:
-    """The frames of a video file, or the newest of a camera for as long as it runs.
+    """Yield the frames of a video file, or the newest frames of a camera while it runs.
 
     Args:
         source: path of a file, or a camera's number (`0` or `"0"` is the first).
 
     Yields:
-        (H, W, 3) uint8 RGB, and seconds since the first.
+        (H, W, 3) uint8 RGB, and seconds since the first frame.
 
     Raises:
-        DataError: when there is no such file or camera, the file is no video, or the camera gives no picture for ten seconds.
+        DataError: if there is no such file or camera, the file is no video, or the camera gives no
+            image for ten seconds.
     """
     text = str(source)
     yield from camera(int(text)) if text.isdigit() else video(text)
 
 
-def _open(what: str | int):
+def _open(source: str | int):
+    """Open a file or a camera in OpenCV, which may fail silently."""
     import cv2
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    return cv2.VideoCapture(what)
+    return cv2.VideoCapture(source)
 
 
-def rate(path: str | Path) -> float:
-    """Frames a second of a video file; 30 where it does not say."""
+def frame_rate(path: str | Path) -> float:
+    """Return the frames per second of a video file; 30 if the file does not say."""
     import cv2
 
     capture = _open(str(path))
     try:
-        return capture.get(cv2.CAP_PROP_FPS) or 30.0
+        return capture.get(cv2.CAP_PROP_FPS) or _DEFAULT_FPS
     finally:
         capture.release()
 
 
 def video(path: str | Path) -> Iterator[tuple[np.ndarray, float]]:
-    """Every frame of a video file, with its time in the file; see `frames`."""
+    """Yield every frame of a video file, with its time in the file; see `frames`."""
     import cv2
 
     if not Path(path).is_file():
         raise DataError(
             path,
             "there is no such file",
-            "check the path; a camera is named by its number, 0 the first",
+            "check the path; a camera is given by its number, 0 is the first",
         )
-    a_second, capture = rate(path), _open(str(path))
+    fps = frame_rate(path)
+    capture = _open(str(path))
     try:
         number = 0
         while True:
-            ok, frame = capture.read()
-            if not ok:
+            is_frame, frame = capture.read()
+            if not is_frame:
                 break
-            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), number / a_second
+            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), number / fps
             number += 1
         if number == 0:
             raise DataError(
                 path,
                 "no frame can be read from it",
-                "give a video that OpenCV reads: mp4, mkv, avi",
+                "use a video that OpenCV reads: mp4, mkv, avi",
             )
     finally:
         capture.release()
 
 
 def camera(number: int) -> Iterator[tuple[np.ndarray, float]]:
-    """The newest frame of a camera whenever one is wanted: what came while the caller was busy is left out; see `frames`."""
+    """Yield the newest frame of a camera each time one is asked for; see `frames`.
+
+    A thread reads the camera, and frames that arrive while the caller is busy are dropped.
+    """
     import cv2
 
     capture = _open(number)
@@ -86,39 +94,44 @@ def camera(number: int) -> Iterator[tuple[np.ndarray, float]]:
         capture.release()
         raise DataError(
             f"camera {number}",
-            "there is no such camera, or another program holds it",
+            "there is no such camera, or another program is using it",
             "try 0, 1, …",
         )
-    newest, ended, changed = [], [], Condition()
+    newest = []  # at most one frame, with its time
+    ended = []  # not empty once the camera gives no more frames or the caller is done
+    changed = Condition()
 
     def grab() -> None:
         while not ended:
             try:
-                ok, frame = capture.read()
-            except Exception:  # a driver's; whoever waits for the frame would wait for ever
-                ok, frame = False, None
+                is_frame, frame = capture.read()
+            except Exception:  # raised by a driver; the caller would wait for the frame forever
+                is_frame = False
             with changed:
-                newest[:] = [(frame, monotonic())] if ok else []
-                if not ok:
+                newest[:] = [(frame, monotonic())] if is_frame else []
+                if not is_frame:
                     ended.append(True)
                 changed.notify()
-        capture.release()  # here: elsewhere it might still be reading
+        capture.release()  # in this thread: elsewhere the camera might still be read
 
-    thread, begin = Thread(target=grab, daemon=True), None
+    thread = Thread(target=grab, daemon=True)
     thread.start()
+    begin = None
     try:
         while True:
             with changed:
-                if not changed.wait_for(lambda: newest or ended, timeout=_SILENT_SECONDS):
+                if not changed.wait_for(lambda: newest or ended, timeout=_CAMERA_TIMEOUT_S):
                     raise DataError(
-                        f"camera {number}", "gives no picture", "close the program that may hold it"
+                        f"camera {number}",
+                        "gives no image",
+                        "close the program that may be using it",
                     )
                 if not newest:
                     break
-                frame, when = newest.pop()
-            begin = when if begin is None else begin
-            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), when - begin
-        raise DataError(f"camera {number}", "it gives no more frames", "plug it in again")
+                frame, now = newest.pop()
+            begin = now if begin is None else begin
+            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), now - begin
+        raise DataError(f"camera {number}", "it gives no more frames", "connect it again")
     finally:
         ended.append(True)
         thread.join(timeout=5)

@@ -80,8 +80,8 @@ class Webcam(ipywidgets.VBox):
     nowhere else; none is kept. The kernel may run on another machine.
 
     Args:
-        model: a name from `posekit.inference.predictor.list_models()`, or what else `Tracker` takes;
-            None for `live.DEFAULT_MODEL`.
+        model: a name from `posekit.inference.predictor.list_models()`, or what else `Tracker`
+            takes; None for `live.DEFAULT_MODEL`.
         max_in_flight: number of frames that may be on their way at once, 1 or more. With two,
             less time is lost on a slow network, but each frame is a little older when shown.
         on_frame: called with each frame (H, W, 3) uint8 RGB, without skeleton, and its `Pose`.
@@ -126,7 +126,7 @@ class Webcam(ipywidgets.VBox):
         """Switch the camera off."""
         self.camera_widget.running = False
 
-    # ---- controls ---------------------------------------------------------------------------------
+    # ---- controls --------------------------------------------------------------------------------
 
     def _controls(self) -> list[ipywidgets.Widget]:
         """Two rows of controls that wrap.
@@ -205,7 +205,7 @@ class Webcam(ipywidgets.VBox):
         choice.observe(select, "value")
         return choice
 
-    # ---- messages, from any thread of the kernel --------------------------------------------------
+    # ---- messages, from any thread of the kernel -------------------------------------------------
 
     def _receive(self, _: object, content: dict, buffers: list) -> None:
         """Answer a message. Every frame is answered, because the browser waits for it."""

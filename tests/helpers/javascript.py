@@ -11,7 +11,7 @@ from posekit.live.server import WEB
 IMPORTS = {
     "one_euro": "smooth",
     "tracker": "INITIAL_STATE, estimatedTorsoLength, nextCrop, personScore, squareAround, update",
-    "warp": "cut",
+    "warp": "cropSquare",
     "repetitions": "NO_REPETITIONS, angle, count, exerciseAngle",
     "frames": "splitMjpeg",
     "core/camera": "CAMERA_ERRORS, CameraError",

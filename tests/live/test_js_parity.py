@@ -169,7 +169,7 @@ def test_the_crop_is_the_same_to_two_levels(tmp_path, side):
     (tmp_path / "frame.bin").write_bytes(rgba.tobytes())
     script = """
       const data = new Uint8ClampedArray(readFileSync(given.file));
-      return [...cut({ data, width: 640, height: 480 }, { center: given.center, side: given.side }, 224)];"""
+      return [...cropSquare({ data, width: 640, height: 480 }, { center: given.center, side: given.side }, 224)];"""
     given = {"file": str(tmp_path / "frame.bin"), "center": center.tolist(), "side": side}
     got = np.reshape(in_node(script, given, tmp_path), (224, 224, 3))
     error = np.abs(got - wanted)

@@ -492,8 +492,8 @@ def test_a_camera_that_gives_no_picture_is_named_and_released_once_it_is_no_long
 
     camera = Silent(0)
     monkeypatch.setattr(video, "_open", lambda _: camera)
-    monkeypatch.setattr(video, "_SILENT_SECONDS", 0.1)
-    with pytest.raises(DataError, match="camera 0: gives no picture"):
+    monkeypatch.setattr(video, "_CAMERA_TIMEOUT_S", 0.1)
+    with pytest.raises(DataError, match="camera 0: gives no image"):
         next(video.frames(0))
     assert camera.released
 
@@ -505,7 +505,7 @@ def test_a_camera_whose_driver_fails_is_named(monkeypatch):
 
     camera = Broken(0)
     monkeypatch.setattr(video, "_open", lambda _: camera)
-    monkeypatch.setattr(video, "_SILENT_SECONDS", 5.0)
+    monkeypatch.setattr(video, "_CAMERA_TIMEOUT_S", 5.0)
     with pytest.raises(DataError, match="gives no more frames"):
         next(video.frames(0))
     assert camera.released
@@ -565,30 +565,30 @@ def test_a_clip_is_not_written_over_itself(capsys, monkeypatch, tmp_path):
     clip.write_bytes((WEB / "clip.mjpeg").read_bytes())
     monkeypatch.chdir(tmp_path)
     assert cli.main(["webcam", "--source", str(clip), "--out", "clip.mp4"]) == 2
-    assert "clip.mp4: is the clip itself" in capsys.readouterr().err
+    assert "clip.mp4: is the source itself" in capsys.readouterr().err
     assert clip.read_bytes() == (WEB / "clip.mjpeg").read_bytes()
 
 
 def test_a_video_is_written_aside_and_at_the_rate_of_its_clip(monkeypatch, tmp_path):
     clip, out = tmp_path / "clip.mp4", tmp_path / "drawn.mp4"
-    monkeypatch.setattr(video, "rate", lambda _: 10.0)
+    monkeypatch.setattr(video, "frame_rate", lambda _: 10.0)
     out.write_text("of an earlier run")
     for path in (clip, out):
-        writer = server._Writer(path, str(WEB / "clip.mjpeg"))
+        writer = server._VideoWriter(path, str(WEB / "clip.mjpeg"))
         for _ in range(7):
             writer(frame_with(), None)
         assert path == clip or out.read_text() == "of an earlier run"
         writer.close()
     monkeypatch.undo()
-    assert video.rate(clip) == video.rate(out) == pytest.approx(10)
+    assert video.frame_rate(clip) == video.frame_rate(out) == pytest.approx(10)
     assert len(list(video.frames(out))) == 7 and sorted(tmp_path.iterdir()) == [clip, out]
-    assert server._Writer(out, str(clip)).rate == pytest.approx(10)
+    assert server._VideoWriter(out, str(clip)).fps == pytest.approx(10)
 
 
 def test_a_camera_s_video_lasts_as_long_as_it_was_filmed(monkeypatch, tmp_path):
     now = iter([5.0, 5.0, 5.01, 6.01, 6.02])  # begun; four frames, two of them too early
     monkeypatch.setattr(server.time, "monotonic", lambda: next(now))
-    writer = server._Writer(tmp_path / "drawn.mp4", "0")
+    writer = server._VideoWriter(tmp_path / "drawn.mp4", "0")
     for _ in range(4):
         writer(frame_with(), None)
     writer.close()
@@ -700,7 +700,7 @@ def test_a_tab_that_is_closed_while_it_loads_is_no_error():
 
 
 def test_the_page_s_model_is_named_where_it_is_missing(tmp_path):
-    with pytest.raises(DataError, match="a page wants ONNX: python -m posekit export"):
+    with pytest.raises(DataError, match="the page needs an ONNX file: python -m posekit export"):
         server.model_file("minidome")
     with pytest.raises(DataError, match="nothing.onnx"):
         server.model_file(tmp_path / "nothing.onnx")

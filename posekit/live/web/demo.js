@@ -144,7 +144,7 @@ export function mount(root, constants) {
     const { keypoints, score } = pose;
     const degrees = exerciseAngle(keypoints, score, exercise, constants.drawThreshold);
     repetitions = count(repetitions, degrees, exercise);
-    return repetitions.done > before ? `${repetitions.done} ${name}.` : "";
+    return repetitions.done > before ? `${name}: ${repetitions.done}` : "";
   }
 
   function describe(pose, kind) {

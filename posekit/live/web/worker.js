@@ -4,7 +4,7 @@
 
 import { InferenceSession, Tensor, env } from "./ort/ort.wasm.bundle.min.mjs";
 import { INITIAL_STATE, nextCrop, update } from "./tracker.js";
-import { cut } from "./warp.js";
+import { cropSquare } from "./warp.js";
 
 const INPUT_SIZE = 224;
 let session = null;
@@ -49,8 +49,8 @@ async function predict(image, seconds, spent) {
   const { width, height } = image;
   const start = performance.now();
   const crop = nextCrop(state, seconds, width, height, constants);
-  const shape = [1, INPUT_SIZE, INPUT_SIZE, 3];
-  const input = new Tensor("float32", cut(image, crop, INPUT_SIZE), shape);
+  const pixels = cropSquare(image, crop, INPUT_SIZE);
+  const input = new Tensor("float32", pixels, [1, INPUT_SIZE, INPUT_SIZE, 3]);
   const cropped = performance.now();
   const out = await session.run({ image: input });
   spent.crop += cropped - start;
