@@ -171,6 +171,8 @@ def test_public_functions_have_type_hints():
     for path in MODULES:
         if stage_of(path) in ("losses", "models"):
             continue  # tensors of three backends have no common type
+        if stage_of(path) in ("doctor", "__main__"):
+            continue  # they run on any Python 3
         if stage_of(path) == "minidome" and path.stem not in MINIDOME_WITH_RECORDS:
             continue  # the renderer is not called from outside
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
