@@ -107,7 +107,7 @@ def within_a_quarter(answers: EvalResults) -> dict:
         for k, joint in enumerate(COCO17.joints)
         if counted[:, k].any()
     }
-    interval = [round(v, 4) for v in metrics.interval(found, counted)]
+    interval = [round(v, 4) for v in metrics.bootstrap_ci(found, counted)]
     return {
         "share": share(slice(None)),
         "face": share(FACE),
@@ -262,7 +262,7 @@ def _share(
     """Share of the counted joints that are found, its interval over people, and how many are counted."""
     n = int(counted.sum())
     values = (
-        [(found & counted).sum() / n, *metrics.interval(found & counted, counted)]
+        [(found & counted).sum() / n, *metrics.bootstrap_ci(found & counted, counted)]
         if n
         else [None] * 3
     )

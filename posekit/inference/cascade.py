@@ -397,7 +397,7 @@ class Cascade:
                 refined.append(self.refine(stage, images, stored[start : start + batch_size]))
             stored = np.concatenate(refined)
             crop = geometry.encode_keypoints(geometry.apply_affine(to_crop, stored), (size, size))
-            found.append(first.replaced(crop, first.visibility))
+            found.append(first.with_predictions(crop, first.visibility))
         return found
 
 
@@ -442,7 +442,7 @@ def train_refiner(
     """
     from posekit import training
 
-    schedule = training.Schedule(learning_rate, warmup=0.05, steps=steps)
+    schedule = training.WarmupCosine(learning_rate, warmup=0.05, steps=steps)
     model.compile(training.adamw(model, learning_rate, 0.05), loss=losses.masked_l1)
     parts = max(1, steps // 20)
     history = model.fit(

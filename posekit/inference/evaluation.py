@@ -59,7 +59,7 @@ class EvalResults:
         """(N, 17) bool: joints whose place is known (v >= 1), inside the crop or not."""
         return self.visible >= 1
 
-    def replaced(self, crop_keypoints: np.ndarray, visibility: np.ndarray) -> "EvalResults":
+    def with_predictions(self, crop_keypoints: np.ndarray, visibility: np.ndarray) -> "EvalResults":
         """The same people with other answers, (N, 17, 2) or (17, 2) normalised and (N, 17) or (17,): the mean pose, say."""
         crop_keypoints = np.broadcast_to(
             np.asarray(crop_keypoints, np.float32), self.crop_keypoints.shape
@@ -195,7 +195,7 @@ def evaluate(
         DataError: see `predict_records`.
     """
     answers = predict_records(predictor, directory, flip=flip, jitter=jitter, batch_size=batch_size)
-    blind = answers.replaced(predictor.record["mean_pose"], predictor.record["mean_visibility"])
+    blind = answers.with_predictions(predictor.record["mean_pose"], predictor.record["mean_visibility"])
     box = records.read_manifest(directory)["box"]
     head = {"n": len(answers.keypoints), "flip": flip, "box": box, "jitter": jitter}
     return {**head, **scores(answers), "mean_pose": scores(blind)}
@@ -228,9 +228,9 @@ def scores(answers: EvalResults) -> dict:
         "visibility_ece": metrics.expected_calibration_error(*asked),
         "collapse_ratio": metrics.collapse_ratio(a.crop_keypoints, a.crop_true, a.inside),
         "intervals": {
-            "pcp": list(metrics.interval(limbs.reshape(-1, 4, 2), limbs_counted.reshape(-1, 4, 2))),
-            "pck@0.2": list(metrics.interval(joints, joints_counted)),
-            "oks": list(metrics.interval(oks, measured)),
+            "pcp": list(metrics.bootstrap_ci(limbs.reshape(-1, 4, 2), limbs_counted.reshape(-1, 4, 2))),
+            "pck@0.2": list(metrics.bootstrap_ci(joints, joints_counted)),
+            "oks": list(metrics.bootstrap_ci(oks, measured)),
         },
     }
 

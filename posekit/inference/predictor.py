@@ -127,10 +127,10 @@ class Predictor:
             a Keras model trained with a learned σ also `scale` (N, 17, 2), shares of the crop's side.
         """
         images = np.asarray(images, np.float32)
-        out = self._ask(images)
+        out = self._forward(images)
         if not flip:
             return out
-        back = self._ask(np.ascontiguousarray(images[:, :, ::-1]))
+        back = self._forward(np.ascontiguousarray(images[:, :, ::-1]))
         back = {
             name: v if name == "presence" else v[:, list(COCO17.flip_indices)]
             for name, v in back.items()
@@ -138,7 +138,7 @@ class Predictor:
         back["keypoints"] = back["keypoints"] * np.array([-1, 1], np.float32)
         return {name: (value + back[name]) / 2 for name, value in out.items()}
 
-    def _ask(self, images: np.ndarray) -> dict[str, np.ndarray]:
+    def _forward(self, images: np.ndarray) -> dict[str, np.ndarray]:
         out = {
             name: np.asarray(v, np.float32)
             for name, v in self.model.predict_on_batch(images).items()

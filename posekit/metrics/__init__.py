@@ -7,7 +7,7 @@ Every function takes predictions and truth of N people as arrays and changes nei
 result is NaN, never 0 and never a warning.
 """
 
-from posekit.metrics.bootstrap import interval, paired_bootstrap
+from posekit.metrics.bootstrap import bootstrap_ci, paired_bootstrap
 from posekit.metrics.coco import coco_scores
 from posekit.metrics.joints import (
     LIMBS,
@@ -41,7 +41,7 @@ __all__ = [
     "expected_calibration_error",
     "pck_hits",
     "pcp_hits",
-    "interval",
+    "bootstrap_ci",
     "keypoint_similarity",
     "mean_pixel_error",
     "oks",

@@ -41,7 +41,7 @@ def _limits(values: np.ndarray, level: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def interval(
+def bootstrap_ci(
     found: np.ndarray,
     counted: np.ndarray,
     *,
@@ -84,9 +84,9 @@ def paired_bootstrap(
     """Is model A better than model B? The difference of their shares on the same people, each draw shared by both.
 
     Args:
-        found_a, found_b: see `interval`, in the same order of people.
+        found_a, found_b: see `bootstrap_ci`, in the same order of people.
         counted: the same shape.
-        level, resamples, seed: see `interval`.
+        level, resamples, seed: see `bootstrap_ci`.
 
     Returns:
         `difference` (A − B), `low`, `high`, and `share_above`: the share of resamples in which A is better (0.5 for none). Two

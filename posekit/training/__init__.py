@@ -24,7 +24,7 @@ from posekit.inference import evaluation, predictor
 from posekit.inputs import on_device
 from posekit.skeleton import COCO17, COCO19
 from posekit.training import parallel
-from posekit.training.callbacks import Average, Checkpoint, Schedule, Watch
+from posekit.training.callbacks import WeightEMA, Checkpoint, WarmupCosine, ValidationLogger
 from posekit.training.network import OPTIMIZERS, PoseTrainer, adamw, make_optimizer
 from posekit.training.progress import Progress
 from posekit.training.record import bfloat16_pays, command, mean_targets, pack, provenance
@@ -280,14 +280,14 @@ def train(
                 1, sum(manifests[str(d)]["people"] for d in train_records) // recipe.batch_size
             )
             seconds = recipe.minutes * 60 if recipe.minutes else 0
-            schedule = Schedule(
+            schedule = WarmupCosine(
                 recipe.learning_rate,
                 warmup=recipe.warmup,
                 steps=steps * recipe.epochs if recipe.epochs else None,
                 deadline=(begin, begin + seconds) if recipe.minutes else None,
             )
-            average = Average(network, recipe.average) if recipe.average else None
-            watch = Watch(
+            average = WeightEMA(network, recipe.average) if recipe.average else None
+            watch = ValidationLogger(
                 itertools.islice(
                     on_device.iterate_center_crops(val_records, 64, input_size=recipe.input_size), 8
                 ),
@@ -399,14 +399,14 @@ def train(
 
 
 __all__ = [
-    "Average",
+    "WeightEMA",
     "Checkpoint",
     "Progress",
     "Recipe",
-    "Schedule",
+    "WarmupCosine",
     "TensorBoard",
     "PoseTrainer",
-    "Watch",
+    "ValidationLogger",
     "adamw",
     "bfloat16_pays",
     "command",

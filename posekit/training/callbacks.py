@@ -15,10 +15,10 @@ from keras import ops
 
 from posekit import metrics
 from posekit.errors import DataError
-from posekit.training.parallel import together
+from posekit.training.parallel import replicated
 
 
-class Schedule(keras.callbacks.Callback):
+class WarmupCosine(keras.callbacks.Callback):
     """Linear warm-up, then half a cosine to 0, over steps or over the clock; ends the run when it is done.
 
     Source: Loshchilov & Hutter, "SGDR", ICLR 2017 (one cycle, no restart).
@@ -65,7 +65,7 @@ class Schedule(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-class Average(keras.callbacks.Callback):
+class WeightEMA(keras.callbacks.Callback):
     """A running average of a network's weights, which scores better than the weights themselves while they still jump about.
 
     The norms' statistics are averaged with the rest, so that they fit the averaged weights. In the beginning the memory is short
@@ -108,7 +108,7 @@ class Average(keras.callbacks.Callback):
             self.network.set_weights(own)
 
 
-class Watch(keras.callbacks.Callback):
+class ValidationLogger(keras.callbacks.Callback):
     """Scores a fixed part of the validation people as the run goes, writes log.csv, and warns of a collapse.
 
     PCK and PCP are taken in crop pixels: the crop keeps proportions, so they equal those in photo pixels but for joints
@@ -169,7 +169,7 @@ class Watch(keras.callbacks.Callback):
 
     def score(self) -> dict[str, float]:
         """The validation columns, now; and `val_gain`, which stands in the printed line but not in log.csv."""
-        with together(), self.average.in_place() if self.average else contextlib.nullcontext():
+        with replicated(), self.average.in_place() if self.average else contextlib.nullcontext():
             parts = [self.images[i : i + 64] for i in range(0, len(self.images), 64)]
             out = [self.model.predict_on_batch(part)["keypoints"] for part in parts]
         pred = np.concatenate([np.asarray(o, np.float32) for o in out])[:, : self.true.shape[1]]
@@ -248,8 +248,8 @@ class Checkpoint(keras.callbacks.Callback):
         self,
         path: Path,
         model: keras.Model,
-        watch: Watch,
-        schedule: Schedule,
+        watch: ValidationLogger,
+        schedule: WarmupCosine,
         average: Average | None,
         *,
         run: dict,

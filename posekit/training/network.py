@@ -62,10 +62,10 @@ class PoseTrainer(keras.Model):
         return (
             loss
             if self.teacher is None
-            else (1 - DISTILLATION_WEIGHT) * loss + DISTILLATION_WEIGHT * self.taught(x, y_pred)
+            else (1 - DISTILLATION_WEIGHT) * loss + DISTILLATION_WEIGHT * self.distillation_loss(x, y_pred)
         )
 
-    def taught(self, x, y_pred):
+    def distillation_loss(self, x, y_pred):
         """The same loss with the teacher's answers for labels: where there is no label, too, as often as the teacher sees a joint.
 
         σ is left to the labels: a student comes closer to its teacher than to the truth, and would think too much of itself.

@@ -54,7 +54,7 @@ def data_parallel(count: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def together() -> Iterator[None]:
+def replicated() -> Iterator[None]:
     """In here batches are not shared out: of any size, each device computes all of it."""
     before = keras.distribution.distribution()
     keras.distribution.set_distribution(None)

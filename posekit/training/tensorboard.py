@@ -33,7 +33,7 @@ class TensorBoard(keras.callbacks.Callback):
 
     Args:
         folder: made if need be. Each call adds a file, and TensorBoard joins them: so a resumed run goes on in its curves.
-        watch: the `Watch` whose rows are written; it must stand before this one in the list of callbacks.
+        watch: the `ValidationLogger` whose rows are written; it must stand before this one in the list of callbacks.
     """
 
     def __init__(self, folder: str | Path, watch: keras.callbacks.Callback):

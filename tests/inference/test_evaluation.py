@@ -161,7 +161,7 @@ def test_a_models_sigma_reaches_answers_and_scores(dome_records, tmp_path, capsy
     answers = evaluation.predict_records(asked, dome_records)
     scores, blind = (
         evaluation.scores(answers),
-        evaluation.scores(answers.replaced(*record.values())),
+        evaluation.scores(answers.with_predictions(*record.values())),
     )
     assert answers.confidence.shape == answers.visibility.shape and np.isnan(
         blind["confidence_oks"]

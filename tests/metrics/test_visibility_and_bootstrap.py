@@ -213,7 +213,7 @@ def test_nothing_known_gives_nan_without_a_warning():
             assert np.isnan(metrics.pdj(*nobody)["auc"])
             assert np.isnan(metrics.mean_pixel_error(*nobody)["value"])
             found, counted = metrics.pck_hits(*nobody)
-            assert np.isnan(metrics.interval(found, counted)).all()
+            assert np.isnan(metrics.bootstrap_ci(found, counted)).all()
             assert np.isnan(metrics.paired_bootstrap(found, found, counted)["difference"])
 
 
@@ -223,7 +223,7 @@ def test_nothing_known_gives_nan_without_a_warning():
 def test_the_interval_of_a_share_is_the_binomial_one():
     """Independent people with one joint each: the normal interval of a share is the truth to compare with."""
     found = np.arange(400)[:, None] < 280
-    low, high = metrics.interval(found, np.ones_like(found))
+    low, high = metrics.bootstrap_ci(found, np.ones_like(found))
     half = 1.96 * np.sqrt(0.7 * 0.3 / 400)
     assert (low, high) == pytest.approx((0.7 - half, 0.7 + half), abs=0.006)
 
@@ -231,9 +231,9 @@ def test_the_interval_of_a_share_is_the_binomial_one():
 def test_joints_of_one_person_are_not_independent():
     """Seventeen joints that stand and fall together are one observation: the interval must not shrink by the root of 17."""
     one = np.arange(100)[:, None] < 60
-    low, high = metrics.interval(one, np.ones_like(one))
+    low, high = metrics.bootstrap_ci(one, np.ones_like(one))
     together = np.repeat(one, K, axis=1)
-    np.testing.assert_allclose(metrics.interval(together, np.ones_like(together)), (low, high))
+    np.testing.assert_allclose(metrics.bootstrap_ci(together, np.ones_like(together)), (low, high))
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says():
@@ -241,7 +241,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
     for trial in range(200):
         skill = rng.beta(7, 3, 80)
         found = rng.random((80, K)) < skill[:, None]
-        low, high = metrics.interval(found, np.ones_like(found), resamples=400, seed=trial)
+        low, high = metrics.bootstrap_ci(found, np.ones_like(found), resamples=400, seed=trial)
         inside += low <= 0.7 <= high
     assert 0.89 <= inside / 200 <= 0.99
 
@@ -249,14 +249,14 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
 def test_groups_are_averaged_as_pcp_averages_its_limbs():
     pred, true, labelled = people(4, n=200)
     found, counted = metrics.pcp_hits(pred, true, labelled)
-    low, high = metrics.interval(found.reshape(-1, 4, 2), counted.reshape(-1, 4, 2))
+    low, high = metrics.bootstrap_ci(found.reshape(-1, 4, 2), counted.reshape(-1, 4, 2))
     assert low < metrics.pcp(pred, true, labelled)["mean"] < high
     assert high - low < 0.15
 
 
 def test_a_mean_of_numbers_has_an_interval_too():
     values = np.linspace(0, 1, 500)
-    low, high = metrics.interval(values, np.ones(500))
+    low, high = metrics.bootstrap_ci(values, np.ones(500))
     half = 1.96 * values.std() / np.sqrt(500)
     assert (low, high) == pytest.approx((0.5 - half, 0.5 + half), abs=0.006)
 
@@ -268,7 +268,7 @@ def test_two_overlapping_models_can_differ_for_sure():
     luck = rng.random((150, K))
     a, b = luck < skill + 0.04, luck < skill
     counted = np.ones_like(a)
-    assert metrics.interval(a, counted)[0] < metrics.interval(b, counted)[1], "they overlap"
+    assert metrics.bootstrap_ci(a, counted)[0] < metrics.bootstrap_ci(b, counted)[1], "they overlap"
     paired = metrics.paired_bootstrap(a, b, counted)
     assert paired["low"] > 0 and paired["share_above"] > 0.99
     assert paired["difference"] == pytest.approx(a.mean() - b.mean())
@@ -280,8 +280,8 @@ def test_intervals_repeat_with_their_seed_and_change_nothing():
     pred, true, labelled = people()
     found, counted = metrics.pck_hits(pred, true, labelled)
     before = found.copy(), counted.copy()
-    assert metrics.interval(found, counted, seed=1) == metrics.interval(found, counted, seed=1)
-    assert metrics.interval(found, counted, seed=1) != metrics.interval(found, counted, seed=2)
+    assert metrics.bootstrap_ci(found, counted, seed=1) == metrics.bootstrap_ci(found, counted, seed=1)
+    assert metrics.bootstrap_ci(found, counted, seed=1) != metrics.bootstrap_ci(found, counted, seed=2)
     np.testing.assert_array_equal(found, before[0])
     np.testing.assert_array_equal(counted, before[1])
 
@@ -292,7 +292,7 @@ def test_intervals_equal_those_of_all_draws_at_once_and_need_no_memory():
     draws = np.random.default_rng(0)
     weights = np.stack([np.bincount(draws.integers(0, n, n), minlength=n) for _ in range(2000)])
     tracemalloc.start()
-    low, high = metrics.interval(a, counted)
+    low, high = metrics.bootstrap_ci(a, counted)
     paired = metrics.paired_bootstrap(a, b, counted)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -306,4 +306,4 @@ def test_intervals_equal_those_of_all_draws_at_once_and_need_no_memory():
 
 def test_one_person_gives_an_interval_of_no_width():
     found = np.ones((1, K), bool)
-    assert metrics.interval(found, found) == (1.0, 1.0)
+    assert metrics.bootstrap_ci(found, found) == (1.0, 1.0)

@@ -25,10 +25,10 @@ ROOT = Path(__file__).parents[2]
 CHILD = """
 import json, sys, time
 from posekit import inputs, training
-from posekit.training import Watch
+from posekit.training import ValidationLogger
 
-score = Watch.score
-Watch.score = lambda self: (time.sleep(0.4), score(self))[1]  # slow enough to be killed in its midst
+score = ValidationLogger.score
+ValidationLogger.score = lambda self: (time.sleep(0.4), score(self))[1]  # slow enough to be killed in its midst
 folder, out, recipe = sys.argv[1:]
 recipe = json.loads(recipe)
 recipe["augment"] = inputs.Augmentation(**recipe["augment"])

@@ -56,7 +56,7 @@ def run(record_folder, tmp_path_factory):
 
 
 def test_schedule_climbs_then_falls_as_half_a_cosine():
-    schedule = training.Schedule(0.1, warmup=0.2, steps=100)
+    schedule = training.WarmupCosine(0.1, warmup=0.2, steps=100)
     assert schedule.rate(0) == 0 and schedule.rate(0.1) == pytest.approx(0.05)
     assert schedule.rate(0.2) == pytest.approx(0.1) and schedule.rate(0.6) == pytest.approx(0.05)
     assert schedule.rate(1) == pytest.approx(0)
@@ -66,7 +66,7 @@ def test_schedule_climbs_then_falls_as_half_a_cosine():
 
 
 def test_schedule_by_the_clock_is_over_when_the_time_is(monkeypatch):
-    schedule = training.Schedule(0.1, warmup=0.1, deadline=(100.0, 160.0))
+    schedule = training.WarmupCosine(0.1, warmup=0.1, deadline=(100.0, 160.0))
     for now, progress in ((100, 0), (130, 0.5), (160, 1), (500, 1)):
         monkeypatch.setattr(time, "monotonic", lambda now=now: now)
         assert schedule.progress() == progress
@@ -166,7 +166,7 @@ def test_a_teacher_leaves_sigma_to_the_labels():
     trainee = training.PoseTrainer(student, "laplace", 0.0, teacher=teacher)
     images = np.random.default_rng(0).uniform(0, 255, (2, 96, 96, 3)).astype(np.float32)
     with tf.GradientTape() as tape:
-        cost = trainee.taught(images, student(images))
+        cost = trainee.distillation_loss(images, student(images))
     scale = student.get_layer("head_scale").trainable_variables
     keypoints = student.get_layer("head_keypoints").trainable_variables
     found = tape.gradient(cost, [*scale, *keypoints])
@@ -226,7 +226,7 @@ def test_a_collapse_is_called_out_while_it_happens(record_folder, tmp_path, caps
         model.get_layer(name).kernel.assign(np.zeros(model.get_layer(name).kernel.shape))
     model.compile(keras.optimizers.SGD(0.0))
     model.stop_training = False
-    watch = training.Watch(
+    watch = training.ValidationLogger(
         inputs.make_batches(record_folder, 12, input_size=64), tmp_path / "log.csv", 12
     )
     watch.set_model(model)
@@ -423,7 +423,7 @@ def test_the_average_is_the_formula_and_lends_itself_out():
         [keras.Input((2,)), keras.layers.BatchNormalization(), keras.layers.Dense(1)]
     )
     average, rng, wanted = (
-        training.Average(network, 0.8, every=2),
+        training.WeightEMA(network, 0.8, every=2),
         np.random.default_rng(0),
         network.get_weights(),
     )
