@@ -52,7 +52,7 @@ def network(name: str, size: int) -> keras.Model:
     keras.utils.set_random_seed(0)
     image = keras.Input((size, size, 3))
     densenet.dense_layer = recomputed_layer if name.endswith("_recomputed") else DENSE_LAYER
-    features = models.BACKBONES[name.removesuffix("_recomputed")](image, width=64)
+    features = models.BACKBONES[name.removesuffix("_recomputed")](image, base_channels=64)
     model = keras.Model(
         image, keras.layers.Dense(34)(keras.layers.GlobalAveragePooling2D()(features))
     )

@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable
 
 import keras
-import numpy as np
 from keras import layers, ops
 
 from posekit.errors import DataError
@@ -82,22 +81,22 @@ def masked_smooth_l1(y_true, y_pred, beta=1.0):
 # ---- how sure ------------------------------------------------------------------------------------------------------------
 
 
-def gaussian_nll(error, scale):
-    """-log of the normal density with standard deviation `scale`, at `error`; same shapes, per coordinate."""
-    return 0.5 * ops.square(error / scale) + ops.log(scale) + 0.5 * math.log(2 * math.pi)
+def gaussian_nll(error, sigma):
+    """-log of the normal density with standard deviation `sigma`, at `error`; same shapes, per coordinate."""
+    return 0.5 * ops.square(error / sigma) + ops.log(sigma) + 0.5 * math.log(2 * math.pi)
 
 
-def laplace_nll(error, scale):
-    """-log of the Laplace density with mean absolute deviation `scale`, at `error`; same shapes, per coordinate."""
-    return ops.abs(error) / scale + ops.log(scale) + math.log(2)
+def laplace_nll(error, sigma):
+    """-log of the Laplace density with mean absolute deviation `sigma`, at `error`; same shapes, per coordinate."""
+    return ops.abs(error) / sigma + ops.log(sigma) + math.log(2)
 
 
-def masked_gaussian(y_true, y_pred, scale):
+def masked_gaussian(y_true, y_pred, sigma):
     """Negative log-likelihood of labelled joints when the errors are normal, with a σ that the network predicts for each.
 
     Args:
         y_true: (B, K, 3), y_pred: (B, K, 2): as in `masked_l1`.
-        scale: (B, K, 2) σ > 0 along x and y, in shares of the crop's side.
+        sigma: (B, K, 2) σ > 0 along x and y, in shares of the crop's side.
 
     Returns:
         A scalar, float32, in nats a joint; may be below 0, since a density may be above 1.
@@ -106,28 +105,13 @@ def masked_gaussian(y_true, y_pred, scale):
         Kendall & Gal, "What uncertainties do we need in Bayesian deep learning for computer vision?", NeurIPS 2017, equation 5.
     """
     error, weight = _split_keypoints(y_true, y_pred)
-    return masked_mean(ops.sum(gaussian_nll(error, ops.cast(scale, "float32")), axis=-1), weight)
+    return masked_mean(ops.sum(gaussian_nll(error, ops.cast(sigma, "float32")), axis=-1), weight)
 
 
-def masked_laplace(y_true, y_pred, scale):
+def masked_laplace(y_true, y_pred, sigma):
     """The same with Laplace's density, whose tails forgive an outlier. Arguments as in `masked_gaussian`."""
     error, weight = _split_keypoints(y_true, y_pred)
-    return masked_mean(ops.sum(laplace_nll(error, ops.cast(scale, "float32")), axis=-1), weight)
-
-
-def confidence(scale):
-    """How sure the network is of a joint: 1 - σ, the mean over x and y.
-
-    Args:
-        scale: (..., K, 2) numpy, shares of the crop's side.
-
-    Returns:
-        (..., K) float32 in 0 ... 1.
-
-    Source:
-        Li et al., "Human pose regression with residual log-likelihood estimation", ICCV 2021 (the authors' code).
-    """
-    return np.clip(1 - np.asarray(scale, np.float32).mean(axis=-1), 0, 1)
+    return masked_mean(ops.sum(laplace_nll(error, ops.cast(sigma, "float32")), axis=-1), weight)
 
 
 # ---- the shape of the errors -----------------------------------------------------------------------------------------------
@@ -226,14 +210,14 @@ class RLE(layers.Layer):
         self.residual, self.flow = residual, RealNVP(name="flow")
         self.built = True
 
-    def call(self, y_true, y_pred, scale):
+    def call(self, y_true, y_pred, sigma):
         """Arguments and result as in `masked_gaussian`."""
         error, weight = _split_keypoints(y_true, y_pred)
-        scale = ops.cast(scale, "float32")
-        log_flow = ops.reshape(self.flow(ops.reshape(error / scale, (-1, 2))), ops.shape(weight))
-        cost = ops.sum(ops.log(scale), axis=-1) - log_flow
+        sigma = ops.cast(sigma, "float32")
+        log_flow = ops.reshape(self.flow(ops.reshape(error / sigma, (-1, 2))), ops.shape(weight))
+        cost = ops.sum(ops.log(sigma), axis=-1) - log_flow
         if self.residual:
-            cost = cost + ops.sum(laplace_nll(error, scale), axis=-1)
+            cost = cost + ops.sum(laplace_nll(error, sigma), axis=-1)
         return masked_mean(cost, weight)
 
 
@@ -247,7 +231,7 @@ LOSSES = {
 }
 """Name -> function that makes the loss."""
 LOSSES_WITH_SIGMA = ("gaussian", "laplace", "rle")
-"""Those whose network must also give `scale`: `loss(y_true, y_pred, scale)`."""
+"""Those whose network must also give `sigma`: `loss(y_true, y_pred, sigma)`."""
 
 
 def keypoint_loss(name: str) -> Callable:

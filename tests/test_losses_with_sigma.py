@@ -19,7 +19,7 @@ from posekit.errors import DataError
 ROOT = Path(__file__).parents[1]
 
 
-def scales(seed: int = 0, n: int = 5, joints: int = 17) -> np.ndarray:
+def sigmas(seed: int = 0, n: int = 5, joints: int = 17) -> np.ndarray:
     return np.random.default_rng(100 + seed).uniform(0.02, 0.4, (n, joints, 2)).astype(np.float32)
 
 
@@ -42,10 +42,10 @@ def ladder() -> dict:
     return made
 
 
-def call(name, loss, y_true, y_pred, scale=None):
+def call(name, loss, y_true, y_pred, sigma=None):
     if name in ("l2", "l1", "smooth_l1"):
         return loss(y_true, y_pred)
-    return loss(y_true, y_pred, scales() if scale is None else scale)
+    return loss(y_true, y_pred, sigmas() if sigma is None else sigma)
 
 
 NAMES = tuple(ladder())
@@ -56,11 +56,11 @@ NAMES = tuple(ladder())
 def test_hand_worked_values():
     """One joint off by 0.1 in x and 0.3 in y, σ 0.2 and 0.1."""
     y_true, y_pred = np.array([[[0.0, 0.0, 1]]], np.float32), np.array([[[0.1, -0.3]]], np.float32)
-    scale = np.array([[[0.2, 0.1]]], np.float32)
+    sigma = np.array([[[0.2, 0.1]]], np.float32)
     gaussian = 0.5 * (0.5**2 + 3**2) + math.log(0.2 * 0.1) + math.log(2 * math.pi)
     laplace = 0.5 + 3 + math.log(0.4) + math.log(0.2)
-    assert float(losses.masked_gaussian(y_true, y_pred, scale)) == pytest.approx(gaussian, rel=1e-5)
-    assert float(losses.masked_laplace(y_true, y_pred, scale)) == pytest.approx(laplace, rel=1e-5)
+    assert float(losses.masked_gaussian(y_true, y_pred, sigma)) == pytest.approx(gaussian, rel=1e-5)
+    assert float(losses.masked_laplace(y_true, y_pred, sigma)) == pytest.approx(laplace, rel=1e-5)
     smooth = 0.1**2 / 2 / 0.2 + (0.3 - 0.1)
     assert float(losses.masked_smooth_l1(y_true, y_pred, beta=0.2)) == pytest.approx(
         smooth, rel=1e-5
@@ -90,17 +90,17 @@ def test_smooth_l1_becomes_l1_as_beta_shrinks_and_is_keras_huber():
 
 
 @pytest.mark.parametrize("density", [losses.gaussian_nll, losses.laplace_nll])
-@pytest.mark.parametrize("scale", [0.01, 0.3, 2.0])
-def test_densities_integrate_to_one_and_have_their_scale(density, scale):
-    e = np.linspace(-30 * scale, 30 * scale, 600_001)
-    p, step = np.exp(-np.asarray(density(e, np.full_like(e, scale)))), e[1] - e[0]
+@pytest.mark.parametrize("sigma", [0.01, 0.3, 2.0])
+def test_densities_integrate_to_one_and_have_their_scale(density, sigma):
+    e = np.linspace(-30 * sigma, 30 * sigma, 600_001)
+    p, step = np.exp(-np.asarray(density(e, np.full_like(e, sigma)))), e[1] - e[0]
     assert p.sum() * step == pytest.approx(1, abs=1e-4)
     spread = (
         math.sqrt((p * e**2).sum() * step)
         if density is losses.gaussian_nll
         else (p * np.abs(e)).sum() * step
     )
-    assert spread == pytest.approx(scale, rel=1e-3)
+    assert spread == pytest.approx(sigma, rel=1e-3)
 
 
 @pytest.mark.parametrize(("name", "power"), [("gaussian", 2), ("laplace", 1)])
@@ -132,14 +132,14 @@ def test_a_fixed_scale_gives_the_losses_without_one():
 def test_gradients_are_the_differences(name):
     """With respect to the joints, and to σ where there is one: central differences."""
     loss, (y_true, y_pred), rng = ladder()[name], people(1), np.random.default_rng(3)
-    y_true, y_pred, scale = y_true[:2], y_pred[:2], scales(1)[:2]
+    y_true, y_pred, sigma = y_true[:2], y_pred[:2], sigmas(1)[:2]
     error = y_pred - y_true[..., :2]
     y_pred = y_true[..., :2] + np.sign(error) * np.maximum(
         np.abs(error), 0.02
     )  # away from L1's kink
     directions = [rng.normal(size=y_pred.shape).astype(np.float32) for _ in range(2)]
     with tf.GradientTape() as tape:
-        p, s = tf.Variable(y_pred), tf.Variable(scale)
+        p, s = tf.Variable(y_pred), tf.Variable(sigma)
         value = call(name, loss, y_true, p, s)
     slopes = tape.gradient(value, [p, s])
     for which, (slope, direction) in enumerate(zip(slopes, directions, strict=True)):
@@ -149,7 +149,7 @@ def test_gradients_are_the_differences(name):
         step = 1e-3 * (1, 0.02)[which]
         ends = []
         for sign in (1, -1):
-            moved = [y_pred.copy(), scale.copy()]
+            moved = [y_pred.copy(), sigma.copy()]
             moved[which] += sign * step * direction
             ends.append(float(call(name, loss, y_true, *moved)))
         wanted = float(np.sum(slope.numpy() * direction))
@@ -246,13 +246,13 @@ def test_the_flow_learns_the_shape_of_what_it_sees():
 
 def test_rle_with_an_identity_flow_is_the_plain_likelihood():
     y_true, y_pred = people()
-    scale = scales()
-    gaussian = float(losses.masked_gaussian(y_true, y_pred, scale))
-    laplace = float(losses.masked_laplace(y_true, y_pred, scale))
-    assert float(losses.RLE(residual=False)(y_true, y_pred, scale)) == pytest.approx(
+    sigma = sigmas()
+    gaussian = float(losses.masked_gaussian(y_true, y_pred, sigma))
+    laplace = float(losses.masked_laplace(y_true, y_pred, sigma))
+    assert float(losses.RLE(residual=False)(y_true, y_pred, sigma)) == pytest.approx(
         gaussian, rel=1e-5
     )
-    assert float(losses.RLE()(y_true, y_pred, scale)) == pytest.approx(gaussian + laplace, rel=1e-5)
+    assert float(losses.RLE()(y_true, y_pred, sigma)) == pytest.approx(gaussian + laplace, rel=1e-5)
 
 
 def test_only_the_simple_density_holds_the_scale():
@@ -265,14 +265,14 @@ def test_only_the_simple_density_holds_the_scale():
     y_true, y_pred = people()
     loss, other = losses.RLE(residual=False), losses.RLE(residual=False)
     other.flow = Half()
-    a, b = (float(f(y_true, y_pred, s)) for f, s in ((loss, scales()), (other, 2 * scales())))
+    a, b = (float(f(y_true, y_pred, s)) for f, s in ((loss, sigmas()), (other, 2 * sigmas())))
     assert a == pytest.approx(b, rel=1e-5)
 
 
 def test_gradients_reach_the_flow_and_both_outputs():
     loss, (y_true, y_pred) = shaken(losses.RLE()), people()
     with tf.GradientTape() as tape:
-        p, s = tf.Variable(y_pred), tf.Variable(scales())
+        p, s = tf.Variable(y_pred), tf.Variable(sigmas())
         value = loss(y_true, p, s)
     for gradient in tape.gradient(value, [p, s, *loss.trainable_variables]):
         assert gradient is not None and np.all(np.isfinite(gradient)) and np.abs(gradient).max() > 0
@@ -288,7 +288,7 @@ def test_masked_joints_change_nothing(name, poison):
     loss, (y_true, y_pred) = ladder()[name], people()
     masked, found = y_true[..., 2] == 0, []
     for label, guess in ((0.1, None), (poison, None), (0.1, 1e3)):
-        t, p, s = y_true.copy(), y_pred.copy(), tf.Variable(scales())
+        t, p, s = y_true.copy(), y_pred.copy(), tf.Variable(sigmas())
         t[masked, :2] = label
         p[masked] = p[masked] if guess is None else guess
         p = tf.Variable(p)
@@ -323,8 +323,8 @@ def test_half_precision_predictions_give_a_float32_loss(name):
 
 
 def test_confidence_falls_with_the_scale():
-    scale = np.array([[[0.1, 0.3], [0.0, 0.0], [2.0, 1.0]]])
-    np.testing.assert_allclose(losses.confidence(scale), [[0.8, 1.0, 0.0]], atol=1e-6)
+    sigma = np.array([[[0.1, 0.3], [0.0, 0.0], [2.0, 1.0]]])
+    np.testing.assert_allclose(losses.confidence(sigma), [[0.8, 1.0, 0.0]], atol=1e-6)
 
 
 def test_an_unknown_loss_names_the_known():
@@ -341,12 +341,12 @@ import numpy as np
 from posekit import losses
 
 keras.utils.set_random_seed(0)
-y_true, y_pred, scale, *weights = np.load(sys.argv[1]).values()
+y_true, y_pred, sigma, *weights = np.load(sys.argv[1]).values()
 rle = losses.RLE()
 for variable, value in zip(rle.trainable_variables, weights, strict=True):
     variable.assign(value)
 values = {name: losses.keypoint_loss(name) for name in losses.LOSSES} | {"rle": rle}
-out = {k: f(y_true, y_pred, scale) if k in losses.LOSSES_WITH_SIGMA else f(y_true, y_pred) for k, f in values.items()}
+out = {k: f(y_true, y_pred, sigma) if k in losses.LOSSES_WITH_SIGMA else f(y_true, y_pred) for k, f in values.items()}
 print(json.dumps({k: float(keras.ops.convert_to_numpy(v)) for k, v in out.items()}))
 """
 
@@ -360,7 +360,7 @@ def test_the_ladder_is_the_same_on_each_backend(backend, tmp_path):
     rle = shaken(losses.RLE())
     wanted = {name: losses.keypoint_loss(name) for name in losses.LOSSES} | {"rle": rle}
     wanted = {name: float(call(name, f, y_true, y_pred)) for name, f in wanted.items()}
-    arrays = [y_true, y_pred, scales(), *(v.numpy() for v in rle.trainable_variables)]
+    arrays = [y_true, y_pred, sigmas(), *(v.numpy() for v in rle.trainable_variables)]
     np.savez(tmp_path / "arrays.npz", *arrays)
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(tmp_path / "arrays.npz")],

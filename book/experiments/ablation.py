@@ -18,8 +18,8 @@ from posekit.records.writer import write_shard
 MISSING = 0.3
 """Share of the joints whose label is taken away, at random, to see what masking is worth."""
 SEEDS = (0, 1, 2)
-COMMON = {"width": 16, "input_size": 128, "pool": 1, "epochs": 8}
-NETWORK_2014 = {"width": 16, "head": "deeppose2014", "backbone": "deeppose_cnn"}
+COMMON = {"base_channels": 16, "input_size": 128, "input_downsample": 1, "epochs": 8}
+NETWORK_2014 = {"base_channels": 16, "head": "deeppose2014", "backbone": "deeppose_cnn"}
 BARE_2014 = {**NETWORK_2014, "head": "deeppose2014_dropout", "backbone": "deeppose_cnn_lrn"}
 RECIPES = {
     "base": {},

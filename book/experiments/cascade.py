@@ -37,16 +37,16 @@ def stage_scores(answers: evaluation.EvalResults) -> dict:
         also `pck@0.1`; `by_joint` {"0.1", "0.2"}: (17,) PCK; `distance`: mean distance to the truth in torsos, and `distance_by_joint`, (17,)
         medians; `out_of_sight`: the share of labelled joints that the next stage's sub-image does not show, and `out_of_sight_by_joint`.
     """
-    a, tight = answers, metrics.pck(answers.keypoints, answers.true, answers.labelled, TIGHT)
-    wide = metrics.pck(a.keypoints, a.true, a.labelled)
-    counted = a.labelled & a.inside
+    a, tight = answers, metrics.pck(answers.keypoints, answers.target, answers.labelled, TIGHT)
+    wide = metrics.pck(a.keypoints, a.target, a.labelled)
+    counted = a.labelled & a.in_crop
     off = (
-        np.linalg.norm(a.keypoints - a.true, axis=-1)
-        / metrics.torso_length(a.true, a.labelled)[:, None]
+        np.linalg.norm(a.keypoints - a.target, axis=-1)
+        / metrics.torso_length(a.target, a.labelled)[:, None]
     )
     counted &= np.isfinite(off)
     reach = cascade.SIGMA / 2 * cascade.diameter(a.keypoints)[:, None]
-    missed = np.abs(a.keypoints - a.true).max(axis=-1) > reach
+    missed = np.abs(a.keypoints - a.target).max(axis=-1) > reach
     return {
         **evaluation.scores(a),
         f"pck@{TIGHT}": tight["value"],
@@ -69,8 +69,8 @@ def gain(before: evaluation.EvalResults, after: evaluation.EvalResults) -> dict:
     """What a stage adds to PCK, with its interval: the difference on the same people, resampled."""
     found = {}
     for threshold in (TIGHT, 0.2):
-        a, counted = metrics.pck_hits(after.keypoints, after.true, after.labelled, threshold)
-        b, _ = metrics.pck_hits(before.keypoints, before.true, before.labelled, threshold)
+        a, counted = metrics.pck_hits(after.keypoints, after.target, after.labelled, threshold)
+        b, _ = metrics.pck_hits(before.keypoints, before.target, before.labelled, threshold)
         pair = metrics.paired_bootstrap(a, b, counted)
         found[f"pck@{threshold}"] = {key: round(value, 5) for key, value in pair.items()}
     return found
@@ -82,7 +82,7 @@ def _stage(
     """A trained refiner, of this call or of one before; its losses stand in a table beside it."""
     keras.utils.set_random_seed(stage)
     model, kept = (
-        cascade.refiner(way, SIZE, width=WIDTH, units=UNITS),
+        cascade.refiner(way, SIZE, base_channels=WIDTH, units=UNITS),
         out / f"stage{stage}.weights.h5",
     )
     if kept.is_file():
@@ -120,7 +120,7 @@ def train_stages(
     answers = stages.answers(held_out)[0]
     predicted, true = cascade.stored_poses(answers, people)
     counted, pictures = (
-        answers.labelled & answers.inside,
+        answers.labelled & answers.in_crop,
         [decode_image(p.encoded, p.person_id) for p in people],
     )
     for stage in STEPS:
@@ -146,7 +146,7 @@ def train_stages(
     for stage, (model, belief) in enumerate(zip(stages.refiners, stages.belief, strict=True), 2):
         if way == cascade.SHARED:
             cascade.save(
-                model, belief, out / f"stage{stage}.npz", size=SIZE, width=WIDTH, units=UNITS
+                model, belief, out / f"stage{stage}.npz", size=SIZE, base_channels=WIDTH, units=UNITS
             )
     answers = stages.answers(val)
     tables = [
@@ -194,7 +194,7 @@ def cost(first: predictor.Predictor, val: Path) -> dict:
         np.stack([p.keypoints for p in people]),
     )
     refiners = {
-        way: cascade.refiner(way, SIZE, width=WIDTH, units=UNITS) for way, _ in RUNS.values()
+        way: cascade.refiner(way, SIZE, base_channels=WIDTH, units=UNITS) for way, _ in RUNS.values()
     }
     stages = {way: cascade.Cascade(first, (model,)) for way, model in refiners.items()}
 
@@ -241,7 +241,7 @@ def train_cascades(folder: Path) -> dict[str, Path]:
             "way": way,
             "fitted": fitted,
             "recipe": {
-                **{key: first.record["recipe"][key] for key in ("backbone", "width", "input_size")},
+                **{key: first.record["recipe"][key] for key in ("backbone", "base_channels", "input_size")},
                 "refiners": {
                     "sigma": cascade.SIGMA,
                     "size": SIZE,

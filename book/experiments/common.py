@@ -103,7 +103,7 @@ def train(
         if any(
             had[key] != value
             for key, value in wanted.items()
-            if key not in ("dtype", "input", "devices")
+            if key not in ("dtype", "input_pipeline", "devices")
         ):
             raise DataError(out, "trained by another recipe", "remove it, or choose another --keep")
         print(f"--- {name}: there already", flush=True)

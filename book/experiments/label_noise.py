@@ -35,7 +35,7 @@ def torso(a: EvalResults) -> np.ndarray:
     for one, other in pairs:
         i, j = COCO17.index(one), COCO17.index(other)
         both = a.labelled[:, i] & a.labelled[:, j]
-        lengths.append(np.where(both, np.linalg.norm(a.true[:, i] - a.true[:, j], axis=-1), 0))
+        lengths.append(np.where(both, np.linalg.norm(a.target[:, i] - a.target[:, j], axis=-1), 0))
     return np.max(lengths, axis=0)
 
 
@@ -45,7 +45,7 @@ def upright(a: EvalResults) -> np.ndarray:
         [COCO17.index(f"{side}_{joint}") for side in ("left", "right")]
         for joint in ("shoulder", "hip")
     )
-    above = a.true[:, hips, 1].mean(axis=1) - a.true[:, shoulders, 1].mean(axis=1)
+    above = a.target[:, hips, 1].mean(axis=1) - a.target[:, shoulders, 1].mean(axis=1)
     return a.labelled[:, shoulders + hips].all(axis=1) & (above > UPRIGHT * torso(a))
 
 
@@ -62,7 +62,7 @@ def swapped(a: EvalResults) -> dict[str, np.ndarray]:
     stands = upright(a)
     for part in PARTS:
         joints = joints_of(part)
-        judged = (a.labelled & a.inside)[:, joints].all(axis=1) & stands
+        judged = (a.labelled & a.in_crop)[:, joints].all(axis=1) & stands
 
         def mean_distance(
             labels: np.ndarray, answers: np.ndarray, joints: list[int] = joints
@@ -70,9 +70,9 @@ def swapped(a: EvalResults) -> dict[str, np.ndarray]:
             return np.linalg.norm(answers[:, joints] - labels[:, joints], axis=-1).mean(axis=1)
 
         as_labelled, exchanged = (
-            mean_distance(labels, a.keypoints) for labels in (a.true, a.true[:, twins])
+            mean_distance(labels, a.keypoints) for labels in (a.target, a.target[:, twins])
         )
-        apart = mean_distance(a.true, a.true[:, twins])
+        apart = mean_distance(a.target, a.target[:, twins])
         found[part] = judged & (apart > AT_LEAST * unit) & (as_labelled > CLEARLY * exchanged)
     return found
 

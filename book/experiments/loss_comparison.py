@@ -14,11 +14,11 @@ VARIANTS = {
     "laplace": {"loss": "laplace", "head": "regression"},
     "rle": {"loss": "rle", "head": "regression"},
     "votes": {"loss": "l1", "head": "votes"},
-    "integral": {"loss": "l1", "head": "integral", "width": 15},
+    "integral": {"loss": "l1", "head": "integral", "base_channels": 15},
 }
 """Name -> loss and head: the published order with DeepPose's head, then two heads that keep the picture's places."""
 SEEDS = (0, 1, 2)
-COMMON = {"backbone": "resnet18v2", "width": 16, "input_size": 128, "pool": 1, "epochs": 6}
+COMMON = {"backbone": "resnet18v2", "base_channels": 16, "input_size": 128, "input_downsample": 1, "epochs": 6}
 
 
 def confidence_and_oks(run: Path, directory: Path) -> float:

@@ -17,20 +17,20 @@ CAMERA = Augmentation(
     rotation=30, scale=0.4, shift=0.1, colour=0.3, half_body=0.1, erase=0.1, camera=0.25
 )
 """As a tracker and a cheap camera give them: boxes too large and too small, beside the person, half bodies, dim and blurred."""
-FIRST = {"width": 24, "minutes": 60}
+FIRST = {"base_channels": 24, "minutes": 60}
 CLOSER = dataclasses.replace(CAMERA, half_body=0.3)
 """More of upper bodies alone, as a webcam shows them: the first generation was weak in their arms."""
-TEACHER = {"width": 24, "minutes": 80, "visibility_weight": 0.2, "augment": CLOSER}
+TEACHER = {"base_channels": 24, "minutes": 80, "visibility_weight": 0.2, "augment": CLOSER}
 STUDENT = {**TEACHER, "minutes": None, "epochs": 2, "learning_rate": 1e-3}
-LABELS = {"width": 24, "epochs": 2, "learning_rate": 1e-3}
+LABELS = {"base_channels": 24, "epochs": 2, "learning_rate": 1e-3}
 TERMS = "Research and teaching only: trained on LSP Extended, which states no licence, LSP, COCO photos and real motion; see the model card."
 COMMON = {
     "input_size": SIDE,
-    "pool": 1,
+    "input_downsample": 1,
     "loss": "laplace",
-    "average": 0.999,
+    "ema_momentum": 0.999,
     "visibility_weight": 0.05,
-    "joints": 19,
+    "num_joints": 19,
     "augment": CAMERA,
 }
 

@@ -21,14 +21,14 @@ QUARTER = 0.25
 
 def similarity(answers: EvalResults) -> np.ndarray:
     """Each joint's part of OKS, (N, 17): of a joint outside the crop, which no answer can be right about, 0; NaN where nothing is known."""
-    low = np.where(answers.labelled[..., None], answers.true, np.inf).min(axis=1)
-    high = np.where(answers.labelled[..., None], answers.true, -np.inf).max(axis=1)
+    low = np.where(answers.labelled[..., None], answers.target, np.inf).min(axis=1)
+    high = np.where(answers.labelled[..., None], answers.target, -np.inf).max(axis=1)
     with np.errstate(invalid="ignore"):
         area = np.where(
             np.isnan(answers.area), AREA_OF_BOX * (high - low).prod(axis=1), answers.area
         )
-    term = metrics.keypoint_similarity(answers.keypoints, answers.true, area)
-    return np.where(answers.inside, term, np.where(answers.known, 0.0, np.nan))
+    term = metrics.keypoint_similarity(answers.keypoints, answers.target, area)
+    return np.where(answers.in_crop, term, np.where(answers.in_crop_known, 0.0, np.nan))
 
 
 def calibrate(answers: list[EvalResults]) -> dict[str, float]:
@@ -38,16 +38,16 @@ def calibrate(answers: list[EvalResults]) -> dict[str, float]:
         answers: without the flip test, of people whom the model was not trained on.
 
     Returns:
-        `bias`, `log_scale`, `visibility`.
+        `bias`, `log_sigma`, `visibility`.
     """
     from scipy.optimize import minimize
 
     target = np.concatenate([similarity(a).ravel() for a in answers])
     visible = np.concatenate([a.visibility.ravel() for a in answers])
-    scale = np.concatenate([(1 - a.confidence).ravel() for a in answers])
+    sigma = np.concatenate([a.sigma.mean(axis=-1).ravel() for a in answers])
     counted = np.isfinite(target)
     sure = np.clip(visible[counted], 1e-6, 1 - 1e-6)
-    inputs = np.stack([np.ones(counted.sum()), np.log(scale[counted]), np.log(sure / (1 - sure))])
+    inputs = np.stack([np.ones(counted.sum()), np.log(sigma[counted]), np.log(sure / (1 - sure))])
     wanted = target[counted]
 
     def cost(numbers):
@@ -58,19 +58,20 @@ def calibrate(answers: list[EvalResults]) -> dict[str, float]:
         )
 
     found = minimize(cost, np.zeros(3), jac=True).x
-    return dict(zip(("bias", "log_scale", "visibility"), found.round(5).tolist(), strict=True))
+    return dict(zip(("bias", "log_sigma", "visibility"), found.round(5).tolist(), strict=True))
 
 
-def sureness(model: predictor.Predictor, answers: list[EvalResults], bins: int = 10) -> dict:
+def sureness(answers: list[EvalResults], bins: int = 10) -> dict:
     """Does the score mean what it says? On people as in `calibrate`.
+
+    Args:
+        answers: of a model with its `calibration`, without the flip test.
+        bins: of the score.
 
     Returns:
         `ece`: the mean distance of score and OKS over bins of the score; `bins`: (score, OKS, joints) of each.
     """
-    outs = [{"visibility": a.visibility, "scale": (1 - a.confidence)[..., None]} for a in answers]
-    score = np.concatenate(
-        [predictor.joint_score(out, model.record["calibration"]).ravel() for out in outs]
-    )
+    score = np.concatenate([a.score.ravel() for a in answers])
     target = np.concatenate([similarity(a).ravel() for a in answers])
     counted = np.isfinite(target)
     score, target = score[counted], target[counted]
@@ -93,10 +94,10 @@ def within_a_quarter(answers: EvalResults) -> dict:
         `share`, and of it `face`, `body`, `by_joint` {joint: (share, joints)}; `interval` over people.
     """
     left, right = COCO17.index("left_shoulder"), COCO17.index("right_shoulder")
-    width = np.linalg.norm(answers.true[:, left] - answers.true[:, right], axis=-1)
+    width = np.linalg.norm(answers.target[:, left] - answers.target[:, right], axis=-1)
     width = np.where(answers.labelled[:, [left, right]].all(axis=1), width, np.nan)
-    seen = answers.visible == 2
-    found, counted = metrics.pck_hits(answers.keypoints, answers.true, seen, QUARTER, width)
+    seen = answers.keypoints_visible == 2
+    found, counted = metrics.pck_hits(answers.keypoints, answers.target, seen, QUARTER, width)
     found &= counted
 
     def share(part: slice) -> float:
@@ -174,8 +175,7 @@ def squats(model: predictor.Predictor, folder: Path) -> dict:
 
 def presence(model: predictor.Predictor, folder: Path) -> np.ndarray:
     """(N,) of the crops of a record folder."""
-    a = evaluation.predict_records(model, folder, flip=False)
-    return predictor.complete_outputs({"keypoints": a.crop_keypoints, "visibility": a.visibility})["presence"]
+    return evaluation.predict_records(model, folder, flip=False).presence
 
 
 def dim(picture: np.ndarray) -> np.ndarray:
@@ -198,7 +198,7 @@ def spoiled(model: predictor.Predictor, val: dict[str, Path]) -> dict:
             for key in ("lsp", "coco")
         }
         out[name] = {
-            key: round(metrics.pck(a.keypoints, a.true, a.labelled)["value"], 4)
+            key: round(metrics.pck(a.keypoints, a.target, a.labelled)["value"], 4)
             for key, a in both.items()
         }
     return out
@@ -232,7 +232,7 @@ def gain(better: predictor.Predictor, worse: predictor.Predictor, val: dict[str,
     out = {}
     for key in ("lsp", "lsp_joints_box", "coco"):
         answers = [evaluation.predict_records(model, val[key]) for model in (better, worse)]
-        (a, counted), (b, _) = (metrics.pck_hits(x.keypoints, x.true, x.labelled) for x in answers)
+        (a, counted), (b, _) = (metrics.pck_hits(x.keypoints, x.target, x.labelled) for x in answers)
         paired = metrics.paired_bootstrap(a & counted, b & counted, counted)
         out[key] = {name: round(value, 4) for name, value in paired.items()}
     return out
@@ -240,19 +240,19 @@ def gain(better: predictor.Predictor, worse: predictor.Predictor, val: dict[str,
 
 def by_joint(answers: EvalResults) -> dict:
     """PCK@0.2 of each joint: (share, its interval's lower and upper end over people, joints)."""
-    found, counted = metrics.pck_hits(answers.keypoints, answers.true, answers.labelled)
+    found, counted = metrics.pck_hits(answers.keypoints, answers.target, answers.labelled)
     return {joint: _share(found[:, [k]], counted[:, [k]]) for k, joint in enumerate(COCO17.joints)}
 
 
 def by_visible_share(answers: EvalResults) -> dict:
     """PCK@0.2, as in `by_joint`, by how many of a person's 12 limb joints are labelled inside the crop, and of occluded joints beside visible
     ones."""
-    found, counted = metrics.pck_hits(answers.keypoints, answers.true, answers.labelled)
+    found, counted = metrics.pck_hits(answers.keypoints, answers.target, answers.labelled)
     limb = np.arange(17) >= COCO17.index("left_shoulder")
-    seen = (answers.inside & limb).sum(axis=1)
+    seen = (answers.in_crop & limb).sum(axis=1)
     parts = {"up to 6 joints": seen <= 6, "7 to 11": (seen > 6) & (seen < 12), "all 12": seen == 12}
     chosen = {name: who[:, None] for name, who in parts.items()}
-    chosen |= {"occluded": answers.visible == 1, "visible": answers.visible == 2}
+    chosen |= {"occluded": answers.keypoints_visible == 1, "visible": answers.keypoints_visible == 2}
     return {name: _share(found, counted & which) for name, which in chosen.items()}
 
 
@@ -286,7 +286,7 @@ def card(model: predictor.Predictor, val: dict[str, Path], photos: Path) -> dict
         "stills": within_a_quarter(flipped["stills"]),
         "squats": squats(model, photos / "pose_clips"),
         "anybody": anybody(there, [presence(model, val["background"])]),
-        "sureness": sureness(model, plain),
+        "sureness": sureness(plain),
         "coco_by_joint": by_joint(flipped["coco"]),
         "coco_by_share": by_visible_share(flipped["coco"]),
         "lsp_by_share": by_visible_share(flipped["lsp"]),

@@ -30,7 +30,7 @@ def off_by_one(images: object, targets: dict) -> tuple[object, dict]:
 def collapse(folder: Path) -> dict[str, Path]:
     """The same network, data and length twice; in the second run the labels are off by one person."""
     people, val = [common.minidome_records(folder, 400, 1)], common.minidome_records(folder, 80, 2)
-    recipe = {"width": 16, "epochs": 12}
+    recipe = {"base_channels": 16, "epochs": 12}
     return {
         "healthy": common.train(folder, "healthy", people, val, **recipe),
         "collapsed": common.train(
@@ -74,9 +74,9 @@ def lsp_30min(folder: Path) -> dict[str, Path]:
     recipe = {
         "minutes": 30,
         "input_size": SIDE,
-        "pool": 1,
+        "input_downsample": 1,
         "loss": "laplace",
-        "average": 0.998,
+        "ema_momentum": 0.998,
         "augment": WIDE,
     }
     run = common.train(folder, "lsp-30min", people, val["image"], start_from="minidome", **recipe)

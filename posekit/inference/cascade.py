@@ -149,9 +149,9 @@ SHARED, SEPARATE = "shared", "separate"
 _ASKED = np.unique(KINDS)
 
 
-def _network(image: object, width: int, units: tuple[int, ...], joints: int) -> object:
+def _network(image: object, base_channels: int, units: tuple[int, ...], joints: int) -> object:
     x = layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(image)
-    return offset_voting_head(resnet.resnet_v2(x, units, width), joints)["keypoints"]
+    return offset_voting_head(resnet.resnet_v2(x, units, base_channels), joints)["keypoints"]
 
 
 def _unmoved(net: keras.Model) -> keras.Model:
@@ -162,7 +162,7 @@ def _unmoved(net: keras.Model) -> keras.Model:
 
 
 def refiner(
-    way: str = SHARED, size: int = 64, *, width: int = 16, units: tuple[int, ...] = (1, 1, 1)
+    way: str = SHARED, size: int = 64, *, base_channels: int = 16, units: tuple[int, ...] = (1, 1, 1)
 ) -> keras.Model:
     """Small pre-activation ResNets that say where in its sub-image a joint is.
 
@@ -181,13 +181,13 @@ def refiner(
     image = keras.Input((size, size, 3), name="image")
     if way == SEPARATE:
         nets = [
-            _unmoved(keras.Model(image, _network(image, width, units, 1), name=f"refiner_{name}"))
+            _unmoved(keras.Model(image, _network(image, base_channels, units, 1), name=f"refiner_{name}"))
             for name in COCO17.joints
         ]
         return keras.Model(
             people, ops.concatenate([net(people[:, k]) for k, net in enumerate(nets)], axis=1)
         )
-    net = _unmoved(keras.Model(image, _network(image, width, units, len(_ASKED)), name="refiner"))
+    net = _unmoved(keras.Model(image, _network(image, base_channels, units, len(_ASKED)), name="refiner"))
     places = ops.reshape(net(ops.reshape(people, (-1, size, size, 3))), (-1, K, len(_ASKED), 2))
     asked = np.equal(KINDS[:, None], _ASKED)[None, :, :, None].astype(np.float32)  # (1, 17, 9, 1)
     return keras.Model(people, ops.sum(places * asked, axis=2))
@@ -199,12 +199,12 @@ def save(
     path: str | Path,
     *,
     size: int,
-    width: int,
+    base_channels: int,
     units: tuple[int, ...],
 ) -> None:
     """Keep a shared refiner's weights, rounded to float16, with what `refiner` needs to build it anew."""
     weights = {f"w{i:03}": w.astype(np.float16) for i, w in enumerate(model.get_weights())}
-    np.savez_compressed(path, built=np.array([size, width, *units]), belief=belief, **weights)
+    np.savez_compressed(path, built=np.array([size, base_channels, *units]), belief=belief, **weights)
 
 
 def load() -> "Cascade":
@@ -216,8 +216,8 @@ def load() -> "Cascade":
     folder, refiners, belief = Path(str(resources.files("posekit"))) / "weights" / "cascade", [], []
     for path in sorted(folder.glob("stage*.npz")):
         with np.load(path) as stored:
-            size, width, *units = stored["built"].tolist()
-            refiners.append(refiner(SHARED, size, width=width, units=tuple(units)))
+            size, base_channels, *units = stored["built"].tolist()
+            refiners.append(refiner(SHARED, size, base_channels=base_channels, units=tuple(units)))
             refiners[-1].set_weights(
                 [stored[name] for name in sorted(stored.files) if name.startswith("w")]
             )

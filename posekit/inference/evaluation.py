@@ -1,16 +1,17 @@
 """A model put to the question: on records, with the scores of this book, and on COCO annotations, with COCO's (chapters 07 and 08)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from posekit import geometry, inputs, losses, metrics, records
+from posekit import geometry, inputs, metrics, records
 from posekit.datasets import load_annotated_image
 from posekit.datasets.image_files import ImageFinder
 from posekit.errors import DataError
 from posekit.images import decode_image
+from posekit.inference import predictor
 from posekit.inference.predictor import Predictor
 from posekit.inputs import AugmentParams
 
@@ -22,12 +23,16 @@ class EvalResults:
     Args:
         keypoints: (N, 17, 2) predicted joints, pixels of the original photos.
         visibility: (N, 17) predicted probability that the joint lies inside the crop.
-        confidence: (N, 17) what the predicted σ says of each joint (`losses.confidence`); NaN where the model gives no σ.
-        true: (N, 17, 2) true joints, photo pixels, valid where `labelled`.
-        visible: (N, 17) uint8, COCO's v of the truth: 1 occluded, 2 seen.
-        inside: (N, 17) bool, the labelled joint lies inside the crop; the target of `visibility`.
-        known: (N, 17) bool, whether that is known.
-        crop_keypoints, crop_true: (N, 17, 2) both in normalised crop coordinates, the truth where `inside`.
+        sigma: (N, 17, 2) predicted standard deviation of x and y, shares of the crop's side; NaN if the
+            model gives none.
+        score: (N, 17) score of each joint in 0 ... 1, see `predictor.joint_score`.
+        presence: (N,) predicted probability that a person is in the crop.
+        target: (N, 17, 2) annotated joints, photo pixels, valid where `labelled`.
+        keypoints_visible: (N, 17) uint8, COCO's v of the annotation: 0 not labelled, 1 occluded, 2 visible.
+        in_crop: (N, 17) bool, the joint is labelled and lies inside the crop; the target of `visibility`.
+        in_crop_known: (N, 17) bool, whether it is known that the joint lies inside or outside the crop.
+        crop_keypoints: (N, 17, 2) predicted joints, normalised crop coordinates.
+        crop_target: (N, 17, 2) annotated joints, normalised crop coordinates, valid where `in_crop`.
         crop_to_image: (N, 2, 3) crop pixels -> photo pixels.
         bbox: (N, 4) the box that was cut, photo pixels.
         area: (N,) the person's area in photo pixels squared, NaN where it is not known.
@@ -39,13 +44,15 @@ class EvalResults:
 
     keypoints: np.ndarray
     visibility: np.ndarray
-    confidence: np.ndarray
-    true: np.ndarray
-    visible: np.ndarray
-    inside: np.ndarray
-    known: np.ndarray
+    sigma: np.ndarray
+    score: np.ndarray
+    presence: np.ndarray
+    target: np.ndarray
+    keypoints_visible: np.ndarray
+    in_crop: np.ndarray
+    in_crop_known: np.ndarray
     crop_keypoints: np.ndarray
-    crop_true: np.ndarray
+    crop_target: np.ndarray
     crop_to_image: np.ndarray
     bbox: np.ndarray
     area: np.ndarray
@@ -56,30 +63,38 @@ class EvalResults:
 
     @property
     def labelled(self) -> np.ndarray:
-        """(N, 17) bool: joints whose place is known (v >= 1), inside the crop or not."""
-        return self.visible >= 1
+        """(N, 17) bool: joints with an annotated position (v >= 1), inside the crop or not."""
+        return self.keypoints_visible >= 1
 
     def with_predictions(self, crop_keypoints: np.ndarray, visibility: np.ndarray) -> "EvalResults":
-        """The same people with other answers, (N, 17, 2) or (17, 2) normalised and (N, 17) or (17,): the mean pose, say."""
+        """The same people with other predictions, such as the mean pose.
+
+        Args:
+            crop_keypoints: (N, 17, 2) or (17, 2) normalised crop coordinates.
+            visibility: (N, 17) or (17,) probabilities.
+
+        Returns:
+            A copy; `score` and `presence` follow from `visibility`, `sigma` is NaN.
+        """
         crop_keypoints = np.broadcast_to(
             np.asarray(crop_keypoints, np.float32), self.crop_keypoints.shape
         )
+        visibility = np.broadcast_to(np.asarray(visibility, np.float32), self.visibility.shape)
+        out = predictor.answer({"keypoints": crop_keypoints, "visibility": visibility})
         points = geometry.decode_keypoints(crop_keypoints, (self.input_size, self.input_size))
-        return EvalResults(
-            **{
-                **self.__dict__,
-                "keypoints": geometry.apply_affine(self.crop_to_image, points),
-                "visibility": np.broadcast_to(
-                    np.asarray(visibility, np.float32), self.visibility.shape
-                ),
-                "confidence": np.full_like(self.confidence, np.nan),
-                "crop_keypoints": crop_keypoints,
-            }
+        return replace(
+            self,
+            keypoints=geometry.apply_affine(self.crop_to_image, points),
+            visibility=visibility,
+            sigma=np.full_like(self.sigma, np.nan),
+            score=out["score"],
+            presence=out["presence"],
+            crop_keypoints=crop_keypoints,
         )
 
 
 def predict_records(
-    predictor: Predictor,
+    model: Predictor,
     directory: str | Path,
     *,
     flip: bool = True,
@@ -91,7 +106,7 @@ def predict_records(
     """Ask a model for everybody in a record folder.
 
     Args:
-        predictor: the model.
+        model: the model.
         directory: a record folder.
         flip: flip test, see `Predictor.predict_crops`.
         jitter: how badly the box is put: its centre is moved by this share of its side (standard deviation, each axis) and its side
@@ -107,12 +122,12 @@ def predict_records(
         DataError: when the folder or a record in it is damaged, or holds nobody.
     """
     manifest = records.read_manifest(directory)
-    size, box_px, rng = predictor.input_size, manifest["box_px"], np.random.default_rng(seed)
+    size, box_px, rng = model.input_size, manifest["box_px"], np.random.default_rng(seed)
     rows, crops, outputs = [], [], []
 
     def ask():
         if crops:
-            outputs.append(predictor.predict_crops(np.stack(crops), flip))
+            outputs.append(model.predict_crops(np.stack(crops), flip))
             crops.clear()
 
     for person in records.read_records(directory):
@@ -137,11 +152,11 @@ def predict_records(
         )
         rows.append(
             {
-                "true": geometry.apply_affine(person.crop_to_image, person.keypoints),
-                "visible": person.keypoints_visible,
-                "inside": place[:, 2] > 0,
-                "known": seen[:, 1] > 0,
-                "crop_true": place[:, :2],
+                "target": geometry.apply_affine(person.crop_to_image, person.keypoints),
+                "keypoints_visible": person.keypoints_visible,
+                "in_crop": place[:, 2] > 0,
+                "in_crop_known": seen[:, 1] > 0,
+                "crop_target": place[:, :2],
                 "crop_to_image": geometry.compose(person.crop_to_image, geometry.invert(affine)),
                 "bbox": person.bbox,
                 "area": person.area or np.nan,
@@ -157,26 +172,19 @@ def predict_records(
         raise DataError(directory, "the records hold nobody to score", "build them again")
     truth = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
     out = {key: np.concatenate([o[key] for o in outputs]) for key in outputs[0]}
-    confidence = (
-        losses.confidence(out["scale"])
-        if "scale" in out
-        else np.full_like(out["visibility"], np.nan)
-    )
-    points = geometry.apply_affine(
-        truth["crop_to_image"], geometry.decode_keypoints(out["keypoints"], (size, size))
-    )
+    out.setdefault("sigma", np.full_like(out["keypoints"], np.nan))
+    points = geometry.decode_keypoints(out["keypoints"], (size, size))
     return EvalResults(
-        keypoints=points,
-        visibility=out["visibility"],
-        confidence=confidence,
-        crop_keypoints=out["keypoints"],
+        keypoints=geometry.apply_affine(truth["crop_to_image"], points),
+        crop_keypoints=out.pop("keypoints"),
         input_size=size,
+        **out,
         **truth,
     )
 
 
 def evaluate(
-    predictor: Predictor,
+    model: Predictor,
     directory: str | Path,
     *,
     flip: bool = True,
@@ -186,7 +194,7 @@ def evaluate(
     """Score a model on records, in the pixels of the original photos.
 
     Args:
-        predictor, directory, flip, jitter, batch_size: see `predict_records`.
+        model, directory, flip, jitter, batch_size: see `predict_records`.
 
     Returns:
         `n`, `flip`, `box`, `jitter`; what `scores` gives; and `mean_pose`: the same for always predicting the training mean.
@@ -194,8 +202,8 @@ def evaluate(
     Raises:
         DataError: see `predict_records`.
     """
-    answers = predict_records(predictor, directory, flip=flip, jitter=jitter, batch_size=batch_size)
-    blind = answers.with_predictions(predictor.record["mean_pose"], predictor.record["mean_visibility"])
+    answers = predict_records(model, directory, flip=flip, jitter=jitter, batch_size=batch_size)
+    blind = answers.with_predictions(model.record["mean_pose"], model.record["mean_visibility"])
     box = records.read_manifest(directory)["box"]
     head = {"n": len(answers.keypoints), "flip": flip, "box": box, "jitter": jitter}
     return {**head, **scores(answers), "mean_pose": scores(blind)}
@@ -213,20 +221,20 @@ def scores(answers: EvalResults) -> dict:
         for `pcp`, `pck@0.2` and `oks`, by a bootstrap over people. What cannot be scored is NaN.
     """
     a, labelled = answers, answers.labelled
-    limbs, limbs_counted = metrics.pcp_hits(a.keypoints, a.true, labelled)
-    joints, joints_counted = metrics.pck_hits(a.keypoints, a.true, labelled)
-    oks = metrics.oks(a.keypoints, a.true, labelled, a.area)
+    limbs, limbs_counted = metrics.pcp_hits(a.keypoints, a.target, labelled)
+    joints, joints_counted = metrics.pck_hits(a.keypoints, a.target, labelled)
+    oks = metrics.oks(a.keypoints, a.target, labelled, a.area)
     measured = ~np.isnan(oks)
-    asked = (a.visibility, a.inside, a.known)
+    asked = (a.visibility, a.in_crop, a.in_crop_known)
     return {
-        "pcp": metrics.pcp(a.keypoints, a.true, labelled),
-        "pck@0.2": metrics.pck(a.keypoints, a.true, labelled)["value"],
+        "pcp": metrics.pcp(a.keypoints, a.target, labelled),
+        "pck@0.2": metrics.pck(a.keypoints, a.target, labelled)["value"],
         "oks": float(oks[measured].mean()) if measured.any() else float("nan"),
-        "confidence_oks": confidence_oks(a.confidence, oks, a.inside),
+        "confidence_oks": confidence_oks(a.sigma, oks, a.in_crop),
         "visibility_accuracy": metrics.visibility_accuracy(*asked),
         "visibility_auroc": metrics.auroc(*asked),
         "visibility_ece": metrics.expected_calibration_error(*asked),
-        "collapse_ratio": metrics.collapse_ratio(a.crop_keypoints, a.crop_true, a.inside),
+        "collapse_ratio": metrics.collapse_ratio(a.crop_keypoints, a.crop_target, a.in_crop),
         "intervals": {
             "pcp": list(metrics.bootstrap_ci(limbs.reshape(-1, 4, 2), limbs_counted.reshape(-1, 4, 2))),
             "pck@0.2": list(metrics.bootstrap_ci(joints, joints_counted)),
@@ -235,13 +243,13 @@ def scores(answers: EvalResults) -> dict:
     }
 
 
-def confidence_oks(confidence: np.ndarray, oks: np.ndarray, inside: np.ndarray) -> float:
-    """Does a model know when it is wrong? Spearman's rank correlation, over people, of its confidence with OKS.
+def confidence_oks(sigma: np.ndarray, oks: np.ndarray, in_crop: np.ndarray) -> float:
+    """Spearman's rank correlation, over people, of 1 - σ with OKS: does σ tell good poses from bad ones?
 
     Args:
-        confidence: (N, 17), see `EvalResults`; a person's is the mean over the joints inside the crop.
+        sigma: (N, 17, 2), see `EvalResults`; a person's 1 - σ is the mean over the joints inside the crop.
         oks: (N,), NaN where it is not known.
-        inside: (N, 17) bool.
+        in_crop: (N, 17) bool.
 
     Returns:
         -1 ... 1; NaN without σ, with fewer than three people, or where all are alike.
@@ -251,8 +259,9 @@ def confidence_oks(confidence: np.ndarray, oks: np.ndarray, inside: np.ndarray) 
     """
     from scipy.stats import rankdata
 
-    mean = np.where(inside, confidence, 0).sum(axis=1) / np.maximum(inside.sum(axis=1), 1)
-    counted = np.isfinite(mean) & np.isfinite(oks) & inside.any(axis=1)
+    score = predictor.sigma_score(sigma)
+    mean = np.where(in_crop, score, 0).sum(axis=1) / np.maximum(in_crop.sum(axis=1), 1)
+    counted = np.isfinite(mean) & np.isfinite(oks) & in_crop.any(axis=1)
     ranks = [rankdata(values[counted]) for values in (mean, oks)]
     if counted.sum() < 3 or any(np.ptp(values) == 0 for values in ranks):
         return float("nan")
@@ -269,7 +278,7 @@ def jsonable(value: object) -> object:
 
 
 def coco_results(
-    predictor: Predictor,
+    model: Predictor,
     annotations: str | Path,
     images: str | Path,
     *,
@@ -282,7 +291,7 @@ def coco_results(
     than with detected ones, so state the boxes next to the figure.
 
     Args:
-        predictor: the model.
+        model: the model.
         annotations: person keypoint annotations, COCO JSON; crowds are not predicted.
         images: folder that the annotations' file names start from.
         flip: flip test, see `Predictor.predict_crops`.
@@ -303,7 +312,7 @@ def coco_results(
     _, people = metrics.coco.checked_annotations(annotations, notes=[])
     people = [(person, bbox) for person, bbox in people if not person.crowd]
     finder = ImageFinder(Path(images))
-    size = predictor.input_size
+    size = model.input_size
     image = None
     current = None
     results = []
@@ -321,7 +330,7 @@ def coco_results(
             )
             crops.append(geometry.warp(image, affine, (size, size)))
             crop_to_image.append(geometry.invert(affine))
-        out = predictor.predict_crops(np.stack(crops), flip)
+        out = model.predict_crops(np.stack(crops), flip)
         keypoints = geometry.apply_affine(
             np.stack(crop_to_image), geometry.decode_keypoints(out["keypoints"], (size, size))
         )

@@ -124,7 +124,7 @@ class Predictor:
 
         Returns:
             `keypoints` (N, 17, 2) normalised crop coordinates; `visibility`, `score` (N, 17) and `presence` (N,) as in `Prediction`; of
-            a Keras model trained with a learned σ also `scale` (N, 17, 2), shares of the crop's side.
+            a Keras model trained with a learned σ also `sigma` (N, 17, 2), shares of the crop's side.
         """
         images = np.asarray(images, np.float32)
         out = self._forward(images)
@@ -374,7 +374,7 @@ def complete_outputs(out: dict, calibration: dict | None = None, xp: ModuleType 
     """What a network gives, completed to what every model answers; what is there already stays.
 
     Args:
-        out: arrays: `keypoints` (N, 17, 2), `visibility` (N, 17), perhaps `scale` (N, 17, 2), `score` (N, 17), `presence` (N, 1).
+        out: arrays: `keypoints` (N, 17, 2), `visibility` (N, 17), perhaps `sigma` (N, 17, 2), `score` (N, 17), `presence` (N, 1).
         calibration: see `joint_score`.
         xp: who computes: numpy, or keras.ops on symbols, when the formulas are built into a graph.
 
@@ -387,15 +387,32 @@ def complete_outputs(out: dict, calibration: dict | None = None, xp: ModuleType 
     return {**out, "score": score, "presence": xp.reshape(presence, (-1,))}
 
 
+def sigma_score(sigma: np.ndarray, xp: ModuleType = np) -> np.ndarray:
+    """Score of a joint by its σ alone: 1 - σ, the mean over x and y.
+
+    Args:
+        sigma: (..., K, 2), shares of the crop's side.
+        xp: see `complete_outputs`.
+
+    Returns:
+        (..., K) in 0 ... 1.
+
+    Source:
+        Li et al., "Human pose regression with residual log-likelihood estimation", ICCV 2021 (the
+        authors' code).
+    """
+    return xp.clip(1 - xp.mean(sigma, axis=-1), 0, 1)
+
+
 def joint_score(out: dict, calibration: dict | None = None, xp: ModuleType = np):
     """How sure a model is of each joint, 0 ... 1.
 
     Calibrated, it is the share of OKS that such a joint had on people held out: a logistic function of the logarithm of σ and of the
-    visibility's logit. Without, it is the visibility, times 1 - σ where the model gives a σ (`losses.confidence`).
+    visibility's logit. Without, it is the visibility, times 1 - σ where the model gives a σ (`sigma_score`).
 
     Args:
-        out: `visibility` (N, 17) and perhaps `scale` (N, 17, 2).
-        calibration: the record's `bias`, `log_scale` and `visibility`: the three numbers of the logistic function, fitted after training.
+        out: `visibility` (N, 17) and perhaps `sigma` (N, 17, 2).
+        calibration: the record's `bias`, `log_sigma` and `visibility`: the three numbers of the logistic function, fitted after training.
         xp: see `complete_outputs`.
 
     Returns:
@@ -405,13 +422,12 @@ def joint_score(out: dict, calibration: dict | None = None, xp: ModuleType = np)
         Platt, "Probabilistic outputs for support vector machines", 1999, section 2.
     """
     visibility = out["visibility"]
-    scale = xp.mean(out["scale"], axis=-1) if "scale" in out else None
     if calibration is None:
-        return visibility if scale is None else visibility * xp.clip(1 - scale, 0, 1)
+        return visibility * sigma_score(out["sigma"], xp) if "sigma" in out else visibility
     sure = xp.clip(visibility, 1e-6, 1 - 1e-6)
     evidence = calibration["bias"] + calibration["visibility"] * (xp.log(sure) - xp.log(1 - sure))
-    if scale is not None:
-        evidence = evidence + calibration["log_scale"] * xp.log(scale)
+    if "sigma" in out:
+        evidence = evidence + calibration["log_sigma"] * xp.log(xp.mean(out["sigma"], axis=-1))
     return 1 / (1 + xp.exp(-evidence))
 
 

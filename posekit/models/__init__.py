@@ -18,9 +18,9 @@ from posekit.models.inspect import activation_bytes, activations, multiply_adds
 from posekit.models.pretrained import imagenet
 
 
-def _densenet(image, width: int, *, depth: int):
+def _densenet(image, base_channels: int, *, depth: int):
     """Width 64 is the paper's growth rate of 32 with its 64 channels after the stem."""
-    return densenet.densenet(image, densenet.LAYERS[depth], max(1, width // 2))
+    return densenet.densenet(image, densenet.LAYERS[depth], max(1, base_channels // 2))
 
 
 BACKBONES = {
@@ -37,20 +37,20 @@ BACKBONES = {
     "deeppose_cnn": deeppose_cnn.deeppose_cnn,
     "deeppose_cnn_lrn": partial(deeppose_cnn.deeppose_cnn, batch_norm=False),
 }
-"""Name -> function of (image tensor, width=...) that gives the features, (B, S / 32, S / 32, C)."""
+"""Name -> function of (image tensor, base_channels=...) that gives the features, (B, S / 32, S / 32, C)."""
 
-DEFAULT_WIDTH = 32
+DEFAULT_BASE_CHANNELS = 32
 
 
 def build(
     backbone: str = "resnet18v2",
     *,
     head: str = "regression",
-    width: int = DEFAULT_WIDTH,
+    base_channels: int = DEFAULT_BASE_CHANNELS,
     input_size: int = 224,
     num_joints: int = 17,
-    pool: int = 2,
-    scale: bool = False,
+    input_downsample: int = 2,
+    predict_sigma: bool = False,
 ) -> keras.Model:
     """DeepPose stage one: RGB crop -> joints and visibility.
 
@@ -58,16 +58,16 @@ def build(
         backbone: a name in `BACKBONES`.
         head: a name in `HEADS`: `"regression"`, DeepPose's with one hidden layer, `"deeppose2014"` with its two of 4096, `"votes"`,
             or `"integral"`.
-        width: channels of the backbone's first stage.
+        base_channels: channels of the backbone's first stage.
         input_size: side of the input picture in pixels.
         num_joints: K.
-        pool: the picture is first averaged over pool x pool pixels: at 2 the backbone sees 112x112 and costs a quarter; at 1 it
+        input_downsample: the picture is first averaged over input_downsample x input_downsample pixels: at 2 the backbone sees 112x112 and costs a quarter; at 1 it
             sees all, as in the papers.
-        scale: also say how sure each coordinate is, which the losses with a learned σ need (`posekit.losses.LOSSES_WITH_SIGMA`).
+        predict_sigma: also say how sure each coordinate is, which the losses with a learned σ need (`posekit.losses.LOSSES_WITH_SIGMA`).
 
     Returns:
         A model from `image` (B, S, S, 3) float32 RGB in 0 ... 255 to
-        {"keypoints": (B, K, 2), "visibility": (B, K)}, with `scale` also "scale": (B, K, 2); see `deeppose_head`.
+        {"keypoints": (B, K, 2), "visibility": (B, K)}, with `predict_sigma` also "sigma": (B, K, 2); see `deeppose_head`.
 
     Raises:
         DataError: for an unknown backbone or head.
@@ -79,17 +79,17 @@ def build(
             )
     image = keras.Input((input_size, input_size, 3), name="image")
     x = layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(image)
-    if pool > 1:
-        x = layers.AveragePooling2D(pool, name="pool")(x)
-    features = BACKBONES[backbone](x, width=width)
+    if input_downsample > 1:
+        x = layers.AveragePooling2D(input_downsample, name="input_downsample")(x)
+    features = BACKBONES[backbone](x, base_channels=base_channels)
     return keras.Model(
-        image, HEADS[head](features, num_joints, scale=scale), name=f"deeppose_{backbone}_w{width}"
+        image, HEADS[head](features, num_joints, predict_sigma=predict_sigma), name=f"deeppose_{backbone}_w{base_channels}"
     )
 
 
 __all__ = [
     "BACKBONES",
-    "DEFAULT_WIDTH",
+    "DEFAULT_BASE_CHANNELS",
     "HEADS",
     "OFFSET_REACH",
     "activation_bytes",

@@ -30,22 +30,22 @@ def local_response_norm(
     return x / (k + alpha * energy) ** beta
 
 
-def deeppose_cnn(image, width: int = 64, *, batch_norm: bool = True):
+def deeppose_cnn(image, base_channels: int = 64, *, batch_norm: bool = True):
     """The convolutions of DeepPose; the two fully connected layers are the head's.
 
     Args:
         image: (B, S, S, 3).
-        width: 64 gives the paper's 96, 256, 384, 384, 256 channels; others scale them.
+        base_channels: 64 gives the paper's 96, 256, 384, 384, 256 channels; others scale them.
         batch_norm: batch norm after each convolution, as the project that this book grew from did; False: as it was, with local
             response norm after the first two, and biases.
 
     Returns:
-        (B, S / 32, S / 32, 4 * width) features: 7x7x256 at 224 pixels.
+        (B, S / 32, S / 32, 4 * base_channels) features: 7x7x256 at 224 pixels.
     """
 
     def layer(x, filters: int, kernel: int, stride: int, i: int, lrn: bool):
         name = f"conv{i}"
-        filters = max(1, round(filters * width / 64))
+        filters = max(1, round(filters * base_channels / 64))
         x = layers.Conv2D(
             filters,
             kernel,

@@ -10,11 +10,11 @@ from posekit.models import resnet
 
 OFFSET_REACH = 0.3
 """How far a vote of size 1 reaches, in shares of the crop: keeps the outputs of the convolution near 1."""
-SMALLEST_SCALE = 1e-3
+MIN_SIGMA = 1e-3
 """No σ below this share of the crop: an error of exactly 0 must not be worth infinitely much."""
 
 
-def _scale(features, num_joints: int):
+def _sigma(features, num_joints: int):
     """(B, C) -> σ (B, K, 2), shares of the crop's side; 0.12 at the start of a training."""
     start = keras.initializers.Constant(-2.0)
     x = layers.Dense(
@@ -22,10 +22,10 @@ def _scale(features, num_joints: int):
         kernel_initializer="zeros",
         bias_initializer=start,
         dtype="float32",
-        name="head_scale",
+        name="head_sigma",
     )(features)
-    x = layers.Reshape((num_joints, 2), dtype="float32", name="head_scales")(x)
-    return layers.Rescaling(1.0, offset=SMALLEST_SCALE, dtype="float32", name="scale")(
+    x = layers.Reshape((num_joints, 2), dtype="float32", name="head_sigma_pairs")(x)
+    return layers.Rescaling(1.0, offset=MIN_SIGMA, dtype="float32", name="sigma")(
         ops.sigmoid(x)
     )
 
@@ -42,7 +42,7 @@ def deeppose_head(
     *,
     hidden: tuple[int, ...] = (512,),
     batch_norm: bool = True,
-    scale: bool = False,
+    predict_sigma: bool = False,
 ) -> dict:
     """The regression head: all positions of the feature map, hidden layers with batch norm, two outputs.
 
@@ -55,12 +55,12 @@ def deeppose_head(
         num_joints: K.
         hidden: units of the hidden layers; (4096, 4096) in DeepPose.
         batch_norm: True: batch norm in the hidden layers; False: dropout of one half, as in AlexNet.
-        scale: also say how sure each coordinate is.
+        predict_sigma: also say how sure each coordinate is.
 
     Returns:
         `keypoints` (B, K, 2), normalised crop coordinates, unbounded (-0.5 ... 0.5 is the crop), float32;
         `visibility` (B, K), the probability that the joint lies inside the crop, float32;
-        with `scale` also `scale` (B, K, 2), the σ of the keypoints in shares of the crop's side, float32.
+        with `predict_sigma` also `sigma` (B, K, 2), the σ of the keypoints in shares of the crop's side, float32.
     """
     small = keras.initializers.RandomNormal(stddev=0.01)
     x = layers.Flatten(name="head_flatten")(features)
@@ -88,10 +88,10 @@ def deeppose_head(
             name="visibility",
         )(x),
     }
-    return outputs | ({"scale": _scale(x, num_joints)} if scale else {})
+    return outputs | ({"sigma": _sigma(x, num_joints)} if predict_sigma else {})
 
 
-def offset_voting_head(features, num_joints: int = 17, *, scale: bool = False) -> dict:
+def offset_voting_head(features, num_joints: int = 17, *, predict_sigma: bool = False) -> dict:
     """A head that learns faster from little data: every cell of the feature map votes on where each joint lies.
 
     A cell gives, for each joint, an offset from its own place and a weight; the joint is the weighted mean of the votes.
@@ -101,7 +101,7 @@ def offset_voting_head(features, num_joints: int = 17, *, scale: bool = False) -
     Args:
         features: (B, h, w, C).
         num_joints: K.
-        scale: also say how sure each coordinate is.
+        predict_sigma: also say how sure each coordinate is.
 
     Returns:
         As `deeppose_head`.
@@ -127,14 +127,14 @@ def offset_voting_head(features, num_joints: int = 17, *, scale: bool = False) -
         "keypoints": layers.Activation("linear", dtype="float32", name="keypoints")(keypoints),
         "visibility": visibility,
     }
-    return outputs | ({"scale": _scale(mean, num_joints)} if scale else {})
+    return outputs | ({"sigma": _sigma(mean, num_joints)} if predict_sigma else {})
 
 
 def integral_head(
     features,
     num_joints: int = 17,
     *,
-    scale: bool = False,
+    predict_sigma: bool = False,
     deconvolutions: int = 2,
     channels: int = 64,
 ) -> dict:
@@ -146,7 +146,7 @@ def integral_head(
     Args:
         features: (B, h, w, C).
         num_joints: K.
-        scale: also say how sure each coordinate is.
+        predict_sigma: also say how sure each coordinate is.
         deconvolutions: how many, each doubling the side.
         channels: of the deconvolutions; 256, and three of them, in the paper.
 
@@ -176,7 +176,7 @@ def integral_head(
             num_joints, activation="sigmoid", dtype="float32", name="visibility"
         )(mean),
     }
-    return outputs | ({"scale": _scale(mean, num_joints)} if scale else {})
+    return outputs | ({"sigma": _sigma(mean, num_joints)} if predict_sigma else {})
 
 
 HEADS = {
@@ -186,4 +186,4 @@ HEADS = {
     "votes": offset_voting_head,
     "integral": integral_head,
 }
-"""Name -> function of (features, num_joints, scale=...) that gives the outputs."""
+"""Name -> function of (features, num_joints, predict_sigma=...) that gives the outputs."""

@@ -70,9 +70,9 @@ def norm_relu(x, *, name: str, epsilon: float = 1e-5):
     return layers.Activation("relu", name=f"{name}_relu")(norm(x, name=name, epsilon=epsilon))
 
 
-def stem(image, width: int, *, use_bias: bool = False):
-    """7x7 convolution at stride 2: (B, S, S, 3) -> (B, S / 2, S / 2, width)."""
-    return conv(image, width, 7, 2, name="stem_conv", use_bias=use_bias)
+def stem(image, base_channels: int, *, use_bias: bool = False):
+    """7x7 convolution at stride 2: (B, S, S, 3) -> (B, S / 2, S / 2, base_channels)."""
+    return conv(image, base_channels, 7, 2, name="stem_conv", use_bias=use_bias)
 
 
 def stem_pool(x):
@@ -158,7 +158,7 @@ def _project(
 def resnet_v1(
     image,
     units: tuple[int, ...],
-    width: int = 64,
+    base_channels: int = 64,
     *,
     bottleneck: bool = False,
     shortcut: bool = True,
@@ -171,12 +171,12 @@ def resnet_v1(
     Args:
         image: (B, S, S, 3), roughly zero mean and unit range.
         units: residual units of each stage.
-        width: channels of the first stage's 3x3 convolutions; each further stage doubles them (64 in the paper).
+        base_channels: channels of the first stage's 3x3 convolutions; each further stage doubles them (64 in the paper).
         bottleneck: see `bottleneck_unit`; four times the channels come out.
         shortcut, stride_in, use_bias, epsilon: see `bottleneck_unit`.
 
     Returns:
-        (B, S / 32, S / 32, 8 * width) features, 32 * width with bottlenecks.
+        (B, S / 32, S / 32, 8 * base_channels) features, 32 * base_channels with bottlenecks.
     """
     unit = bottleneck_unit if bottleneck else basic_unit
     options = {
@@ -185,12 +185,12 @@ def resnet_v1(
         "use_bias": use_bias,
         "epsilon": epsilon,
     }
-    x = norm_relu(stem(image, width, use_bias=use_bias), name="stem", epsilon=epsilon)
+    x = norm_relu(stem(image, base_channels, use_bias=use_bias), name="stem", epsilon=epsilon)
     x = stem_pool(x)
     for s, count in enumerate(units):
         for u in range(count):
             stride = 2 if s > 0 and u == 0 else 1
-            x = unit(x, width * 2**s, stride, name=f"stage{s + 1}_unit{u + 1}", **options)
+            x = unit(x, base_channels * 2**s, stride, name=f"stage{s + 1}_unit{u + 1}", **options)
     return x
 
 
@@ -239,41 +239,41 @@ def preact_bottleneck_unit(x, filters: int, stride: int = 1, *, name: str):
     return layers.Add(name=f"{name}_out")([shortcut, out])
 
 
-def resnet_v2(image, units: tuple[int, ...], width: int = 64, *, bottleneck: bool = False):
+def resnet_v2(image, units: tuple[int, ...], base_channels: int = 64, *, bottleneck: bool = False):
     """The whole backbone: stem, four stages of residual units, last norm.
 
     Args:
         image: (B, S, S, 3), roughly zero mean and unit range.
         units: residual units of each stage.
-        width: channels of the first stage's 3x3 convolutions; each further stage doubles them (64 in the paper).
+        base_channels: channels of the first stage's 3x3 convolutions; each further stage doubles them (64 in the paper).
         bottleneck: see `preact_bottleneck_unit`; four times the channels come out.
 
     Returns:
-        (B, S / 32, S / 32, 8 * width) features, 32 * width with bottlenecks.
+        (B, S / 32, S / 32, 8 * base_channels) features, 32 * base_channels with bottlenecks.
     """
     unit = preact_bottleneck_unit if bottleneck else preact_unit
-    x = stem_pool(stem(image, width))
+    x = stem_pool(stem(image, base_channels))
     for s, count in enumerate(units):
         for u in range(count):
             stride = 2 if s > 0 and u == 0 else 1
-            x = unit(x, width * 2**s, stride, name=f"stage{s + 1}_unit{u + 1}")
+            x = unit(x, base_channels * 2**s, stride, name=f"stage{s + 1}_unit{u + 1}")
     return norm_relu(x, name="post")
 
 
 # ---- by name -------------------------------------------------------------------------------------------------------------
 
 
-def resnet(image, depth: int = 18, width: int = 64, *, version: int = 2):
+def resnet(image, depth: int = 18, base_channels: int = 64, *, version: int = 2):
     """A ResNet by its depth, with basic units or, at 50 and 101 layers, bottlenecks.
 
     Args:
         image: (B, S, S, 3).
         depth: a key of `UNITS`: the number of layers with weights.
-        width: see `resnet_v1`.
+        base_channels: see `resnet_v1`.
         version: 1, or 2 for pre-activation.
 
     Returns:
-        (B, S / 32, S / 32, 8 * width) features, 32 * width with bottlenecks.
+        (B, S / 32, S / 32, 8 * base_channels) features, 32 * base_channels with bottlenecks.
     """
     build = {1: resnet_v1, 2: resnet_v2}[version]
-    return build(image, UNITS[depth], width, bottleneck=depth in BOTTLENECKS)
+    return build(image, UNITS[depth], base_channels, bottleneck=depth in BOTTLENECKS)

@@ -30,7 +30,7 @@ from posekit.training.progress import Progress
 from posekit.training.record import bfloat16_pays, command, mean_targets, pack, provenance
 from posekit.training.tensorboard import TensorBoard
 
-INPUTS = ("auto", "tfdata", "device")
+INPUT_PIPELINES = ("auto", "tfdata", "device")
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Recipe:
     Args:
         backbone: a name in `posekit.models.BACKBONES`.
         head: a name in `posekit.models.HEADS`; the default won the comparison at equal time.
-        width: channels of the backbone's first stage; the default learns most in a few minutes on two cores.
+        base_channels: channels of the backbone's first stage; the default learns most in a few minutes on two cores.
         input_size: side of the input in pixels.
-        pool: the picture is first averaged over pool x pool pixels (`posekit.models.build`).
+        input_downsample: the image is first averaged over n x n pixels (`posekit.models.build`).
         epochs: passes over the data; the run is then repeatable for its seed. Or
         minutes: wall-clock time from the call on; drives the schedule by the clock and promises no repeatability.
         batch_size: people a step.
@@ -55,11 +55,11 @@ class Recipe:
         seed: of weights, order and variation.
         loss: of the keypoints, a name in `posekit.losses.LOSSES`.
         optimizer: "adamw", or "sgd" (Nesterov's momentum 0.9; wants a peak about 30 times as high).
-        average: momentum of the averaged weights, which are then scored and saved; 0: the weights as they are.
-        clip: longest gradient, see `make_optimizer`; 0: as long as it is.
-        input: how pictures get there: "tfdata" (`pipeline`), "device" (`device`: no TensorFlow, an accelerator never waits), or "auto",
+        ema_momentum: momentum of the averaged weights, which are then scored and saved; 0: the weights as they are.
+        clip_norm: longest gradient, see `make_optimizer`; 0: as long as it is.
+        input_pipeline: how pictures get there: "tfdata" (`pipeline`), "device" (`device`: no TensorFlow, an accelerator never waits), or "auto",
             see `on_device.chosen`. Each is repeatable; they shuffle differently.
-        joints: 17, or 19: the network also learns neck and head top, where records hold them, and loses them at the end.
+        num_joints: 17, or 19: the network also learns neck and head top, where records hold them, and loses them at the end.
         devices: how many share each batch; 0: all accelerators on JAX, else one (`parallel.devices_for`).
 
     Raises:
@@ -68,9 +68,9 @@ class Recipe:
 
     backbone: str = "resnet18v2"
     head: str = "votes"
-    width: int = 16
+    base_channels: int = 16
     input_size: int = 224
-    pool: int = 2
+    input_downsample: int = 2
     epochs: int | None = None
     minutes: float | None = None
     batch_size: int = 32
@@ -83,11 +83,11 @@ class Recipe:
     seed: int = 0
     loss: str = "l1"
     optimizer: str = "adamw"
-    average: float = 0.0
-    clip: float = 0.0
-    input: str = "auto"
+    ema_momentum: float = 0.0
+    clip_norm: float = 0.0
+    input_pipeline: str = "auto"
     devices: int = 0
-    joints: int = 17
+    num_joints: int = 17
 
     def __post_init__(self):
         if (self.epochs is None) == (self.minutes is None):
@@ -95,20 +95,20 @@ class Recipe:
         for name in ("epochs", "minutes", "batch_size"):
             if (value := getattr(self, name)) is not None and value <= 0:
                 raise DataError(name, f"is {value}", "expected more than 0")
-        for name, known in (("loss", losses.LOSSES), ("optimizer", OPTIMIZERS), ("input", INPUTS)):
+        for name, known in (("loss", losses.LOSSES), ("optimizer", OPTIMIZERS), ("input_pipeline", INPUT_PIPELINES)):
             if getattr(self, name) not in known:
                 raise DataError(
                     f"{name} {getattr(self, name)!r}",
                     "unknown",
                     f"choose one of {', '.join(known)}",
                 )
-        if self.joints not in (len(COCO17), len(COCO19)):
+        if self.num_joints not in (len(COCO17), len(COCO19)):
             raise DataError(
-                "joints", f"is {self.joints}", f"expected {len(COCO17)} or {len(COCO19)}"
+                "num_joints", f"is {self.num_joints}", f"expected {len(COCO17)} or {len(COCO19)}"
             )
-        if not 0 <= self.average < 1:
+        if not 0 <= self.ema_momentum < 1:
             raise DataError(
-                "average", f"is {self.average}", "expected a momentum from 0 to below 1"
+                "ema_momentum", f"is {self.ema_momentum}", "expected a momentum from 0 to below 1"
             )
 
 
@@ -116,11 +116,11 @@ def _build(recipe: Recipe, joints: int = len(COCO17)) -> keras.Model:
     return models.build(
         recipe.backbone,
         head=recipe.head,
-        width=recipe.width,
+        base_channels=recipe.base_channels,
         input_size=recipe.input_size,
         num_joints=joints,
-        pool=recipe.pool,
-        scale=recipe.loss in losses.LOSSES_WITH_SIGMA,
+        input_downsample=recipe.input_downsample,
+        predict_sigma=recipe.loss in losses.LOSSES_WITH_SIGMA,
     )
 
 
@@ -129,7 +129,7 @@ def _build_in(recipe: Recipe, dtype: str) -> keras.Model:
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(dtype)
     try:
-        return _build(recipe, recipe.joints)
+        return _build(recipe, recipe.num_joints)
     finally:
         keras.config.set_dtype_policy(before)
 
@@ -167,9 +167,9 @@ def _teacher(name: str | Path, recipe: Recipe, dtype: str) -> keras.Model:
     """A trained network, for pictures of this recipe's size, computing in `dtype`."""
     source = predictor.load(name)
     theirs = {
-        key: source.record["recipe"][key] for key in ("backbone", "head", "width", "pool", "loss")
+        key: source.record["recipe"][key] for key in ("backbone", "head", "base_channels", "input_downsample", "loss")
     }
-    network = _build_in(replace(recipe, **theirs, joints=len(COCO17)), dtype)
+    network = _build_in(replace(recipe, **theirs, num_joints=len(COCO17)), dtype)
     network.set_weights(source.model.get_weights())
     return network
 
@@ -247,7 +247,7 @@ def train(
         ) from None
     try:
         keras.utils.set_random_seed(recipe.seed)
-        way = on_device.chosen(recipe.input, train_records, recipe.augment)
+        way = on_device.chosen(recipe.input_pipeline, train_records, recipe.augment)
         devices = parallel.devices_for(recipe.devices, recipe.batch_size)
         dtype = (
             recipe.dtype
@@ -262,7 +262,7 @@ def train(
             if start_from is not None and not saved.exists():
                 _copy_weights(start_from, network, recipe)
             people = (
-                on_device.read_people(train_records, recipe.joints) if way == "device" else None
+                on_device.read_people(train_records, recipe.num_joints) if way == "device" else None
             )
             crops = (
                 on_device.Crops(people.images, recipe.input_size, recipe.seed) if people else None
@@ -270,7 +270,7 @@ def train(
             known = _teacher(teacher, recipe, dtype) if teacher is not None else None
             model = PoseTrainer(network, recipe.loss, recipe.visibility_weight, crops, known)
             optimizer = make_optimizer(
-                model, recipe.optimizer, recipe.learning_rate, recipe.weight_decay, recipe.clip
+                model, recipe.optimizer, recipe.learning_rate, recipe.weight_decay, recipe.clip_norm
             )
             optimizer.build(model.trainable_variables)
             model.compile(optimizer)
@@ -286,7 +286,7 @@ def train(
                 steps=steps * recipe.epochs if recipe.epochs else None,
                 deadline=(begin, begin + seconds) if recipe.minutes else None,
             )
-            average = WeightEMA(network, recipe.average) if recipe.average else None
+            average = WeightEMA(network, recipe.ema_momentum) if recipe.ema_momentum else None
             watch = ValidationLogger(
                 itertools.islice(
                     on_device.iterate_center_crops(val_records, 64, input_size=recipe.input_size), 8
@@ -303,7 +303,7 @@ def train(
                 "recipe": {
                     **asdict(recipe),
                     "dtype": dtype,
-                    "input": way,
+                    "input_pipeline": way,
                     "devices": devices,
                     "start_from": Path(start_from).name if start_from else None,
                     "teacher": Path(teacher).name if teacher else None,
@@ -344,7 +344,7 @@ def train(
                 )  # they are in the layer now
                 batches = on_device.ahead(on_device.make_batches(people, **options))
             else:
-                batches = inputs.make_batches(train_records, joints=recipe.joints, **options)
+                batches = inputs.make_batches(train_records, joints=recipe.num_joints, **options)
             batches = _transformed(batches, batch_transform) if batch_transform else batches
             callbacks = [
                 schedule,

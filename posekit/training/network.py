@@ -17,7 +17,7 @@ class PoseTrainer(keras.Model):
     `network` is kept.
 
     Args:
-        network: from pictures to {"keypoints", "visibility"} and, for a loss with a learned σ, "scale".
+        network: from pictures to {"keypoints", "visibility"} and, for a loss with a learned σ, "sigma".
         loss: a name in `posekit.losses.LOSSES`.
         visibility_weight: weight of the visibility loss beside the keypoint loss.
         crops: a `device.Crops` that cuts the pictures, where batches say only who and how; a picture passes it by.
@@ -38,7 +38,7 @@ class PoseTrainer(keras.Model):
         self.teacher = teacher
         self.crops = crops
         self.network, self.keypoint_loss = network, losses.keypoint_loss(loss)
-        self.with_scale, self.visibility_weight = (
+        self.with_sigma, self.visibility_weight = (
             loss in losses.LOSSES_WITH_SIGMA,
             visibility_weight,
         )
@@ -53,8 +53,8 @@ class PoseTrainer(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Keras asks for this in every step: targets `y` and outputs `y_pred`, dicts, to one number."""
-        scale = [y_pred["scale"]] if self.with_scale else []
-        keypoints = self.keypoint_loss(y["keypoints"], y_pred["keypoints"], *scale)
+        sigma = [y_pred["sigma"]] if self.with_sigma else []
+        keypoints = self.keypoint_loss(y["keypoints"], y_pred["keypoints"], *sigma)
         visibility = losses.masked_bce(y["visibility"], y_pred["visibility"])
         self.keypoints_mean.update_state(keypoints)
         self.visibility_mean.update_state(visibility)
@@ -80,8 +80,8 @@ class PoseTrainer(keras.Model):
             ops.concatenate([seen, ops.ones_like(seen)], axis=-1),
         )
         joints = answer["visibility"].shape[-1]
-        scale = [ops.stop_gradient(y_pred["scale"][:, :joints])] if self.with_scale else []
-        keypoints = self.keypoint_loss(known[0], y_pred["keypoints"][:, :joints], *scale)
+        sigma = [ops.stop_gradient(y_pred["sigma"][:, :joints])] if self.with_sigma else []
+        keypoints = self.keypoint_loss(known[0], y_pred["keypoints"][:, :joints], *sigma)
         return keypoints + self.visibility_weight * losses.masked_bce(
             known[1], y_pred["visibility"][:, :joints]
         )

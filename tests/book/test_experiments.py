@@ -45,7 +45,7 @@ def test_a_plain_stack_loses_its_gradient_with_its_convolutions():
 
 def test_kernel_gradients_are_as_long_as_a_step_at_rate_one():
     keras.utils.set_random_seed(2)
-    model = models.build("plain10", width=2, input_size=64, pool=1)
+    model = models.build("plain10", base_channels=2, input_size=64, input_downsample=1)
     rng = np.random.default_rng(1)
     images = rng.uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
     keypoints = np.concatenate(
@@ -114,7 +114,7 @@ def test_the_networks_of_the_race_do_equal_work():
     work_of = {
         name: sum(
             models.multiply_adds(
-                models.build(name, head="votes", width=w, input_size=128, pool=1)
+                models.build(name, head="votes", base_channels=w, input_size=128, input_downsample=1)
             ).values()
         )
         for name, w in backbone_comparison.NETWORKS.items()
@@ -123,7 +123,7 @@ def test_the_networks_of_the_race_do_equal_work():
 
 
 def test_a_run_that_is_there_is_not_trained_again_and_another_recipe_is_refused(tmp_path, capsys):
-    recipe = {"epochs": 1, "width": 2}
+    recipe = {"epochs": 1, "base_channels": 2}
     (tmp_path / "mine").mkdir()
     record = {
         "recipe": {
@@ -134,13 +134,13 @@ def test_a_run_that_is_there_is_not_trained_again_and_another_recipe_is_refused(
     }
     del (
         record["recipe"]["augment"]["camera"],
-        record["recipe"]["joints"],
+        record["recipe"]["num_joints"],
     )  # of a time before they were there
     (tmp_path / "mine" / "record.json").write_text(json.dumps(record))
     assert common.train(tmp_path, "mine", [], tmp_path, **recipe) == tmp_path / "mine"
     assert "there already" in capsys.readouterr().out
     with pytest.raises(DataError, match="another recipe"):
-        common.train(tmp_path, "mine", [], tmp_path, epochs=2, width=2)
+        common.train(tmp_path, "mine", [], tmp_path, epochs=2, base_channels=2)
 
 
 def test_a_note_that_is_interrupted_loses_nothing(tmp_path, monkeypatch):

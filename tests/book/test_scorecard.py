@@ -47,22 +47,22 @@ def answers() -> EvalResults:
 
 def test_a_joint_that_is_not_there_has_no_similarity(answers):
     found = scorecard.similarity(answers)
-    assert not found[~answers.inside].any()
-    expected = metrics.keypoint_similarity(answers.keypoints, answers.true, answers.area)
-    np.testing.assert_array_equal(found[answers.inside], expected[answers.inside])
+    assert not found[~answers.in_crop].any()
+    expected = metrics.keypoint_similarity(answers.keypoints, answers.target, answers.area)
+    np.testing.assert_array_equal(found[answers.in_crop], expected[answers.in_crop])
     unknown = dataclasses.replace(answers, known=np.zeros((N, K), bool))
-    assert np.isnan(scorecard.similarity(unknown)[~answers.inside]).all()
+    assert np.isnan(scorecard.similarity(unknown)[~answers.in_crop]).all()
 
 
 def test_where_no_area_is_known_the_box_of_the_joints_stands_in(answers):
     blind = dataclasses.replace(answers, area=np.full(N, np.nan))
     found = scorecard.similarity(blind)
-    labelled = np.where(answers.inside[0, :, None], answers.true[0], np.nan)
+    labelled = np.where(answers.in_crop[0, :, None], answers.target[0], np.nan)
     area = scorecard.AREA_OF_BOX * np.prod(
         np.nanmax(labelled, axis=0) - np.nanmin(labelled, axis=0)
     )
-    expected = metrics.keypoint_similarity(answers.keypoints[0], answers.true[0], area)
-    np.testing.assert_allclose(found[0][answers.inside[0]], expected[answers.inside[0]])
+    expected = metrics.keypoint_similarity(answers.keypoints[0], answers.target[0], area)
+    np.testing.assert_allclose(found[0][answers.in_crop[0]], expected[answers.in_crop[0]])
 
 
 def test_the_calibrated_score_is_the_oks_to_expect(answers):
@@ -74,7 +74,7 @@ def test_the_calibrated_score_is_the_oks_to_expect(answers):
         for part in (slice(None, N // 2), slice(N // 2, None))
     ]
     numbers = scorecard.calibrate(halves[:1])
-    assert numbers["log_scale"] < 0 < numbers["visibility"]
+    assert numbers["log_sigma"] < 0 < numbers["visibility"]
     model = predictor.Predictor(None, {"calibration": numbers})
     held_out = scorecard.sureness(model, halves[1:])
     before = scorecard.sureness(predictor.Predictor(None, {"calibration": None}), halves[1:])
@@ -120,7 +120,7 @@ def test_how_much_of_the_body_is_seen(answers):
 
 def test_by_joint_is_the_share_of_each_with_its_interval(answers):
     found = scorecard.by_joint(answers)
-    per_joint = metrics.pck(answers.keypoints, answers.true, answers.labelled)["per_joint"]
+    per_joint = metrics.pck(answers.keypoints, answers.target, answers.labelled)["per_joint"]
     np.testing.assert_allclose([found[joint][0] for joint in COCO17.joints], per_joint, atol=1e-4)
     assert all(low <= share <= high for share, low, high, _ in found.values())
     assert sum(n for *_, n in found.values()) == scorecard.by_visible_share(answers)["visible"][-1]
@@ -133,7 +133,7 @@ def test_swapped_legs_are_found_and_mended(answers, tmp_path):
     """People whose answer is near; the legs of ten of them are exchanged in the labels. Legs that lie on each other are let be, and people
     who do not stand upright."""
     rng = np.random.default_rng(1)
-    true = answers.true * 3
+    true = answers.target * 3
     true[:, 11:13, 1] = true[:, 5:7, 1] + 400
     true[20:30] = true[20:30] * [1, -1]
     knees = [
@@ -156,7 +156,7 @@ def test_swapped_legs_are_found_and_mended(answers, tmp_path):
     assert found["legs"][:10].mean() > 0.8 and not found["legs"][10:].any()
     assert not found["arms"][:10].any() and not found["arms"][20:].any()
     upside_down = dataclasses.replace(
-        near, true=near.true * [1, -1], keypoints=near.keypoints * [1, -1]
+        near, true=near.target * [1, -1], keypoints=near.keypoints * [1, -1]
     )
     assert label_noise.swapped(upside_down)["arms"][20:30].mean() > 0.5, (
         "stood on their feet they are found"

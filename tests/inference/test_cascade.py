@@ -145,7 +145,7 @@ def wake(model: keras.Model) -> None:
 
 @pytest.mark.parametrize("way", [cascade.SHARED, cascade.SEPARATE])
 def test_an_untrained_refiner_moves_no_joint(way):
-    model = cascade.refiner(way, 32, width=2)
+    model = cascade.refiner(way, 32, base_channels=2)
     rng = np.random.default_rng(4)
     np.testing.assert_allclose(
         model(rng.uniform(0, 255, (1, 17, 32, 32, 3)).astype(np.float32)), 0, atol=1e-6
@@ -156,7 +156,7 @@ def test_an_untrained_refiner_moves_no_joint(way):
 
 
 def test_a_kept_refiner_answers_as_before(tmp_path, monkeypatch):
-    built = {"size": 32, "width": 2, "units": (1, 1, 1)}
+    built = {"size": 32, "base_channels": 2, "units": (1, 1, 1)}
     model = cascade.refiner(cascade.SHARED, **built)
     wake(model)
     folder = tmp_path / "weights" / "cascade"
@@ -176,7 +176,7 @@ def test_a_kept_refiner_answers_as_before(tmp_path, monkeypatch):
 @pytest.mark.parametrize("way", [cascade.SHARED, cascade.SEPARATE])
 def test_each_joint_gets_its_own_answer(way):
     keras.utils.set_random_seed(0)
-    model = cascade.refiner(way, 32, width=2)
+    model = cascade.refiner(way, 32, base_channels=2)
     wake(model)
     x = np.random.default_rng(0).uniform(0, 255, (2, 17, 32, 32, 3)).astype(np.float32)
     out = np.asarray(model(x))
@@ -191,8 +191,8 @@ def test_each_joint_gets_its_own_answer(way):
 
 def test_the_shared_refiner_has_a_seventeenth_of_the_trunk_and_the_same_work():
     shared, separate = (
-        cascade.refiner(cascade.SHARED, 32, width=4),
-        cascade.refiner(cascade.SEPARATE, 32, width=4),
+        cascade.refiner(cascade.SHARED, 32, base_channels=4),
+        cascade.refiner(cascade.SEPARATE, 32, base_channels=4),
     )
     assert separate.count_params() > 14 * shared.count_params()
     assert cascade.multiply_adds(shared) == pytest.approx(cascade.multiply_adds(separate), rel=0.02)
@@ -213,7 +213,7 @@ def test_belief_is_as_large_as_the_second_look_is_good():
         np.testing.assert_allclose(
             cascade.fit_step_size(before, after, blind, labelled), found, atol=0.051
         )
-    stage = cascade.Cascade(None, (cascade.refiner(cascade.SHARED, 32, width=2),), (np.zeros(17),))
+    stage = cascade.Cascade(None, (cascade.refiner(cascade.SHARED, 32, base_channels=2),), (np.zeros(17),))
     wake(stage.refiners[0])
     image = rng.integers(0, 256, (90, 90, 3), np.uint8)
     np.testing.assert_array_equal(stage.refine(2, [image], true[:1]), true[:1])
@@ -222,7 +222,7 @@ def test_belief_is_as_large_as_the_second_look_is_good():
 def test_a_refiner_learns_to_put_a_displacement_right(folder):
     keras.utils.set_random_seed(0)
     errors = cascade.Displacements(np.zeros((17, 2)), np.broadcast_to(np.eye(2) * 0.03, (17, 2, 2)))
-    model = cascade.refiner(cascade.SHARED, 32, width=8)
+    model = cascade.refiner(cascade.SHARED, 32, base_channels=8)
     losses = cascade.train_refiner(model, cascade.make_batches([folder], errors, 32, 8), 240)
     assert losses[-1] < 0.75 * losses[0]
     people = list(records.read_records(folder))

@@ -152,9 +152,9 @@ def dome_records(dome, tmp_path_factory):
 @pytest.mark.parametrize("scale", [True, False])
 def test_a_models_sigma_reaches_answers_and_scores(dome_records, tmp_path, capsys, scale):
     keras.utils.set_random_seed(3)
-    network = models.build(head="regression", width=4, input_size=64, scale=scale)
+    network = models.build(head="regression", base_channels=4, input_size=64, predict_sigma=scale)
     record = {"mean_pose": np.zeros((K, 2)).tolist(), "mean_visibility": np.ones(K).tolist()}
-    sigma = network.get_layer("head_scale") if scale else None
+    sigma = network.get_layer("head_sigma") if scale else None
     if sigma:  # a network at its beginning says the same σ of everybody
         sigma.kernel.assign(np.random.default_rng(0).normal(0, 1, sigma.kernel.shape))
     asked = predictor.Predictor(network, record)
@@ -173,7 +173,7 @@ def test_a_models_sigma_reaches_answers_and_scores(dome_records, tmp_path, capsy
             [x for x, _ in on_device.iterate_center_crops(dome_records, input_size=64)]
         )
         out = asked.predict_crops(crops, flip=True)
-        np.testing.assert_allclose(answers.confidence, losses.confidence(out["scale"]), atol=1e-5)
+        np.testing.assert_allclose(answers.confidence, losses.confidence(out["sigma"]), atol=1e-5)
         np.testing.assert_allclose(
             predictor.joint_score(out), out["visibility"] * answers.confidence, atol=1e-5
         )

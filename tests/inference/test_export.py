@@ -19,7 +19,7 @@ from posekit.inference import evaluation, export, predictor
 from posekit.skeleton import COCO17
 
 K = len(COCO17)
-CALIBRATION = {"bias": -3.0, "log_scale": -1.2, "visibility": 0.4}
+CALIBRATION = {"bias": -3.0, "log_sigma": -1.2, "visibility": 0.4}
 
 
 def smooth(seed: int, side: int = export.SIZE) -> np.ndarray:
@@ -46,15 +46,15 @@ def network(
     """A small network whose every output depends on the picture."""
     keras.utils.set_random_seed(seed)
     model = models.build(
-        "resnet18v2", head="votes", width=4, input_size=size, scale=True, **options
+        "resnet18v2", head="votes", base_channels=4, input_size=size, predict_sigma=True, **options
     )
     rng = np.random.default_rng(seed)
-    for name in ("head_scale", "head_votes", "visibility"):
+    for name in ("head_sigma", "head_votes", "visibility"):
         kernel = model.get_layer(name).kernel
         kernel.assign(rng.normal(0, 0.03, kernel.shape))
     record = {"mean_pose": np.zeros((K, 2)).tolist(), "mean_visibility": np.ones(K).tolist()}
     if presence:
-        mean = keras.ops.mean(model.output["scale"], axis=(1, 2))
+        mean = keras.ops.mean(model.output["sigma"], axis=(1, 2))
         model = keras.Model(
             model.input, model.output | {"presence": keras.ops.expand_dims(mean, -1)}
         )
@@ -102,7 +102,7 @@ def test_the_file_keeps_the_contract(minidome):
 def test_each_output_equals_keras(minidome, flip):
     keras_model, exported, *_ = minidome
     want, got = keras_model.predict_crops(CROPS, flip), exported.predict_crops(CROPS, flip)
-    assert set(got) == set(export.OUTPUTS) == set(want) - {"scale"}
+    assert set(got) == set(export.OUTPUTS) == set(want) - {"sigma"}
     for name in export.OUTPUTS:
         assert relative(want[name], got[name]) < 1e-3, name
     assert got["presence"].shape == (3,)
@@ -195,7 +195,7 @@ def test_calibrated_scores_and_trained_presence_are_in_the_file(tmp_path):
     for name in export.OUTPUTS:
         assert relative(want[name], got[name]) < 2e-3, name
     raw = loaded.model.predict_on_batch(small)
-    sigma, p = np.asarray(raw["scale"]).mean(-1), np.asarray(raw["visibility"])
+    sigma, p = np.asarray(raw["sigma"]).mean(-1), np.asarray(raw["visibility"])
     logistic = 1 / (1 + np.exp(-(-3.0 - 1.2 * np.log(sigma) + 0.4 * np.log(p / (1 - p)))))
     np.testing.assert_allclose(want["score"], logistic, atol=1e-4)
     np.testing.assert_allclose(want["presence"], np.asarray(raw["presence"])[:, 0], atol=1e-6)
@@ -208,7 +208,7 @@ def test_without_calibration_or_presence_head_the_contract_is_kept():
     np.testing.assert_array_equal(whole["score"], out["visibility"])
     np.testing.assert_allclose(whole["presence"], out["visibility"].max(axis=1))
     sure = predictor.complete_outputs(
-        {**out, "visibility": np.ones((2, K)), "scale": np.full((2, K, 2), 0.1)}, CALIBRATION
+        {**out, "visibility": np.ones((2, K)), "sigma": np.full((2, K, 2), 0.1)}, CALIBRATION
     )
     assert np.isfinite(sure["score"]).all(), "a visibility of 1 has no logit"
 
@@ -237,7 +237,7 @@ def test_eight_bits_answer_nearly_alike_and_are_small(minidome):
 
 def test_the_metadata_say_where_it_comes_from(tmp_path):
     loaded = network()
-    loaded.record.update(recipe={"width": 4}, terms="For research and teaching.")
+    loaded.record.update(recipe={"base_channels": 4}, terms="For research and teaching.")
     export.export(save(loaded, tmp_path / "run"), tmp_path / "m.onnx")
     facts = {p.key: p.value for p in onnx.load(tmp_path / "m.onnx").metadata_props}
     assert (

@@ -84,7 +84,7 @@ def means(record_folder):
 def network(means):
     """A real network with random weights: its answers mean nothing, but they depend on every pixel."""
     keras.utils.set_random_seed(3)
-    return predictor.Predictor(models.build(width=8, input_size=SIZE), means)
+    return predictor.Predictor(models.build(base_channels=8, input_size=SIZE), means)
 
 
 @pytest.fixture(scope="module")
@@ -227,14 +227,14 @@ def test_the_flip_test_makes_a_model_fair_to_mirrors(network):
 
 def test_a_learned_scale_is_flipped_too_and_lowers_the_score():
     """σ has no sign: the mirrored one is only renamed to its twin. A joint that the network is unsure of scores less."""
-    model = models.build(width=4, input_size=SIZE, scale=True)
+    model = models.build(base_channels=4, input_size=SIZE, predict_sigma=True)
     rng = np.random.default_rng(0)
-    for name in ("head_scale", "head_keypoints"):
+    for name in ("head_sigma", "head_keypoints"):
         kernel = model.get_layer(name).kernel
         kernel.assign(rng.normal(0, 0.3, kernel.shape))
     network, crop = predictor.Predictor(model, {}), cv2.resize(photo(1), (SIZE, SIZE))[None]
-    plain, mirrored = (network.predict_crops(x)["scale"][0] for x in (crop, crop[:, :, ::-1]))
-    both = network.predict_crops(crop, flip=True)["scale"][0]
+    plain, mirrored = (network.predict_crops(x)["sigma"][0] for x in (crop, crop[:, :, ::-1]))
+    both = network.predict_crops(crop, flip=True)["sigma"][0]
     np.testing.assert_allclose(both, (plain + mirrored[list(COCO17.flip_indices)]) / 2, atol=1e-5)
     pose = network.predict(photo(1))
     assert np.all(pose.score < pose.visibility) and np.all(pose.score > 0)

@@ -23,7 +23,7 @@ from posekit import losses, models, inputs
 
 folder, weights = sys.argv[1:]
 keras.utils.set_random_seed(1)
-model = models.build(width=4, input_size=64)
+model = models.build(base_channels=4, input_size=64)
 if keras.backend.backend() == "tensorflow":
     model.save_weights(weights)
 model.load_weights(weights)

@@ -282,7 +282,7 @@ def test_seventeen_leave_a_network_of_nineteen(head):
     """The same answers for the 17, whatever the head."""
     keras.utils.set_random_seed(0)
     many, few = (
-        models.build(head=head, width=4, input_size=64, pool=1, num_joints=k, scale=True)
+        models.build(head=head, base_channels=4, input_size=64, input_downsample=1, num_joints=k, predict_sigma=True)
         for k in (19, 17)
     )
     few.set_weights(training.first_joints(many.get_weights(), few.get_weights()))
@@ -299,20 +299,20 @@ def test_a_run_of_nineteen_joints_is_one_of_seventeen(sporty, tmp_path):
     for way in ("device", "tfdata"):
         out, rate = tmp_path / way, 1e-12
         recipe = tiny(
-            joints=19, input=way, epochs=1, average=0.5, learning_rate=rate, weight_decay=0.0
+            num_joints=19, input_pipeline=way, epochs=1, ema_momentum=0.5, learning_rate=rate, weight_decay=0.0
         )
         training.train([sporty], sporty, recipe, out, start_from=tmp_path / "start", verbose=False)
         start, run = predictor.load(tmp_path / "start"), predictor.load(out)
         assert (
             run.model.output["keypoints"].shape[1:] == (17, 2)
-            and run.record["recipe"]["joints"] == 19
+            and run.record["recipe"]["num_joints"] == 19
         )
         for a, b in zip(
             start.model.trainable_variables, run.model.trainable_variables, strict=True
         ):
             np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-6)
     with pytest.raises(DataError, match="17 or 19"):
-        tiny(joints=18)
+        tiny(num_joints=18)
 
 
 # ---- a whole run -------------------------------------------------------------------------------------------------------------
@@ -320,14 +320,14 @@ def test_a_run_of_nineteen_joints_is_one_of_seventeen(sporty, tmp_path):
 
 def tiny(**changes) -> training.Recipe:
     given = {
-        "width": 4,
+        "base_channels": 4,
         "input_size": 64,
         "epochs": 2,
         "batch_size": 4,
         "dtype": "float32",
         "seed": 5,
     }
-    return training.Recipe(**{**given, "input": "device", **changes})
+    return training.Recipe(**{**given, "input_pipeline": "device", **changes})
 
 
 def curve(run: Path) -> list[dict]:
@@ -338,7 +338,7 @@ def curve(run: Path) -> list[dict]:
 
 
 def test_a_run_on_the_device_goes_on_bit_for_bit(folder, tmp_path, monkeypatch):
-    recipe = tiny(augment=inputs.Augmentation(erase=0.5), average=0.9)
+    recipe = tiny(augment=inputs.Augmentation(erase=0.5), ema_momentum=0.9)
     training.train([folder], folder, recipe, tmp_path / "whole", verbose=False)
     save = training.Checkpoint.save
 
@@ -361,7 +361,7 @@ def test_a_run_on_the_device_goes_on_bit_for_bit(folder, tmp_path, monkeypatch):
     runs = [predictor.load(tmp_path / name) for name in ("whole", "broken")]
     for mine, other in zip(*(run.model.get_weights() for run in runs), strict=True):
         np.testing.assert_array_equal(mine, other)
-    assert runs[0].record["recipe"]["input"] == "device"
+    assert runs[0].record["recipe"]["input_pipeline"] == "device"
 
 
 @pytest.mark.parametrize("way", ["tfdata", "device"])
@@ -372,7 +372,7 @@ def test_batches_can_be_tampered_with_on_both_ways(folder, tmp_path, way):
     training.train(
         [folder],
         folder,
-        tiny(input=way, epochs=1),
+        tiny(input_pipeline=way, epochs=1),
         tmp_path / "run",
         batch_transform=unlabelled,
         verbose=False,
@@ -431,7 +431,7 @@ def test_commands_do_without_tensorflow(backend, folder, started, tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     run = predictor.load(tmp_path / "run")
-    assert run.record["backend"] == backend and run.record["recipe"]["input"] == "device"
+    assert run.record["backend"] == backend and run.record["recipe"]["input_pipeline"] == "device"
     for ours, theirs in zip(curve(tmp_path / "run"), curve(started[1]), strict=True):
         for name in ("loss", "keypoints_loss", "visibility_loss", "val_pck@0.2"):
             assert ours[name] == pytest.approx(theirs[name], rel=0.01, abs=0.01), name

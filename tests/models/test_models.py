@@ -14,7 +14,7 @@ from posekit.models import resnet
 def small():
     """A DeepPose small enough to run in a test: width 4, input 64, the backbone sees 32."""
     keras.utils.set_random_seed(0)
-    return models.build(width=4, input_size=64)
+    return models.build(base_channels=4, input_size=64)
 
 
 def pictures(n: int = 3, size: int = 64, seed: int = 0) -> np.ndarray:
@@ -65,7 +65,7 @@ def test_outputs(small):
 def test_training_starts_at_the_centre_of_the_crop():
     """Small output weights behind a norm: the first answers of a training scatter little around the centre."""
     keras.utils.set_random_seed(0)
-    out = np.asarray(models.build(width=4, input_size=64)(pictures(32), training=True)["keypoints"])
+    out = np.asarray(models.build(base_channels=4, input_size=64)(pictures(32), training=True)["keypoints"])
     assert np.abs(out.mean()) < 0.05 and out.std() < 0.25
 
 
@@ -94,7 +94,7 @@ def test_input_is_rgb_0_to_255(small):
     ("input_size", "pool", "side"), [(64, 2, 1), (64, 1, 2), (96, 2, 2), (160, 2, 3)]
 )
 def test_parameter_count(width, input_size, pool, side):
-    model = models.build(width=width, input_size=input_size, pool=pool)
+    model = models.build(base_channels=width, input_size=input_size, input_downsample=pool)
     assert model.count_params() == expected_parameters(width, side)
 
 
@@ -118,7 +118,7 @@ def test_width_scales_every_stage():
 
 
 def test_number_of_joints():
-    out = models.build(width=4, input_size=64, num_joints=5).output
+    out = models.build(base_channels=4, input_size=64, num_joints=5).output
     assert {k: v.shape for k, v in out.items()} == {
         "keypoints": (None, 5, 2),
         "visibility": (None, 5),
@@ -135,7 +135,7 @@ def test_same_seed_same_weights_other_seed_others():
     weights = []
     for seed in (0, 0, 1):
         keras.utils.set_random_seed(seed)
-        weights.append(models.build(width=4, input_size=64).get_layer("head_hidden").kernel.numpy())
+        weights.append(models.build(base_channels=4, input_size=64).get_layer("head_hidden").kernel.numpy())
     np.testing.assert_array_equal(weights[0], weights[1])
     assert np.abs(weights[0] - weights[2]).max() > 0
 
@@ -170,7 +170,7 @@ def test_bfloat16_inside_float32_outside(small):
     policy = keras.config.dtype_policy()
     try:
         keras.config.set_dtype_policy("mixed_bfloat16")
-        model = models.build(width=4, input_size=64)
+        model = models.build(base_channels=4, input_size=64)
     finally:
         keras.config.set_dtype_policy(policy)
     assert model.get_layer("stage3_unit1_conv1").compute_dtype == "bfloat16"
@@ -241,7 +241,7 @@ def test_votes_know_where():
 @pytest.mark.parametrize("size", [96, 128])
 def test_voting_model_has_the_same_outputs(size, tmp_path):
     keras.utils.set_random_seed(0)
-    model = models.build(head="votes", width=4, input_size=size)
+    model = models.build(head="votes", base_channels=4, input_size=size)
     out = model.predict_on_batch(pictures(size=size))
     assert {k: v.shape for k, v in out.items()} == {"keypoints": (3, 17, 2), "visibility": (3, 17)}
     assert np.all((out["visibility"] > 0) & (out["visibility"] < 1)) and np.all(
@@ -293,21 +293,21 @@ def test_multiply_adds_of_a_deconvolution():
 @pytest.mark.parametrize("head", ["regression", "deeppose2014_dropout", "votes", "integral"])
 def test_scale_is_an_output_where_asked(head, tmp_path):
     keras.utils.set_random_seed(0)
-    model = models.build(head=head, width=4, input_size=64, pool=1, scale=True)
+    model = models.build(head=head, base_channels=4, input_size=64, input_downsample=1, predict_sigma=True)
     out = model.predict_on_batch(pictures())
-    assert set(out) == {"keypoints", "visibility", "scale"} and out["scale"].shape == (3, 17, 2)
-    np.testing.assert_allclose(out["scale"], 1e-3 + 1 / (1 + np.exp(2)), rtol=1e-5)
-    assert out["scale"].dtype == np.float32
-    model.get_layer("head_scale").bias.assign(np.full(34, -100.0))
+    assert set(out) == {"keypoints", "visibility", "sigma"} and out["sigma"].shape == (3, 17, 2)
+    np.testing.assert_allclose(out["sigma"], 1e-3 + 1 / (1 + np.exp(2)), rtol=1e-5)
+    assert out["sigma"].dtype == np.float32
+    model.get_layer("head_sigma").bias.assign(np.full(34, -100.0))
     assert (
-        model.predict_on_batch(pictures())["scale"].min() >= 0.99e-3
+        model.predict_on_batch(pictures())["sigma"].min() >= 0.99e-3
     )  # never 0: its logarithm stands in the loss
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras", compile=False).predict_on_batch(
         pictures()
     )
-    np.testing.assert_array_equal(again["scale"], model.predict_on_batch(pictures())["scale"])
-    assert set(models.build(head=head, width=4, input_size=64).output) == {
+    np.testing.assert_array_equal(again["sigma"], model.predict_on_batch(pictures())["sigma"])
+    assert set(models.build(head=head, base_channels=4, input_size=64).output) == {
         "keypoints",
         "visibility",
     }
@@ -369,7 +369,7 @@ def test_unit_is_the_formula(channels, filters, stride):
 
 def test_norm_has_a_short_memory():
     """Momentum 0.9 in every norm: Keras' 0.99 needs hundreds of steps to forget the random initial statistics."""
-    norms = [layer for layer in models.build(width=4, input_size=64).layers if "_bn" in layer.name]
+    norms = [layer for layer in models.build(base_channels=4, input_size=64).layers if "_bn" in layer.name]
     assert len(norms) == 18 and {layer.momentum for layer in norms} == {0.9}
 
 

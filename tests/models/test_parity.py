@@ -192,13 +192,13 @@ def test_imagenet_weights_come_with_their_colours(tmp_path):
 def test_parameters_and_multiply_adds_are_those_of_the_papers(backbone, millions, gmac):
     """Without the classifier; ResNets with the stride in the 3x3. Parameters counted with the norms' running statistics."""
     image = keras.Input((224, 224, 3))
-    model = keras.Model(image, models.BACKBONES[backbone](image, width=64))
+    model = keras.Model(image, models.BACKBONES[backbone](image, base_channels=64))
     assert model.count_params() / 1e6 == pytest.approx(millions, rel=0.005)
     assert sum(models.multiply_adds(model).values()) / 1e9 == pytest.approx(gmac, rel=0.01)
 
 
 def test_deeppose_2014_with_batch_norm_has_72_1_million_parameters():
-    model = models.build("deeppose_cnn", head="deeppose2014", width=64, pool=1)
+    model = models.build("deeppose_cnn", head="deeppose2014", base_channels=64, input_downsample=1)
     assert model.get_layer("pool3").output.shape == (None, 7, 7, 256)
     trainable = sum(int(np.prod(w.shape)) for w in model.trainable_weights)
     assert trainable == pytest.approx(72.1e6, rel=0.001)
@@ -248,7 +248,7 @@ def test_local_response_norm_by_its_formula():
 
 
 def test_activations_by_name():
-    model = models.build("resnet18v2", width=4, input_size=64)
+    model = models.build("resnet18v2", base_channels=4, input_size=64)
     looked = models.activations(model, "stage?_unit2_out")(np.zeros((1, 64, 64, 3), np.float32))
     assert list(looked) == [f"stage{i}_unit2_out" for i in range(1, 5)]
     assert [x.shape[-1] for x in looked.values()] == [4, 8, 16, 32]
@@ -279,7 +279,7 @@ SMALL = [
 
 def small(backbone: str, width: int) -> keras.Model:
     keras.utils.set_random_seed(0)
-    return shaken(models.build(backbone, width=width, input_size=64, pool=1))
+    return shaken(models.build(backbone, base_channels=width, input_size=64, input_downsample=1))
 
 
 @pytest.mark.parametrize(("backbone", "width"), SMALL)
@@ -308,7 +308,7 @@ def test_xla_agrees_and_bfloat16_stays_near(backbone, width):
     policy = keras.config.dtype_policy()
     try:
         keras.config.set_dtype_policy("mixed_bfloat16")
-        mixed = models.build(backbone, width=width, input_size=64, pool=1)
+        mixed = models.build(backbone, base_channels=width, input_size=64, input_downsample=1)
     finally:
         keras.config.set_dtype_policy(policy)
     mixed.set_weights(model.get_weights())
@@ -325,7 +325,7 @@ import numpy as np
 from posekit import models
 
 for path in sorted(Path(sys.argv[1]).glob("*.npz")):
-    model = models.build(path.stem, width=4, input_size=64, pool=1)
+    model = models.build(path.stem, base_channels=4, input_size=64, input_downsample=1)
     data = np.load(path)
     model.set_weights([data[f"w{i}"] for i in range(len(data.files) - 1)])
     out = model(data["x"], training=False)["keypoints"]

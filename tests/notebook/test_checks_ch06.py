@@ -84,7 +84,7 @@ def test_the_targets_are_the_pipelines(seed):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_flip_test_is_the_predictors(seed):
-    model = models.build(width=4, input_size=32, pool=1)
+    model = models.build(base_channels=4, input_size=32, input_downsample=1)
     loaded = predictor.Predictor(model, {})
     images = np.random.default_rng(seed).integers(0, 256, (3, 32, 32, 3)).astype("uint8")
 

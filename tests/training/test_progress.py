@@ -42,7 +42,7 @@ def people(n=6, size=32):
 
 def trained(callbacks, epochs=3):
     keras.utils.set_random_seed(3)
-    model = models.build(width=4, input_size=32, pool=1)
+    model = models.build(base_channels=4, input_size=32, input_downsample=1)
     model.compile(
         keras.optimizers.SGD(0.01),
         loss={"keypoints": losses.masked_l1, "visibility": losses.masked_bce},

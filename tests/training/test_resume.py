@@ -49,7 +49,7 @@ def record_folder(tmp_path_factory):
 
 def tiny(**changes) -> training.Recipe:
     given = {
-        "width": 4,
+        "base_channels": 4,
         "input_size": 64,
         "epochs": 5,
         "batch_size": 4,
@@ -95,14 +95,14 @@ def same_run(a: Path, b: Path) -> None:
             {
                 "loss": "rle",
                 "optimizer": "sgd",
-                "average": 0.9,
-                "clip": 1.0,
+                "ema_momentum": 0.9,
+                "clip_norm": 1.0,
                 "head": "deeppose2014_dropout",
             },
             marks=pytest.mark.slow,
         ),
         pytest.param(
-            {"loss": "laplace", "average": 0.99, "dtype": "mixed_bfloat16"}, marks=pytest.mark.slow
+            {"loss": "laplace", "ema_momentum": 0.99, "dtype": "mixed_bfloat16"}, marks=pytest.mark.slow
         ),
     ],
     ids=["defaults", "rle, sgd, average, clip, dropout", "laplace, average, bfloat16"],
@@ -225,7 +225,7 @@ import sys
 from posekit import training
 
 folder, whole, broken = sys.argv[1:]
-recipe = training.Recipe(width=4, input_size=64, epochs=4, batch_size=4, dtype="float32", loss="rle", average=0.9, clip=1.0)
+recipe = training.Recipe(base_channels=4, input_size=64, epochs=4, batch_size=4, dtype="float32", loss="rle", ema_momentum=0.9, clip_norm=1.0)
 training.train([folder], folder, recipe, whole, verbose=False)
 save = training.Checkpoint.save
 

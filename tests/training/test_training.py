@@ -36,7 +36,7 @@ def record_folder(tmp_path_factory):
 
 def tiny(**changes) -> training.Recipe:
     given = {
-        "width": 4,
+        "base_channels": 4,
         "input_size": 64,
         "epochs": 3,
         "batch_size": 4,
@@ -134,7 +134,7 @@ def test_a_student_learns_what_only_its_teacher_says(run, record_folder, tmp_pat
         return images, {name: keras.ops.zeros_like(values) for name, values in targets.items()}
 
     recipe, still = tiny(epochs=8, learning_rate=1e-2), inputs.Augmentation.only()
-    recipe = dataclasses.replace(recipe, augment=still, width=6)
+    recipe = dataclasses.replace(recipe, augment=still, base_channels=6)
     answers = {}
     for name, options in (("alone", {}), ("taught", {"teacher": run[0]})):
         training.train(
@@ -156,18 +156,18 @@ def test_a_student_learns_what_only_its_teacher_says(run, record_folder, tmp_pat
     }
     assert off["taught"] < 0.5 * off["alone"]
     record = predictor.load(tmp_path / "taught").record
-    assert record["recipe"]["teacher"] == run[0].name and record["recipe"]["width"] == 6
+    assert record["recipe"]["teacher"] == run[0].name and record["recipe"]["base_channels"] == 6
 
 
 def test_a_teacher_leaves_sigma_to_the_labels():
     """The gradient of what the teacher adds is 0 for σ, and for a joint that the teacher sees nowhere it is 0 altogether."""
     keras.utils.set_random_seed(3)
-    student, teacher = (models.build(width=4, input_size=96, pool=1, scale=True) for _ in range(2))
+    student, teacher = (models.build(base_channels=4, input_size=96, input_downsample=1, predict_sigma=True) for _ in range(2))
     trainee = training.PoseTrainer(student, "laplace", 0.0, teacher=teacher)
     images = np.random.default_rng(0).uniform(0, 255, (2, 96, 96, 3)).astype(np.float32)
     with tf.GradientTape() as tape:
         cost = trainee.distillation_loss(images, student(images))
-    scale = student.get_layer("head_scale").trainable_variables
+    scale = student.get_layer("head_sigma").trainable_variables
     keypoints = student.get_layer("head_keypoints").trainable_variables
     found = tape.gradient(cost, [*scale, *keypoints])
     assert found[0] is None or not np.any(found[0])
@@ -186,7 +186,7 @@ def test_starting_from_a_run_starts_from_its_weights(run, record_folder, tmp_pat
         training.train(
             [record_folder],
             record_folder,
-            tiny(width=8),
+            tiny(base_channels=8),
             tmp_path / "no",
             start_from=run[0],
             verbose=False,
@@ -198,7 +198,7 @@ def test_starting_from_a_run_starts_from_its_weights(run, record_folder, tmp_pat
 def test_sixteen_people_are_learnt_by_heart(record_folder, head):
     """The first test of any training: without variation, a few people must be learnt to a few pixels."""
     keras.utils.set_random_seed(0)
-    model = models.build(head=head, width=8, input_size=64, pool=1)
+    model = models.build(head=head, base_channels=8, input_size=64, input_downsample=1)
     losses_ = {"keypoints": losses.masked_l1, "visibility": losses.masked_bce}
     model.compile(keras.optimizers.Adam(3e-3), losses_)
     batches = inputs.make_batches(record_folder, 12, input_size=64)
@@ -221,7 +221,7 @@ def test_the_mean_pose_is_the_mean_of_what_is_inside(record_folder):
 
 
 def test_a_collapse_is_called_out_while_it_happens(record_folder, tmp_path, capsys):
-    model = models.build(width=4, input_size=64)
+    model = models.build(base_channels=4, input_size=64)
     for name in ("head_keypoints",):
         model.get_layer(name).kernel.assign(np.zeros(model.get_layer(name).kernel.shape))
     model.compile(keras.optimizers.SGD(0.0))
@@ -237,7 +237,7 @@ def test_a_collapse_is_called_out_while_it_happens(record_folder, tmp_path, caps
 
 def test_weight_decay_shrinks_kernels_and_nothing_else():
     """With zero gradients AdamW does nothing but decay: by learning rate x decay."""
-    model = models.build(width=4, input_size=64)
+    model = models.build(base_channels=4, input_size=64)
     before = [v.numpy() for v in model.trainable_variables]
     optimizer = training.adamw(model, 0.1, 0.5)
     optimizer.apply(
@@ -375,13 +375,13 @@ def test_labels_off_by_one_pair_each_picture_with_the_next_ones_labels():
 @pytest.mark.parametrize("loss", ["smooth_l1", "laplace", "rle"])
 def test_each_loss_trains_and_leaves_a_plain_network(record_folder, tmp_path, loss):
     recipe = tiny(
-        loss=loss, average=0.9, clip=1.0, optimizer="sgd" if loss == "smooth_l1" else "adamw"
+        loss=loss, ema_momentum=0.9, clip_norm=1.0, optimizer="sgd" if loss == "smooth_l1" else "adamw"
     )
     training.train([record_folder], record_folder, recipe, tmp_path / "run", verbose=False)
     loaded = predictor.load(tmp_path / "run")
-    with_scale = loss in losses.LOSSES_WITH_SIGMA
+    with_sigma = loss in losses.LOSSES_WITH_SIGMA
     assert set(loaded.model.output) == {"keypoints", "visibility"} | (
-        {"scale"} if with_scale else set()
+        {"sigma"} if with_sigma else set()
     )
     assert (
         loaded.record["recipe"]["loss"] == loss
@@ -406,7 +406,7 @@ def test_the_trainee_is_compile_with_two_losses():
     )
     for beside in (True, False):
         keras.utils.set_random_seed(0)
-        network = models.build(width=4, input_size=64)
+        network = models.build(base_channels=4, input_size=64)
         model = training.PoseTrainer(network, "l1", 0.1) if beside else network
         both = {"keypoints": losses.masked_l1, "visibility": losses.masked_bce}
         weighed = {"loss": both, "loss_weights": {"keypoints": 1.0, "visibility": 0.1}}
@@ -496,7 +496,7 @@ def test_the_line_of_an_epoch_says_how_far_and_how_much_better_than_the_mean_pos
     assert all("gain" in line and "collapse_ratio" in line for line in lines[:3])
 
 
-@pytest.mark.parametrize("wrong", [{"loss": "l3"}, {"optimizer": "lion"}, {"average": 1.0}])
+@pytest.mark.parametrize("wrong", [{"loss": "l3"}, {"optimizer": "lion"}, {"ema_momentum": 1.0}])
 def test_a_recipe_refuses_what_it_does_not_know(wrong):
     with pytest.raises(DataError, match=next(iter(wrong))):
         tiny(**wrong)
@@ -520,10 +520,10 @@ def test_the_command_line_reaches_the_recipe(record_folder, tmp_path):
     assert cli.main([*arguments(record_folder, tmp_path / "run", **given), "--resume"]) == 0
     recipe = predictor.load(tmp_path / "run").record["recipe"]
     assert (
-        recipe["loss"] == "gaussian" and recipe["optimizer"] == "sgd" and recipe["average"] == 0.9
+        recipe["loss"] == "gaussian" and recipe["optimizer"] == "sgd" and recipe["ema_momentum"] == 0.9
     )
     assert (
-        recipe["clip"] == 1
+        recipe["clip_norm"] == 1
         and recipe["augment"]["half_body"] == 0.3
         and recipe["augment"]["erase"] == 0.2
     )
