@@ -43,7 +43,10 @@ def predictor(name: str):
     backbone, _, width = name.partition("_w")
     head = "votes" if width else "deeppose2014"
     model = models.build(
-        backbone if width else "deeppose_cnn", head=head, base_channels=int(width or 64), input_downsample=1
+        backbone if width else "deeppose_cnn",
+        head=head,
+        base_channels=int(width or 64),
+        input_downsample=1,
     )
     return predictor.Predictor(model, {})
 

@@ -65,7 +65,9 @@ def own_work(name: str, size: int) -> int:
     """Multiply-adds of the backbone as posekit lays it out."""
     image = keras.Input((size, size, 3))
     return sum(
-        models.multiply_adds(keras.Model(image, models.BACKBONES[name](image, base_channels=64))).values()
+        models.multiply_adds(
+            keras.Model(image, models.BACKBONES[name](image, base_channels=64))
+        ).values()
     )
 
 

@@ -78,9 +78,19 @@ def parser() -> argparse.ArgumentParser:
         "--loss", help="l2, l1 (default), smooth_l1, gaussian, laplace or rle (chapter 09)"
     )
     p.add_argument(
-        "--joints", type=int, help="17 (default), or 19: also learn neck and head top (LSP)"
+        "--joints",
+        dest="num_joints",
+        metavar="N",
+        type=int,
+        help="17 (default), or 19: also learn neck and head top (LSP)",
     )
-    p.add_argument("--width", type=_positive(int), help="channels of the first stage")
+    p.add_argument(
+        "--width",
+        dest="base_channels",
+        metavar="CHANNELS",
+        type=_positive(int),
+        help="channels of the first stage",
+    )
     p.add_argument("--input-size", type=_positive(int), default=224)
     length = p.add_mutually_exclusive_group(required=True)
     length.add_argument(
@@ -90,9 +100,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--batch-size", type=_positive(int))
     p.add_argument("--optimizer", help="adamw (default) or sgd")
     p.add_argument("--learning-rate", type=_positive(float))
-    p.add_argument("--clip", type=_positive(float), metavar="LENGTH", help="longest gradient")
+    p.add_argument(
+        "--clip", dest="clip_norm", type=_positive(float), metavar="LENGTH", help="longest gradient"
+    )
     p.add_argument(
         "--average",
+        dest="ema_momentum",
         type=_share,
         metavar="MOMENTUM",
         help="average the weights: 0.998, about 500 steps",
@@ -108,6 +121,8 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument(
         "--input",
+        dest="input_pipeline",
+        metavar="PIPELINE",
         help="tfdata, device (pictures in the GPU's memory), or auto (default; chapter 06)",
     )
     p.add_argument(
@@ -305,14 +320,22 @@ def train(args) -> int:
             "backbone",
             "head",
             "loss",
-            "joints",
-            "width",
+            "num_joints",
+            "base_channels",
             "input_size",
             "epochs",
             "minutes",
             "batch_size",
         ),
-        **given("optimizer", "learning_rate", "clip", "average", "input", "devices", "seed"),
+        **given(
+            "optimizer",
+            "learning_rate",
+            "clip_norm",
+            "ema_momentum",
+            "input_pipeline",
+            "devices",
+            "seed",
+        ),
     )
     record = training.train(
         args.records,

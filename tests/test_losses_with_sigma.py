@@ -322,11 +322,6 @@ def test_half_precision_predictions_give_a_float32_loss(name):
     assert call(name, loss, tf.constant(y_true), tf.cast(y_pred, tf.bfloat16)).dtype == tf.float32
 
 
-def test_confidence_falls_with_the_scale():
-    sigma = np.array([[[0.1, 0.3], [0.0, 0.0], [2.0, 1.0]]])
-    np.testing.assert_allclose(losses.confidence(sigma), [[0.8, 1.0, 0.0]], atol=1e-6)
-
-
 def test_an_unknown_loss_names_the_known():
     with pytest.raises(DataError, match="smooth_l1"):
         losses.keypoint_loss("l3")

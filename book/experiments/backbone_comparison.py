@@ -116,7 +116,9 @@ def compare_backbones(folder: Path) -> dict[str, Path]:
         }
         if backbone.startswith("densenet"):
             keras.utils.set_random_seed(seed)
-            start = models.build(backbone, head="votes", base_channels=width, input_size=128, input_downsample=1)
+            start = models.build(
+                backbone, head="votes", base_channels=width, input_size=128, input_downsample=1
+            )
             facts |= {
                 "feature_reuse": feature_reuse(model),
                 "feature_reuse_change": feature_reuse(model, start),

@@ -146,7 +146,12 @@ def train_stages(
     for stage, (model, belief) in enumerate(zip(stages.refiners, stages.belief, strict=True), 2):
         if way == cascade.SHARED:
             cascade.save(
-                model, belief, out / f"stage{stage}.npz", size=SIZE, base_channels=WIDTH, units=UNITS
+                model,
+                belief,
+                out / f"stage{stage}.npz",
+                size=SIZE,
+                base_channels=WIDTH,
+                units=UNITS,
             )
     answers = stages.answers(val)
     tables = [
@@ -194,7 +199,8 @@ def cost(first: predictor.Predictor, val: Path) -> dict:
         np.stack([p.keypoints for p in people]),
     )
     refiners = {
-        way: cascade.refiner(way, SIZE, base_channels=WIDTH, units=UNITS) for way, _ in RUNS.values()
+        way: cascade.refiner(way, SIZE, base_channels=WIDTH, units=UNITS)
+        for way, _ in RUNS.values()
     }
     stages = {way: cascade.Cascade(first, (model,)) for way, model in refiners.items()}
 
@@ -241,7 +247,10 @@ def train_cascades(folder: Path) -> dict[str, Path]:
             "way": way,
             "fitted": fitted,
             "recipe": {
-                **{key: first.record["recipe"][key] for key in ("backbone", "base_channels", "input_size")},
+                **{
+                    key: first.record["recipe"][key]
+                    for key in ("backbone", "base_channels", "input_size")
+                },
                 "refiners": {
                     "sigma": cascade.SIGMA,
                     "size": SIZE,

@@ -176,7 +176,9 @@ def degradation(folder: Path) -> dict[str, Path]:
             runs[name] = common.train(folder, name, people, val, backbone=name, **recipe)
             trained = predictor.load(runs[name]).model
             keras.utils.set_random_seed(0)
-            fresh = models.build(name, head="votes", base_channels=16, input_size=64, input_downsample=1)
+            fresh = models.build(
+                name, head="votes", base_channels=16, input_size=64, input_downsample=1
+            )
             common.note(
                 runs[name],
                 net=net,

@@ -18,7 +18,13 @@ VARIANTS = {
 }
 """Name -> loss and head: the published order with DeepPose's head, then two heads that keep the picture's places."""
 SEEDS = (0, 1, 2)
-COMMON = {"backbone": "resnet18v2", "base_channels": 16, "input_size": 128, "input_downsample": 1, "epochs": 6}
+COMMON = {
+    "backbone": "resnet18v2",
+    "base_channels": 16,
+    "input_size": 128,
+    "input_downsample": 1,
+    "epochs": 6,
+}
 
 
 def confidence_and_oks(run: Path, directory: Path) -> float:

@@ -232,7 +232,9 @@ def gain(better: predictor.Predictor, worse: predictor.Predictor, val: dict[str,
     out = {}
     for key in ("lsp", "lsp_joints_box", "coco"):
         answers = [evaluation.predict_records(model, val[key]) for model in (better, worse)]
-        (a, counted), (b, _) = (metrics.pck_hits(x.keypoints, x.target, x.labelled) for x in answers)
+        (a, counted), (b, _) = (
+            metrics.pck_hits(x.keypoints, x.target, x.labelled) for x in answers
+        )
         paired = metrics.paired_bootstrap(a & counted, b & counted, counted)
         out[key] = {name: round(value, 4) for name, value in paired.items()}
     return out
@@ -252,7 +254,10 @@ def by_visible_share(answers: EvalResults) -> dict:
     seen = (answers.in_crop & limb).sum(axis=1)
     parts = {"up to 6 joints": seen <= 6, "7 to 11": (seen > 6) & (seen < 12), "all 12": seen == 12}
     chosen = {name: who[:, None] for name, who in parts.items()}
-    chosen |= {"occluded": answers.keypoints_visible == 1, "visible": answers.keypoints_visible == 2}
+    chosen |= {
+        "occluded": answers.keypoints_visible == 1,
+        "visible": answers.keypoints_visible == 2,
+    }
     return {name: _share(found, counted & which) for name, which in chosen.items()}
 
 

@@ -162,7 +162,11 @@ def _unmoved(net: keras.Model) -> keras.Model:
 
 
 def refiner(
-    way: str = SHARED, size: int = 64, *, base_channels: int = 16, units: tuple[int, ...] = (1, 1, 1)
+    way: str = SHARED,
+    size: int = 64,
+    *,
+    base_channels: int = 16,
+    units: tuple[int, ...] = (1, 1, 1),
 ) -> keras.Model:
     """Small pre-activation ResNets that say where in its sub-image a joint is.
 
@@ -181,13 +185,17 @@ def refiner(
     image = keras.Input((size, size, 3), name="image")
     if way == SEPARATE:
         nets = [
-            _unmoved(keras.Model(image, _network(image, base_channels, units, 1), name=f"refiner_{name}"))
+            _unmoved(
+                keras.Model(image, _network(image, base_channels, units, 1), name=f"refiner_{name}")
+            )
             for name in COCO17.joints
         ]
         return keras.Model(
             people, ops.concatenate([net(people[:, k]) for k, net in enumerate(nets)], axis=1)
         )
-    net = _unmoved(keras.Model(image, _network(image, base_channels, units, len(_ASKED)), name="refiner"))
+    net = _unmoved(
+        keras.Model(image, _network(image, base_channels, units, len(_ASKED)), name="refiner")
+    )
     places = ops.reshape(net(ops.reshape(people, (-1, size, size, 3))), (-1, K, len(_ASKED), 2))
     asked = np.equal(KINDS[:, None], _ASKED)[None, :, :, None].astype(np.float32)  # (1, 17, 9, 1)
     return keras.Model(people, ops.sum(places * asked, axis=2))
@@ -204,7 +212,9 @@ def save(
 ) -> None:
     """Keep a shared refiner's weights, rounded to float16, with what `refiner` needs to build it anew."""
     weights = {f"w{i:03}": w.astype(np.float16) for i, w in enumerate(model.get_weights())}
-    np.savez_compressed(path, built=np.array([size, base_channels, *units]), belief=belief, **weights)
+    np.savez_compressed(
+        path, built=np.array([size, base_channels, *units]), belief=belief, **weights
+    )
 
 
 def load() -> "Cascade":

@@ -236,7 +236,9 @@ def scores(answers: EvalResults) -> dict:
         "visibility_ece": metrics.expected_calibration_error(*asked),
         "collapse_ratio": metrics.collapse_ratio(a.crop_keypoints, a.crop_target, a.in_crop),
         "intervals": {
-            "pcp": list(metrics.bootstrap_ci(limbs.reshape(-1, 4, 2), limbs_counted.reshape(-1, 4, 2))),
+            "pcp": list(
+                metrics.bootstrap_ci(limbs.reshape(-1, 4, 2), limbs_counted.reshape(-1, 4, 2))
+            ),
             "pck@0.2": list(metrics.bootstrap_ci(joints, joints_counted)),
             "oks": list(metrics.bootstrap_ci(oks, measured)),
         },

@@ -83,7 +83,9 @@ def build(
         x = layers.AveragePooling2D(input_downsample, name="input_downsample")(x)
     features = BACKBONES[backbone](x, base_channels=base_channels)
     return keras.Model(
-        image, HEADS[head](features, num_joints, predict_sigma=predict_sigma), name=f"deeppose_{backbone}_w{base_channels}"
+        image,
+        HEADS[head](features, num_joints, predict_sigma=predict_sigma),
+        name=f"deeppose_{backbone}_w{base_channels}",
     )
 
 

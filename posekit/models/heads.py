@@ -25,9 +25,7 @@ def _sigma(features, num_joints: int):
         name="head_sigma",
     )(features)
     x = layers.Reshape((num_joints, 2), dtype="float32", name="head_sigma_pairs")(x)
-    return layers.Rescaling(1.0, offset=MIN_SIGMA, dtype="float32", name="sigma")(
-        ops.sigmoid(x)
-    )
+    return layers.Rescaling(1.0, offset=MIN_SIGMA, dtype="float32", name="sigma")(ops.sigmoid(x))
 
 
 def _cells(h: int, w: int) -> np.ndarray:

@@ -24,7 +24,7 @@ from posekit.inference import evaluation, predictor
 from posekit.inputs import on_device
 from posekit.skeleton import COCO17, COCO19
 from posekit.training import parallel
-from posekit.training.callbacks import WeightEMA, Checkpoint, WarmupCosine, ValidationLogger
+from posekit.training.callbacks import Checkpoint, ValidationLogger, WarmupCosine, WeightEMA
 from posekit.training.network import OPTIMIZERS, PoseTrainer, adamw, make_optimizer
 from posekit.training.progress import Progress
 from posekit.training.record import bfloat16_pays, command, mean_targets, pack, provenance
@@ -95,7 +95,11 @@ class Recipe:
         for name in ("epochs", "minutes", "batch_size"):
             if (value := getattr(self, name)) is not None and value <= 0:
                 raise DataError(name, f"is {value}", "expected more than 0")
-        for name, known in (("loss", losses.LOSSES), ("optimizer", OPTIMIZERS), ("input_pipeline", INPUT_PIPELINES)):
+        for name, known in (
+            ("loss", losses.LOSSES),
+            ("optimizer", OPTIMIZERS),
+            ("input_pipeline", INPUT_PIPELINES),
+        ):
             if getattr(self, name) not in known:
                 raise DataError(
                     f"{name} {getattr(self, name)!r}",
@@ -167,7 +171,8 @@ def _teacher(name: str | Path, recipe: Recipe, dtype: str) -> keras.Model:
     """A trained network, for pictures of this recipe's size, computing in `dtype`."""
     source = predictor.load(name)
     theirs = {
-        key: source.record["recipe"][key] for key in ("backbone", "head", "base_channels", "input_downsample", "loss")
+        key: source.record["recipe"][key]
+        for key in ("backbone", "head", "base_channels", "input_downsample", "loss")
     }
     network = _build_in(replace(recipe, **theirs, num_joints=len(COCO17)), dtype)
     network.set_weights(source.model.get_weights())
@@ -399,14 +404,14 @@ def train(
 
 
 __all__ = [
-    "WeightEMA",
     "Checkpoint",
+    "PoseTrainer",
     "Progress",
     "Recipe",
-    "WarmupCosine",
     "TensorBoard",
-    "PoseTrainer",
     "ValidationLogger",
+    "WarmupCosine",
+    "WeightEMA",
     "adamw",
     "bfloat16_pays",
     "command",

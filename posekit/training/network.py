@@ -62,7 +62,8 @@ class PoseTrainer(keras.Model):
         return (
             loss
             if self.teacher is None
-            else (1 - DISTILLATION_WEIGHT) * loss + DISTILLATION_WEIGHT * self.distillation_loss(x, y_pred)
+            else (1 - DISTILLATION_WEIGHT) * loss
+            + DISTILLATION_WEIGHT * self.distillation_loss(x, y_pred)
         )
 
     def distillation_loss(self, x, y_pred):

@@ -114,7 +114,9 @@ def test_the_networks_of_the_race_do_equal_work():
     work_of = {
         name: sum(
             models.multiply_adds(
-                models.build(name, head="votes", base_channels=w, input_size=128, input_downsample=1)
+                models.build(
+                    name, head="votes", base_channels=w, input_size=128, input_downsample=1
+                )
             ).values()
         )
         for name, w in backbone_comparison.NETWORKS.items()

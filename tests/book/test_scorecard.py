@@ -28,13 +28,15 @@ def answers() -> EvalResults:
     return EvalResults(
         keypoints=true + sigma[..., None] * rng.normal(size=(N, K, 2)),
         visibility=np.clip(np.where(inside, 0.9, 0.1) + rng.uniform(-0.1, 0.1, (N, K)), 0, 1),
-        confidence=1 - sigma / 250,
-        true=true,
-        visible=np.where(inside, 2, 0).astype(np.uint8),
-        inside=inside,
-        known=np.ones((N, K), bool),
+        sigma=np.repeat(sigma[..., None], 2, axis=-1) / 250,
+        score=1 - sigma / 250,
+        presence=np.ones(N),
+        target=true,
+        keypoints_visible=np.where(inside, 2, 0).astype(np.uint8),
+        in_crop=inside,
+        in_crop_known=np.ones((N, K), bool),
         crop_keypoints=true / 250,
-        crop_true=true / 250,
+        crop_target=true / 250,
         crop_to_image=np.tile(np.eye(2, 3), (N, 1, 1)),
         bbox=np.tile([0, 0, 100, 200], (N, 1)),
         area=np.full(N, 10_000.0),
@@ -50,7 +52,7 @@ def test_a_joint_that_is_not_there_has_no_similarity(answers):
     assert not found[~answers.in_crop].any()
     expected = metrics.keypoint_similarity(answers.keypoints, answers.target, answers.area)
     np.testing.assert_array_equal(found[answers.in_crop], expected[answers.in_crop])
-    unknown = dataclasses.replace(answers, known=np.zeros((N, K), bool))
+    unknown = dataclasses.replace(answers, in_crop_known=np.zeros((N, K), bool))
     assert np.isnan(scorecard.similarity(unknown)[~answers.in_crop]).all()
 
 
@@ -75,9 +77,13 @@ def test_the_calibrated_score_is_the_oks_to_expect(answers):
     ]
     numbers = scorecard.calibrate(halves[:1])
     assert numbers["log_sigma"] < 0 < numbers["visibility"]
-    model = predictor.Predictor(None, {"calibration": numbers})
-    held_out = scorecard.sureness(model, halves[1:])
-    before = scorecard.sureness(predictor.Predictor(None, {"calibration": None}), halves[1:])
+
+    def scored(calibration: dict | None) -> EvalResults:
+        out = {"visibility": halves[1].visibility, "sigma": halves[1].sigma}
+        return dataclasses.replace(halves[1], score=predictor.joint_score(out, calibration))
+
+    held_out = scorecard.sureness([scored(numbers)])
+    before = scorecard.sureness([scored(None)])
     assert held_out["ece"] < 0.06 and held_out["ece"] < 0.3 * before["ece"]
     assert sum(n for *_, n in held_out["bins"]) == N * K // 2
 
@@ -85,12 +91,12 @@ def test_the_calibrated_score_is_the_oks_to_expect(answers):
 def test_a_quarter_of_the_shoulders(answers):
     """By hand, for a person whose shoulders are 40 pixels apart: 10 pixels are near enough, 11 are not, an occluded joint is not asked."""
     one = {k: v[:1].copy() if isinstance(v, np.ndarray) else v for k, v in answers.__dict__.items()}
-    one["true"][0, 5], one["true"][0, 6] = (30, 50), (70, 50)
-    one["visible"][0] = 2
-    one["keypoints"] = one["true"].copy()
+    one["target"][0, 5], one["target"][0, 6] = (30, 50), (70, 50)
+    one["keypoints_visible"][0] = 2
+    one["keypoints"] = one["target"].copy()
     one["keypoints"][0, 0, 0] += 10
     one["keypoints"][0, 9, 1] += 11
-    one["visible"][0, 10], one["keypoints"][0, 10] = 1, 1e3
+    one["keypoints_visible"][0, 10], one["keypoints"][0, 10] = 1, 1e3
     found = scorecard.within_a_quarter(EvalResults(**one))
     assert (
         found["face"] == 1
@@ -147,16 +153,16 @@ def test_swapped_legs_are_found_and_mended(answers, tmp_path):
     labels[10:30] = true[10:30][:, list(COCO17.flip_indices)]
     near = dataclasses.replace(
         answers,
-        true=labels,
+        target=labels,
         keypoints=true + rng.normal(0, 2, true.shape),
-        visible=np.full((N, K), 2, np.uint8),
-        inside=np.ones((N, K), bool),
+        keypoints_visible=np.full((N, K), 2, np.uint8),
+        in_crop=np.ones((N, K), bool),
     )
     found = label_noise.swapped(near)
     assert found["legs"][:10].mean() > 0.8 and not found["legs"][10:].any()
     assert not found["arms"][:10].any() and not found["arms"][20:].any()
     upside_down = dataclasses.replace(
-        near, true=near.target * [1, -1], keypoints=near.keypoints * [1, -1]
+        near, target=near.target * [1, -1], keypoints=near.keypoints * [1, -1]
     )
     assert label_noise.swapped(upside_down)["arms"][20:30].mean() > 0.5, (
         "stood on their feet they are found"

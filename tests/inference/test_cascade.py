@@ -213,7 +213,9 @@ def test_belief_is_as_large_as_the_second_look_is_good():
         np.testing.assert_allclose(
             cascade.fit_step_size(before, after, blind, labelled), found, atol=0.051
         )
-    stage = cascade.Cascade(None, (cascade.refiner(cascade.SHARED, 32, base_channels=2),), (np.zeros(17),))
+    stage = cascade.Cascade(
+        None, (cascade.refiner(cascade.SHARED, 32, base_channels=2),), (np.zeros(17),)
+    )
     wake(stage.refiners[0])
     image = rng.integers(0, 256, (90, 90, 3), np.uint8)
     np.testing.assert_array_equal(stage.refine(2, [image], true[:1]), true[:1])

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from posekit import cli, geometry, images, losses, metrics, minidome, models, records
+from posekit import cli, geometry, images, metrics, minidome, models, records
 from posekit.datasets import coco
 from posekit.errors import DataError
 from posekit.inference import evaluation, predictor
@@ -149,47 +149,59 @@ def dome_records(dome, tmp_path_factory):
     return out
 
 
-@pytest.mark.parametrize("scale", [True, False])
-def test_a_models_sigma_reaches_answers_and_scores(dome_records, tmp_path, capsys, scale):
+@pytest.mark.parametrize("calibrated", [True, False])
+@pytest.mark.parametrize("with_sigma", [True, False])
+def test_a_models_sigma_score_and_presence_reach_the_results(
+    dome_records, tmp_path, capsys, with_sigma, calibrated
+):
     keras.utils.set_random_seed(3)
-    network = models.build(head="regression", base_channels=4, input_size=64, predict_sigma=scale)
+    network = models.build(
+        head="regression", base_channels=4, input_size=64, predict_sigma=with_sigma
+    )
     record = {"mean_pose": np.zeros((K, 2)).tolist(), "mean_visibility": np.ones(K).tolist()}
-    sigma = network.get_layer("head_sigma") if scale else None
+    if calibrated:
+        record["calibration"] = {"bias": -3.0, "log_sigma": -1.2, "visibility": 0.4}
+    sigma = network.get_layer("head_sigma") if with_sigma else None
     if sigma:  # a network at its beginning says the same σ of everybody
         sigma.kernel.assign(np.random.default_rng(0).normal(0, 1, sigma.kernel.shape))
     asked = predictor.Predictor(network, record)
     answers = evaluation.predict_records(asked, dome_records)
     scores, blind = (
         evaluation.scores(answers),
-        evaluation.scores(answers.with_predictions(*record.values())),
+        evaluation.scores(answers.with_predictions(record["mean_pose"], record["mean_visibility"])),
     )
-    assert answers.confidence.shape == answers.visibility.shape and np.isnan(
-        blind["confidence_oks"]
+    assert np.isnan(blind["confidence_oks"])
+    crops = np.concatenate(
+        [x for x, _ in on_device.iterate_center_crops(dome_records, input_size=64)]
     )
-    if not scale:
-        assert np.isnan(answers.confidence).all() and np.isnan(scores["confidence_oks"])
+    out = asked.predict_crops(crops, flip=True)
+    np.testing.assert_allclose(answers.score, out["score"], atol=1e-5)
+    np.testing.assert_allclose(answers.presence, out["presence"], atol=1e-5)
+    if not with_sigma:
+        assert np.isnan(answers.sigma).all() and np.isnan(scores["confidence_oks"])
+        assert answers.sigma.shape == answers.keypoints.shape
     else:
-        crops = np.concatenate(
-            [x for x, _ in on_device.iterate_center_crops(dome_records, input_size=64)]
-        )
-        out = asked.predict_crops(crops, flip=True)
-        np.testing.assert_allclose(answers.confidence, losses.confidence(out["sigma"]), atol=1e-5)
-        np.testing.assert_allclose(
-            predictor.joint_score(out), out["visibility"] * answers.confidence, atol=1e-5
-        )
+        np.testing.assert_allclose(answers.sigma, out["sigma"], atol=1e-5)
         assert -1 <= scores["confidence_oks"] <= 1
+    unflipped = asked.predict_crops(crops)
+    np.testing.assert_allclose(
+        unflipped["score"], predictor.joint_score(unflipped, record.get("calibration")), atol=1e-6
+    )
+    if with_sigma and not calibrated:
+        expected = unflipped["visibility"] * (1 - unflipped["sigma"].mean(axis=-1))
+        np.testing.assert_allclose(unflipped["score"], expected, atol=1e-5)
     (tmp_path / "record.json").write_text(json.dumps(record))
     network.save(tmp_path / "model.keras")
     assert cli.main(["evaluate", "--model", str(tmp_path), "--records", str(dome_records)]) == 0
-    assert ("confidence with OKS" in capsys.readouterr().out) == scale
+    assert ("confidence with OKS" in capsys.readouterr().out) == with_sigma
 
 
 def test_the_correlation_is_spearmans_over_people_and_joints_inside():
     from scipy.stats import spearmanr
 
     rng = np.random.default_rng(1)
-    confidence, oks, inside = (
-        rng.random((40, K)),
+    sigma, oks, inside = (
+        rng.random((40, K, 2)),
         rng.random(40).round(1),
         rng.random((40, K)) < 0.7,
     )
@@ -197,15 +209,15 @@ def test_the_correlation_is_spearmans_over_people_and_joints_inside():
     mean = np.array(
         [
             row[there].mean() if there.any() else np.nan
-            for row, there in zip(confidence, inside, strict=True)
+            for row, there in zip(1 - sigma.mean(axis=-1), inside, strict=True)
         ]
     )
     counted = np.isfinite(mean) & np.isfinite(oks)
-    assert evaluation.confidence_oks(confidence, oks, inside) == pytest.approx(
+    assert evaluation.confidence_oks(sigma, oks, inside) == pytest.approx(
         spearmanr(mean[counted], oks[counted])[0]
     )
     everywhere = np.ones((40, K), bool)
-    rising = np.repeat(np.arange(40.0)[:, None], K, axis=1)
-    assert evaluation.confidence_oks(rising, np.arange(40.0) ** 3, everywhere) == pytest.approx(1)
-    assert np.isnan(evaluation.confidence_oks(rising[:2], np.arange(2.0), everywhere[:2]))
-    assert np.isnan(evaluation.confidence_oks(np.ones((40, K)), oks, everywhere))
+    falling = np.broadcast_to(np.linspace(1, 0, 40)[:, None, None], (40, K, 2))
+    assert evaluation.confidence_oks(falling, np.arange(40.0) ** 3, everywhere) == pytest.approx(1)
+    assert np.isnan(evaluation.confidence_oks(falling[:2], np.arange(2.0), everywhere[:2]))
+    assert np.isnan(evaluation.confidence_oks(np.full((40, K, 2), 0.5), oks, everywhere))

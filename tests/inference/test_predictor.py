@@ -253,6 +253,11 @@ def test_the_truth_scores_one_in_photo_pixels(record_folder, means):
     assert scores["n"] == 40
 
 
+def test_the_score_of_a_sigma_is_one_minus_it_within_0_and_1():
+    sigma = np.array([[[0.1, 0.3], [0.0, 0.0], [2.0, 1.0]]])
+    np.testing.assert_allclose(predictor.sigma_score(sigma), [[0.8, 1.0, 0.0]], atol=1e-6)
+
+
 @pytest.mark.parametrize(("error", "found"), [(0.199, 1), (0.201, 0)])
 def test_the_error_is_measured_in_the_photo(record_folder, means, error, found):
     """Every joint moved by 0.199 of its person's torso, both in photo pixels: all found; by 0.201: none."""
@@ -321,12 +326,12 @@ def test_misplaced_boxes_are_scored_where_they_lie(record_folder, means, network
     """The truth stays the truth wherever the box lies, and is worth less to a network the worse the box is put."""
     answers = evaluation.predict_records(network, record_folder, jitter=0.15, seed=3)
     plain = evaluation.predict_records(network, record_folder)
-    np.testing.assert_array_equal(answers.true, plain.true)
+    np.testing.assert_array_equal(answers.target, plain.target)
     assert np.abs(answers.crop_to_image - plain.crop_to_image).max() > 1
-    points = geometry.decode_keypoints(answers.crop_true, (SIZE, SIZE))
+    points = geometry.decode_keypoints(answers.crop_target, (SIZE, SIZE))
     back = geometry.apply_affine(answers.crop_to_image, points)
-    np.testing.assert_allclose(back[answers.inside], answers.true[answers.inside], atol=1e-3)
-    assert (answers.inside != plain.inside).any(), "some joints fall out of a misplaced box"
+    np.testing.assert_allclose(back[answers.in_crop], answers.target[answers.in_crop], atol=1e-3)
+    assert (answers.in_crop != plain.in_crop).any(), "some joints fall out of a misplaced box"
     again = evaluation.predict_records(network, record_folder, jitter=0.15, seed=3)
     np.testing.assert_array_equal(answers.crop_to_image, again.crop_to_image)
 

@@ -282,7 +282,14 @@ def test_seventeen_leave_a_network_of_nineteen(head):
     """The same answers for the 17, whatever the head."""
     keras.utils.set_random_seed(0)
     many, few = (
-        models.build(head=head, base_channels=4, input_size=64, input_downsample=1, num_joints=k, predict_sigma=True)
+        models.build(
+            head=head,
+            base_channels=4,
+            input_size=64,
+            input_downsample=1,
+            num_joints=k,
+            predict_sigma=True,
+        )
         for k in (19, 17)
     )
     few.set_weights(training.first_joints(many.get_weights(), few.get_weights()))
@@ -299,7 +306,12 @@ def test_a_run_of_nineteen_joints_is_one_of_seventeen(sporty, tmp_path):
     for way in ("device", "tfdata"):
         out, rate = tmp_path / way, 1e-12
         recipe = tiny(
-            num_joints=19, input_pipeline=way, epochs=1, ema_momentum=0.5, learning_rate=rate, weight_decay=0.0
+            num_joints=19,
+            input_pipeline=way,
+            epochs=1,
+            ema_momentum=0.5,
+            learning_rate=rate,
+            weight_decay=0.0,
         )
         training.train([sporty], sporty, recipe, out, start_from=tmp_path / "start", verbose=False)
         start, run = predictor.load(tmp_path / "start"), predictor.load(out)

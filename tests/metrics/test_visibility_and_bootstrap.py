@@ -280,8 +280,12 @@ def test_intervals_repeat_with_their_seed_and_change_nothing():
     pred, true, labelled = people()
     found, counted = metrics.pck_hits(pred, true, labelled)
     before = found.copy(), counted.copy()
-    assert metrics.bootstrap_ci(found, counted, seed=1) == metrics.bootstrap_ci(found, counted, seed=1)
-    assert metrics.bootstrap_ci(found, counted, seed=1) != metrics.bootstrap_ci(found, counted, seed=2)
+    assert metrics.bootstrap_ci(found, counted, seed=1) == metrics.bootstrap_ci(
+        found, counted, seed=1
+    )
+    assert metrics.bootstrap_ci(found, counted, seed=1) != metrics.bootstrap_ci(
+        found, counted, seed=2
+    )
     np.testing.assert_array_equal(found, before[0])
     np.testing.assert_array_equal(counted, before[1])
 

@@ -65,7 +65,9 @@ def test_outputs(small):
 def test_training_starts_at_the_centre_of_the_crop():
     """Small output weights behind a norm: the first answers of a training scatter little around the centre."""
     keras.utils.set_random_seed(0)
-    out = np.asarray(models.build(base_channels=4, input_size=64)(pictures(32), training=True)["keypoints"])
+    out = np.asarray(
+        models.build(base_channels=4, input_size=64)(pictures(32), training=True)["keypoints"]
+    )
     assert np.abs(out.mean()) < 0.05 and out.std() < 0.25
 
 
@@ -135,7 +137,9 @@ def test_same_seed_same_weights_other_seed_others():
     weights = []
     for seed in (0, 0, 1):
         keras.utils.set_random_seed(seed)
-        weights.append(models.build(base_channels=4, input_size=64).get_layer("head_hidden").kernel.numpy())
+        weights.append(
+            models.build(base_channels=4, input_size=64).get_layer("head_hidden").kernel.numpy()
+        )
     np.testing.assert_array_equal(weights[0], weights[1])
     assert np.abs(weights[0] - weights[2]).max() > 0
 
@@ -293,7 +297,9 @@ def test_multiply_adds_of_a_deconvolution():
 @pytest.mark.parametrize("head", ["regression", "deeppose2014_dropout", "votes", "integral"])
 def test_scale_is_an_output_where_asked(head, tmp_path):
     keras.utils.set_random_seed(0)
-    model = models.build(head=head, base_channels=4, input_size=64, input_downsample=1, predict_sigma=True)
+    model = models.build(
+        head=head, base_channels=4, input_size=64, input_downsample=1, predict_sigma=True
+    )
     out = model.predict_on_batch(pictures())
     assert set(out) == {"keypoints", "visibility", "sigma"} and out["sigma"].shape == (3, 17, 2)
     np.testing.assert_allclose(out["sigma"], 1e-3 + 1 / (1 + np.exp(2)), rtol=1e-5)
@@ -369,7 +375,11 @@ def test_unit_is_the_formula(channels, filters, stride):
 
 def test_norm_has_a_short_memory():
     """Momentum 0.9 in every norm: Keras' 0.99 needs hundreds of steps to forget the random initial statistics."""
-    norms = [layer for layer in models.build(base_channels=4, input_size=64).layers if "_bn" in layer.name]
+    norms = [
+        layer
+        for layer in models.build(base_channels=4, input_size=64).layers
+        if "_bn" in layer.name
+    ]
     assert len(norms) == 18 and {layer.momentum for layer in norms} == {0.9}
 
 

@@ -66,7 +66,9 @@ def test_the_forgetful_block_of_the_exercise_does_not_pass():
 
 def test_the_work_rises_with_the_growth_rate_and_is_the_races():
     assert ch05.work(4) < ch05.work(5) < ch05.work(12)
-    whole = models.build("densenet43", head="votes", base_channels=24, input_size=128, input_downsample=1)
+    whole = models.build(
+        "densenet43", head="votes", base_channels=24, input_size=128, input_downsample=1
+    )
     assert (
         sum(models.multiply_adds(whole).values()) - ch05.work(12)
         == 4 * 4 * whole.get_layer("head_votes").kernel.shape[2] * 51

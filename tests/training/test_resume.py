@@ -102,7 +102,8 @@ def same_run(a: Path, b: Path) -> None:
             marks=pytest.mark.slow,
         ),
         pytest.param(
-            {"loss": "laplace", "ema_momentum": 0.99, "dtype": "mixed_bfloat16"}, marks=pytest.mark.slow
+            {"loss": "laplace", "ema_momentum": 0.99, "dtype": "mixed_bfloat16"},
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["defaults", "rle, sgd, average, clip, dropout", "laplace, average, bfloat16"],

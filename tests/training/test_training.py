@@ -162,7 +162,10 @@ def test_a_student_learns_what_only_its_teacher_says(run, record_folder, tmp_pat
 def test_a_teacher_leaves_sigma_to_the_labels():
     """The gradient of what the teacher adds is 0 for σ, and for a joint that the teacher sees nowhere it is 0 altogether."""
     keras.utils.set_random_seed(3)
-    student, teacher = (models.build(base_channels=4, input_size=96, input_downsample=1, predict_sigma=True) for _ in range(2))
+    student, teacher = (
+        models.build(base_channels=4, input_size=96, input_downsample=1, predict_sigma=True)
+        for _ in range(2)
+    )
     trainee = training.PoseTrainer(student, "laplace", 0.0, teacher=teacher)
     images = np.random.default_rng(0).uniform(0, 255, (2, 96, 96, 3)).astype(np.float32)
     with tf.GradientTape() as tape:
@@ -375,7 +378,10 @@ def test_labels_off_by_one_pair_each_picture_with_the_next_ones_labels():
 @pytest.mark.parametrize("loss", ["smooth_l1", "laplace", "rle"])
 def test_each_loss_trains_and_leaves_a_plain_network(record_folder, tmp_path, loss):
     recipe = tiny(
-        loss=loss, ema_momentum=0.9, clip_norm=1.0, optimizer="sgd" if loss == "smooth_l1" else "adamw"
+        loss=loss,
+        ema_momentum=0.9,
+        clip_norm=1.0,
+        optimizer="sgd" if loss == "smooth_l1" else "adamw",
     )
     training.train([record_folder], record_folder, recipe, tmp_path / "run", verbose=False)
     loaded = predictor.load(tmp_path / "run")
@@ -520,7 +526,9 @@ def test_the_command_line_reaches_the_recipe(record_folder, tmp_path):
     assert cli.main([*arguments(record_folder, tmp_path / "run", **given), "--resume"]) == 0
     recipe = predictor.load(tmp_path / "run").record["recipe"]
     assert (
-        recipe["loss"] == "gaussian" and recipe["optimizer"] == "sgd" and recipe["ema_momentum"] == 0.9
+        recipe["loss"] == "gaussian"
+        and recipe["optimizer"] == "sgd"
+        and recipe["ema_momentum"] == 0.9
     )
     assert (
         recipe["clip_norm"] == 1
