@@ -80,7 +80,7 @@ class EvalResults:
             np.asarray(crop_keypoints, np.float32), self.crop_keypoints.shape
         )
         visibility = np.broadcast_to(np.asarray(visibility, np.float32), self.visibility.shape)
-        out = predictor.answer({"keypoints": crop_keypoints, "visibility": visibility})
+        out = predictor.complete_outputs({"keypoints": crop_keypoints, "visibility": visibility})
         points = geometry.decode_keypoints(crop_keypoints, (self.input_size, self.input_size))
         return replace(
             self,
