@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from javascript import in_node
 from page_lab import FAKE_WORKER, mount_widget, open_page, serving
+from square_predictor import SquarePredictor
 
 from posekit import live, viz
 from posekit.inference.predictor import DRAW_THRESHOLD
@@ -90,10 +91,8 @@ def test_a_run_draws_joints_from_the_threshold_on():
     """`live.run` in Python, with scores just above and just below."""
     above = np.arange(17) % 2 == 0
 
-    class Model:
-        input_size = 224
-
-        def predict_crops(self, crops):
+    class Model(SquarePredictor):
+        def predict_crops(self, crops, flip=False):
             spots = np.random.default_rng(5).uniform(-0.3, 0.3, (1, 17, 2)).astype(np.float32)
             score = np.where(above, DRAW_THRESHOLD + 0.01, DRAW_THRESHOLD - 0.01)[None]
             presence = np.array([0.9], np.float32)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from square_predictor import SquarePredictor
 
 from posekit import geometry, live
 from posekit.errors import DataError
@@ -41,12 +42,8 @@ def clip_maker():
     return clip
 
 
-class Seer:
-    """A network that sees through a known map: it finds the magenta disc in its crop and answers with a body around it."""
-
-    input_size = 224
-    predict_square = predictor.Predictor.predict_square
-    predict_squares = predictor.Predictor.predict_squares
+class Seer(SquarePredictor):
+    """A network with a known answer: a body around the magenta disc in its crop."""
 
     def __init__(self, size: float = 1.0, noise: float = 0.0):
         self.calls, self.size, self.noise, self.rng = 0, size, noise, np.random.default_rng(0)
@@ -340,7 +337,6 @@ def test_frames_of_any_shape(size):
 @pytest.fixture(scope="module")
 def real_model():
     """The released model: it knows people, and when there are none."""
-    from posekit.inference import predictor
 
     return predictor.load(live.DEFAULT_MODEL, threads=1)
 
@@ -547,7 +543,6 @@ def test_ctrl_c_ends_a_run_which_is_summed_up(monkeypatch):
 
 def test_ctrl_c_ends_the_command_with_its_object_and_its_video(monkeypatch, capsys, tmp_path):
     from posekit import cli
-    from posekit.inference import predictor
 
     monkeypatch.setattr(predictor, "load", lambda name, threads: Interrupted())
     out = tmp_path / "drawn.mp4"
@@ -597,7 +592,6 @@ def test_a_camera_s_video_lasts_as_long_as_it_was_filmed(monkeypatch, tmp_path):
 
 def test_webcam_prints_one_object(monkeypatch, capsys, tmp_path):
     from posekit import cli
-    from posekit.inference import predictor
 
     monkeypatch.setattr(predictor, "load", lambda name, threads: Seer())
     out = tmp_path / "drawn.mp4"

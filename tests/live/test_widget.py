@@ -6,26 +6,21 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from square_predictor import SquarePredictor
 
 from posekit import live
 from posekit.images import encode_jpeg
-from posekit.inference import predictor
 from posekit.live import widget
 
 FRAME = np.zeros((90, 160, 3), np.uint8)
 JPEG = [memoryview(encode_jpeg(FRAME))]
 
 
-class Model:
-    """Finds somebody in the middle of whatever it is given; may be made to wait."""
-
-    input_size = 224
+class Model(SquarePredictor):
+    """A network that always finds a person in the middle; `go` makes it wait."""
 
     def __init__(self):
         self.calls, self.go = 0, None
-
-    predict_square = predictor.Predictor.predict_square
-    predict_squares = predictor.Predictor.predict_squares
 
     def predict_crops(self, crops, flip=False):
         self.calls += 1
