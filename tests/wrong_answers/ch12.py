@@ -101,9 +101,9 @@ class Through:
 def there(
     presence,
     times,
-    found,
-    kept,
-    patience,
+    acquire,
+    keep,
+    lost_after_s,
     *,
     clock=None,
     forget=True,
@@ -114,17 +114,17 @@ def there(
     state, doubt, out = False, None, []
     clock = times if clock is None else clock(times)
     for k, value in enumerate(presence):
-        if value >= (kept if state or (back and any(out)) else found):
+        if value >= (keep if state or (back and any(out)) else acquire):
             state, doubt = True, None if forget else doubt
         elif state and not never:
             doubt = (clock[k] if begin is None else begin(clock, k)) if doubt is None else doubt
-            state = clock[k] - doubt < patience
+            state = clock[k] - doubt < lost_after_s
         out.append(state)
     return np.array(out)
 
 
-def doubts_between_the_thresholds(presence, times, found, kept, patience):
-    return there(np.where(presence < found, 0, presence), times, found, kept, patience)
+def doubts_between_the_thresholds(presence, times, acquire, keep, lost_after_s):
+    return there(np.where(presence < acquire, 0, presence), times, acquire, keep, lost_after_s)
 
 
 def there_with(**mistake):
@@ -229,23 +229,25 @@ WRONG = [
     (ch12.check_one_euro, lambda f_min, beta: 3.0, "can be called"),
     (
         ch12.check_is_there,
-        lambda presence, times, found, kept, patience: presence >= kept,
-        "is found at `found`",
+        lambda presence, times, acquire, keep, lost_after_s: presence >= keep,
+        "is found at `acquire`",
     ),
     (
         ch12.check_is_there,
-        lambda presence, times, found, kept, patience: 0 * presence,
+        lambda presence, times, acquire, keep, lost_after_s: 0 * presence,
         "your answer is: nobody",
     ),
     (
         ch12.check_is_there,
-        lambda presence, times, found, kept, patience: presence >= found,
-        "until presence falls below `kept`",
+        lambda presence, times, acquire, keep, lost_after_s: presence >= acquire,
+        "until presence falls below `keep`",
     ),
     (ch12.check_is_there, doubts_between_the_thresholds, "there is no doubt"),
     (
         ch12.check_is_there,
-        lambda presence, times, found, kept, patience: there(presence, times, found, kept, 0.0),
+        lambda presence, times, acquire, keep, lost_after_s: there(
+            presence, times, acquire, keep, 0.0
+        ),
         "have patience",
     ),
     (ch12.check_is_there, there_with(never=True), "never leaves"),
@@ -261,8 +263,12 @@ WRONG = [
         there_with(clock=lambda times: 0.1 * np.arange(len(times))),
         "You count frames",
     ),
-    (ch12.check_is_there, there_with(back=True), "must reach `found` again"),
-    (ch12.check_is_there, lambda presence, times, found, kept, patience: presence, "True or False"),
+    (ch12.check_is_there, there_with(back=True), "must reach `acquire` again"),
+    (
+        ch12.check_is_there,
+        lambda presence, times, acquire, keep, lost_after_s: presence,
+        "True or False",
+    ),
     (ch12.check_count_raises, lambda poses: 1, "Arms that hang"),
     (ch12.check_count_raises, counts_frames, "lasts many frames"),
     (ch12.check_count_raises, raises_with(radians=True), "in degrees"),

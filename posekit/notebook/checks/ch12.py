@@ -226,33 +226,35 @@ def _from_raw(values: np.ndarray, times: np.ndarray, how: dict) -> np.ndarray:
 
 
 def _hysteresis(
-    presence: np.ndarray, times: np.ndarray, found: float, kept: float, patience: float
+    presence: np.ndarray, times: np.ndarray, acquire: float, keep: float, lost_after_s: float
 ) -> np.ndarray:
-    there, doubt, out = False, None, []
+    there, low_since, out = False, None, []
     for value, now in zip(presence, times, strict=True):
-        if value >= (kept if there else found):
-            there, doubt = True, None
+        if value >= (keep if there else acquire):
+            there, low_since = True, None
         elif there:
-            doubt = now if doubt is None else doubt
-            there = now - doubt < patience
+            low_since = now if low_since is None else low_since
+            there = now - low_since < lost_after_s
         out.append(there)
     return np.array(out)
 
 
 def check_is_there(is_there: Callable) -> None:
-    """`is_there(presence, times, found, kept, patience)`: (T,) bool, with two thresholds and patience."""
-    expression = "is_there(presence, times, found, kept, patience)"
+    """`is_there(presence, times, acquire, keep, lost_after_s)`: (T,) bool, two thresholds."""
+    expression = "is_there(presence, times, acquire, keep, lost_after_s)"
 
-    def ask(presence: list, step: float = 0.1, patience: float = 0.25) -> np.ndarray:
+    def ask(presence: list, step: float = 0.1, lost_after_s: float = 0.25) -> np.ndarray:
         times = 100 + step * np.arange(len(presence))
-        answer = call(is_there, expression, np.array(presence, float), times, 0.6, 0.3, patience)
+        answer = call(
+            is_there, expression, np.array(presence, float), times, 0.6, 0.3, lost_after_s
+        )
         array = expect_array(answer, expression, (len(presence),))
         expect(np.all((array == 0) | (array == 1)), "The answer is True or False for each moment.")
         return array.astype(bool)
 
     expect(
         not ask([0.5, 0.4, 0.5]).any(),
-        "Somebody who is lost is found at `found`; between the two thresholds a lost person stays lost.",
+        "A lost person is found at `acquire`; between the two thresholds a lost person stays lost.",
     )
     expect(
         ask([0.9, 0.9]).all(),
@@ -261,20 +263,22 @@ def check_is_there(is_there: Callable) -> None:
     kept = ask([0.9] + [0.45] * 8)
     expect(
         kept[1],
-        "Somebody who was found stays until presence falls below `kept`: .45 lies above it.",
+        "Somebody who was found stays until presence falls below `keep`: .45 lies above it.",
     )
     expect(
         kept.all(),
-        "Between the thresholds there is no doubt: patience runs only while presence is below `kept`.",
+        "Between the thresholds there is no doubt: the time to `lost_after_s` runs only while "
+        "presence is below `keep`.",
     )
     gone = ask([0.9] + [0.1] * 8)
     expect(gone[1], "One low frame, and your person is gone: have patience.")
     expect(
-        not gone.all(), "Your person never leaves: count how long presence has been below `kept`."
+        not gone.all(), "Your person never leaves: count how long presence has been below `keep`."
     )
     expect(
         not gone[5:].any(),
-        f"After half a second below `kept`, with a patience of 0.25 seconds, somebody is still there: {gone.astype(int)}.",
+        f"After half a second below `keep`, with 0.25 for `lost_after_s`, the person is still "
+        f"there: {gone.astype(int)}.",
     )
     expect(not gone[4:].any() and gone[3], "Patience counts from the *first* low moment; at 0.3 seconds after it, 0.25 seconds are over. "
            f"Yours: {gone.astype(int)}, expected {_hysteresis(np.array([0.9] + [0.1] * 8), 0.1 * np.arange(9), 0.6, 0.3, 0.25).astype(int)}.")  # fmt: skip
@@ -291,9 +295,9 @@ def check_is_there(is_there: Callable) -> None:
     back = ask([0.9] + [0.1] * 5 + [0.45] * 3 + [0.7, 0.45])
     expect(
         not back[6:9].any(),
-        "Once lost, somebody must reach `found` again; your answer takes `kept`.",
+        "Once lost, somebody must reach `acquire` again; your answer takes `keep`.",
     )
-    expect(back[9:].all(), "Presence was back above `found`, and your person was not.")
+    expect(back[9:].all(), "Presence was back above `acquire`, and your person was not.")
     rng = np.random.default_rng(1203)
     for _ in range(30):
         presence, times = rng.uniform(0, 1, 60), np.cumsum(rng.uniform(0.02, 0.2, 60))
