@@ -18,7 +18,7 @@ from posekit.datasets import (
     read_json,
     skip_errors,
 )
-from posekit.datasets.foreign_formats import refuse_content
+from posekit.datasets.foreign_formats import refuse_content, refuse_folder
 from posekit.datasets.image_files import ImageFinder, folder_named
 from posekit.errors import DataError
 
@@ -68,6 +68,8 @@ def find(root: str | Path, split: str) -> tuple[Path, Path]:
         splits = (split, None)
         candidates = [path for path in annotation_files(root, split) if _split_of(path) in splits]
     if not candidates:
+        if not annotation_files(root, None):
+            refuse_folder(root)
         raise DataError(
             root,
             f"no COCO keypoint annotations for split {split!r}: neither "

@@ -25,7 +25,7 @@ NAMES = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
 """In pycocotools' order. M and L: areas of 32² to 96² and above 96² image pixels. COCO has no
 keypoints of small people."""
 
-NO_BOX = "crowd, or without a labelled joint, and without a box"
+NO_BOX = "without a labelled joint or a box"
 OTHER_RESULT = "results of another category"
 """Reasons for which annotations and results are not scored."""
 

@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from posekit import cli, geometry, images, metrics, minidome, models, records
 from posekit.datasets import coco
@@ -135,6 +136,65 @@ def test_an_image_without_a_name_is_named(model, dome, tmp_path):
     (tmp_path / "truth.json").write_text(json.dumps(truth), encoding="utf-8")
     with pytest.raises(DataError, match=r"image number 1: has no file_name"):
         evaluation.coco_results(model, tmp_path / "truth.json", dome[1])
+
+
+def test_joints_in_another_order_are_predicted_in_that_order(model, dome, tmp_path):
+    truth = json.loads(dome[0].read_text(encoding="utf-8"))
+    truth["categories"][0]["keypoints"] = [*COCO17.joints[::-1], "belly button"]
+    for person in truth["annotations"]:
+        joints = np.reshape(person["keypoints"], (K, 3))[::-1]
+        person["keypoints"] = [*joints.ravel().tolist(), 1, 1, 2]
+    (tmp_path / "truth.json").write_text(json.dumps(truth), encoding="utf-8")
+    ours = evaluation.coco_results(model, *dome, flip=False)
+    theirs = evaluation.coco_results(model, tmp_path / "truth.json", dome[1], flip=False)
+    for a, b in zip(ours, theirs, strict=True):
+        joints = np.reshape(b["keypoints"], (K + 1, 3))
+        np.testing.assert_array_equal(np.reshape(a["keypoints"], (K, 3)), joints[:K][::-1])
+        assert joints[K].tolist() == [0, 0, 0]
+    scores = metrics.coco_scores(tmp_path / "truth.json", theirs, notes=[])
+    assert scores == pytest.approx(metrics.coco_scores(dome[0], ours), nan_ok=True)
+
+
+def test_images_of_another_size_are_refused_and_turned_ones_turned(model, dome, tmp_path):
+    truth = json.loads(dome[0].read_text(encoding="utf-8"))
+    truth["images"] = truth["images"][:2]
+    ids = {image["id"] for image in truth["images"]}
+    truth["annotations"] = [a for a in truth["annotations"] if a["image_id"] in ids]
+    (tmp_path / "truth.json").write_text(json.dumps(truth), encoding="utf-8")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for entry in truth["images"]:
+        image = Image.open(dome[1] / entry["file_name"])
+        half = image.resize((image.width // 2, image.height // 2))
+        turned = image.transpose(Image.Transpose.ROTATE_90)
+        for folder, content in (("half", half), ("turned", turned), ("stored", image)):
+            path = tmp_path / folder / entry["file_name"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            note = {"exif": exif} if folder == "turned" else {}
+            content.save(path, quality=100, subsampling=0, **note)
+    with pytest.raises(DataError, match=r"the image is \d+x\d+, but its annotations are for"):
+        evaluation.coco_results(model, tmp_path / "truth.json", tmp_path / "half")
+    upright, turned = (
+        evaluation.coco_results(model, tmp_path / "truth.json", tmp_path / folder, flip=False)
+        for folder in ("stored", "turned")
+    )
+    for a, b in zip(upright, turned, strict=True):
+        np.testing.assert_allclose(a["keypoints"], b["keypoints"], atol=3)
+
+
+def test_what_is_left_out_and_unknown_joints_are_told_on_stderr(dome, tmp_path, capsys):
+    truth = json.loads(dome[0].read_text(encoding="utf-8"))
+    truth["categories"][0]["keypoints"] = ["belly button", *COCO17.joints[1:]]
+    truth["categories"].append({"id": 2, "name": "ball"})
+    ball = {"id": 10**6, "image_id": truth["images"][0]["id"], "category_id": 2}
+    truth["annotations"].append(ball)
+    (tmp_path / "truth.json").write_text(json.dumps(truth), encoding="utf-8")
+    (tmp_path / "results.json").write_text("[]", encoding="utf-8")
+    files = ["--coco", str(tmp_path / "truth.json"), "--results", str(tmp_path / "results.json")]
+    assert cli.main(["evaluate", *files, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert list(json.loads(out)) == list(NAMES)
+    assert "belly button" in err and "left out: 1 of another category\n" in err
 
 
 # ---- how sure it says it is ------------------------------------------------------------------------------------------------

@@ -332,6 +332,127 @@ def test_annotations_without_keypoints_are_filtered_and_boxes_are_not_needed(tmp
     assert filtered == {"without keypoints": 1}
 
 
+# ---- annotations of other tools ------------------------------------------------------------------
+
+
+def perfect(truth: dict) -> list[dict]:
+    """Detections of each labelled person, exactly where it is."""
+    keep = ("image_id", "category_id", "keypoints")
+    return [
+        {**{key: person[key] for key in keep}, "score": 1.0}
+        for person in truth["annotations"]
+        if not person["iscrowd"] and person["num_keypoints"]
+    ]
+
+
+@pytest.mark.parametrize(
+    "number", [lambda i: i, lambda i: -i, lambda i: f"a{i}", lambda i: str(i) if i % 2 else i]
+)
+def test_ids_of_any_kind_change_nothing(tmp_path, number):
+    """pycocotools takes the annotation with id 0 for a miss, and cannot sort ids of two types."""
+    truth, found = random_photos(1, photos=10)
+    path = written(tmp_path, truth)[0]
+    whole = metrics.coco_scores(path, found)
+    exact = metrics.coco_scores(path, perfect(truth))
+    for i, person in enumerate(truth["annotations"]):
+        person["id"] = number(i)
+    written(tmp_path, truth)
+    assert metrics.coco_scores(path, found) == pytest.approx(whole, nan_ok=True)
+    assert metrics.coco_scores(path, perfect(truth)) == pytest.approx(exact, nan_ok=True)
+    assert exact["AP"] == 1.0
+
+
+def test_image_and_category_ids_may_be_of_mixed_type(tmp_path):
+    truth, _ = random_photos(1, photos=10)
+    truth["images"].append({"id": "a"})
+    truth["categories"][0]["id"] = "1"
+    truth["annotations"][0]["image_id"] = "a"
+    truth["annotations"][1]["image_id"] = str(truth["annotations"][1]["image_id"])
+    assert metrics.coco_scores(written(tmp_path, truth)[0], perfect(truth))["AP"] == 1.0
+
+
+def reordered(truth: dict, order: list[int], names: list[str]) -> dict:
+    """The same annotations with their joints in another order; joint -1 is one of another kind."""
+    truth = copy.deepcopy(truth)
+    truth["categories"][0]["keypoints"] = names
+    for entry in truth["annotations"]:
+        joints = np.append(np.reshape(entry["keypoints"], (K, 3)), [[1, 1, 2]], axis=0)
+        entry["keypoints"] = joints[order].ravel().tolist()
+    return truth
+
+
+def test_the_order_of_the_category_is_obeyed(tmp_path):
+    truth, found = random_photos(2, photos=10)
+    whole = metrics.coco_scores(written(tmp_path, truth)[0], found)
+    order = list(range(K))[::-1]
+    other = reordered(truth, order, [COCO17.joints[k] for k in order])
+    theirs = reordered({"categories": [{}], "annotations": found}, order, [])["annotations"]
+    assert metrics.coco_scores(written(tmp_path, other)[0], theirs) == pytest.approx(
+        whole, nan_ok=True
+    )
+
+
+def test_joints_that_are_not_coco_s_are_not_scored_but_named(tmp_path):
+    truth, found = random_photos(2, photos=10)
+    whole = metrics.coco_scores(written(tmp_path, truth)[0], found)
+    more = reordered(truth, [*range(K), -1], [*COCO17.joints, "neck"])
+    notes: list[str] = []
+    path = written(tmp_path, more)[0]
+    assert metrics.coco_scores(path, found, notes=notes) == pytest.approx(whole, nan_ok=True)
+    assert len(notes) == 1 and notes[0].endswith("no joints of COCO-17: neck")
+    theirs = reordered({"categories": [{}], "annotations": found}, [*range(K), -1], [])
+    assert metrics.coco_scores(path, theirs["annotations"], notes=[]) == pytest.approx(
+        whole, nan_ok=True
+    )
+
+
+def test_other_categories_and_their_detections_are_filtered(tmp_path):
+    truth, found = random_photos(2, photos=10)
+    whole = metrics.coco_scores(written(tmp_path, truth)[0], found)
+    image = truth["images"][0]["id"]
+    truth["categories"].append({"id": 2, "name": "ball"})
+    truth["annotations"].append({"id": 99, "image_id": image, "category_id": 2, "bbox": [1] * 4})
+    ball = {"image_id": image, "category_id": 2, "keypoints": [1.0] * 51, "score": 1.0}
+    filtered = Counter()
+    scores = metrics.coco_scores(written(tmp_path, truth)[0], [*found, ball], filtered)
+    assert scores == pytest.approx(whole, nan_ok=True)
+    assert filtered == {"of another category": 1, "results of another category": 1}
+
+
+def test_crowds_without_keypoints_are_ignored_by_their_box_or_left_out(tmp_path):
+    truth, found = random_photos(2, photos=10)
+    last = truth["images"][-1]["id"]  # nobody is annotated there, and one detection is
+    crowd = {"id": 99, "image_id": last, "category_id": 1, "iscrowd": 1}
+    rle = {"segmentation": {"counts": [5], "size": [5, 1]}}
+    whole = metrics.coco_scores(written(tmp_path, truth)[0], found)
+    filtered = Counter()
+    truth["annotations"].append({**crowd, **rle})
+    assert metrics.coco_scores(written(tmp_path, truth)[0], found, filtered) == pytest.approx(
+        whole, nan_ok=True
+    )
+    assert filtered == {"without a labelled joint or a box": 1}
+    truth["annotations"][-1] |= {"bbox": [0, 0, 640, 480], "area": 640 * 480}
+    here = [f for f in found if f["image_id"] == last]
+    truth["annotations"] = truth["annotations"][-1:]
+    ignored = metrics.coco_scores(written(tmp_path, truth)[0], here)
+    assert all(np.isnan(value) for value in ignored.values())
+
+
+@pytest.mark.parametrize("area", [..., None, 0])
+def test_a_person_without_an_area_cannot_be_scored(tmp_path, area):
+    truth, found = random_photos(2)
+    truth["annotations"][1] = broken(truth["annotations"][1], area=area)
+    with pytest.raises(DataError, match=r"annotation 2 .*area.*OKS is measured by it"):
+        metrics.coco_scores(written(tmp_path, truth)[0], found)
+
+
+def test_another_tool_s_format_is_refused_by_name(tmp_path):
+    content = {"version": "5", "flags": {}, "shapes": [], "imagePath": "a.jpg"}
+    (tmp_path / "truth.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"truth\.json: is labelme's own JSON"):
+        metrics.coco_scores(tmp_path / "truth.json", [])
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
     lambda inner: (
