@@ -33,6 +33,9 @@ import cv2
 import numpy as np
 
 from posekit import datasets, geometry, images, inputs, minidome, records
+from posekit.hardware import cores
+from posekit.inputs.augment import UPPER_BODY
+from posekit.skeleton import COCO17
 
 AUGMENT = inputs.Augmentation(half_body=0.3, erase=0.3)
 SIZE, SEED, DRAINED = 224, 0, 8
@@ -114,7 +117,7 @@ def photo_batches(people: list, batch: int):
     """The same crops by tf.data from the original photos, in TensorFlow's operations alone."""
     import tensorflow as tf
 
-    twin, upper = tf.constant(inputs.COCO17.flip_indices), tf.constant(inputs.UPPER_BODY)
+    twin, upper = tf.constant(COCO17.flip_indices), tf.constant(UPPER_BODY)
     auto, half = tf.data.AUTOTUNE, (SIZE - 1) / 2
 
     def span(points, mask):
@@ -319,7 +322,7 @@ def steps(people: list, directory: Path, manifest: dict, batch: int) -> dict[str
 
     def parse() -> None:
         for part in serialized:
-            inputs.parse(part)
+            inputs.parse_records(part)
 
     def vary() -> None:
         for p in people:
@@ -337,7 +340,7 @@ def steps(people: list, directory: Path, manifest: dict, batch: int) -> dict[str
 
     def colour() -> None:
         for i, jpeg in enumerate(jpegs):
-            variation = varied[i]._replace(hole=None)
+            variation = varied[i]._replace(erase_box=None)
             inputs.render_crop(
                 images.decode_image(jpeg, ""), maps[i], variation, rng, out[i % batch]
             )
@@ -351,7 +354,7 @@ def steps(people: list, directory: Path, manifest: dict, batch: int) -> dict[str
     def targets() -> None:
         for i in range(0, n, batch):
             j = slice(i, i + batch)
-            inputs.targets(
+            inputs.encode_targets(
                 np.stack(maps[j]), *(column[j] for column in labels), flips[j], stored, SIZE
             )
 
@@ -455,7 +458,7 @@ def measure(repetitions: int, batches: int, batch: int, hd_frames: int) -> tuple
         "cpu_us_per_image": {name: round(value, 1) for name, value in cpu.items()},
         "cpu_ratio_to_bound": round(cpu["bound"] / cpu["posekit"], 3),
         "steps_cpu_us_per_image": {name: round(value, 1) for name, value in took.items()},
-        "cores": inputs.cores(),
+        "cores": cores(),
         "load_before": round(load[0], 2),
         "load_after": round(os.getloadavg()[0], 2),
         "seconds": round(time.perf_counter() - begin, 1),

@@ -33,17 +33,17 @@ def main(argv: list[str] | None = None) -> int:
             options.out,
             options.dataset,
             options.split,
-            box=options.box,
-            context=options.context,
-            box_px=options.box_px,
+            settings=records.CropSettings(
+                box_source=options.box, context=options.context, box_px=options.box_px
+            ),
             shards=options.shards,
             workers=options.workers,
             seed=options.seed,
             resume=options.resume,
-            skip_bad=options.skip_bad,
+            skip_errors=options.skip_bad,
             filtered=filtered,
             skipped=skipped,
-            runner=beam.runner(pipeline, options.workers) if options.runner == "beam" else None,
+            executor=beam.executor(pipeline, options.workers) if options.runner == "beam" else None,
         )
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -120,7 +120,7 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     )
     parser.add_argument(
         "--box",
-        choices=records.BOXES,
+        choices=records.BOX_SOURCES,
         default="annotation",
         help="what to cut out: the annotated box where there is one, else the joints' (default); the joints' box; "
         "the full photo. Padded by 1.25",

@@ -109,6 +109,9 @@ COCO17 = Skeleton(
     ),
 )
 
+#: Number of keypoints that every model of this project predicts.
+NUM_KEYPOINTS = len(COCO17)
+
 #: The 19 joints of CMU Panoptic's `hdPose3d_stage1_coco19`, in its order.
 PANOPTIC19 = Skeleton(
     name="PANOPTIC19",

@@ -1,6 +1,5 @@
 """What every experiment does: make records, train a run, look at it afterwards. What is whole already is not done again."""
 
-import inspect
 import json
 import os
 from collections import Counter
@@ -17,7 +16,7 @@ from posekit.minidome.sequence import make_sequence
 _MADE_OTHERWISE = ("made with other arguments", "remove it, or choose another --keep")
 
 
-def minidome_records(folder: Path, frames: int, seed: int, **options: object) -> Path:
+def minidome_records(folder: Path, frames: int, seed: int, **crop: float) -> Path:
     """Generate a MiniDome sequence of two cameras and write its people as records; returns the record folder.
 
     Raises:
@@ -30,7 +29,7 @@ def minidome_records(folder: Path, frames: int, seed: int, **options: object) ->
             raise DataError(sequence, *_MADE_OTHERWISE)
     elif not (folder / f"{sequence.name}-train-annotation" / "manifest.json").is_file():
         make_sequence(sequence, frames=frames, seed=seed)
-    return people_records(folder, "minidome", sequence, **options)
+    return people_records(folder, "minidome", sequence, **crop)
 
 
 def people_records(
@@ -40,29 +39,27 @@ def people_records(
     split: str = "train",
     box: str = "annotation",
     mend: Callable | None = None,
-    **options: object,
+    **crop: float,
 ) -> Path:
     """Write one split of a data set as records into `folder`, `mend` between reading and writing; returns the record folder.
 
-    Options go to `records.write_records`.
+    `crop` holds the other arguments of `records.CropSettings`.
 
     Raises:
         DataError: when records of that name were written with other options.
     """
     kind = "background" if dataset == "background" else f"{box}-mended" if mend else box
-    out, filtered = folder / f"{source.name}-{split}-{kind}", Counter()
+    out = folder / f"{source.name}-{split}-{kind}"
+    settings = records.CropSettings(box_source=box, **crop)
     if (out / "manifest.json").is_file():
-        asked = inspect.signature(records.write_records).bind(
-            (), out, dataset, split, box=box, **options
-        )
-        asked.apply_defaults()
-        had = records.read_manifest(out)["arguments"]
-        if any(asked.arguments[key] != value for key, value in had.items()):
+        wanted = records.WriterConfig(dataset, split, settings).arguments()
+        if records.read_manifest(out)["arguments"] != wanted:
             raise DataError(out, *_MADE_OTHERWISE)
     else:
+        filtered = Counter()
         people = datasets.read(dataset, source, split, filtered)
         people = mend(people) if mend else people
-        records.write_records(people, out, dataset, split, box=box, filtered=filtered, **options)
+        records.write_records(people, out, dataset, split, settings, filtered=filtered)
     return out
 
 

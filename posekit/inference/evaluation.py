@@ -141,7 +141,7 @@ def predict_records(
         inputs.render_crop(image, affine, variation, None, crops[-1])
         if spoil:
             crops[-1] = spoil(crops[-1])
-        place, seen = inputs.targets(
+        place, seen = inputs.encode_targets(
             affine,
             person.keypoints,
             person.keypoints_visible,

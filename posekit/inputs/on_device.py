@@ -1,9 +1,10 @@
-"""Batches without TensorFlow: all pictures lie in the accelerator's memory, and the device cuts its crops itself (chapter 06).
+"""Input pipeline without TensorFlow: images lie and are cropped on the accelerator (chapter 06).
 
-The way is that of `pipeline`: the same records, the same random choices, the same affine maps and targets. What differs is who
-resamples: a layer before the network, in `keras.ops`, so that it runs on TensorFlow, JAX and PyTorch, on a GPU or on none. A batch
-that travels is then a few numbers a person instead of a picture, and a thread has the next ones ready. `python -m posekit train`
-takes this way where there is a GPU, or no TensorFlow.
+Records, random choices, affines and targets are those of `inputs.make_batches`. What differs is the
+resampling: the network's first layer does it with `keras.ops`, on TensorFlow, JAX or PyTorch, with
+or without a GPU. A batch is then a few numbers per person instead of an image, and a thread
+prefetches batches. `python -m posekit train` uses this pipeline where there is a GPU, or no
+TensorFlow.
 """
 
 import importlib.util
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -21,19 +23,33 @@ from keras import layers, ops
 from posekit import geometry, hardware, inputs, records
 from posekit.errors import DataError
 from posekit.images import decode_image
+from posekit.inputs.tfdata import as_folders
+from posekit.skeleton import NUM_KEYPOINTS
 
-AT_MOST = 8 << 30
-"""Bytes of pictures that are put into an accelerator's memory without being asked to."""
+__all__ = [
+    "MAX_DEVICE_BYTES",
+    "CropLayer",
+    "PersonArrays",
+    "iterate_center_crops",
+    "make_batches",
+    "prefetch",
+    "read_people",
+    "resolve_input",
+    "warp",
+]
 
-# ---- everybody in one array ------------------------------------------------------------------------------------------------
+MAX_DEVICE_BYTES = 8 << 30
+"""Largest size of all images for which `--input auto` puts them into an accelerator's memory."""
+
+# ---- all people in arrays ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class People:
+class PersonArrays:
     """All people of some record folders, decoded.
 
     Args:
-        images: (N, P, P, 3) uint8 stored pictures, RGB.
+        images: (N, P, P, 3) uint8 RGB, stored images.
         keypoints: (N, K, 2) float32 stored pixels.
         keypoints_visible: (N, K) in {0, 1, 2}.
         joint_known: (N, K) bool.
@@ -50,8 +66,8 @@ class People:
         return len(self.keypoints)
 
 
-def read_people(directories: Sequence[str | Path], joints: int = inputs.K) -> People:
-    """Read record folders with the plain reader, verified, and decode every picture once.
+def read_people(directories: Sequence[str | Path], joints: int = NUM_KEYPOINTS) -> PersonArrays:
+    """Read record folders with the verifying reader, and decode every image once.
 
     Args:
         directories: record folders of one size; 10,000 people of 336 pixels take 3.4 GB.
@@ -60,25 +76,33 @@ def read_people(directories: Sequence[str | Path], joints: int = inputs.K) -> Pe
     Raises:
         DataError: as `inputs.make_batches`, and for damaged records.
     """
-    box_px, stored, sizes = inputs.stored_sizes(directories)
-    images = np.empty((sum(sizes), stored, stored, 3), np.uint8)
-    found = []
+    box_px, stored_px, people = inputs.stored_sizes(directories)
+    images = np.empty((sum(people), stored_px, stored_px, 3), np.uint8)
+    labels = []
     for directory in directories:
         for person in records.read_records(directory):
-            images[len(found)] = decode_image(person.encoded, person.person_id)
-            found.append(person.labels(joints))
-    return People(images, *(np.stack(column) for column in zip(*found, strict=True)), box_px)
+            images[len(labels)] = decode_image(person.encoded, person.person_id)
+            labels.append(person.labels(joints))
+    return PersonArrays(images, *(np.stack(column) for column in zip(*labels, strict=True)), box_px)
 
 
 def iterate_center_crops(
     directories: Sequence[str | Path] | str | Path, batch_size: int = 64, *, input_size: int = 224
 ) -> Iterator[tuple[np.ndarray, dict]]:
-    """What `inputs.make_batches` gives without variation, to the bit, through the plain reader: one pass, in the records' order.
+    """Iterate over the plain centre crops of record folders in order, without TensorFlow.
+
+    The batches equal those of `inputs.make_batches` without augmentation bit for bit.
+
+    Args:
+        directories: record folders.
+        batch_size: people per batch; the last batch may be smaller.
+        input_size: side of the crops in pixels, S.
 
     Yields:
-        (images (B, S, S, 3) uint8, {"keypoints": (B, 17, 3), "visibility": (B, 17, 2)} float32), numpy arrays.
+        (images (B, S, S, 3) uint8, {"keypoints": (B, 17, 3), "visibility": (B, 17, 2)} float32),
+        numpy arrays.
     """
-    directories = [directories] if isinstance(directories, str | Path) else list(directories)
+    directories = as_folders(directories)
     box_px, *_ = inputs.stored_sizes(directories)
     crops = (
         inputs.crop_person(
@@ -93,55 +117,58 @@ def iterate_center_crops(
         for person in records.read_records(directory)
     )
     while batch := list(itertools.islice(crops, batch_size)):
-        images, places, seen = (np.stack(column) for column in zip(*batch, strict=True))
-        yield images, {"keypoints": places, "visibility": seen}
+        images, keypoint_targets, visibility_targets = (
+            np.stack(column) for column in zip(*batch, strict=True)
+        )
+        yield images, {"keypoints": keypoint_targets, "visibility": visibility_targets}
 
 
-def chosen(
+def resolve_input(
     wanted: str, directories: Sequence[str | Path], augment: inputs.Augmentation | None = None
 ) -> str:
-    """Which way pictures take to a training: "tfdata" (`pipeline`) or "device" (this room).
+    """Resolve the input pipeline of a training run: "tfdata" or "device" (this module).
 
     Args:
-        wanted: one of them, or "auto": "device" where TensorFlow is not installed, and where there is an accelerator and the
-            pictures take less than `AT_MOST`.
+        wanted: one of them, or "auto": "device" where TensorFlow is not installed, and where there
+            is an accelerator and all images take at most `MAX_DEVICE_BYTES`.
         directories: the record folders.
-        augment: how the crops are varied; a poor camera is not drawn on the device.
+        augment: strength of the augmentation; a cheap camera is not simulated on the device.
 
     Raises:
-        DataError: when only the device is left, or wanted, and the variation is not drawn there.
+        DataError: when the augmentation needs "tfdata", and "device" is wanted or the only one
+            available.
     """
-    no_tensorflow = importlib.util.find_spec("tensorflow") is None
-    if augment and augment.camera and (wanted == "device" or (wanted == "auto" and no_tensorflow)):
-        raise DataError(
-            "camera",
-            f"is {augment.camera}",
-            "a poor camera needs OpenCV: use --input tfdata (with TensorFlow)",
-        )
+    has_tensorflow = importlib.util.find_spec("tensorflow") is not None
+    needs_opencv = bool(augment and augment.camera)
+    if wanted == "auto" and not has_tensorflow:
+        wanted = "device"
+    if wanted == "device" and needs_opencv:
+        _refuse_camera(augment)
     if wanted != "auto":
         return wanted
-    if no_tensorflow:
-        return "device"
-    if augment and augment.camera:
-        return "tfdata"
-    _, stored, people = inputs.stored_sizes(directories)
-    return (
-        "device"
-        if hardware.accelerators() and sum(people) * stored * stored * 3 <= AT_MOST
-        else "tfdata"
+    _, stored_px, people = inputs.stored_sizes(directories)
+    fits = sum(people) * stored_px * stored_px * 3 <= MAX_DEVICE_BYTES
+    return "device" if not needs_opencv and fits and hardware.accelerators() else "tfdata"
+
+
+def _refuse_camera(augment: inputs.Augmentation) -> None:
+    raise DataError(
+        "camera",
+        f"is {augment.camera}",
+        "the simulated camera needs OpenCV: use --input tfdata (with TensorFlow)",
     )
 
 
-# ---- on the device ---------------------------------------------------------------------------------------------------------
+# ---- on the device -------------------------------------------------------------------------------
 
 
-def warp(images: object, persons: object, affines: object, size: int) -> object:
-    """Bilinear crops of pictures that are already on the device; black beyond their edges, as `geometry.warp`.
+def warp(images: Any, persons: Any, affines: Any, size: int) -> Any:
+    """Crop images that are already on the device bilinearly; black beyond their edges.
 
     Args:
         images: (N, P, P, 3), uint8 or float.
-        persons: (B,) int, which picture each crop comes from.
-        affines: (B, 2, 3) float32, crop pixels -> stored pixels (the inverse of `inputs.input_affine`).
+        persons: (B,) int, index of the image of each crop.
+        affines: (B, 2, 3) float32, crop -> stored pixels (the inverse of `inputs.input_affine`).
         size: S.
 
     Returns:
@@ -150,36 +177,38 @@ def warp(images: object, persons: object, affines: object, size: int) -> object:
     side = images.shape[1]
     x, y = np.meshgrid(np.arange(size, dtype=np.float32), np.arange(size, dtype=np.float32))
     grid = np.stack([x.ravel(), y.ravel(), np.ones(size * size, np.float32)])  # (3, S * S)
-    places = ops.matmul(affines, ops.convert_to_tensor(grid))  # (B, 2, S * S)
-    corner = ops.floor(places)
-    right, down = places[:, 0] - corner[:, 0], places[:, 1] - corner[:, 1]
-    column, row = (ops.cast(corner[:, axis], "int32") for axis in (0, 1))
-    pixels = ops.reshape(
-        ops.take(images, persons, axis=0), (-1, 3)
-    )  # of these alone: an index to all would not fit into 32 bits
-    start = np.int32(side * side) * ops.arange(ops.shape(places)[0], dtype="int32")[:, None]
+    positions = ops.matmul(affines, ops.convert_to_tensor(grid))  # (B, 2, S * S)
+    corner = ops.floor(positions)
+    right = positions[:, 0] - corner[:, 0]
+    down = positions[:, 1] - corner[:, 1]
+    column = ops.cast(corner[:, 0], "int32")
+    row = ops.cast(corner[:, 1], "int32")
+    # pixels of this batch only: indices into those of all images would not fit into 32 bits
+    pixels = ops.reshape(ops.take(images, persons, axis=0), (-1, 3))
+    batch_size = ops.shape(positions)[0]
+    start = np.int32(side * side) * ops.arange(batch_size, dtype="int32")[:, None]
     crop = 0.0
     for x, across in ((column, 1 - right), (column + 1, right)):
         for y, along in ((row, 1 - down), (row + 1, down)):
             inside = ops.cast((x >= 0) & (x < side) & (y >= 0) & (y < side), "float32")
-            at = start + ops.clip(y, 0, side - 1) * side + ops.clip(x, 0, side - 1)
-            crop = crop + (inside * across * along)[..., None] * ops.cast(
-                ops.take(pixels, at, axis=0), "float32"
-            )
+            index = start + ops.clip(y, 0, side - 1) * side + ops.clip(x, 0, side - 1)
+            colour = ops.cast(ops.take(pixels, index, axis=0), "float32")
+            crop = crop + (inside * across * along)[..., None] * colour
     return ops.reshape(crop, (-1, size, size, 3))
 
 
-class Crops(layers.Layer):
-    """The first layer of a network that trains on the device: who and how go in, pictures come out.
+class CropLayer(layers.Layer):
+    """First layer of a network that trains on the device: crops the stored images.
 
     Args:
-        images: (N, P, P, 3) uint8; kept as a weight that is not trained, so that they lie where the network lies.
+        images: (N, P, P, 3) uint8; kept as a non-trainable weight, on the device of the network.
         input_size: S.
-        seed: of the noise in holes.
+        seed: of the noise in erased rectangles.
 
     Call:
-        a dict of `person` (B,) int32, `affine` (B, 2, 3) float32 (crop -> stored pixels), `colour` (B, 3, 4) float32 and, where there
-        are any, `hole` (B, 4) float32 (`inputs.AugmentParams`; an empty one is 0, 0, 0, 0) -> (B, S, S, 3) float32 in 0 ... 255.
+        A dict of `person` (B,) int32, `affine` (B, 2, 3) float32 (crop -> stored pixels), `colour`
+        (B, 3, 4) float32 and, optionally, `erase_box` (B, 4) float32 (as in `AugmentParams`;
+        0, 0, 0, 0 erases nothing) -> (B, S, S, 3) float32 in 0 ... 255.
     """
 
     def __init__(self, images: np.ndarray, input_size: int, seed: int = 0, **options):
@@ -193,33 +222,34 @@ class Crops(layers.Layer):
         self.noise = keras.random.SeedGenerator(seed)
 
     def compute_output_shape(self, input_shape: dict) -> tuple:
-        """(batch, S, S, 3), whatever comes in."""
+        """Return (batch, S, S, 3)."""
         return (None, self.input_size, self.input_size, 3)
 
-    def call(self, how: dict) -> object:
-        """See the class."""
-        crop = warp(
-            ops.convert_to_tensor(self.images), how["person"], how["affine"], self.input_size
-        )
-        colour = how["colour"]
+    def call(self, batch: dict) -> Any:
+        """Crop the images; see the class."""
+        images = ops.convert_to_tensor(self.images)
+        crop = warp(images, batch["person"], batch["affine"], self.input_size)
+        colour = batch["colour"]
         crop = ops.einsum("bhwc,bdc->bhwd", crop, colour[..., :3]) + colour[:, None, None, :, 3]
         crop = ops.clip(crop, 0, 255)
-        if "hole" not in how:
+        if "erase_box" not in batch:
             return crop
         left, top, right, bottom = (
-            ops.round(how["hole"][:, k] * self.input_size)[:, None, None] for k in range(4)
+            ops.round(batch["erase_box"][:, k] * self.input_size)[:, None, None] for k in range(4)
         )
-        at = ops.arange(self.input_size, dtype="float32")
-        row, column = at[None, :, None], at[None, None, :]
-        hole = ((column >= left) & (column < right) & (row >= top) & (row < bottom))[..., None]
-        return ops.where(hole, keras.random.uniform(ops.shape(crop), 0, 255, seed=self.noise), crop)
+        index = ops.arange(self.input_size, dtype="float32")
+        row = index[None, :, None]
+        column = index[None, None, :]
+        erased = ((column >= left) & (column < right) & (row >= top) & (row < bottom))[..., None]
+        noise = keras.random.uniform(ops.shape(crop), 0, 255, seed=self.noise)
+        return ops.where(erased, noise, crop)
 
 
-# ---- what travels ----------------------------------------------------------------------------------------------------------
+# ---- batches -------------------------------------------------------------------------------------
 
 
 def make_batches(
-    people: People,
+    people: PersonArrays,
     batch_size: int = 64,
     *,
     input_size: int = 224,
@@ -229,60 +259,67 @@ def make_batches(
     seed: int = 0,
     start: int = 0,
 ) -> Iterator[tuple[dict, dict]]:
-    """Batches for a network behind `Crops`. Arguments as in `inputs.make_batches`.
+    """Make batches for a network behind a `CropLayer`. Arguments as in `inputs.make_batches`.
 
     Yields:
-        ({"person", "affine", "colour"} and, with `augment.erase`, "hole"; {"keypoints" (B, 17, 3), "visibility" (B, 17, 2)}), numpy
-        arrays. A repeated set is cut into whole batches.
+        ({"person", "affine", "colour"} and, with `augment.erase`, "erase_box", see `CropLayer`;
+        {"keypoints": (B, K, 3), "visibility": (B, K, 2)} float32), numpy arrays. A repeated set is
+        cut into full batches, across epochs.
     """
     if augment and augment.camera:
-        raise DataError(
-            "camera", f"is {augment.camera}", "a poor camera needs OpenCV: use --input tfdata"
-        )
-    stored, plain = people.images.shape[1], np.eye(3, 4)
-
-    def order() -> Iterator[int]:
-        for epoch in itertools.count() if repeat else range(1):
-            everybody = np.arange(len(people))
-            yield from (
-                np.random.default_rng((seed, epoch)).permutation(everybody)
-                if shuffle
-                else everybody
-            )
-
-    turns = order()
-    groups = iter(lambda: list(itertools.islice(turns, batch_size)), [])
-    for step, who in itertools.islice(enumerate(groups), start, None):
-        rng = np.random.default_rng((seed, step))
-        varied = [augment.draw(rng) if augment else inputs.AugmentParams() for _ in who]
-        points, visible, known = (
-            column[who]
-            for column in (people.keypoints, people.keypoints_visible, people.joint_known)
-        )
-        affines = np.stack(
-            [
-                inputs.input_affine(
-                    points[i], visible[i], stored, people.box_px, input_size, variation
-                )
-                for i, variation in enumerate(varied)
-            ]
-        )
-        how = {
-            "person": np.array(who, np.int32),
-            "affine": np.stack([geometry.invert(affine) for affine in affines]).astype(np.float32),
-            "colour": np.stack([plain if v.colour is None else v.colour for v in varied]).astype(
-                np.float32
-            ),
-        }
-        if augment and augment.erase:
-            how["hole"] = np.array([v.hole or (0, 0, 0, 0) for v in varied], np.float32)
-        flips = np.array([variation.flip for variation in varied])
-        places, seen = inputs.targets(affines, points, visible, known, flips, stored, input_size)
-        yield how, {"keypoints": places, "visibility": seen}
+        _refuse_camera(augment)
+    order = _person_order(len(people), shuffle, repeat, seed)
+    chunks = iter(lambda: list(itertools.islice(order, batch_size)), [])
+    for step, persons in itertools.islice(enumerate(chunks), start, None):
+        yield _batch(people, persons, input_size, augment, np.random.default_rng((seed, step)))
 
 
-def ahead(batches: Iterator, depth: int = 8) -> Iterator:
-    """The same batches, so many of them made in advance by a thread of its own, while the device computes."""
+def _person_order(count: int, shuffle: bool, repeat: bool, seed: int) -> Iterator[int]:
+    """Yield indices of people, epoch after epoch."""
+    for epoch in itertools.count() if repeat else range(1):
+        order = np.arange(count)
+        if shuffle:
+            order = np.random.default_rng((seed, epoch)).permutation(order)
+        yield from order
+
+
+def _batch(
+    people: PersonArrays,
+    persons: list[int],
+    input_size: int,
+    augment: inputs.Augmentation | None,
+    rng: np.random.Generator,
+) -> tuple[dict, dict]:
+    """Make the batch of these people, see `make_batches`."""
+    stored_px = people.images.shape[1]
+    keypoints = people.keypoints[persons]
+    visible = people.keypoints_visible[persons]
+    known = people.joint_known[persons]
+    params = [augment.draw(rng) if augment else inputs.AugmentParams() for _ in persons]
+    affines = np.stack(
+        [
+            inputs.input_affine(keypoints[i], visible[i], stored_px, people.box_px, input_size, p)
+            for i, p in enumerate(params)
+        ]
+    )
+    identity = np.eye(3, 4)
+    colours = [identity if p.colour is None else p.colour for p in params]
+    batch = {
+        "person": np.array(persons, np.int32),
+        "affine": np.stack([geometry.invert(affine) for affine in affines]).astype(np.float32),
+        "colour": np.stack(colours).astype(np.float32),
+    }
+    if augment and augment.erase:
+        batch["erase_box"] = np.array([p.erase_box or (0, 0, 0, 0) for p in params], np.float32)
+    flips = np.array([p.flip for p in params])
+    keypoint_targets, visibility_targets = inputs.encode_targets(
+        affines, keypoints, visible, known, flips, stored_px, input_size
+    )
+    return batch, {"keypoints": keypoint_targets, "visibility": visibility_targets}
+
+
+def prefetch(batches: Iterator, depth: int = 8) -> Iterator:
+    """Yield the same batches, made `depth` in advance by a thread while the device computes."""
     with ThreadPoolExecutor(1) as thread:
         waiting = deque(thread.submit(next, batches, None) for _ in range(depth))
         while (batch := waiting.popleft().result()) is not None:

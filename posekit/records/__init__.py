@@ -6,14 +6,21 @@ A record is one person, see `schema`. A folder of records is one set:
 """
 
 from posekit.records.reader import check, read_manifest, read_records, shard_paths
-from posekit.records.schema import BOXES, CropSettings, PersonRecord, decode_person, encode_person
+from posekit.records.schema import (
+    BOX_SOURCES,
+    CropSettings,
+    PersonRecord,
+    decode_person,
+    encode_person,
+)
 from posekit.records.tfrecord import encode_example, parse_example, read_payloads
-from posekit.records.writer import write_records
+from posekit.records.writer import WriterConfig, write_records
 
 __all__ = [
-    "BOXES",
+    "BOX_SOURCES",
     "CropSettings",
     "PersonRecord",
+    "WriterConfig",
     "check",
     "decode_person",
     "encode_example",

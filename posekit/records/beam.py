@@ -19,13 +19,15 @@ import numpy as np
 from posekit.errors import DataError
 from posekit.records.encoding import encode_at
 from posekit.records.schema import CropSettings
-from posekit.records.writer import Work, write_shard
+from posekit.records.writer import ShardJob, write_shard
 
 _ORDER, _PLACE = "order", np.dtype("<i8")
 
 
-def runner(options: Sequence[str] = (), workers: int = 1) -> Callable[[Work], dict[str, dict]]:
-    """What `records.write_records` takes as its `runner`, to write shards by an Apache Beam pipeline.
+def executor(
+    options: Sequence[str] = (), workers: int = 1
+) -> Callable[[ShardJob], dict[str, dict]]:
+    """What `records.write_records` takes as its `executor`, to write shards by an Apache Beam pipeline.
 
     Args:
         options: of the pipeline, as on a Beam command line: `["--runner=FlinkRunner", "--flink_master=…"]`. Without a `--runner`, or with
@@ -33,7 +35,7 @@ def runner(options: Sequence[str] = (), workers: int = 1) -> Callable[[Work], di
         workers: processes, where it does and the options do not say (`--direct_num_workers`, `--direct_running_mode`).
 
     Returns:
-        A function that writes the shards of a `Work` and returns their entries in the manifest, by file name.
+        A function that writes the shards of a `ShardJob` and returns their entries in the manifest, by file name.
 
     Raises:
         DataError: when Beam is not installed. The function raises one when the pipeline fails, or for the first person in the set's order
@@ -45,22 +47,22 @@ def runner(options: Sequence[str] = (), workers: int = 1) -> Callable[[Work], di
         hint = "pip install -e '.[beam]', best into an environment of its own: it wants an older protobuf than the book"
         raise DataError("apache-beam", "is not installed", hint) from None
 
-    def write(work: Work) -> dict[str, dict]:
+    def write(job: ShardJob) -> dict[str, dict]:
         # Of a run that was killed. Should it still have workers somewhere, they fail when they miss it.
-        for left in work.folder.glob("beam-*"):
+        for left in job.folder.glob("beam-*"):
             shutil.rmtree(left)
-        aside = Path(tempfile.mkdtemp(prefix="beam-", dir=work.folder))
+        aside = Path(tempfile.mkdtemp(prefix="beam-", dir=job.folder))
         try:
-            np.array(work.order, _PLACE).tofile(aside / _ORDER)
-            _run(work, aside, options, workers)
-            return {file: _entry(work.folder, aside, file) for file, *_ in work.files}
+            np.array(job.order, _PLACE).tofile(aside / _ORDER)
+            _run(job, aside, options, workers)
+            return {file: _entry(job.folder, aside, file) for file, *_ in job.files}
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 
     return write
 
 
-def _run(work: Work, aside: Path, options: Sequence[str], workers: int) -> None:
+def _run(job: ShardJob, aside: Path, options: Sequence[str], workers: int) -> None:
     """Run the pipeline to its end."""
     import apache_beam as beam
     from apache_beam.options.pipeline_options import (
@@ -83,11 +85,11 @@ def _run(work: Work, aside: Path, options: Sequence[str], workers: int) -> None:
             # what Beam warns of on one machine does not matter here: an unknown folder for schemas, no client for Google's cloud
             workers_options.default_sdk_harness_log_level = "ERROR"
             logging.getLogger("apache_beam").setLevel(logging.ERROR)
-    task = (work.folder, aside, work.spool, work.settings, work.skip_bad)
+    task = (job.folder, aside, job.spool, job.settings, job.skip_errors)
     try:
         pipeline = beam.Pipeline(options=chosen)
         # Reshuffle: else a runner would keep all shards with the one worker that created the list
-        _ = pipeline | beam.Create(work.files) | beam.Reshuffle() | beam.Map(write_task, *task)
+        _ = pipeline | beam.Create(job.files) | beam.Reshuffle() | beam.Map(write_task, *task)
         state = pipeline.run().wait_until_finish()
     except Exception as error:
         logging.getLogger(__name__).debug("pipeline", exc_info=True)
@@ -106,7 +108,7 @@ def write_task(
     aside: Path,
     spool: Path,
     settings: CropSettings,
-    skip_bad: bool,
+    skip_errors: bool,
 ) -> None:
     """Write one shard, wherever this runs.
 
@@ -115,7 +117,7 @@ def write_task(
         folder: where it goes when it is whole, with its entry in the manifest beside it.
         aside: the run's own folder. With a person who cannot be written, what is wrong goes there instead.
         spool: the samples.
-        settings, skip_bad: as in `Work`.
+        settings, skip_errors: as in `ShardJob`.
 
     Raises:
         OSError: when these folders are not to be seen from here, or are full.
@@ -128,7 +130,7 @@ def write_task(
     own = Path(tempfile.mkdtemp(dir=aside))
     try:
         write_shard(
-            own / file, (encode_at(spool, int(place), settings, skip_bad) for place in places)
+            own / file, (encode_at(spool, int(place), settings, skip_errors) for place in places)
         )
         (own / file).replace(folder / file)
         (own / f"{file}.json").replace(folder / f"{file}.json")

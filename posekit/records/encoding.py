@@ -33,35 +33,37 @@ class Skipped:
     problem: str
 
 
-def unspool(spool: Path, place: int) -> PersonAnnotation:
+def read_spooled(spool: Path, place: int) -> PersonAnnotation:
     """The sample at a place of the spool, which `writing` filled."""
     with spool.open("rb") as file:
         file.seek(place)
         return pickle.load(file)
 
 
-def encode_at(spool: Path, place: int, settings: CropSettings, skip_bad: bool) -> bytes | Skipped:
-    """The payload of the person at a place of the spool; with `skip_bad`, what is wrong with one who cannot be written."""
-    sample = unspool(spool, place)
+def encode_at(
+    spool: Path, place: int, settings: CropSettings, skip_errors: bool
+) -> bytes | Skipped:
+    """The payload of the person at a place of the spool; with `skip_errors`, what is wrong with one who cannot be written."""
+    sample = read_spooled(spool, place)
     try:
         return encode_person(sample, settings)
     except DataError as error:
-        if not skip_bad:
+        if not skip_errors:
             raise
         return Skipped(sample.person_id, f"{sample.image.name}: {error.problem}")
 
 
 def _encode_chunk(
-    spool: Path, places: list[int], settings: CropSettings, skip_bad: bool
+    spool: Path, places: list[int], settings: CropSettings, skip_errors: bool
 ) -> list[bytes | Skipped]:
-    return [encode_at(spool, place, settings, skip_bad) for place in places]
+    return [encode_at(spool, place, settings, skip_errors) for place in places]
 
 
 @contextmanager
-def encoder(spool: Path, settings: CropSettings, workers: int, skip_bad: bool):
+def encode_in_pool(spool: Path, settings: CropSettings, workers: int, skip_errors: bool):
     """A function: places -> payloads (or `Skipped`) in that order, made by `workers` processes, few of them waiting in memory."""
     if workers == 1:
-        yield lambda places: (encode_at(spool, place, settings, skip_bad) for place in places)
+        yield lambda places: (encode_at(spool, place, settings, skip_errors) for place in places)
         return
     # spawn: a forked child of a process that runs TensorFlow's threads may hang
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
@@ -70,7 +72,9 @@ def encoder(spool: Path, settings: CropSettings, workers: int, skip_bad: bool):
         waiting: deque[Future] = deque()
         for start in range(0, len(places), CHUNK):
             waiting.append(
-                pool.submit(_encode_chunk, spool, places[start : start + CHUNK], settings, skip_bad)
+                pool.submit(
+                    _encode_chunk, spool, places[start : start + CHUNK], settings, skip_errors
+                )
             )
             if len(waiting) > 2 * workers:
                 yield from waiting.popleft().result()

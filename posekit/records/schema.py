@@ -14,9 +14,9 @@ from posekit.skeleton import COCO17
 
 SCHEMA_VERSION = 1
 JPEG_QUALITY = 92
-BOXES = ("annotation", "joints", "image")
+BOX_SOURCES = ("annotation", "joints", "image")
 
-SMALLEST_SPAN = 4.0
+MIN_SPAN_PX = 4.0
 """Joints that span less than this many pixels make no box."""
 
 
@@ -25,21 +25,26 @@ class CropSettings:
     """How a person is cut out of the photo.
 
     Args:
-        box: `"annotation"`: the annotated box where there is one, else the joints'; `"joints"`: the box of the labelled
+        box_source: `"annotation"`: the annotated box where there is one, else the joints'; `"joints"`: the box of the labelled
             joints; `"image"`: the full photo, as DeepPose does on LSP.
         context: the stored picture's side in padded boxes, >= 1.
         box_px: the padded box's side in stored pixels.
         padding: the padded box's side in sides of the box; the same for each kind of box.
     """
 
-    box: str = "annotation"
+    box_source: str = "annotation"
     context: float = 1.5
     box_px: int = 224
     padding: float = geometry.PADDING
 
     def __post_init__(self):
         for name, value, good, expected in (
-            ("box", self.box, self.box in BOXES, f"one of {', '.join(BOXES)}"),
+            (
+                "box_source",
+                self.box_source,
+                self.box_source in BOX_SOURCES,
+                f"one of {', '.join(BOX_SOURCES)}",
+            ),
             ("context", self.context, 1 <= self.context <= 10, "a number in 1 ... 10"),
             ("box_px", self.box_px, 8 <= self.box_px <= 4096, "a whole number in 8 ... 4096"),
             ("padding", self.padding, 0.1 <= self.padding <= 10, "a number in 0.1 ... 10"),
@@ -51,6 +56,15 @@ class CropSettings:
     def stored_px(self) -> int:
         """Side of the stored picture in pixels."""
         return round(self.box_px * self.context)
+
+    def as_manifest(self) -> dict:
+        """The settings as a manifest states them; the key of `box_source` is `box` there."""
+        return {
+            "box": self.box_source,
+            "context": self.context,
+            "box_px": self.box_px,
+            "padding": self.padding,
+        }
 
 
 def encode_person(sample: PersonAnnotation, settings: CropSettings) -> bytes:
@@ -69,7 +83,7 @@ def encode_person(sample: PersonAnnotation, settings: CropSettings) -> bytes:
         DataError: when the photo cannot be read or has another size than its annotations say.
     """
     photo = sample.load_image()
-    bbox = _box(sample, settings.box, photo.shape)
+    bbox = _box(sample, settings.box_source, photo.shape)
     size = settings.stored_px
     side = geometry.square_side(bbox, settings.padding) * size / settings.box_px
     affine = geometry.crop_affine(geometry.bbox_center(bbox), side, size)
@@ -104,24 +118,24 @@ def encode_person(sample: PersonAnnotation, settings: CropSettings) -> bytes:
     )
 
 
-def _box(sample: PersonAnnotation, box: str, photo_shape: tuple) -> np.ndarray:
-    if box == "image":
+def _box(sample: PersonAnnotation, box_source: str, photo_shape: tuple) -> np.ndarray:
+    if box_source == "image":
         return geometry.bbox_of_image(photo_shape[1], photo_shape[0])
-    if box == "annotation" and sample.bbox is not None:
+    if box_source == "annotation" and sample.bbox is not None:
         return sample.bbox
     return geometry.bbox_from_keypoints(sample.keypoints, sample.labelled)
 
 
-def unusable(sample: PersonAnnotation, box: str) -> str | None:
+def reason_unusable(sample: PersonAnnotation, box_source: str) -> str | None:
     """Why a person has no box to be cut out by, or None. A picture of which it is known that nobody is there has its own (`datasets.background`)."""
     if not sample.labelled.any() and not (
-        sample.joint_known.all() and sample.bbox is not None and box != "joints"
+        sample.joint_known.all() and sample.bbox is not None and box_source != "joints"
     ):
         return "no labelled joint"
-    if box == "joints" or (box == "annotation" and sample.bbox is None):
+    if box_source == "joints" or (box_source == "annotation" and sample.bbox is None):
         span = np.ptp(sample.keypoints[sample.labelled], axis=0).max()
-        if span < SMALLEST_SPAN:
-            return f"joints span less than {SMALLEST_SPAN:g} px, no box"
+        if span < MIN_SPAN_PX:
+            return f"joints span less than {MIN_SPAN_PX:g} px, no box"
     return None
 
 

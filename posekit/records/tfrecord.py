@@ -25,7 +25,7 @@ def masked_crc(data: bytes) -> int:
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def frame(payload: bytes) -> bytes:
+def frame_record(payload: bytes) -> bytes:
     """One payload as it stands in a TFRecord file: length, its check sum, the payload, its check sum."""
     length = struct.pack("<Q", len(payload))
     return length + _CRC.pack(masked_crc(length)) + payload + _CRC.pack(masked_crc(payload))

@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -18,19 +18,19 @@ import numpy as np
 import posekit
 from posekit.datasets import PersonAnnotation, read_json
 from posekit.errors import DataError
-from posekit.geometry import PADDING
-from posekit.records.encoding import CHUNK, Skipped, encoder, unspool
+from posekit.records.encoding import CHUNK, Skipped, encode_in_pool, read_spooled
 from posekit.records.reader import MANIFEST, read_manifest
-from posekit.records.schema import SCHEMA_VERSION, CropSettings, unusable
-from posekit.records.tfrecord import frame
+from posekit.records.schema import SCHEMA_VERSION, CropSettings, reason_unusable
+from posekit.records.tfrecord import frame_record
 from posekit.skeleton import COCO17
 
-_PARTIAL, _PLAN, _SPOOL = ".partial", "plan.json", "samples.spool"
+_PARTIAL, _CONFIG, _SPOOL = ".partial", "plan.json", "samples.spool"
+_DEFAULT_SETTINGS = CropSettings()
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a set of records will be: the same plan gives the same bytes, on any number of workers, at one go or in several.
+class WriterConfig:
+    """What a set of records will be: the same config gives the same bytes, on any number of workers, at one go or in several.
 
     Args:
         name, split: as in `NAME-SPLIT.tfrecord-…`.
@@ -41,9 +41,9 @@ class Plan:
 
     name: str
     split: str
-    settings: CropSettings
-    shards: int
-    seed: int
+    settings: CropSettings = _DEFAULT_SETTINGS
+    shards: int = 8
+    seed: int = 0
 
     def key(self, person_id: str) -> bytes:
         """(32,) bytes: people are written in the order of these."""
@@ -60,7 +60,7 @@ class Plan:
 
     def arguments(self) -> dict:
         """What decides the bytes besides the samples and their photos."""
-        head = {"name": self.name, "split": self.split, **asdict(self.settings)}
+        head = {"name": self.name, "split": self.split, **self.settings.as_manifest()}
         return {**head, "shards": self.shards, "seed": self.seed}
 
     def manifest(
@@ -74,7 +74,7 @@ class Plan:
             "split": self.split,
             "people": sum(shard["people"] for shard in shards),
             "skeleton": COCO17.name,
-            **asdict(self.settings),
+            **self.settings.as_manifest(),
             "stored_px": self.settings.stored_px,
             "seed": self.seed,
             "filtered": dict(sorted(filtered.items())),
@@ -89,7 +89,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Work:
+class ShardJob:
     """Shards that are to be written, and all that it takes: who sees these paths can do it, in this process or far away.
 
     Args:
@@ -98,7 +98,7 @@ class Work:
         order: places in the spool of everybody in the set, in order.
         spool: the samples.
         settings: how people are cut out.
-        skip_bad: list whom it cannot write, instead of stopping there.
+        skip_errors: list whom it cannot write, instead of stopping there.
     """
 
     folder: Path
@@ -106,7 +106,7 @@ class Work:
     order: list[int]
     spool: Path
     settings: CropSettings
-    skip_bad: bool
+    skip_errors: bool
 
 
 def digest_of(sample: PersonAnnotation) -> bytes:
@@ -131,22 +131,19 @@ def digest_of(sample: PersonAnnotation) -> bytes:
 def write_records(
     samples: Iterable[PersonAnnotation],
     out: str | Path,
-    name: str,
+    dataset: str,
     split: str,
+    settings: CropSettings = _DEFAULT_SETTINGS,
     *,
-    box: str = "annotation",
-    context: float = 1.5,
-    box_px: int = 224,
-    padding: float = PADDING,
     shards: int = 8,
-    workers: int = 1,
     seed: int = 0,
+    workers: int = 1,
     resume: bool = False,
-    skip_bad: bool = False,
+    skip_errors: bool = False,
     filtered: Counter | None = None,
     skipped: list[dict] | None = None,
     progress: bool = True,
-    runner: Callable[[Work], dict[str, dict]] | None = None,
+    executor: Callable[[ShardJob], dict[str, dict]] | None = None,
 ) -> dict:
     """Write people as TFRecord shards, in an order shuffled by a hash of `person_id`.
 
@@ -158,19 +155,19 @@ def write_records(
     Args:
         samples: the people; may be a generator.
         out: a new folder, or one without records: a folder holds one set.
-        name: data set name, as in `NAME-SPLIT.tfrecord-…`.
+        dataset: name of the data set, as in `DATASET-SPLIT.tfrecord-…`.
         split: `"train"`, `"val"` or `"test"`.
-        box, context, box_px, padding: see `CropSettings`.
-        shards: number of files; at most one a person.
-        workers: processes; 1 works in this one.
+        settings: how each person is cut out of the photo.
+        shards: number of files, >= 1; there is at most one per person.
         seed: of the order.
+        workers: number of processes, >= 1; 1 encodes in this process.
         resume: keep the whole shards of an interrupted run with the same samples and arguments, and write the others; begin anew where
             there is none; change nothing where the set is whole. When this run stops early it leaves its whole shards too.
-        skip_bad: leave people out whose photo cannot be used, and list them in the manifest, instead of stopping at the first.
+        skip_errors: leave people out whose photo cannot be used, and list them in the manifest, instead of stopping at the first.
         filtered: what the reader of `samples` left out so far and goes on counting; people who have no box are added.
         skipped: whom the reader of `samples` had to skip so far and goes on adding, see `sources.read`.
         progress: show a bar on stderr.
-        runner: writes the shards instead of processes on this machine, and returns what `write_shard` does, by file name; see
+        executor: writes the shards instead of processes on this machine, and returns what `write_shard` does, by file name; see
             `posekit.records.beam`.
 
     Returns:
@@ -180,14 +177,14 @@ def write_records(
         DataError: when the folder cannot be used, there is nobody to write, two people have one id, a sample or its
             photo cannot be used, or what is to be resumed was begun with other arguments or another source.
     """
-    plan = Plan(name, split, CropSettings(box, context, box_px, padding), shards, seed)
+    config = WriterConfig(dataset, split, settings, shards, seed)
     for argument, value in (("shards", shards), ("workers", workers)):
         if value < 1:
             raise DataError(argument, f"is {value}", "expected a whole number >= 1")
     filtered, out = Counter() if filtered is None else filtered, Path(out)
     with _written_aside(out, resume) as partial:
         spool = partial / _SPOOL
-        order, samples_digest = _spool(samples, spool, plan, filtered)
+        order, samples_digest = _spool(samples, spool, config, filtered)
         if not order:
             reasons = (
                 ", ".join(f"{n} {reason}" for reason, n in filtered.items())
@@ -195,10 +192,10 @@ def write_records(
             )
             raise DataError(
                 out,
-                f"nobody to write for split {split!r} of {name}: {reasons}",
+                f"nobody to write for split {split!r} of {dataset}: {reasons}",
                 "check source and split",
             )
-        begun = {**plan.arguments(), "people": len(order), "samples": samples_digest}
+        begun = {**config.arguments(), "people": len(order), "samples": samples_digest}
         if resume and (out / MANIFEST).is_file():
             whole = read_manifest(out)
             people = whole["people"] + len(whole.get("skipped", ())) - len(skipped or ())
@@ -208,21 +205,21 @@ def write_records(
                 out,
             )
             return whole
-        if (partial / _PLAN).is_file():
-            _same_run(read_json(partial / _PLAN), begun, out)
+        if (partial / _CONFIG).is_file():
+            _same_run(read_json(partial / _CONFIG), begun, out)
         else:
-            _write_json(partial / _PLAN, begun)
-        files = plan.files(len(order))
+            _write_json(partial / _CONFIG, begun)
+        files = config.files(len(order))
         written = {file: entry for file, *_ in files if (entry := _finished(partial / file))}
-        work = Work(
+        job = ShardJob(
             partial,
             [file for file in files if file[0] not in written],
             order,
             spool,
-            plan.settings,
-            skip_bad,
+            config.settings,
+            skip_errors,
         )
-        written |= runner(work) if runner else _write_here(work, workers, progress)
+        written |= executor(job) if executor else _write_here(job, workers, progress)
         entries = [written[file] for file, *_ in files]
         unwritten = [person for entry in entries for person in entry.pop("skipped")]
         skipped = [*(skipped or ()), *unwritten]
@@ -232,7 +229,7 @@ def write_records(
                 f"nobody is left: all {len(order)} were skipped",
                 f"the first: {skipped[0]['problem']}",
             )
-        manifest = plan.manifest(entries, samples_digest, filtered, skipped)
+        manifest = config.manifest(entries, samples_digest, filtered, skipped)
         _write_json(partial / MANIFEST, manifest)
         for entry in entries:
             (partial / entry["file"]).replace(out / entry["file"])
@@ -319,21 +316,21 @@ def _same_run(begun: object, now: dict, out: Path) -> None:
 
 
 def _spool(
-    samples: Iterable[PersonAnnotation], spool: Path, plan: Plan, filtered: Counter
+    samples: Iterable[PersonAnnotation], spool: Path, config: WriterConfig, filtered: Counter
 ) -> tuple[list[int], str]:
     """Put the samples into one file; their places in it in the order in which they are to be written, and a digest over them."""
     places = []
     with spool.open("wb") as file:
         for sample in samples:
-            if reason := unusable(sample, plan.settings.box):
+            if reason := reason_unusable(sample, config.settings.box_source):
                 filtered[reason] += 1
                 continue
-            places.append((plan.key(sample.person_id), file.tell(), digest_of(sample)))
+            places.append((config.key(sample.person_id), file.tell(), digest_of(sample)))
             pickle.dump(sample, file, pickle.HIGHEST_PROTOCOL)
     places.sort()
     for (key, place, _), (next_key, *_) in pairwise(places):
         if key == next_key:
-            sample = unspool(spool, place)
+            sample = read_spooled(spool, place)
             raise DataError(
                 sample.image,
                 f"two people with the id {sample.person_id!r}",
@@ -344,19 +341,19 @@ def _spool(
     ).hexdigest()
 
 
-def _write_here(work: Work, workers: int, progress: bool) -> dict[str, dict]:
+def _write_here(job: ShardJob, workers: int, progress: bool) -> dict[str, dict]:
     """Write shards one after another, on `workers` processes of this machine; their entries by file name."""
-    places = [place for _, start, stop in work.files for place in work.order[start:stop]]
+    places = [place for _, start, stop in job.files for place in job.order[start:stop]]
     workers = min(workers, -(-len(places) // CHUNK)) or 1
     with (
-        encoder(work.spool, work.settings, workers, work.skip_bad) as encode,
-        _bar(len(work.order), progress) as bar,
+        encode_in_pool(job.spool, job.settings, workers, job.skip_errors) as encode,
+        _bar(len(job.order), progress) as bar,
     ):
-        bar.update(len(work.order) - len(places))
+        bar.update(len(job.order) - len(places))
         payloads = encode(places)
         return {
-            file: write_shard(work.folder / file, islice(payloads, stop - start), bar.update)
-            for file, start, stop in work.files
+            file: write_shard(job.folder / file, islice(payloads, stop - start), bar.update)
+            for file, start, stop in job.files
         }
 
 
@@ -380,7 +377,7 @@ def write_shard(
             if isinstance(payload, Skipped):
                 skipped.append({"person_id": payload.person_id, "problem": payload.problem})
             else:
-                framed = frame(payload)
+                framed = frame_record(payload)
                 file.write(framed)
                 digest.update(framed)
                 people, size = people + 1, size + len(framed)

@@ -58,7 +58,7 @@ class Recipe:
         ema_momentum: momentum of the averaged weights, which are then scored and saved; 0: the weights as they are.
         clip_norm: longest gradient, see `make_optimizer`; 0: as long as it is.
         input_pipeline: how pictures get there: "tfdata" (`pipeline`), "device" (`device`: no TensorFlow, an accelerator never waits), or "auto",
-            see `on_device.chosen`. Each is repeatable; they shuffle differently.
+            see `on_device.resolve_input`. Each is repeatable; they shuffle differently.
         num_joints: 17, or 19: the network also learns neck and head top, where records hold them, and loses them at the end.
         devices: how many share each batch; 0: all accelerators on JAX, else one (`parallel.devices_for`).
 
@@ -252,7 +252,7 @@ def train(
         ) from None
     try:
         keras.utils.set_random_seed(recipe.seed)
-        way = on_device.chosen(recipe.input_pipeline, train_records, recipe.augment)
+        way = on_device.resolve_input(recipe.input_pipeline, train_records, recipe.augment)
         devices = parallel.devices_for(recipe.devices, recipe.batch_size)
         dtype = (
             recipe.dtype
@@ -270,7 +270,9 @@ def train(
                 on_device.read_people(train_records, recipe.num_joints) if way == "device" else None
             )
             crops = (
-                on_device.Crops(people.images, recipe.input_size, recipe.seed) if people else None
+                on_device.CropLayer(people.images, recipe.input_size, recipe.seed)
+                if people
+                else None
             )
             known = _teacher(teacher, recipe, dtype) if teacher is not None else None
             model = PoseTrainer(network, recipe.loss, recipe.visibility_weight, crops, known)
@@ -347,7 +349,7 @@ def train(
                 people = replace(
                     people, images=np.empty((0, *people.images.shape[1:]), np.uint8)
                 )  # they are in the layer now
-                batches = on_device.ahead(on_device.make_batches(people, **options))
+                batches = on_device.prefetch(on_device.make_batches(people, **options))
             else:
                 batches = inputs.make_batches(train_records, joints=recipe.num_joints, **options)
             batches = _transformed(batches, batch_transform) if batch_transform else batches

@@ -20,7 +20,7 @@ class PoseTrainer(keras.Model):
         network: from pictures to {"keypoints", "visibility"} and, for a loss with a learned σ, "sigma".
         loss: a name in `posekit.losses.LOSSES`.
         visibility_weight: weight of the visibility loss beside the keypoint loss.
-        crops: a `device.Crops` that cuts the pictures, where batches say only who and how; a picture passes it by.
+        crops: a `on_device.CropLayer` that cuts the pictures, where batches say only who and how; a picture passes it by.
         teacher: a trained network of 17 joints; the half of the loss then asks for its answers to the same pictures (`taught`).
     """
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 
-from posekit.records.tfrecord import frame, varint
+from posekit.records.tfrecord import frame_record, varint
 
 
 def event(wall_time: float, step: int = 0, values: dict[str, float] | None = None) -> bytes:
@@ -41,10 +41,10 @@ class TensorBoard(keras.callbacks.Callback):
         self.watch, now = watch, time.time()
         Path(folder).mkdir(parents=True, exist_ok=True)
         self.path = Path(folder) / f"events.out.tfevents.{now:.6f}.posekit"
-        self.path.write_bytes(frame(event(now)))
+        self.path.write_bytes(frame_record(event(now)))
 
     def on_epoch_end(self, epoch, logs=None):
         row = self.watch.rows[-1]
         values = {name: value for name, value in row.items() if name not in ("epoch", "images")}
         with self.path.open("ab") as file:
-            file.write(frame(event(time.time(), row["epoch"], values)))
+            file.write(frame_record(event(time.time(), row["epoch"], values)))

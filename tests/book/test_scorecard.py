@@ -208,7 +208,14 @@ def made(tmp_path_factory):
     minidome.make_sequence(folder / "seq", 16, cameras=2, seed=4, workers=1, progress=False)
     labels = folder / "seq" / "annotations" / "person_keypoints_seq.json"
     people = coco.read(labels, folder / "seq", dataset="minidome")
-    records.write_records(people, folder / "out", "minidome", "val", box_px=160, progress=False)
+    records.write_records(
+        people,
+        folder / "out",
+        "minidome",
+        "val",
+        settings=records.CropSettings(box_px=160),
+        progress=False,
+    )
     return dict.fromkeys(("lsp", "lsp_joints_box", "coco"), folder / "out")
 
 

@@ -673,7 +673,12 @@ def test_nobody_is_known_to_be_there(tmp_path):
     assert len(people) == 12 and all(p.joint_known.all() and not p.labelled.any() for p in people)
     assert np.allclose(people[0].bbox[2:], (160, 120))
     records.write_records(
-        people, tmp_path / "out", "background", "train", box="image", box_px=64, progress=False
+        people,
+        tmp_path / "out",
+        "background",
+        "train",
+        settings=records.CropSettings(box_source="image", box_px=64),
+        progress=False,
     )
     _, targets = next(
         iter(inputs.make_batches(tmp_path / "out", 12, input_size=48).as_numpy_iterator())

@@ -19,7 +19,13 @@ def folder(tmp_path_factory):
     annotations, _ = tiny_data.coco(root / "coco", photos=8, people=2, seed=3)
     samples = coco.read(annotations, root / "coco" / "train2017")
     records.write_records(
-        samples, root / "records", "tiny", "train", box_px=96, shards=2, progress=False
+        samples,
+        root / "records",
+        "tiny",
+        "train",
+        settings=records.CropSettings(box_px=96),
+        shards=2,
+        progress=False,
     )
     return root / "records"
 

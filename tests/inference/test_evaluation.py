@@ -204,7 +204,12 @@ def test_what_is_left_out_and_unknown_joints_are_told_on_stderr(dome, tmp_path, 
 def dome_records(dome, tmp_path_factory):
     out = tmp_path_factory.mktemp("sure") / "records"
     records.write_records(
-        coco.read(*dome, dataset="minidome"), out, "minidome", "val", box_px=64, progress=False
+        coco.read(*dome, dataset="minidome"),
+        out,
+        "minidome",
+        "val",
+        settings=records.CropSettings(box_px=64),
+        progress=False,
     )
     return out
 

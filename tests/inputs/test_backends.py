@@ -46,7 +46,13 @@ def folder(tmp_path_factory):
     annotations, _ = tiny_data.coco(root / "coco", photos=6, people=2, seed=3)
     samples = coco.read(annotations, root / "coco" / "train2017")
     records.write_records(
-        samples, root / "records", "tiny", "train", box_px=64, shards=3, progress=False
+        samples,
+        root / "records",
+        "tiny",
+        "train",
+        settings=records.CropSettings(box_px=64),
+        shards=3,
+        progress=False,
     )
     return root / "records"
 

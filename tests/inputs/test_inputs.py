@@ -15,7 +15,7 @@ from posekit import geometry, inputs, records
 from posekit.datasets import coco
 from posekit.errors import DataError
 from posekit.images import decode_image
-from posekit.inputs import Augmentation, crop_person
+from posekit.inputs import Augmentation, crop_person, tfdata
 from posekit.skeleton import COCO17
 
 K = len(COCO17)
@@ -144,7 +144,7 @@ def test_a_half_body_is_in_the_crop_and_the_rest_is_known_to_be_out():
     )
     halves = {"upper": range(11), "lower": range(11, 17)}
     for half, members in halves.items():
-        seed = next(s for s in range(50) if always.draw(np.random.default_rng(s)).half == half)
+        seed = next(s for s in range(50) if always.draw(np.random.default_rng(s)).half_body == half)
         crop, keypoints, visibility = cut(
             noise(8), points, augment=always, rng=np.random.default_rng(seed)
         )
@@ -233,9 +233,9 @@ def test_kinds_are_drawn_independently(seed):
     }
     for kind, fields in {
         **touches,
-        "half_body": {"half"},
-        "erase": {"hole"},
-        "camera": {"camera"},
+        "half_body": {"half_body"},
+        "erase": {"erase_box"},
+        "camera": {"degrade"},
     }.items():
         without = dataclasses.replace(everything, **{kind: 0.0}).draw(np.random.default_rng(seed))
         for name in inputs.AugmentParams._fields:
@@ -307,7 +307,7 @@ def test_draws_keep_their_bounds(seed):
     choice = dataclasses.replace(STRONG, erase=1.0).draw(np.random.default_rng(seed))
     assert abs(choice.rotation) <= 45 and 1 / 1.35 <= choice.zoom <= 1.35
     assert np.abs(choice.shift).max() <= 0.15 and isinstance(choice.flip, bool)
-    x0, y0, x1, y1 = choice.hole
+    x0, y0, x1, y1 = choice.erase_box
     assert 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1 and 0.0199 <= (x1 - x0) * (y1 - y0) <= 0.2001
 
 
@@ -315,10 +315,10 @@ def test_draws_use_their_range():
     often = dataclasses.replace(STRONG, half_body=0.3, erase=0.6)
     draws = [often.draw(np.random.default_rng(s)) for s in range(2000)]
     assert 0.45 < np.mean([d.flip for d in draws]) < 0.55
-    assert 0.25 < np.mean([d.half is not None for d in draws]) < 0.35
-    assert 0.65 < np.mean([d.half == "upper" for d in draws if d.half]) < 0.75
-    assert 0.55 < np.mean([d.hole is not None for d in draws]) < 0.65
-    holes = np.array([d.hole for d in draws if d.hole])
+    assert 0.25 < np.mean([d.half_body is not None for d in draws]) < 0.35
+    assert 0.65 < np.mean([d.half_body == "upper" for d in draws if d.half_body]) < 0.75
+    assert 0.55 < np.mean([d.erase_box is not None for d in draws]) < 0.65
+    holes = np.array([d.erase_box for d in draws if d.erase_box])
     areas = (holes[:, 2] - holes[:, 0]) * (holes[:, 3] - holes[:, 1])
     assert areas.min() < 0.025 and areas.max() > 0.19
     for values, end in (
@@ -364,7 +364,13 @@ def folder(tmp_path_factory):
     annotations, _ = tiny_data.coco(root / "coco", photos=5, people=2, seed=3)
     samples = coco.read(annotations, root / "coco" / "train2017")
     records.write_records(
-        samples, root / "records", "tiny", "train", box_px=64, shards=3, progress=False
+        samples,
+        root / "records",
+        "tiny",
+        "train",
+        settings=records.CropSettings(box_px=64),
+        shards=3,
+        progress=False,
     )
     return root / "records"
 
@@ -540,9 +546,17 @@ def test_beyond_the_cache_a_buffer_bounds_what_is_held(folder, monkeypatch):
     one_shard = folder.parent / "one-shard"
     annotations, _ = tiny_data.coco(folder.parent / "many", photos=12, people=2, seed=4)
     samples = coco.read(annotations, folder.parent / "many" / "train2017")
-    records.write_records(samples, one_shard, "tiny", "train", box_px=64, shards=1, progress=False)
+    records.write_records(
+        samples,
+        one_shard,
+        "tiny",
+        "train",
+        settings=records.CropSettings(box_px=64),
+        shards=1,
+        progress=False,
+    )
     place = {row.tobytes(): i for i, row in enumerate(collect(batches(one_shard))[1])}
-    monkeypatch.setattr(inputs, "SHUFFLE_BUFFER", 3)
+    monkeypatch.setattr(tfdata, "SHUFFLE_BUFFER", 3)
     ahead = {}
     for cache_bytes in (0, 6 << 30):
         rows = [
@@ -561,8 +575,15 @@ def test_a_large_and_a_small_folder_are_mixed_throughout(
 ):
     annotations, _ = tiny_data.coco(tmp_path / "coco", photos=25, people=2, seed=12)
     samples = coco.read(annotations, tmp_path / "coco" / "train2017")
-    records.write_records(samples, tmp_path / "large", "tiny", "train", box_px=64, progress=False)
-    monkeypatch.setattr(inputs, "SHUFFLE_BUFFER", 4)
+    records.write_records(
+        samples,
+        tmp_path / "large",
+        "tiny",
+        "train",
+        settings=records.CropSettings(box_px=64),
+        progress=False,
+    )
+    monkeypatch.setattr(tfdata, "SHUFFLE_BUFFER", 4)
     small = set(people(collect(batches(folder))))
     mixed = collect(
         batches([tmp_path / "large", folder], shuffle=True, cache_bytes=cache_bytes, seed=3)
@@ -575,7 +596,7 @@ def test_a_large_and_a_small_folder_are_mixed_throughout(
 def test_the_number_of_cores_does_not_show(folder, monkeypatch):
     found = {}
     for n in (1, 5):
-        monkeypatch.setattr(inputs, "cores", lambda n=n: n)
+        monkeypatch.setattr(tfdata, "cores", lambda n=n: n)
         options = {
             "augment": Augmentation(half_body=0.5, erase=0.5),
             "shuffle": True,
@@ -589,7 +610,7 @@ def test_the_number_of_cores_does_not_show(folder, monkeypatch):
 def test_a_script_may_end_in_the_middle_of_an_endless_set(folder):
     """Threads that still work in Python when it ends would abort the process with code 134."""
     code = (
-        "import sys; from posekit import pipeline; "
+        "import sys; from posekit import inputs; "
         "batches = iter(inputs.make_batches(sys.argv[1], 4, augment=inputs.Augmentation(), shuffle=True, repeat=True)); "
         "[next(batches) for _ in range(6)]; print('done')"
     )
@@ -603,7 +624,14 @@ def test_a_script_may_end_in_the_middle_of_an_endless_set(folder):
 def test_two_folders_are_one_set_and_shuffle_mixes_them(folder, tmp_path):
     annotations, _ = tiny_data.coco(tmp_path / "coco", photos=4, people=2, seed=11)
     samples = coco.read(annotations, tmp_path / "coco" / "train2017")
-    records.write_records(samples, tmp_path / "more", "tiny", "train", box_px=64, progress=False)
+    records.write_records(
+        samples,
+        tmp_path / "more",
+        "tiny",
+        "train",
+        settings=records.CropSettings(box_px=64),
+        progress=False,
+    )
     one, other = collect(batches(folder)), collect(batches(tmp_path / "more"))
     both = collect(batches([folder, tmp_path / "more"]))
     assert people(both) == sorted(people(one) + people(other)) and len(both[0]) == 18
@@ -621,7 +649,8 @@ def test_folders_of_different_sizes_are_refused(folder, tmp_path):
     }  # tight: 96 stored, too
     for name, options in others.items():
         samples = coco.read(annotations, tmp_path / "coco" / "train2017")
-        records.write_records(samples, tmp_path / name, "tiny", "train", progress=False, **options)
+        settings = records.CropSettings(**options)
+        records.write_records(samples, tmp_path / name, "tiny", "train", settings, progress=False)
         with pytest.raises(DataError) as caught:
             batches([folder, tmp_path / name])
         message = str(caught.value)

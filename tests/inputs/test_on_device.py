@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tiny_data
 
-from posekit import geometry, inputs, models, notebook, records, training
+from posekit import geometry, hardware, inputs, models, records, training
 from posekit.datasets import coco, lsp
 from posekit.errors import DataError
 from posekit.inference import evaluation, predictor
@@ -29,17 +29,23 @@ def folder(tmp_path_factory) -> Path:
     annotations, _ = tiny_data.coco(root / "coco", photos=6, people=2, seed=3)
     samples = coco.read(annotations, root / "coco" / "train2017")
     records.write_records(
-        samples, root / "records", "tiny", "train", box_px=64, shards=3, progress=False
+        samples,
+        root / "records",
+        "tiny",
+        "train",
+        settings=records.CropSettings(box_px=64),
+        shards=3,
+        progress=False,
     )
     return root / "records"
 
 
 @pytest.fixture(scope="module")
-def people(folder) -> on_device.People:
+def people(folder) -> on_device.PersonArrays:
     return on_device.read_people([folder])
 
 
-def by_opencv(people: on_device.People, how: dict, size: int) -> np.ndarray:
+def by_opencv(people: on_device.PersonArrays, how: dict, size: int) -> np.ndarray:
     """The same crops through `inputs.render_crop`."""
     from posekit import geometry
 
@@ -63,7 +69,13 @@ def test_folders_of_different_sizes_are_refused(folder, tmp_path):
     annotations, _ = tiny_data.coco(tmp_path / "coco", photos=1, people=1)
     samples = coco.read(annotations, tmp_path / "coco" / "train2017")
     records.write_records(
-        samples, tmp_path / "other", "tiny", "train", box_px=32, shards=1, progress=False
+        samples,
+        tmp_path / "other",
+        "tiny",
+        "train",
+        settings=records.CropSettings(box_px=32),
+        shards=1,
+        progress=False,
     )
     with pytest.raises(DataError, match="different sizes"):
         on_device.read_people([folder, tmp_path / "other"])
@@ -72,7 +84,7 @@ def test_folders_of_different_sizes_are_refused(folder, tmp_path):
 @pytest.mark.parametrize("augment", [None, VARIED])
 def test_crops_are_those_of_opencv(people, augment):
     how, _ = next(on_device.make_batches(people, 12, input_size=48, augment=augment, seed=5))
-    got = np.asarray(on_device.Crops(people.images, 48)(how))
+    got = np.asarray(on_device.CropLayer(people.images, 48)(how))
     want = by_opencv(people, how, 48).astype(np.float32)
     off = np.abs(got - want)
     assert off.mean() <= 0.6 and np.quantile(off, 0.999) <= 4, (
@@ -121,9 +133,9 @@ def test_seeds_and_epochs(people):
 
 def test_a_hole_is_noise_and_leaves_the_rest(people):
     how, _ = next(on_device.make_batches(people, 2, input_size=48))
-    layer = on_device.Crops(people.images, 48)
+    layer = on_device.CropLayer(people.images, 48)
     before = np.asarray(layer(how))
-    how["hole"] = np.array([[0.25, 0.5, 0.75, 1.0], [0, 0, 0, 0]], np.float32)
+    how["erase_box"] = np.array([[0.25, 0.5, 0.75, 1.0], [0, 0, 0, 0]], np.float32)
     after = np.asarray(layer(how))
     inside = np.zeros((48, 48), bool)
     inside[24:48, 12:36] = True
@@ -139,7 +151,7 @@ def test_no_holes_travel_where_none_are_wanted(people):
                 people, 4, input_size=48, augment=inputs.Augmentation(erase=erase)
             )
         )
-        assert ("hole" in how) == wanted
+        assert ("erase_box" in how) == wanted
 
 
 def test_a_run_that_goes_on_gets_the_batches_that_it_has_not_had(people):
@@ -156,15 +168,15 @@ def test_a_run_that_goes_on_gets_the_batches_that_it_has_not_had(people):
 
 
 def test_ahead_keeps_the_order_and_says_what_went_wrong():
-    assert list(on_device.ahead(iter(range(20)), depth=3)) == list(range(20))
-    assert list(on_device.ahead(iter(range(2)), depth=8)) == [0, 1]
+    assert list(on_device.prefetch(iter(range(20)), depth=3)) == list(range(20))
+    assert list(on_device.prefetch(iter(range(2)), depth=8)) == [0, 1]
 
     def broken():
         yield 1
         raise DataError("shard", "is damaged", "fix it")
 
     with pytest.raises(DataError, match="damaged"):
-        list(on_device.ahead(broken()))
+        list(on_device.prefetch(broken()))
 
 
 def test_centre_crops_are_the_pipelines_to_the_bit(folder):
@@ -184,23 +196,23 @@ def test_a_poor_camera_is_refused_on_the_device(people):
 
 def test_which_way_is_chosen(folder, monkeypatch):
     def chosen(wanted="auto"):
-        return on_device.chosen(wanted, [folder])
+        return on_device.resolve_input(wanted, [folder])
 
     assert chosen("device") == "device" and chosen("tfdata") == "tfdata"
-    monkeypatch.setattr(notebook, "accelerators", lambda: [])
+    monkeypatch.setattr(hardware, "accelerators", lambda: [])
     assert chosen() == "tfdata"
-    monkeypatch.setattr(notebook, "accelerators", lambda: ["gpu:0"])
+    monkeypatch.setattr(hardware, "accelerators", lambda: ["gpu:0"])
     assert chosen() == "device"
-    monkeypatch.setattr(on_device, "AT_MOST", 12 * 96 * 96 * 3 - 1)
+    monkeypatch.setattr(on_device, "MAX_DEVICE_BYTES", 12 * 96 * 96 * 3 - 1)
     assert chosen() == "tfdata"
     poor = inputs.Augmentation(camera=0.5)
-    monkeypatch.setattr(on_device, "AT_MOST", 1e12)
-    assert on_device.chosen("auto", [folder], poor) == "tfdata"
+    monkeypatch.setattr(on_device, "MAX_DEVICE_BYTES", 1e12)
+    assert on_device.resolve_input("auto", [folder], poor) == "tfdata"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert chosen() == "device"
     for wanted in ("auto", "device"):
         with pytest.raises(DataError, match="--input tfdata"):
-            on_device.chosen(wanted, [folder], poor)
+            on_device.resolve_input(wanted, [folder], poor)
 
 
 # ---- neck and head top -----------------------------------------------------------------------------------------------------
@@ -216,7 +228,7 @@ def sporty(tmp_path_factory) -> Path:
         root / "records",
         "lspet",
         "train",
-        box_px=64,
+        settings=records.CropSettings(box_px=64),
         progress=False,
     )
     return root / "records"
@@ -230,7 +242,12 @@ def test_neck_and_head_top_are_written_and_read_back(tmp_path, folder):
         np.testing.assert_allclose(sample.extra_keypoints[:, :2], joints[i, 12:, :2] - 1, rtol=1e-6)
         np.testing.assert_array_equal(sample.extra_keypoints[:, 2], 2 - joints[i, 12:, 2])
     records.write_records(
-        samples.values(), tmp_path / "records", "lsp", "train", box_px=64, progress=False
+        samples.values(),
+        tmp_path / "records",
+        "lsp",
+        "train",
+        settings=records.CropSettings(box_px=64),
+        progress=False,
     )
     for person in records.read_records(tmp_path / "records"):
         back = geometry.apply_affine(person.crop_to_image, person.extra_keypoints[:, :2])

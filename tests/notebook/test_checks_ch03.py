@@ -60,7 +60,7 @@ def test_read_varint_undoes_posekits_varint(number, before, after):
 @settings(deadline=None)
 @given(payloads=st.lists(st.binary(max_size=60), max_size=4), damage=st.data())
 def test_read_frames_is_posekits_reader(payloads, damage):
-    whole = b"".join(map(tfrecord.frame, payloads))
+    whole = b"".join(map(tfrecord.frame_record, payloads))
     assert SOLVED["read_frames"](whole) == payloads
     if payloads:
         at, bit = damage.draw(st.integers(0, len(whole) - 1)), damage.draw(st.integers(0, 7))
@@ -77,7 +77,14 @@ def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("people")
     annotations, _ = tiny_data.coco(root / "coco", photos=3, people=2)
     samples = coco.read(annotations, root / "coco" / "train2017")
-    records.write_records(samples, root / "records", "tiny", "train", box_px=64, progress=False)
+    records.write_records(
+        samples,
+        root / "records",
+        "tiny",
+        "train",
+        settings=records.CropSettings(box_px=64),
+        progress=False,
+    )
     return root / "records"
 
 

@@ -185,21 +185,21 @@ def test_killed_with_its_workers_alive_and_resumed_it_writes_the_same_bytes(tmp_
 def test_a_task_may_run_twice(tmp_path, coco):
     """As when a runner loses sight of a machine: the second finds the first one's shard, and the bytes are the same."""
 
-    def twice(work):
-        begun = beam.runner(TWO_WORKERS)(work)
-        aside = work.folder / "beam-again"
+    def twice(job):
+        begun = beam.executor(TWO_WORKERS)(job)
+        aside = job.folder / "beam-again"
         aside.mkdir()
-        (aside / "order").write_bytes(b"".join(place.to_bytes(8, "little") for place in work.order))
-        for shard in work.files:
-            beam.write_task(shard, work.folder, aside, work.spool, work.settings, work.skip_bad)
+        (aside / "order").write_bytes(b"".join(place.to_bytes(8, "little") for place in job.order))
+        for shard in job.files:
+            beam.write_task(shard, job.folder, aside, job.spool, job.settings, job.skip_errors)
         return begun
 
     from posekit import datasets
 
-    for name, runner in (("twice", twice), ("local", None)):
+    for name, executor in (("twice", twice), ("local", None)):
         samples = datasets.read("coco", coco, "train")
         records.write_records(
-            samples, tmp_path / name, "coco", "train", progress=False, runner=runner
+            samples, tmp_path / name, "coco", "train", progress=False, executor=executor
         )
     assert files(tmp_path / "twice") == files(tmp_path / "local")
 
@@ -209,14 +209,14 @@ def test_a_failed_pipeline_is_told_in_one_line(tmp_path, coco, monkeypatch):
     """A worker that does not see the folder, as without a shared file system: the cause comes through, and nothing stays."""
     from posekit import datasets
 
-    def elsewhere(work):
-        (work.folder / "samples.spool").unlink()
-        return beam.runner()(work)
+    def elsewhere(job):
+        (job.folder / "samples.spool").unlink()
+        return beam.executor()(job)
 
     with pytest.raises(DataError) as error:
         samples = datasets.read("coco", coco, "train")
         records.write_records(
-            samples, tmp_path / "out", "coco", "train", progress=False, runner=elsewhere
+            samples, tmp_path / "out", "coco", "train", progress=False, executor=elsewhere
         )
     assert re.match(
         r"beam: the pipeline failed: .*No such file or directory.*samples\.spool", str(error.value)
@@ -236,7 +236,7 @@ def test_without_beam_the_extra_is_named(tmp_path, coco):
         command("coco", coco, tmp_path / "out", "--runner", "beam"),
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(hidden.parent)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(hidden.parent), str(ROOT)])},
     )
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("error: apache-beam: is not installed (pip install -e '.[beam]'")

@@ -38,9 +38,15 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-def write(samples, out, **options):
+def write(samples, out, *, box_px=64, **options):
     return records.write_records(
-        samples, out, "tiny", "train", progress=False, **{"shards": 5, "box_px": 64, **options}
+        samples,
+        out,
+        "tiny",
+        "train",
+        records.CropSettings(box_px=box_px),
+        progress=False,
+        **{"shards": 5, **options},
     )
 
 
@@ -57,7 +63,7 @@ class Killed(BaseException):
 
 def killed_after(samples, out, people: int, monkeypatch, **options) -> None:
     """A run that dies, as by kill -9, when it has begun to write so many people: no clean-up of ours may run."""
-    real, seen = tfrecord.frame, []
+    real, seen = tfrecord.frame_record, []
 
     def frame(payload):
         seen.append(payload)
@@ -66,7 +72,7 @@ def killed_after(samples, out, people: int, monkeypatch, **options) -> None:
         return real(payload)
 
     with monkeypatch.context() as patch:
-        patch.setattr(writer, "frame", frame)
+        patch.setattr(writer, "frame_record", frame)
         patch.setattr(shutil, "rmtree", lambda *a, **k: None)
         patch.setattr(Path, "unlink", lambda *a, **k: None)
         with pytest.raises(Killed):
@@ -196,7 +202,7 @@ def test_killed_while_the_whole_set_is_moved(tmp_path, samples, monkeypatch, mov
 
 
 def test_stopped_while_resuming_it_keeps_its_whole_shards_and_only_them(tmp_path, samples):
-    plan = writer.Plan("tiny", "train", records.CropSettings(box_px=64), 5, 0)
+    plan = writer.WriterConfig("tiny", "train", records.CropSettings(box_px=64), 5, 0)
     order = sorted(samples, key=lambda sample: plan.key(sample.person_id))
     good = order[20].image.read_bytes()
     (tmp_path / "other.jpg").write_bytes(b"")  # 0 bytes
@@ -376,7 +382,7 @@ def test_damage_that_fits_its_check_sums(whole):
     manifest = json.loads((whole / "manifest.json").read_text())
 
     def damage_of(changed: list[bytes]) -> str:
-        shard.write_bytes(b"".join(map(tfrecord.frame, changed)))
+        shard.write_bytes(b"".join(map(tfrecord.frame_record, changed)))
         manifest["shards"][0]["bytes"] = shard.stat().st_size
         (whole / "manifest.json").write_text(json.dumps(manifest))
         return "\n".join(records.check(whole)["damage"])
@@ -429,7 +435,7 @@ def test_check_without_a_usable_manifest_is_one_line(whole, capsys, text):
 def test_any_bytes_are_records_or_damage(tmp_path, data, cut):
     """Never another error, never without an end; what is framed before the noise is still read."""
     shard = tmp_path / "shard"
-    shard.write_bytes(tfrecord.frame(b"good") + data + tfrecord.frame(b"more")[:cut])
+    shard.write_bytes(tfrecord.frame_record(b"good") + data + tfrecord.frame_record(b"more")[:cut])
     found = list(tfrecord.scan(shard))
     assert found[0] == (0, b"good")
     assert all(isinstance(content, bytes | DataError) for _, content in found)
@@ -515,8 +521,8 @@ def test_a_run_stopped_by_a_bad_photo_goes_on_with_skip_bad(with_bad_photos, tmp
     people = list(datasets.read("coco", source, "train"))
     with pytest.raises(DataError):
         write(people, tmp_path / "out", resume=True, shards=24)
-    write(people, tmp_path / "out", resume=True, skip_bad=True, shards=24)
-    write(people, tmp_path / "whole", skip_bad=True, shards=24)
+    write(people, tmp_path / "out", resume=True, skip_errors=True, shards=24)
+    write(people, tmp_path / "whole", skip_errors=True, shards=24)
     assert files(tmp_path / "out") == files(tmp_path / "whole")
 
 
@@ -524,5 +530,5 @@ def test_when_all_are_bad_it_says_so(with_bad_photos, tmp_path):
     source, bad = with_bad_photos
     people = [p for p in datasets.read("coco", source, "train") if p.image.name in bad]
     with pytest.raises(DataError, match="nobody is left: all 8 were skipped"):
-        write(people, tmp_path / "out", skip_bad=True)
+        write(people, tmp_path / "out", skip_errors=True)
     assert not (tmp_path / "out").exists()

@@ -32,6 +32,9 @@ FEATURE = st.one_of(
 )
 FEATURES = st.dictionaries(st.text(max_size=20), FEATURE, max_size=6)
 
+#: Options of `write` that belong to `CropSettings`.
+SETTINGS = {"box_source", "context", "box_px", "padding"}
+
 
 @pytest.fixture
 def samples(tmp_path):
@@ -41,7 +44,8 @@ def samples(tmp_path):
 
 
 def write(samples, out, **options):
-    return records.write_records(samples, out, "tiny", "train", progress=False, **options)
+    settings = records.CropSettings(**{key: options.pop(key) for key in SETTINGS & options.keys()})
+    return records.write_records(samples, out, "tiny", "train", settings, progress=False, **options)
 
 
 def error_of(function, *args, **kwargs) -> str:
@@ -167,15 +171,15 @@ def test_frames_are_tensorflows_to_the_byte(tmp_path_factory, payloads):
     with tf.io.TFRecordWriter(str(folder / "theirs")) as writer:
         for payload in payloads:
             writer.write(payload)
-    ours = b"".join(map(tfrecord.frame, payloads))
+    ours = b"".join(map(tfrecord.frame_record, payloads))
     assert ours == (folder / "theirs").read_bytes()
     assert list(tfrecord.read_payloads(folder / "theirs")) == payloads
 
 
 def test_every_flipped_byte_and_every_cut_is_found_with_its_record(tmp_path):
     payloads = [b"first payload", b"second", b""]
-    whole = b"".join(map(tfrecord.frame, payloads))
-    starts = np.cumsum([0, *(len(tfrecord.frame(p)) for p in payloads)])
+    whole = b"".join(map(tfrecord.frame_record, payloads))
+    starts = np.cumsum([0, *(len(tfrecord.frame_record(p)) for p in payloads)])
     shard = tmp_path / "shard"
     for i in range(len(whole)):
         damaged = bytearray(whole)
@@ -198,12 +202,14 @@ def test_every_flipped_byte_and_every_cut_is_found_with_its_record(tmp_path):
 # ---- writer -> reader -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("box", records.BOXES)
+@pytest.mark.parametrize("box", records.BOX_SOURCES)
 @pytest.mark.parametrize(
     ("context", "box_px", "stored"), [(1.5, 224, 336), (1, 224, 224), (1.25, 96, 120)]
 )
 def test_what_is_written_is_read(tmp_path, samples, box, context, box_px, stored):
-    manifest = write(samples, tmp_path / "out", box=box, context=context, box_px=box_px, shards=2)
+    manifest = write(
+        samples, tmp_path / "out", box_source=box, context=context, box_px=box_px, shards=2
+    )
     assert manifest["stored_px"] == stored and manifest["people"] == 6
     by_id = {s.person_id: s for s in samples}
     people = list(records.read_records(tmp_path / "out"))
@@ -239,7 +245,7 @@ def test_what_is_written_is_read(tmp_path, samples, box, context, box_px, stored
 
 def test_the_dots_in_the_stored_picture_are_where_the_joints_are(tmp_path):
     path, _ = tiny_data.coco(tmp_path / "coco", photos=4, people=1)
-    write(coco.read(path, tmp_path / "coco" / "train2017"), tmp_path / "out", box="joints")
+    write(coco.read(path, tmp_path / "coco" / "train2017"), tmp_path / "out", box_source="joints")
     for person in records.read_records(tmp_path / "out"):
         image = decode_image(person.encoded, "stored").astype(float)[..., 0]
         assert image.shape == (336, 336)
@@ -342,10 +348,10 @@ def test_workers_do_not_run_far_ahead_of_the_disk(tmp_path, samples, monkeypatch
             return super().submit(*args, **kwargs)
 
     monkeypatch.setattr(encoding, "ProcessPoolExecutor", Counting)
-    plan = writer.Plan("tiny", "train", records.CropSettings(box_px=32), 8, 0)
+    plan = writer.WriterConfig("tiny", "train", records.CropSettings(box_px=32), 8, 0)
     many = [replace(samples[i % 6], person_id=str(i)) for i in range(20 * encoding.CHUNK)]
     order, _ = writer._spool(many, tmp_path / "spool", plan, Counter())
-    with encoding.encoder(tmp_path / "spool", plan.settings, 2, False) as encode:
+    with encoding.encode_in_pool(tmp_path / "spool", plan.settings, 2, False) as encode:
         next(encode(order))
         assert len(submitted) == 2 * 2 + 1
 
@@ -387,7 +393,7 @@ def test_joints_that_span_nothing_have_no_box(tmp_path, samples):
     one = np.zeros(17, int)
     one[0] = 2
     single = replace(samples[0], keypoints_visible=one, joint_known=one > 0, person_id="single")
-    manifest = write([single, *samples], tmp_path / "joints", box="joints")
+    manifest = write([single, *samples], tmp_path / "joints", box_source="joints")
     assert manifest["people"] == 6 and list(manifest["filtered"].values()) == [1]
     assert write([single, *samples], tmp_path / "annotation")["people"] == 7, (
         "it has an annotated box"
@@ -483,7 +489,7 @@ def test_nobody_to_write_says_why(tmp_path, samples):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"box": "person"}, "box: is 'person'"),
+        ({"box_source": "person"}, "box_source: is 'person'"),
         ({"context": 0.9}, "context: is 0.9"),
         ({"context": float("nan")}, "context: is nan"),
         ({"box_px": 0}, "box_px: is 0"),
@@ -515,7 +521,7 @@ def test_a_damaged_folder_is_noticed(tmp_path, samples):
     shard.unlink()
     assert f"{shard}: is missing" in reading()
     shard.write_bytes(whole)
-    foreign = tfrecord.frame(tfrecord.encode_example({"x": 1}))
+    foreign = tfrecord.frame_record(tfrecord.encode_example({"x": 1}))
     shard.write_bytes(foreign)
     edited = json.loads(manifest)
     edited["shards"][1]["bytes"] = len(foreign)
@@ -561,7 +567,14 @@ def test_this_room_needs_no_tensorflow():
 @pytest.mark.realdata
 def test_real_people_survive_the_way_into_records(tmp_path, realdata):
     samples = list(datasets.read("lsp", realdata / "lsp", "val"))
-    records.write_records(samples, tmp_path / "out", "lsp", "val", box="joints", progress=False)
+    records.write_records(
+        samples,
+        tmp_path / "out",
+        "lsp",
+        "val",
+        settings=records.CropSettings(box_source="joints"),
+        progress=False,
+    )
     by_id = {s.person_id: s for s in samples}
     people = list(records.read_records(tmp_path / "out"))
     assert len(people) == 100

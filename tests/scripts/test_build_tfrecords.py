@@ -55,7 +55,7 @@ def make(name: str, root: Path) -> Path:
 @pytest.mark.parametrize(
     ("name", "people"), [("minidome", 6), ("panoptic", 8), ("coco", 6), ("lsp", 4), ("lspet", 4)]
 )
-@pytest.mark.parametrize("box", records.BOXES)
+@pytest.mark.parametrize("box", records.BOX_SOURCES)
 def test_each_data_set_with_each_box(tmp_path, capsys, name, people, box):
     src = make(name, tmp_path / "src")
     assert run(name, src, tmp_path / "out", "--box", box, "--shards", 2) == 0

@@ -56,7 +56,14 @@ def folder(tmp_path_factory) -> Path:
     annotations, _ = tiny_data.coco(root / "coco", photos=9, people=2, seed=3)
     samples = coco.read(annotations, root / "coco" / "train2017")
     records.write_records(
-        samples, root / "records", "tiny", "train", box_px=64, shards=3, workers=1, progress=False
+        samples,
+        root / "records",
+        "tiny",
+        "train",
+        settings=records.CropSettings(box_px=64),
+        shards=3,
+        workers=1,
+        progress=False,
     )
     return root / "records"
 

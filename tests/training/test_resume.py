@@ -42,7 +42,14 @@ def record_folder(tmp_path_factory):
     annotations, _ = tiny_data.coco(folder / "coco", photos=6, people=2)
     samples = coco.read(annotations, folder / "coco" / "train2017")
     records.write_records(
-        samples, folder / "records", "coco", "train", box_px=64, shards=2, workers=1, progress=False
+        samples,
+        folder / "records",
+        "coco",
+        "train",
+        settings=records.CropSettings(box_px=64),
+        shards=2,
+        workers=1,
+        progress=False,
     )
     return folder / "records"
 

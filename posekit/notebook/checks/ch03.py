@@ -16,7 +16,7 @@ from posekit.notebook.checks import (
     near,
     passed,
 )
-from posekit.records.tfrecord import frame, varint
+from posekit.records.tfrecord import frame_record, varint
 from posekit.skeleton import COCO17
 
 K = len(COCO17)
@@ -136,14 +136,14 @@ def _unfinished(read_varint: Callable) -> None:
 def check_read_frames(read_frames: Callable) -> None:
     """`read_frames(data)` gives the payloads of a TFRecord file, and a ValueError with the record's offset for damage."""
     payloads = [b"left wrist", b"", bytes(range(200)) * 2, b"right wrist"]
-    whole = b"".join(map(frame, payloads))
+    whole = b"".join(map(frame_record, payloads))
     _expect_sound(read_frames, whole, payloads)
     expect(
         _payloads(read_frames, b"") == [],
         "A file of 0 bytes is sound, and holds no payload: return an empty list.",
     )
 
-    starts = np.cumsum([0] + [len(frame(p)) for p in payloads])
+    starts = np.cumsum([0] + [len(frame_record(p)) for p in payloads])
     start, end = int(starts[2]), int(starts[3])
     for at, what in (
         (start + 40, "a bit of a payload"),
@@ -191,12 +191,12 @@ def _expect_sound(read_frames: Callable, data: bytes, payloads: list[bytes]) -> 
             "read as little-endian?"
         ) from None
     expect(
-        answer != [p + frame(p)[-4:] for p in payloads],
+        answer != [p + frame_record(p)[-4:] for p in payloads],
         "Each of your payloads has four bytes too many at its end: those are its check sum.",
     )
     expect(
-        answer != [frame(p)[8:-4] for p in payloads]
-        and answer != [frame(p)[:-4] for p in payloads],
+        answer != [frame_record(p)[8:-4] for p in payloads]
+        and answer != [frame_record(p)[:-4] for p in payloads],
         "Your payloads begin too early: in front of them stand the length and *its* check sum, twelve bytes.",
     )
     expect(

@@ -1,0 +1,184 @@
+"""The network's input crop and its training targets, from one stored person (chapter 03).
+
+The only place where targets are built: the input pipelines (`tfdata`, `on_device`), the evaluation,
+the cascade and the mean pose of a run's record use these functions.
+"""
+
+import numpy as np
+
+from posekit import geometry
+from posekit.images import simulate_cheap_camera
+from posekit.inputs.augment import Augmentation, AugmentParams, half_body_square
+from posekit.skeleton import COCO19, NUM_KEYPOINTS
+
+_FLIP_INDICES = np.array(COCO19.flip_indices)
+
+
+def input_affine(
+    keypoints: np.ndarray,
+    keypoints_visible: np.ndarray,
+    stored_px: int,
+    box_px: int,
+    input_size: int,
+    params: AugmentParams,
+) -> np.ndarray:
+    """Compute the affine from stored pixels to the network's input.
+
+    Args:
+        keypoints: (K, 2) stored pixels, K = 17 or 19.
+        keypoints_visible: (K,) in {0, 1, 2}.
+        stored_px: side of the stored image.
+        box_px: side of the padded box in stored pixels.
+        input_size: side of the network's input.
+        params: of the augmentation; `AugmentParams()` for the plain centre crop.
+
+    Returns:
+        (2, 3) float64.
+    """
+    center = np.full(2, (stored_px - 1) / 2)
+    side = float(box_px)
+    if params.half_body:
+        usable = np.asarray(keypoints_visible) >= 1
+        usable = usable & geometry.inside(keypoints, (stored_px, stored_px))
+        body = np.asarray(keypoints, np.float64)[:NUM_KEYPOINTS]
+        square = half_body_square(body, usable[:NUM_KEYPOINTS], params.half_body)
+        if square:
+            center = square[0]
+            side = max(square[1], box_px / 3)  # smaller squares would only enlarge stored pixels
+    return geometry.crop_affine(
+        center, side / params.zoom, input_size, params.rotation, params.flip, params.shift
+    )
+
+
+def render_crop(
+    image: np.ndarray,
+    affine: np.ndarray,
+    params: AugmentParams,
+    rng: np.random.Generator | None,
+    out: np.ndarray,
+) -> None:
+    """Warp a stored image, change its colours, erase a rectangle and degrade it.
+
+    Args:
+        image: (P, P, 3) uint8 stored image.
+        affine: (2, 3) stored -> crop pixels, see `input_affine`.
+        params: of the augmentation.
+        rng: source of the noise; may be None where `params` needs none.
+        out: (S, S, 3) uint8, is overwritten with the crop.
+    """
+    import cv2
+
+    size = out.shape[:2]
+    if params.colour is None:
+        geometry.warp(image, affine, size, out)
+    else:
+        cv2.transform(geometry.warp(image, affine, size), params.colour, out)
+    if params.erase_box is not None:
+        x0, y0, x1, y1 = (round(v * len(out)) for v in params.erase_box)
+        out[y0:y1, x0:x1] = rng.integers(0, 256, (y1 - y0, x1 - x0, 3), np.uint8)
+    if params.degrade:
+        out[:] = simulate_cheap_camera(out, rng)
+
+
+def locate_in_crop(
+    affine: np.ndarray,
+    keypoints: np.ndarray,
+    labelled: np.ndarray,
+    stored_px: int,
+    crop_px: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compute where labelled joints lie in a crop, and which of them lie inside it.
+
+    Args:
+        affine: (..., 2, 3) stored -> crop pixels.
+        keypoints: (..., K, 2) stored pixels.
+        labelled: (..., K) bool, v >= 1.
+        stored_px: side of the stored image.
+        crop_px: side of the crop.
+
+    Returns:
+        normalised coordinates (..., K, 2) float64, 0 for joints that are not in the crop;
+        in-crop (..., K) bool: labelled, inside the stored image and inside the crop.
+    """
+    size = (crop_px, crop_px)
+    points = geometry.apply_affine(affine, keypoints)
+    in_crop = geometry.inside(points, size) & geometry.inside(keypoints, (stored_px, stored_px))
+    in_crop = in_crop & np.asarray(labelled, bool)
+    return np.where(in_crop[..., None], geometry.encode_keypoints(points, size), 0), in_crop
+
+
+def encode_targets(
+    affine: np.ndarray,
+    keypoints: np.ndarray,
+    keypoints_visible: np.ndarray,
+    joint_known: np.ndarray,
+    flip: bool | np.ndarray,
+    stored_px: int,
+    input_size: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Encode the training targets of a crop, for one person or for a batch.
+
+    Args:
+        affine: (..., 2, 3) stored -> crop pixels.
+        keypoints: (..., K, 2) stored pixels, K = 17 or 19.
+        keypoints_visible: (..., K) in {0, 1, 2}.
+        joint_known: (..., K) bool, see `PersonAnnotation`.
+        flip: (...) bool, true where the crop is mirrored: left and right joints then swap their
+            names.
+        stored_px: side of the stored image.
+        input_size: side of the crop.
+
+    Returns:
+        keypoint targets (..., K, 3) float32: normalised u, v and the weight (1: labelled and in the
+        crop); visibility targets (..., K, 2) float32: 1 if in the crop, and the weight (1: it is
+        known).
+    """
+    labelled = np.asarray(keypoints_visible) >= 1
+    normalised, in_crop = locate_in_crop(affine, keypoints, labelled, stored_px, input_size)
+    visibility_weight = np.asarray(joint_known, bool)
+    keypoint_targets = np.concatenate([normalised, in_crop[..., None]], axis=-1)
+    visibility_targets = np.stack([in_crop, visibility_weight], axis=-1)
+    twins = _FLIP_INDICES[: in_crop.shape[-1]]
+    mirrored = np.asarray(flip)[..., None, None]
+    keypoint_targets = np.where(mirrored, keypoint_targets[..., twins, :], keypoint_targets)
+    visibility_targets = np.where(mirrored, visibility_targets[..., twins, :], visibility_targets)
+    return keypoint_targets.astype(np.float32), visibility_targets.astype(np.float32)
+
+
+def crop_person(
+    image: np.ndarray,
+    keypoints: np.ndarray,
+    keypoints_visible: np.ndarray,
+    joint_known: np.ndarray,
+    *,
+    box_px: int,
+    input_size: int = 224,
+    augment: Augmentation | None = None,
+    rng: np.random.Generator | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Crop the network's input from a stored image, together with its targets.
+
+    Args:
+        image: (P, P, 3) uint8 stored image; the padded box is its centre square of `box_px`.
+        keypoints: (17, 2) stored pixels.
+        keypoints_visible: (17,) in {0, 1, 2}.
+        joint_known: (17,) bool, see `PersonAnnotation`.
+        box_px: side of the padded box in stored pixels.
+        input_size: side of the crop, S.
+        augment: strength of the augmentation; None for the centre crop.
+        rng: source of the random choices; needed with `augment`.
+
+    Returns:
+        image (S, S, 3) uint8, black where the crop reaches beyond the stored image; keypoint
+        targets (17, 3) and visibility targets (17, 2), see `encode_targets`. A joint beyond the
+        stored image counts as outside the crop.
+    """
+    params = augment.draw(rng) if augment else AugmentParams()
+    stored_px = len(image)
+    affine = input_affine(keypoints, keypoints_visible, stored_px, box_px, input_size, params)
+    crop = np.empty((input_size, input_size, 3), np.uint8)
+    render_crop(image, affine, params, rng, crop)
+    targets = encode_targets(
+        affine, keypoints, keypoints_visible, joint_known, params.flip, stored_px, input_size
+    )
+    return crop, *targets
