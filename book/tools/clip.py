@@ -1,9 +1,10 @@
-"""Makes the clip that the in-page demo and chapter 12 carry: a MiniDome person before a webcam, raising arms and squatting.
+"""Render the clip of the page and of chapter 12: a MiniDome person who raises arms and squats.
 
     python book/tools/clip.py                 # writes posekit/live/web/clip.mjpeg and clip.json
 
-A `.mjpeg` file is nothing but JPEGs one after the other, 25 a second: OpenCV reads it, a page can cut it apart, and Chromium
-takes it for a camera. `clip.json` holds where the joints truly are. The tests make other clips with `render`.
+An `.mjpeg` file is a sequence of JPEGs, 25 per second: OpenCV reads it, the page can split it, and
+Chromium takes it for a camera. `clip.json` holds the true keypoints. The tests render other clips
+with `render`.
 """
 
 import argparse
@@ -25,21 +26,44 @@ from posekit.minidome.scene import Person, Scene
 WEB = Path(__file__).resolve().parents[2] / "posekit" / "live" / "web"
 FPS = 25
 SIZE = (320, 240)
-STAND = vector(left_arm_raise=10, right_arm_raise=10, left_arm_plane=80, right_arm_plane=80, left_elbow=12, right_elbow=12,
-               left_hip_out=7, right_hip_out=7, left_knee=4, right_knee=4)  # fmt: skip
+STAND = vector(
+    left_arm_raise=10,
+    right_arm_raise=10,
+    left_arm_plane=80,
+    right_arm_plane=80,
+    left_elbow=12,
+    right_elbow=12,
+    left_hip_out=7,
+    right_hip_out=7,
+    left_knee=4,
+    right_knee=4,
+)
 RAISED = STAND + vector(left_arm_raise=140, right_arm_raise=140)
-SQUAT = STAND + vector(left_hip_flex=92, right_hip_flex=92, left_knee=104, right_knee=104, pelvis_pitch=22, left_hip_out=9,
-                       right_hip_out=9, left_arm_raise=70, right_arm_raise=70, left_arm_plane=-65, right_arm_plane=-65)  # fmt: skip
+SQUAT = STAND + vector(
+    left_hip_flex=92,
+    right_hip_flex=92,
+    left_knee=104,
+    right_knee=104,
+    pelvis_pitch=22,
+    left_hip_out=9,
+    right_hip_out=9,
+    left_arm_raise=70,
+    right_arm_raise=70,
+    left_arm_plane=-65,
+    right_arm_plane=-65,
+)
 
 
 @functools.lru_cache(maxsize=4)
 def webcam(size: tuple[int, int] = SIZE, away: float = 310.0) -> Camera:
     """A webcam without distortion, at the height of a table, `away` cm in front of the person."""
-    position, target = np.array([0.0, -105.0, away]), np.array([0.0, -94.0, 0.0])
+    position = np.array([0.0, -105.0, away])
+    target = np.array([0.0, -94.0, 0.0])
     z = (target - position) / np.linalg.norm(target - position)
     x = np.cross([0.0, 1.0, 0.0], z)
     x /= np.linalg.norm(x)
-    R, focal = np.stack([x, np.cross(z, x), z]), 0.92 * size[0]
+    R = np.stack([x, np.cross(z, x), z])
+    focal = 0.92 * size[0]
     K = np.array([[focal, 0, (size[0] - 1) / 2], [0, focal, (size[1] - 1) / 2], [0, 0, 1]])
     return Camera("00_00", K, np.zeros(5), R, -R @ position, size)
 
@@ -54,28 +78,33 @@ def render(
     walls: int = 13,
     camera: Camera | None = None,
 ) -> list[tuple[np.ndarray, np.ndarray | None]]:
-    """Pictures of one person in a room, with the truth.
+    """Render frames of one person in a room, with the true keypoints.
 
     Args:
         angles: (T, 30) degrees.
         spot: (T, 2) x and z of the pelvis, cm; None for the middle.
-        there: (T,) bool: false leaves the room empty.
+        there: (T,) bool; False leaves the room empty.
         heading: degrees, 0 faces the camera.
         seed: of the person.
         walls: of the room.
         camera: None for `webcam()`.
 
     Returns:
-        (H, W, 3) uint8 RGB and (17, 3) float64 x, y, COCO flag, or None where nobody is there, T times.
+        T frames: (H, W, 3) uint8 RGB and (17, 3) float64 x, y, COCO flag; None for the keypoints of
+        an empty room.
     """
-    frames, rng, camera = len(angles), np.random.default_rng(seed), camera or webcam()
+    frames = len(angles)
+    rng = np.random.default_rng(seed)
+    camera = camera or webcam()
     spot = np.zeros((frames, 2)) if spot is None else spot
     there = np.ones(frames, bool) if there is None else there
     figure = sample_body(rng)
     axes, origins = forward_kinematics(figure.bones, angles, np.full(frames, heading), spot)
     person = Person(figure, {"legs": "demo"}, angles, np.full(frames, heading), axes, origins)
-    light, tint = np.array([0.35, -0.85, 0.4]), np.array([1.03, 1.0, 0.97])
-    grid, out = ray_grid(camera), []
+    light = np.array([0.35, -0.85, 0.4])
+    tint = np.array([1.03, 1.0, 0.97])
+    grid = ray_grid(camera)
+    out = []
     for t in range(frames):
         people = [person] if there[t] else []
         scene = Scene(
@@ -89,25 +118,27 @@ def render(
             0.1,
         )
         shapes = solids.merge([p.solids_at(t, 0) for p in people] + [scene.furniture])
-        picture, solid_index = draw(
+        image, solid_index = draw(
             scene, shapes, room.paint(scene, shapes), grid, [seed, 0xC11B], None
         )
         seen = annotate(scene, t, shapes, solid_index, camera)
-        out.append((picture, np.reshape(seen[0]["keypoints"], (17, 3)) if seen else None))
+        out.append((image, np.reshape(seen[0]["keypoints"], (17, 3)) if seen else None))
     return out
 
 
 def between(keys: list[tuple[float, np.ndarray]], seconds: np.ndarray) -> np.ndarray:
-    """Angles at some times, smooth between poses that are given at others: (T, 30)."""
-    times, poses = np.array([t for t, _ in keys]), np.stack([p for _, p in keys])
+    """Interpolate key poses smoothly: angles (T, 30) at the times (T,)."""
+    times = np.array([time for time, _ in keys])
+    poses = np.stack([pose for _, pose in keys])
     k = np.clip(np.searchsorted(times, seconds, side="right") - 1, 0, len(keys) - 2)
     share = np.clip((seconds - times[k]) / (times[k + 1] - times[k]), 0, 1)
     return poses[k] + (share * share * (3 - 2 * share))[:, None] * (poses[k + 1] - poses[k])
 
 
 def exercise() -> list[tuple[float, np.ndarray]]:
-    """Three arm raises and two squats, in 6.4 seconds."""
-    keys, now = [(0.0, STAND), (0.4, STAND)], 0.4
+    """Key poses of three arm raises and two squats, in 6.4 seconds."""
+    keys = [(0.0, STAND), (0.4, STAND)]
+    now = 0.4
     for pose, times, half in ((RAISED, 3, 0.5), (SQUAT, 2, 0.7)):
         for _ in range(times):
             keys += [(now + half, pose), (now + 2 * half, STAND)]
@@ -116,16 +147,18 @@ def exercise() -> list[tuple[float, np.ndarray]]:
 
 
 def main() -> int:
-    """Write clip.mjpeg and clip.json."""
+    """Write clip.mjpeg and clip.json, and return the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, default=WEB)
-    parser.add_argument("--quality", type=int, default=60)
+    parser.add_argument("--out", type=Path, default=WEB, help="folder (default: %(default)s)")
+    parser.add_argument(
+        "--quality", type=int, default=60, help="of the JPEGs (default: %(default)s)"
+    )
     args = parser.parse_args()
     keys = exercise()
     made = render(between(keys, np.arange(round(keys[-1][0] * FPS)) / FPS), heading=30)
-    data = b"".join(encode_jpeg(picture, args.quality) for picture, _ in made)
+    data = b"".join(encode_jpeg(image, args.quality) for image, _ in made)
     (args.out / "clip.mjpeg").write_bytes(data)
     truth = [np.round(keypoints, 1).tolist() for _, keypoints in made]
     (args.out / "clip.json").write_text(
