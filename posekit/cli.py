@@ -1,15 +1,37 @@
-"""The command line: `python -m posekit {doctor,train,evaluate,predict,export,webcam,experiment}` (book: setup, chapters 06, 07, 11 and 12)."""
+"""The command line `posekit`, or `python -m posekit` (book: setup, chapters 06, 07, 11 and 12)."""
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from posekit import __version__, doctor, hardware
 from posekit.errors import DataError
-from posekit.live import server
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from posekit.inference import predictor
+
+__all__ = ["main", "parser"]
+
+BACKBONES = (
+    *(f"resnet{depth}" for depth in (18, 34, 50, 101, 152)),
+    *(f"resnet{depth}v2" for depth in (18, 34, 50, 101, 152)),
+    *(f"plain{depth}" for depth in (18, 34)),
+    *(f"densenet{depth}" for depth in (121, 169, 201)),
+    "deeppose_cnn",
+    "deeppose_cnn_lrn",
+)
+HEADS = ("regression", "deeppose2014", "deeppose2014_dropout", "votes", "integral")
+LOSSES = ("l2", "l1", "smooth_l1", "gaussian", "laplace", "rle")
+OPTIMIZERS = ("adamw", "sgd")
+INPUTS = ("auto", "tfdata", "device")
+# Repeated from posekit.models, losses and training, so that the help needs no Keras; a test
+# compares them, and the defaults of `train` with those of `training.Recipe`.
 
 
 def _positive(kind):
@@ -43,174 +65,331 @@ def _box(text: str) -> list[float]:
 
 
 class _Parser(argparse.ArgumentParser):
+    """Parser that reports an error in one line instead of argparse's usage text."""
+
     def error(self, message: str):
-        """One line instead of argparse's usage text: what is wrong, and where help is."""
         self.exit(2, f"error: {message} (help: {self.prog} --help)\n")
 
 
+def program_name() -> str:
+    """Return how this program was started: `posekit` or `python -m posekit`."""
+    return "posekit" if Path(sys.argv[0]).stem == "posekit" else "python -m posekit"
+
+
 def parser() -> argparse.ArgumentParser:
-    """The argument parser of `python -m posekit`."""
-    top = _Parser(
-        prog="python -m posekit", description="Human pose estimation, as taught in the book."
+    """Return the argument parser."""
+    top = _Parser(prog=program_name(), description="2D human pose estimation, as in the book.")
+    top.add_argument("--version", action="version", version=f"posekit {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+    commands.add_parser("doctor", help="report what is installed, what is missing, how to get it")
+    _add_train(commands)
+    _add_evaluate(commands)
+    _add_predict(commands)
+    _add_export(commands)
+    _add_webcam(commands)
+    _add_experiment(commands)
+    return top
+
+
+def _add_train(commands: argparse._SubParsersAction) -> None:
+    p = commands.add_parser(
+        "train",
+        help="train a model on records",
+        description="Train DeepPose (stage one) on records, and score it on others.",
     )
-    sub = top.add_subparsers(dest="command", required=True)
-
-    sub.add_parser("doctor", help="does this machine have all that the book needs?")
-
-    p = sub.add_parser("train", help="train DeepPose stage one on records")
-    p.add_argument(
+    data = p.add_argument_group("data")
+    data.add_argument(
         "--records",
         nargs="+",
         required=True,
         type=Path,
         metavar="DIR",
-        help="record folders to train on",
+        help="record folders to train on (required)",
     )
-    p.add_argument(
-        "--val", required=True, type=Path, metavar="DIR", help="record folder to score on"
+    data.add_argument(
+        "--val",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="record folder to score on (required)",
     )
-    p.add_argument("--backbone", required=True)
-    p.add_argument(
+    data.add_argument(
+        "--out", required=True, type=Path, metavar="RUN", help="folder to write (required)"
+    )
+    _add_model_options(p.add_argument_group("model"))
+    _add_schedule_options(p.add_argument_group("length, batches and optimizer"))
+    _add_augmentation_options(p.add_argument_group("augmentation"))
+    _add_run_options(p.add_argument_group("run"))
+
+
+def _add_model_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--backbone",
+        choices=BACKBONES,
+        default="resnet18v2",
+        metavar="NAME",
+        help=f"{', '.join(BACKBONES)} (default: %(default)s)",
+    )
+    group.add_argument(
         "--head",
-        help="regression (DeepPose), deeppose2014, deeppose2014_dropout, integral, or votes (default)",
+        choices=HEADS,
+        default="votes",
+        metavar="NAME",
+        help="regression (as DeepPose), deeppose2014 (two layers of 4096 units), "
+        "deeppose2014_dropout, integral (soft-argmax), or votes (offset voting; default: "
+        "%(default)s)",
     )
-    p.add_argument(
-        "--loss", help="l2, l1 (default), smooth_l1, gaussian, laplace or rle (chapter 09)"
+    group.add_argument(
+        "--loss",
+        choices=LOSSES,
+        default="l1",
+        metavar="NAME",
+        help=f"{', '.join(LOSSES)}; the last three also learn sigma (chapter 09; default: "
+        "%(default)s)",
     )
-    p.add_argument(
+    group.add_argument(
         "--joints",
-        dest="num_joints",
-        metavar="N",
         type=int,
-        help="17 (default), or 19: also learn neck and head top (LSP)",
+        choices=(17, 19),
+        default=17,
+        metavar="N",
+        help="17, or 19 to learn neck and head top, too, where records have them (LSP) "
+        "(default: %(default)s)",
     )
-    p.add_argument(
+    group.add_argument(
         "--width",
-        dest="base_channels",
-        metavar="CHANNELS",
         type=_positive(int),
-        help="channels of the first stage",
+        default=16,
+        metavar="CHANNELS",
+        help="channels of the backbone's first stage (default: %(default)s)",
     )
-    p.add_argument("--input-size", type=_positive(int), default=224)
-    length = p.add_mutually_exclusive_group(required=True)
+    group.add_argument(
+        "--input-size",
+        type=_positive(int),
+        default=224,
+        metavar="PIXELS",
+        help="side of the input (default: %(default)s)",
+    )
+    group.add_argument(
+        "--init",
+        metavar="RUN|NAME",
+        help="start from the weights of this run or model (default: random weights)",
+    )
+
+
+def _add_schedule_options(group: argparse._ArgumentGroup) -> None:
+    length = group.add_mutually_exclusive_group(required=True)
     length.add_argument(
-        "--epochs", type=_positive(int), help="passes over the data; repeatable with --seed"
+        "--epochs",
+        type=_positive(int),
+        metavar="N",
+        help="passes over the data; repeatable with --seed (this or --minutes is required)",
     )
-    length.add_argument("--minutes", type=_positive(float), help="wall-clock time; not repeatable")
-    p.add_argument("--batch-size", type=_positive(int))
-    p.add_argument("--optimizer", help="adamw (default) or sgd")
-    p.add_argument("--learning-rate", type=_positive(float))
-    p.add_argument(
-        "--clip", dest="clip_norm", type=_positive(float), metavar="LENGTH", help="longest gradient"
+    length.add_argument(
+        "--minutes",
+        type=_positive(float),
+        metavar="N",
+        help="wall-clock time; not repeatable (this or --epochs is required)",
     )
-    p.add_argument(
+    group.add_argument(
+        "--batch-size",
+        type=_positive(int),
+        default=32,
+        metavar="N",
+        help="people per step (default: %(default)s)",
+    )
+    group.add_argument(
+        "--optimizer",
+        choices=OPTIMIZERS,
+        default="adamw",
+        metavar="NAME",
+        help="adamw, or sgd (Nesterov momentum 0.9) (default: %(default)s)",
+    )
+    group.add_argument(
+        "--learning-rate",
+        type=_positive(float),
+        default=3e-3,
+        metavar="RATE",
+        help="peak of the warm-up-cosine schedule; sgd needs about 30 times as much "
+        "(default: %(default)s)",
+    )
+    group.add_argument(
+        "--clip",
+        type=_positive(float),
+        default=0.0,
+        metavar="NORM",
+        help="largest norm of the gradient (default: not clipped)",
+    )
+    group.add_argument(
         "--average",
-        dest="ema_momentum",
         type=_share,
+        default=0.0,
         metavar="MOMENTUM",
-        help="average the weights: 0.998, about 500 steps",
+        help="exponential moving average of the weights (EMA); 0.998 averages about 500 steps "
+        "(default: none)",
     )
-    p.add_argument(
-        "--half-body", type=_share, metavar="SHARE", help="of pictures cut around half a body"
-    )
-    p.add_argument(
-        "--erase", type=_share, metavar="SHARE", help="of pictures with a rectangle of noise"
-    )
-    p.add_argument(
-        "--camera", type=_share, metavar="SHARE", help="of pictures as a cheap camera takes them"
-    )
-    p.add_argument(
+
+
+def _add_augmentation_options(group: argparse._ArgumentGroup) -> None:
+    for option, what in (
+        ("--half-body", "cropped to the upper or lower half of the body"),
+        ("--erase", "with a rectangle of noise (random erasing)"),
+        ("--camera", "degraded as by a cheap camera: dark, blurred, noisy, compressed"),
+    ):
+        group.add_argument(
+            option,
+            type=_share,
+            default=0.0,
+            metavar="SHARE",
+            help=f"share of images, 0 to 1, {what} (default: %(default)s)",
+        )
+
+
+def _add_run_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--input",
-        dest="input_pipeline",
+        choices=INPUTS,
+        default="auto",
         metavar="PIPELINE",
-        help="tfdata, device (pictures in the GPU's memory), or auto (default; chapter 06)",
+        help="tfdata (tf.data), device (images in the accelerator's memory, no TensorFlow), or "
+        "auto (chapter 06; default: %(default)s)",
     )
-    p.add_argument(
+    group.add_argument(
         "--devices",
         type=_positive(int),
-        help="how many share each batch, on JAX (default: all GPUs)",
+        default=0,
+        metavar="N",
+        help="number of devices that share each batch (default: all GPUs on JAX, else one)",
     )
-    p.add_argument(
-        "--init", metavar="RUN|NAME", help="start from this model's weights instead of random ones"
+    group.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="seed of weights, order and augmentation (default: %(default)s)",
     )
-    p.add_argument("--seed", type=int)
-    p.add_argument("--out", required=True, type=Path, metavar="RUN", help="folder to write")
-    p.add_argument(
-        "--resume", action="store_true", help="go on with an interrupted run, if --out has one"
+    group.add_argument(
+        "--resume", action="store_true", help="continue an interrupted run, if --out has one"
     )
-    p.add_argument(
+    group.add_argument(
         "--checkpoint",
         type=float,
         default=60.0,
         metavar="SECONDS",
-        help="least time between checkpoints (default 60)",
+        help="least time between checkpoints (default: %(default)s)",
     )
-    p.add_argument(
-        "--tensorboard", type=Path, metavar="DIR", help="folder for TensorBoard's curves"
+    group.add_argument(
+        "--tensorboard",
+        type=Path,
+        metavar="DIR",
+        help="folder for TensorBoard's curves (default: none)",
     )
 
-    p = sub.add_parser(
+
+def _add_evaluate(commands: argparse._SubParsersAction) -> None:
+    p = commands.add_parser(
         "evaluate",
         help="score a model on records, or a model or results file on COCO annotations",
-        description="Three ways: --model and --records; --coco and --results (of any model, in COCO's results format); "
-        "--coco, --images and --model, which takes the annotated boxes and writes --results if it is given.",
+        description="Three ways: --model and --records; --coco and --results (of any model, in "
+        "COCO's results format); --coco, --images and --model, which uses the annotated boxes and "
+        "writes --results if it is given.",
     )
-    p.add_argument("--model", metavar="RUN|NAME")
-    truth = p.add_mutually_exclusive_group(required=True)
-    truth.add_argument("--records", type=Path, metavar="DIR", help="PCP, PCK, visibility")
-    truth.add_argument(
+    p.add_argument(
+        "--model", metavar="RUN|NAME", help="a training run, an .onnx file, or a packaged model"
+    )
+    target = p.add_mutually_exclusive_group(required=True)
+    target.add_argument("--records", type=Path, metavar="DIR", help="PCP, PCK, visibility")
+    target.add_argument(
         "--coco", type=Path, metavar="ANNOTATIONS", help="AP and AR, COCO's ten numbers"
     )
     p.add_argument(
         "--results",
         type=Path,
         metavar="FILE",
-        help="with --coco: to score, or with --model to write",
+        help="with --coco: the file to score, or with --model to write",
     )
-    p.add_argument("--images", type=Path, metavar="DIR", help="with --coco and --model: the photos")
+    p.add_argument(
+        "--images", type=Path, metavar="DIR", help="with --coco and --model: the images' folder"
+    )
     p.add_argument(
         "--jitter",
         type=_positive(float),
         default=0.0,
         metavar="SHARE",
-        help="of --records: misplace boxes",
+        help="with --records: displace boxes by this share of their side (default: %(default)s)",
     )
     p.add_argument(
         "--flip",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="average with the mirrored crop",
+        help="average with the prediction on the mirrored crop (default: --flip)",
     )
     p.add_argument("--json", action="store_true", help="print one JSON object")
 
-    p = sub.add_parser("predict", help="the pose in photos")
-    p.add_argument("--model", required=True, metavar="RUN|NAME")
+
+def _add_predict(commands: argparse._SubParsersAction) -> None:
+    p = commands.add_parser("predict", help="predict the pose in images")
+    p.add_argument(
+        "--model",
+        required=True,
+        metavar="RUN|NAME",
+        help="a training run, an .onnx file, or a packaged model (required)",
+    )
     p.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     p.add_argument(
         "--box",
         type=_box,
         metavar="X,Y,W,H",
-        help="around the person, pixels (--box=-5,… for X below 0)",
+        help="box around the person, pixels; --box=-5,… for X below 0 (default: the full image)",
     )
-    p.add_argument("--json", action="store_true", help="print a JSON list, one object an image")
-    p.add_argument(
-        "--draw", type=Path, metavar="DIR", help="write the pictures with the pose drawn on them"
-    )
+    p.add_argument("--json", action="store_true", help="print a JSON list, one object per image")
+    p.add_argument("--draw", type=Path, metavar="DIR", help="write the images with the pose drawn")
 
-    p = sub.add_parser(
-        "export", help="write a run as one ONNX file, checked against Keras (chapter 11)"
+
+def _add_export(commands: argparse._SubParsersAction) -> None:
+    p = commands.add_parser(
+        "export", help="write a run as one ONNX file, compared with Keras (chapter 11)"
     )
-    p.add_argument("--model", required=True, metavar="RUN|NAME")
+    p.add_argument("--model", required=True, metavar="RUN|NAME", help="a training run (required)")
     target = p.add_mutually_exclusive_group(required=True)
-    target.add_argument("out", nargs="?", type=Path, metavar="OUT.onnx", help="the file to write")
+    target.add_argument("out", nargs="?", type=Path, metavar="OUT.onnx", help="file to write")
     target.add_argument(
         "--package",
         metavar="NAME",
-        help="put it into the package's weights instead, and list it there",
+        help="write it to the package's weights under this name instead, and list it there",
     )
 
-    server.add_to(sub)
-    p = sub.add_parser("experiment", help="run a recorded experiment of the book")
+
+def _add_webcam(commands: argparse._SubParsersAction) -> None:
+    p = commands.add_parser(
+        "webcam", help="your own pose, in a browser; or the pose in a video or camera without one"
+    )
+    p.add_argument(
+        "--source",
+        metavar="FILE|0",
+        help="a video file or a camera's number, without a browser (default: the page)",
+    )
+    p.add_argument(
+        "--model",
+        metavar="NAME|FILE",
+        help="name or file of the model; the page needs an .onnx file (default: stage1-student)",
+    )
+    p.add_argument(
+        "--json", action="store_true", help="with --source: print the result as one JSON object"
+    )
+    p.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE.mp4",
+        help="with --source: write a video of the frames with the skeleton (default: none)",
+    )
+    p.add_argument("--no-browser", action="store_true", help="only print the address of the page")
+
+
+def _add_experiment(commands: argparse._SubParsersAction) -> None:
+    p = commands.add_parser(
+        "experiment", help="run a recorded experiment of the book (needs its checkout)"
+    )
     p.add_argument("name", help="its name; `list` prints them all")
     p.add_argument(
         "--out", type=Path, metavar="DIR", help="where to write (default: book/runs/NAME)"
@@ -219,140 +398,55 @@ def parser() -> argparse.ArgumentParser:
         "--keep",
         type=Path,
         metavar="DIR",
-        help="the folder to work in: keeps records and models, and what is whole there is not done again",
+        help="folder for records and models; complete ones found there are used again",
     )
-    return top
 
 
-def _quiet_backend() -> None:
-    """Load Keras and its backend without the lines that TensorFlow writes to standard error, which is for our own."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from posekit import hardware
-
-    with hardware.quiet_stderr():
-        import keras
-
-        keras.ops.convert_to_numpy(keras.ops.ones(1))
-
-
-def doctor(args) -> int:
-    """Print what this machine has; 1 when something that the book needs is missing."""
-    import importlib.metadata as metadata
-    import platform
-    import shutil
-
-    problems = []
-    print(
-        f"python      {platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    )
-    if not (3, 11) <= sys.version_info[:2] <= (3, 13):
-        problems.append(
-            "Python 3.11 to 3.13 is needed: install one of them and make the environment anew"
-        )
-    for package in (
-        "tensorflow",
-        "keras",
-        "numpy",
-        "matplotlib",
-        "pycocotools",
-        "scipy",
-        "jupyter-book",
-        "nbval",
-    ):
-        try:
-            print(f"{package:11s} {metadata.version(package)}")
-        except metadata.PackageNotFoundError:
-            print(f"{package:11s} missing")
-            problems.append(
-                f"{package} is missing: run `make setup`, or pip install -r requirements.txt"
-            )
-    try:
-        import cv2
-
-        print(f"opencv      {cv2.__version__}")
-    except ImportError as error:
-        problems.append(
-            f"OpenCV does not load ({error}): install opencv-python-headless, and only that"
-        )
-    try:
-        _quiet_backend()
-        from posekit import hardware, training
-        from posekit.inference import predictor
-
-        print(f"accelerator {', '.join(hardware.accelerators()) or 'none, only the processor'}")
-        print(
-            f"backend     {training.keras.backend.backend()}, bfloat16 {'yes' if training.bfloat16_pays() else 'no'}"
-        )
-        print(f"models      {', '.join(predictor.list_models()) or 'none in the package'}")
-        if not predictor.list_models():
-            problems.append("the package holds no model: install it again")
-    except ImportError as error:
-        problems.append(
-            f"Keras does not load ({error}): run `make setup`, or pip install -r requirements.txt"
-        )
-    free = shutil.disk_usage(Path.cwd()).free / 2**30
-    print(f"disk        {free:.0f} GiB free here")
-    if free < 2:
-        problems.append(
-            "less than 2 GiB of disk are free: the embedded data and the book need about that much"
-        )
-    data = os.environ.get("POSEKIT_DATA")
-    print(f"POSEKIT_DATA {data or 'not set (optional: real photos for your own runs)'}")
-    if data and not Path(data).is_dir():
-        problems.append(f"POSEKIT_DATA points to {data}, which is no folder: correct or unset it")
-    for problem in problems:
-        print(f"problem: {problem}")
-    print("all is well" if not problems else f"{len(problems)} problem(s)")
-    return 1 if problems else 0
+# Option of `train` -> field of `training.Recipe`, and of `inputs.Augmentation`.
+RECIPE_FIELDS = {
+    "backbone": "backbone",
+    "head": "head",
+    "loss": "loss",
+    "joints": "num_joints",
+    "width": "base_channels",
+    "input_size": "input_size",
+    "epochs": "epochs",
+    "minutes": "minutes",
+    "batch_size": "batch_size",
+    "optimizer": "optimizer",
+    "learning_rate": "learning_rate",
+    "clip": "clip_norm",
+    "average": "ema_momentum",
+    "input": "input_pipeline",
+    "devices": "devices",
+    "seed": "seed",
+}
+AUGMENT_FIELDS = {"half_body": "half_body", "erase": "erase", "camera": "camera"}
 
 
-def train(args) -> int:
-    """Train and print the validation score."""
-    _quiet_backend()
+def train(args: argparse.Namespace) -> int:
+    """Train and print the validation scores."""
+    hardware.load_keras()
     from posekit import inputs, training
 
-    def given(*names: str) -> dict:
-        return {name: value for name in names if (value := getattr(args, name)) is not None}
-
-    recipe = training.Recipe(
-        augment=inputs.Augmentation(**given("half_body", "erase", "camera")),
-        **given(
-            "backbone",
-            "head",
-            "loss",
-            "num_joints",
-            "base_channels",
-            "input_size",
-            "epochs",
-            "minutes",
-            "batch_size",
-        ),
-        **given(
-            "optimizer",
-            "learning_rate",
-            "clip_norm",
-            "ema_momentum",
-            "input_pipeline",
-            "devices",
-            "seed",
-        ),
-    )
+    augment = {field: getattr(args, option) for option, field in AUGMENT_FIELDS.items()}
+    recipe = {field: getattr(args, option) for option, field in RECIPE_FIELDS.items()}
     record = training.train(
         args.records,
         args.val,
-        recipe,
+        training.Recipe(augment=inputs.Augmentation(**augment), **recipe),
         args.out,
         start_from=args.init,
         resume=args.resume,
         checkpoint_seconds=args.checkpoint,
         tensorboard=args.tensorboard,
     )
-    print(f"{args.out}: {record['images']} pictures in {record['seconds']:.0f} s")
+    print(f"{args.out}: {record['images']} images in {record['seconds']:.0f} s")
     _print_scores(record["val"])
     return 0
 
 
-def evaluate(args) -> int:
+def evaluate(args: argparse.Namespace) -> int:
     """Score a model or a results file and print a table or JSON."""
     if args.coco:
         return _evaluate_coco(args)
@@ -366,18 +460,21 @@ def evaluate(args) -> int:
     from posekit import records
 
     records.read_manifest(args.records)
-    _quiet_backend()
+    hardware.load_keras()
     from posekit.inference import evaluation, predictor
 
     scores = evaluation.evaluate(
         predictor.load(args.model), args.records, flip=args.flip, jitter=args.jitter
     )
     scores = evaluation.jsonable(scores)
-    print(json.dumps(scores)) if args.json else _print_scores(scores)
+    if args.json:
+        print(json.dumps(scores))
+    else:
+        _print_scores(scores)
     return 0
 
 
-def _evaluate_coco(args) -> int:
+def _evaluate_coco(args: argparse.Namespace) -> int:
     from posekit import metrics
 
     if args.jitter:
@@ -393,7 +490,7 @@ def _evaluate_coco(args) -> int:
     notes: list[str] = []
     if args.model:
         metrics.coco.checked_annotations(args.coco, notes=notes)
-        _quiet_backend()
+        hardware.load_keras()
         from posekit.inference import evaluation, predictor
 
         results = evaluation.coco_results(
@@ -417,98 +514,123 @@ def _evaluate_coco(args) -> int:
 
 
 def _print_scores(scores: dict) -> None:
-    print(
-        f"{scores['n']} people, box: {scores['box']}, flip test: {'yes' if scores['flip'] else 'no'}"
-    )
+    """Print scores beside those of the mean pose, with their intervals."""
+    flip = "yes" if scores["flip"] else "no"
+    print(f"{scores['n']} people, box: {scores['box']}, flip test: {flip}")
     print(f"{'':22s}{'model':>8s}{'mean pose':>11s}   95 % of resampled people")
-    blind, intervals = scores["mean_pose"], scores["intervals"]
-    rows = [
-        (f"strict PCP {limb}", value, blind["pcp"][limb], None)
-        for limb, value in scores["pcp"].items()
-    ]
-    rows[-1] = (*rows[-1][:3], intervals["pcp"])
+    mean_pose = scores["mean_pose"]
+    intervals = scores["intervals"]
+    for limb, value in scores["pcp"].items():
+        interval = intervals["pcp"] if limb == "mean" else None
+        _print_row(f"strict PCP {limb}", value, mean_pose["pcp"][limb], interval)
     for label, key in (
         ("PCK@0.2 (torso)", "pck@0.2"),
         ("OKS", "oks"),
-        ("confidence with OKS", "confidence_oks"),
+        ("1 - sigma with OKS", "confidence_oks"),
         ("visibility accuracy", "visibility_accuracy"),
         ("visibility AUROC", "visibility_auroc"),
         ("collapse ratio", "collapse_ratio"),
     ):
-        unsaid = key == "confidence_oks" and scores[key] is None  # a model without σ
-        rows += [] if unsaid else [(label, scores[key], blind[key], intervals.get(key))]
-    for label, *values, interval in rows:
-        model, mean, *ends = (
-            float("nan") if v is None else v for v in (*values, *(interval or ()))
-        )
-        print(
-            f"{label:22s}{model:8.3f}{mean:11.3f}"
-            + ("   {:.3f} … {:.3f}".format(*ends) if ends else "")
-        )
+        if key == "confidence_oks" and scores[key] is None:  # a model without sigma
+            continue
+        _print_row(label, scores[key], mean_pose[key], intervals.get(key))
 
 
-def predict(args) -> int:
-    """Poses of photos, turned as viewers show them, as text, JSON or pictures."""
-    from posekit.images import encode_jpeg, read_image
+def _print_row(
+    label: str, model: float | None, mean_pose: float | None, interval: list | None
+) -> None:
+    text = f"{label:22s}{_number(model):8.3f}{_number(mean_pose):11.3f}"
+    if interval:
+        low, high = interval
+        text += f"   {_number(low):.3f} … {_number(high):.3f}"
+    print(text)
+
+
+def _number(value: float | None) -> float:
+    """Return NaN for None, which stands for it in JSON."""
+    return float("nan") if value is None else value
+
+
+def predict(args: argparse.Namespace) -> int:
+    """Print the poses in images, turned as viewers show them, and draw them."""
+    from posekit.images import read_image
     from posekit.inference import predictor
 
-    for path in (
-        args.images
-    ):  # all are checked before anything is written, and none is kept: they are large
+    # All are checked before anything is written, and none is kept: they are large.
+    for path in args.images:
         height, width = read_image(path, as_displayed=True).shape[:2]
-        x, y, w, h = args.box or (0, 0, width, height)
-        if not (x < width and y < height and x + w > 0 < y + h):
-            problem = f"the box {args.box} lies outside the photo ({width}x{height})"
-            raise DataError(path, problem, "give X,Y,W,H in its pixels")
-    pictures = {}
-    for path in args.images if args.draw else ():
-        if (target := args.draw / f"{path.stem}.pose.jpg") in pictures:
-            raise DataError(
-                target,
-                "two photos would be drawn into it",
-                "draw them in two runs, into two folders",
-            )
-        pictures[target] = None
+        if args.box:
+            predictor.check_box(args.box, width, height, path)
+    targets = _drawing_targets(args.images, args.draw) if args.draw else {}
     if predictor.locate(args.model).suffix == ".keras":
-        _quiet_backend()
-    loaded, results = predictor.load(args.model), []
+        hardware.load_keras()
+    loaded = predictor.load(args.model)
+    results = []
+    drawn = {}
     for path in args.images:
         image = read_image(path, as_displayed=True)
         pose = loaded.predict(image, args.box, flip=True)
-        results.append(
-            {
-                "image": str(path),
-                "box": [round(float(v), 2) for v in pose.bbox],
-                "keypoints": [[round(float(v), 2) for v in xy] for xy in pose.keypoints],
-                "visibility": [round(float(v), 4) for v in pose.visibility],
-                "score": [round(float(v), 4) for v in pose.score],
-                "presence": round(pose.presence, 4),
-            }
-        )
+        results.append(_pose_as_json(path, pose))
         if args.draw:
-            from posekit import viz
-
-            drawn = viz.draw_on_image(image, pose.keypoints, pose.visibility > 0.5)
-            pictures[args.draw / f"{path.stem}.pose.jpg"] = encode_jpeg(drawn)
-    if args.draw:
-        _write_files(args.draw, pictures)
+            drawn[targets[path]] = _draw(image, pose)
+    if drawn:
+        _write_files(args.draw, drawn)
     if args.json:
         print(json.dumps(results))
     else:
-        from posekit.skeleton import COCO17
-
-        for result in results:
-            print(result["image"])
-            for joint, (x, y), score in zip(
-                COCO17.joints, result["keypoints"], result["score"], strict=True
-            ):
-                print(f"  {joint:15s} {x:8.1f} {y:8.1f}   {score:.2f}")
+        _print_poses(results)
     return 0
 
 
-def export(args) -> int:
+def _drawing_targets(images: list[Path], folder: Path) -> dict[Path, Path]:
+    """Return image -> file to draw it into; refuse two images that would share a file."""
+    targets = {}
+    for path in images:
+        target = folder / f"{path.stem}.pose.jpg"
+        if target in targets.values():
+            raise DataError(
+                target,
+                "two images would be drawn into it",
+                "draw them in two runs, into two folders",
+            )
+        targets[path] = target
+    return targets
+
+
+def _pose_as_json(path: Path, pose: "predictor.Prediction") -> dict:
+    return {
+        "image": str(path),
+        "box": [round(float(v), 2) for v in pose.bbox],
+        "keypoints": [[round(float(v), 2) for v in xy] for xy in pose.keypoints],
+        "visibility": [round(float(v), 4) for v in pose.visibility],
+        "score": [round(float(v), 4) for v in pose.score],
+        "presence": round(pose.presence, 4),
+    }
+
+
+def _draw(image: "np.ndarray", pose: "predictor.Prediction") -> bytes:
+    """Return the image as JPEG with the joints drawn whose score reaches `DRAW_THRESHOLD`."""
+    from posekit import viz
+    from posekit.images import encode_jpeg
+    from posekit.inference.predictor import DRAW_THRESHOLD
+
+    shown = viz.draw_on_image(image, pose.keypoints, pose.score >= DRAW_THRESHOLD)
+    return encode_jpeg(shown)
+
+
+def _print_poses(results: list[dict]) -> None:
+    from posekit.skeleton import COCO17
+
+    for result in results:
+        print(result["image"])
+        rows = zip(COCO17.joints, result["keypoints"], result["score"], strict=True)
+        for joint, (x, y), score in rows:
+            print(f"  {joint:15s} {x:8.1f} {y:8.1f}   {score:.2f}")
+
+
+def export(args: argparse.Namespace) -> int:
     """Write a run as an ONNX file and print how far it is from Keras."""
-    _quiet_backend()
+    hardware.load_keras()
     from posekit.inference import export as exporter
 
     facts = (
@@ -535,7 +657,14 @@ def _write_files(folder: Path, files: dict[Path, bytes]) -> None:
         ) from None
 
 
-def experiment(args) -> int:
+def webcam(args: argparse.Namespace) -> int:
+    """Run the live demo, or a camera or video without a window."""
+    from posekit.live import server
+
+    return server.webcam(args)
+
+
+def experiment(args: argparse.Namespace) -> int:
     """Run a recorded experiment, or list them."""
     from posekit.notebook import runs
 
@@ -550,16 +679,40 @@ def experiment(args) -> int:
     return 0
 
 
+COMMANDS = {
+    "train": train,
+    "evaluate": evaluate,
+    "predict": predict,
+    "export": export,
+    "webcam": webcam,
+    "experiment": experiment,
+}
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Entry point. Returns the exit code: 0, 1 for `doctor` with problems, 2 for bad input, 130 for Ctrl-C."""
-    args = parser().parse_args(argv)
-    commands = {
-        f.__name__: f for f in (doctor, train, evaluate, predict, export, experiment, server.webcam)
-    }
+    """Run a command.
+
+    Args:
+        argv: the arguments; None for those of the process.
+
+    Returns:
+        The exit code: 0, 1 for `doctor` with problems, 2 for bad input or a missing package, 130
+        for Ctrl-C.
+    """
+    top = parser()
+    args = top.parse_args(argv)
+    if args.command is None:
+        top.print_help()
+        return 0
+    if args.command == "doctor":
+        return doctor.main()
     try:
-        return commands[args.command](args)
+        return COMMANDS[args.command](args)
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except ImportError as error:
+        print(f"error: {doctor.missing_package(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

@@ -114,36 +114,6 @@ def server(model: object = None, port: int = 0) -> ThreadingHTTPServer:
     return ThreadingHTTPServer(("127.0.0.1", port), Page)
 
 
-def add_to(commands: argparse._SubParsersAction) -> None:
-    """Add the subcommand `webcam` to a parser."""
-    parser = commands.add_parser(
-        "webcam", help="your own pose, in a browser; or the pose in a video or camera without one"
-    )
-    parser.add_argument(
-        "--source",
-        metavar="FILE|0",
-        help="a video file or a camera's number, without a browser (default: the page)",
-    )
-    parser.add_argument(
-        "--model",
-        metavar="NAME|FILE",
-        help=f"name or file of the model; the page needs an .onnx file "
-        f"(default: {live.DEFAULT_MODEL})",
-    )
-    parser.add_argument(
-        "--json", action="store_true", help="with --source: print the result as one JSON object"
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="FILE.mp4",
-        help="with --source: write a video of the frames with the skeleton (default: none)",
-    )
-    parser.add_argument(
-        "--no-browser", action="store_true", help="only print the address of the page"
-    )
-
-
 def webcam(args: argparse.Namespace) -> int:
     """Run the subcommand and return its exit code, 0."""
     # A shell that starts the command in the background makes it ignore Ctrl-C.
