@@ -1,7 +1,8 @@
 """A model put to the question: on records, with the scores of this book, and on COCO annotations, with COCO's (chapters 07 and 08)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -279,6 +280,18 @@ def jsonable(value: object) -> object:
     return None if isinstance(value, float) and value != value else value
 
 
+def _annotated_squares(people: list, finder: ImageFinder) -> Iterator[tuple]:
+    """Yield image, centre and side of the square around each annotated box; read each image once."""
+    image = None
+    current = None
+    for person, bbox in people:
+        if person.image is not current:
+            current = person.image
+            path = finder.find(current)
+            image = load_annotated_image(path, current.size, False, str(path))
+        yield image, geometry.bbox_center(bbox), geometry.square_side(bbox)
+
+
 def coco_results(
     model: Predictor,
     annotations: str | Path,
@@ -313,37 +326,20 @@ def coco_results(
     """
     _, people = metrics.coco.checked_annotations(annotations, notes=[])
     people = [(person, bbox) for person, bbox in people if not person.crowd]
-    finder = ImageFinder(Path(images))
-    size = model.input_size
-    image = None
-    current = None
+    squares = _annotated_squares(people, ImageFinder(Path(images)))
     results = []
     for start in range(0, len(people), batch_size):
         chunk = people[start : start + batch_size]
-        crops = []
-        crop_to_image = []
-        for person, bbox in chunk:
-            if person.image is not current:
-                current = person.image
-                path = finder.find(current)
-                image = load_annotated_image(path, current.size, False, str(path))
-            affine = geometry.crop_affine(
-                geometry.bbox_center(bbox), geometry.square_side(bbox), size
-            )
-            crops.append(geometry.warp(image, affine, (size, size)))
-            crop_to_image.append(geometry.invert(affine))
-        out = model.predict_crops(np.stack(crops), flip)
-        keypoints = geometry.apply_affine(
-            np.stack(crop_to_image), geometry.decode_keypoints(out["keypoints"], (size, size))
-        )
-        for (person, _), points, score in zip(chunk, keypoints, out["score"], strict=True):
-            joints = person.category.from_coco17(np.round(np.column_stack([points, score]), 3))
+        poses = model.predict_squares(islice(squares, len(chunk)), flip)
+        for (person, _), pose in zip(chunk, poses, strict=True):
+            joints = np.column_stack([pose.keypoints, pose.score]).astype(np.float64)
+            joints = person.category.from_coco17(np.round(joints, 3))
             results.append(
                 {
                     "image_id": person.image.id,
                     "category_id": 1 if person.category.id is None else person.category.id,
                     "keypoints": joints.ravel().tolist(),
-                    "score": round(float(score.mean()), 5),
+                    "score": round(float(pose.score.mean()), 5),
                 }
             )
     return results

@@ -18,7 +18,7 @@ from posekit import live
 from posekit.errors import DataError
 from posekit.live import video
 
-__all__ = ["WEB", "add_to", "model_file", "server", "webcam"]
+__all__ = ["WEB", "model_file", "server", "webcam"]
 
 WEB = Path(__file__).parent / "web"
 """Folder of the page: scripts, styles, the clip, and ONNX Runtime. The book has a copy of it."""
