@@ -259,7 +259,7 @@ def test_a_models_sigma_score_and_presence_reach_the_results(
     (tmp_path / "record.json").write_text(json.dumps(record))
     network.save(tmp_path / "model.keras")
     assert cli.main(["evaluate", "--model", str(tmp_path), "--records", str(dome_records)]) == 0
-    assert ("confidence with OKS" in capsys.readouterr().out) == with_sigma
+    assert ("1 - sigma with OKS" in capsys.readouterr().out) == with_sigma
 
 
 def test_the_correlation_is_spearmans_over_people_and_joints_inside():
