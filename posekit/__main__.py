@@ -23,12 +23,12 @@ def main(argv=None):
         return doctor.main(arguments[1:])
     problem = doctor.wrong_python()
     if problem:
-        sys.stderr.write("error: {}\n".format(problem))
+        sys.stderr.write(f"error: {problem}\n")
         return 2
     try:
         from posekit import cli
     except ImportError as error:
-        sys.stderr.write("error: {}\n".format(doctor.missing_package(error)))
+        sys.stderr.write(f"error: {doctor.missing_package(error)}\n")
         return 2
     return cli.main(arguments)
 

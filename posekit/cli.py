@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["main", "parser"]
 
 BACKBONES = (
-    *(f"resnet{depth}" for depth in (18, 34, 50, 101, 152)),
-    *(f"resnet{depth}v2" for depth in (18, 34, 50, 101, 152)),
-    *(f"plain{depth}" for depth in (18, 34)),
-    *(f"densenet{depth}" for depth in (121, 169, 201)),
+    *(f"resnet{depth}" for depth in (10, 18, 34, 50, 66, 98, 101)),
+    *(f"resnet{depth}v2" for depth in (10, 18, 34, 50, 66, 98, 101)),
+    *(f"plain{depth}" for depth in (10, 18, 34, 66, 98)),
+    *(f"densenet{depth}" for depth in (43, 121, 169)),
     "deeppose_cnn",
     "deeppose_cnn_lrn",
 )
@@ -714,6 +715,11 @@ def main(argv: list[str] | None = None) -> int:
     except ImportError as error:
         print(f"error: {doctor.missing_package(error)}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # The reader of our output, such as `head`, has ended. Without this, Python would complain
+        # again when it flushes standard output at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130

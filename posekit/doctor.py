@@ -6,11 +6,13 @@ been installed has no metadata to read them from.
 """
 
 import argparse
+import json
 import os
 import platform
 import re
 import shutil
 import sys
+from pathlib import Path
 
 __all__ = ["main", "missing_package", "wrong_python"]
 
@@ -97,7 +99,7 @@ def wrong_backend():
     backend = os.environ.get("KERAS_BACKEND")
     if not backend or backend in BACKENDS:
         return ""
-    return "KERAS_BACKEND is {!r}: set it to {}, or unset it".format(backend, _or(BACKENDS))
+    return f"KERAS_BACKEND is {backend!r}: set it to {_or(BACKENDS)}, or unset it"
 
 
 def missing_package(error):
@@ -110,10 +112,10 @@ def missing_package(error):
     name = _IMPORTS.get(module, module)
     for part in ("light", "train", "book"):
         if name in [package for package, _ in PACKAGES[part]]:
-            return "{} is not installed or does not load ({}): {}".format(
-                name, _line(error), install_hint([part])
+            return (
+                f"{name} is not installed or does not load ({_line(error)}): {install_hint([part])}"
             )
-    return "an import failed ({}): `posekit doctor` lists what is missing".format(_line(error))
+    return f"an import failed ({_line(error)}): `posekit doctor` lists what is missing"
 
 
 def install_hint(parts):
@@ -123,12 +125,11 @@ def install_hint(parts):
         parts: keys of `PACKAGES`.
     """
     extras = ",".join(part for part in parts if part != "light")
+    target = f'".[{extras}]"' if extras else "."
     if not _in_checkout():
-        return 'run: pip install "posekit{}"'.format("[" + extras + "]" if extras else "")
-    folder = _checkout()
-    here = "." if folder == os.getcwd() else folder
-    target = '"{}[{}]"'.format(here, extras) if extras else here
-    hint = "run: pip install -e {}".format(target)
+        return f"in the book's folder run: pip install {target}"
+    folder = "" if str(_checkout()) == str(Path.cwd()) else f"in {_checkout()} "
+    hint = f"{folder}run: pip install -e {target}"
     if extras:
         hint += " (or `make setup` for the tested versions of everything)"
     return hint
@@ -165,7 +166,7 @@ def main(argv=None):
     for hint in report.hints:
         print("to install what is missing, " + hint)
     if report.problems:
-        print("{} problem(s)".format(len(report.problems)))
+        print(f"{len(report.problems)} problem(s)")
         return 1
     print("all is well")
     return 0
@@ -187,9 +188,7 @@ class _Report:
 def _check_python(report):
     report.row(
         "python",
-        "{} on {} {}, {} cores".format(
-            platform.python_version(), platform.system(), platform.machine(), os.cpu_count()
-        ),
+        f"{platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores",
     )
     if wrong_python():
         report.problems.append(wrong_python())
@@ -212,10 +211,10 @@ def _check_packages(report):
             found = _installed(name)
             if found is None:
                 absent.append(name)
-                report.row(name, "missing (for {})".format(PURPOSE[part]))
+                report.row(name, f"missing (for {PURPOSE[part]})")
             elif _numbers(found) < _numbers(lowest):
                 absent.append(name)
-                report.row(name, "{} is too old, {} is needed".format(found, lowest))
+                report.row(name, f"{found} is too old, {lowest} is needed")
             else:
                 report.row(name, found)
         missing[part] = absent
@@ -241,9 +240,7 @@ def _check_opencv(report, missing):
         import cv2  # noqa: F401
     except Exception as error:
         report.problems.append(
-            "OpenCV does not load ({}): install opencv-python-headless, and only that".format(
-                _line(error)
-            )
+            f"OpenCV does not load ({_line(error)}): install opencv-python-headless, and only that"
         )
 
 
@@ -263,7 +260,7 @@ def _check_keras(report, missing):
 
         report.row("accelerator", ", ".join(hardware.accelerators()) or "none, only the processor")
         bfloat16 = "yes" if training.bfloat16_pays() else "no"
-        report.row("backend", "{}, bfloat16 {}".format(keras.backend.backend(), bfloat16))
+        report.row("backend", f"{keras.backend.backend()}, bfloat16 {bfloat16}")
     except Exception as error:  # whatever a broken installation or configuration raises
         report.problems.append(
             "Keras does not load ({}): {}".format(_line(error), install_hint(["train"]))
@@ -271,15 +268,12 @@ def _check_keras(report, missing):
 
 
 def _check_models(report):
-    """Read the list of models without a dependency, as `predictor.list_models` does."""
-    import json
-
-    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "weights", "manifest.json")
+    """Print the package's models; `predictor.list_models` lists them, but needs NumPy."""
+    path = Path(__file__).resolve().parent / "weights" / "manifest.json"
     try:
-        with open(path, encoding="utf-8") as file:
-            listed = [name.split("/") for name in json.load(file)]
+        listed = [name.split("/") for name in json.loads(path.read_text(encoding="utf-8"))]
     except (OSError, ValueError) as error:
-        report.problems.append("{} cannot be read ({}): install posekit again".format(path, error))
+        report.problems.append(f"{path} cannot be read ({error}): install posekit again")
         return
     models = sorted({parts[0] for parts in listed if parts[1].startswith("model.")})
     report.row("models", ", ".join(models) or "none in the package")
@@ -288,37 +282,37 @@ def _check_models(report):
 
 
 def _check_disk(report):
-    free = shutil.disk_usage(os.getcwd()).free / 2**30
-    report.row("disk", "{:.0f} GiB free here".format(free))
+    free = shutil.disk_usage(str(Path.cwd())).free / 2**30
+    report.row("disk", f"{free:.0f} GiB free here")
     if free < _FREE_GIB:
         report.problems.append(
-            "less than {} GiB of disk are free: the embedded data and the book need about that "
-            "much".format(_FREE_GIB)
+            f"less than {_FREE_GIB} GiB of disk are free: the embedded data and the book need about that "
+            "much"
         )
 
 
 def _check_folders(report):
     data = os.environ.get("POSEKIT_DATA")
     report.row("POSEKIT_DATA", data or "not set (optional: real photos for your own runs)")
-    if data and not os.path.isdir(data):
+    if data and not Path(data).is_dir():
         report.problems.append(
-            "POSEKIT_DATA points to {}, which is not a folder: correct or unset it".format(data)
+            f"POSEKIT_DATA points to {data}, which is not a folder: correct or unset it"
         )
     cache = os.environ.get("POSEKIT_CACHE")
-    if cache and os.path.exists(cache) and not os.path.isdir(cache):
+    if cache and Path(cache).exists() and not Path(cache).is_dir():
         report.problems.append(
-            "POSEKIT_CACHE points to {}, which is not a folder: correct or unset it".format(cache)
+            f"POSEKIT_CACHE points to {cache}, which is not a folder: correct or unset it"
         )
 
 
 def _checkout():
     """Return the folder that contains the package's own."""
-    return os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return Path(__file__).resolve().parents[1]
 
 
 def _in_checkout():
     """Return whether the package is in a checkout of the book, not in site-packages."""
-    return os.path.isfile(os.path.join(_checkout(), "_config.yml"))
+    return (_checkout() / "_config.yml").is_file()
 
 
 def _installed(name):

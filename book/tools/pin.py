@@ -1,21 +1,25 @@
-"""Write requirements.txt anew from the running environment: the exact versions that were tested.
+"""Write requirements.txt: the exact versions in the running environment.
 
-Takes what posekit with its extras `dev` and `teach` needs, with everything below it, and nothing else that happens to be installed.
-Run it in an environment in which `make test` passes: `python book/tools/pin.py`.
+Takes the dependencies of posekit and of its extras in `EXTRAS`, as pyproject.toml lists them, with
+all of theirs, and nothing else that is installed. Run it in an environment in which `make test`
+passes: `python book/tools/pin.py`.
 """
 
 import importlib.metadata as metadata
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
-HEADER = """\
-# The tested exact versions of posekit[dev,teach] and of everything below it: `make setup` installs these.
-# Written by `python book/tools/pin.py`. pyproject.toml holds the lower bounds; GPU and Beam are extras there.
+EXTRAS = ("train", "book", "dev", "teach")
+HEADER = f"""\
+# The tested exact versions of posekit[{",".join(EXTRAS)}] and of all their dependencies:
+# `make setup` installs these. Written by `python book/tools/pin.py`. pyproject.toml holds the lower
+# bounds; its other extras (pretrained, gpu, beam) are not in here.
 """
 OPENCV = {
     "opencv-python-headless": "sys_platform == 'linux'",
@@ -23,29 +27,40 @@ OPENCV = {
 }
 
 
-def closure(name: str, extras: set[str]) -> set[str]:
-    """Canonical names of all installed distributions that `name[extras]` needs on this machine."""
+def direct() -> list[Requirement]:
+    """Return the dependencies of posekit and of its extras in `EXTRAS`."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    texts = [*project["dependencies"], *(text for name in EXTRAS for text in extras[name])]
+    return [Requirement(text) for text in texts]
+
+
+def applies(need: Requirement, extras: set[str]) -> bool:
+    """Return whether a dependency is needed on this machine, given the extras asked for."""
+    if need.marker is None:
+        return True
+    return any(need.marker.evaluate({"extra": extra}) for extra in ("", *extras))
+
+
+def closure(needs: list[Requirement]) -> set[str]:
+    """Return the canonical names of installed distributions that are needed on this machine."""
     seen: dict[str, set[str]] = {}
-    todo = [(canonicalize_name(name), extras)]
+    todo = [need for need in needs if applies(need, set())]
     while todo:
-        name, wanted = todo.pop()
-        if name in seen and wanted <= seen[name]:
+        need = todo.pop()
+        name = canonicalize_name(need.name)
+        if name in seen and need.extras <= seen[name]:
             continue
-        seen[name] = seen.get(name, set()) | wanted
-        for text in metadata.requires(name) or []:
-            need = Requirement(text)
-            environments = [{"extra": extra} for extra in ("", *seen[name])]
-            if need.marker is None or any(
-                need.marker.evaluate(environment) for environment in environments
-            ):
-                todo.append((canonicalize_name(need.name), set(need.extras)))
+        seen[name] = seen.get(name, set()) | need.extras
+        below = map(Requirement, metadata.requires(name) or [])
+        todo += [other for other in below if applies(other, seen[name])]
     return set(seen)
 
 
 def main() -> int:
-    """Write the file; complain about what is missing."""
+    """Write the file and print the number of packages; a missing one raises."""
     lines = []
-    for name in sorted(closure("posekit", {"dev", "teach"}) - {"posekit"}):
+    for name in sorted(closure(direct()) - {"posekit"}):
         version = metadata.version(name)
         if name in OPENCV:
             continue
@@ -55,9 +70,8 @@ def main() -> int:
     (ROOT / "requirements.txt").write_text(
         HEADER + "\n".join(sorted(lines)) + "\n", encoding="utf-8"
     )
-    print(
-        f"requirements.txt: {len(lines)} packages, Python {sys.version_info.major}.{sys.version_info.minor}"
-    )
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    print(f"requirements.txt: {len(lines)} packages, Python {version}")
     return 0
 
 

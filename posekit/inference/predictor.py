@@ -561,7 +561,7 @@ def load(name: str | Path, threads: int | None = None) -> Predictor:
         raise DataError(
             name,
             "is a Keras model, and Keras is not installed",
-            'pip install "posekit[train]", or load an exported model (.onnx)',
+            'in the book\'s folder run: pip install ".[train]"; or load an exported model (.onnx)',
         ) from None
     try:
         record = json.loads((folder / "record.json").read_text(encoding="utf-8"))

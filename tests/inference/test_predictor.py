@@ -646,22 +646,3 @@ def test_as_a_program_bad_input_is_one_line_and_exit_code_2(photos):
     done = program("predict", "--model", "nonesuch", photos[0])
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: nonesuch: no such model") and done.stderr.count("\n") == 1
-
-
-def test_the_doctor_reports_what_is_there(capsys, monkeypatch, tmp_path):
-    monkeypatch.setenv("POSEKIT_DATA", str(tmp_path / "gone"))
-    code, out, _ = run_cli(capsys, "doctor")
-    assert code == 1
-    assert "POSEKIT_DATA points to" in out and out.splitlines()[-1].endswith("problem(s)")
-    monkeypatch.delenv("POSEKIT_DATA")
-    code, out, _ = run_cli(capsys, "doctor")
-    assert keras.__version__ in out
-    assert (code == 0) == (out.splitlines()[-1] == "all is well") == ("problem:" not in out)
-    assert code == (0 if predictor.list_models() else 1)
-
-
-def test_the_doctor_tells_of_a_missing_keras_instead_of_dying_of_it(capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "keras", None)
-    code, out, _ = run_cli(capsys, "doctor")
-    assert code == 1
-    assert "problem: Keras does not load" in out and out.splitlines()[-1].endswith("problem(s)")
