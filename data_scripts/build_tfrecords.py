@@ -1,6 +1,9 @@
-"""Write one split of a data set as TFRecord shards (`build_tfrecords.py DATASET SRC OUT`), or verify them (`build_tfrecords.py check DIR`).
+"""Write one split of a data set as TFRecord shards, or verify them.
 
-What it writes, and how it is read, is told in chapter 03; the work is done by `posekit.datasets` and `posekit.records`.
+    build_tfrecords.py DATASET SRC OUT
+    build_tfrecords.py check DIR
+
+Chapter 03 explains the records; the work is done by `posekit.datasets` and `posekit.records`.
 """
 
 import argparse
@@ -54,7 +57,8 @@ def main(argv: list[str] | None = None) -> int:
             "stopped: " + ("go on with --resume" if kept else "nothing was kept"), file=sys.stderr
         )
         return 130
-    seconds, size = time.monotonic() - started, sum(shard["bytes"] for shard in manifest["shards"])
+    seconds = time.monotonic() - started
+    size = sum(shard["bytes"] for shard in manifest["shards"])
     print(
         f"{manifest['people']} people in {len(manifest['shards'])} shards, {size / 1e6:.1f} MB, "
         f"{seconds:.1f} s ({manifest['people'] / seconds:.0f} people/s): {options.out}"
@@ -69,12 +73,12 @@ def main(argv: list[str] | None = None) -> int:
     for person in manifest["skipped"]:
         print(f"skipped: {person['person_id']} ({person['problem']})", file=sys.stderr)
     if manifest["skipped"]:
-        print(f"skipped: {len(manifest['skipped'])}, whose annotation or photo cannot be used")
+        print(f"skipped: {len(manifest['skipped'])}, whose annotation or image cannot be used")
     return 0
 
 
 def check(argv: list[str]) -> int:
-    """`build_tfrecords.py check DIR`: every record verified; 0, or 2 with a line for each damage."""
+    """Verify every record (`build_tfrecords.py check DIR`); 0, or 2 with a line per damage."""
     parser = argparse.ArgumentParser(
         prog="build_tfrecords.py check", description="Verify every byte of a record folder."
     )
@@ -94,7 +98,8 @@ def check(argv: list[str]) -> int:
         print(json.dumps(result))
     elif not result["damage"]:
         print(
-            f"{result['people']} people in {result['shards']} shards, {result['bytes'] / 1e6:.1f} MB: all whole"
+            f"{result['people']} people in {result['shards']} shards, "
+            f"{result['bytes'] / 1e6:.1f} MB: no damage"
         )
     if result["damage"]:
         print(
@@ -106,7 +111,7 @@ def check(argv: list[str]) -> int:
 
 
 def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Our options, and what follows `--`: those of a Beam pipeline."""
+    """Parse our options, and split off the Beam pipeline's options after `--`."""
     parser = argparse.ArgumentParser(
         usage="%(prog)s [options] DATASET SRC OUT [-- PIPELINE_OPTION ...]",
         description="Write one split of a data set as TFRecord shards.",
@@ -122,8 +127,8 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         "--box",
         choices=records.BOX_SOURCES,
         default="annotation",
-        help="what to cut out: the annotated box where there is one, else the joints' (default); the joints' box; "
-        "the full photo. Padded by 1.25",
+        help="what to crop: the annotated box where there is one, else the joints' (default); the "
+        "joints' box; the full image. Padded by 1.25",
     )
     parser.add_argument(
         "--context", type=float, default=1.5, help="stored side in padded boxes (default: 1.5)"
@@ -143,24 +148,26 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         "--resume", action="store_true", help="finish an interrupted run; the bytes are the same"
     )
     parser.add_argument(
-        "--skip-bad", action="store_true", help="leave out whom it cannot write, and list them"
+        "--skip-bad",
+        action="store_true",
+        help="leave out people that cannot be written, and list them",
     )
     parser.add_argument(
         "--runner",
         choices=("local", "beam"),
         default="local",
-        help="local: processes on this machine (default). beam: an Apache Beam pipeline, here or on the cluster that its options name "
-        "behind a `--`, such as `-- --runner=FlinkRunner`; the records are the same (pip install -e '.[beam]')",
+        help="local: processes on this machine (default). beam: an Apache Beam pipeline, here or "
+        "on the cluster that its options after `--` name, such as `-- --runner=FlinkRunner`; the "
+        "records are the same (pip install -e '.[beam]')",
     )
     ours = argv.index("--") if "--" in argv else len(argv)
     options = parser.parse_args(argv[:ours])
     if options.runner != "beam" and argv[ours:]:
-        parser.error("what follows `--` is for --runner beam")
+        parser.error("options after `--` are for --runner beam")
     return options, argv[ours + 1 :]
 
 
 if __name__ == "__main__":
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # clean up when told to end, as on Ctrl-C
+    # clean up on SIGTERM as on Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

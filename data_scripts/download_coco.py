@@ -1,6 +1,6 @@
-"""Download COCO 2017 person keypoints: the annotations, and all photos of a split or only those that show people.
+"""Download COCO 2017 person keypoints: annotations, and all images or only those with people.
 
-The data set is told in chapter 02; fetching, resuming and unpacking is done by `posekit.datasets.download`.
+Chapter 02 describes the data set; `posekit.datasets.download` fetches, resumes and unpacks.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from posekit.datasets import download, read_json
-from posekit.datasets.download import Manifest, Patience, archives
+from posekit.datasets.download import Manifest, RetryPolicy, archives
 from posekit.errors import DataError
 from posekit.files import atomic_write
 from posekit.images import read_image
@@ -31,33 +31,37 @@ OFFICIAL = {
     "train2017.zip": {"size": 19336861798, "md5": "cced6f7f71b7629ddf16f17bbcfab6b2"},
     "val2017.zip": {"size": 815585330, "md5": "442b8da7639aecaf257c1dceb8ba8c80"},
 }
-"""Bytes and MD5 of the archives as they have been served since 2017; COCO publishes none, many projects list these."""
+"""Bytes and MD5 of the archives as served since 2017; many projects list them, COCO does not."""
 
-TERMS = """COCO 2017 (https://cocodataset.org/#termsofuse): annotations CC BY 4.0; the photos belong to their authors on Flickr,
-each under the licence that its entry in the annotations names. They show real people."""
+TERMS = """\
+COCO 2017 (https://cocodataset.org/#termsofuse): annotations CC BY 4.0; the images belong to their
+authors on Flickr, each under the licence that its entry in the annotations names. They show real
+people."""
 
-SHOWN = 20
-"""Photos that could not be had, named one by one."""
+MAX_ERRORS_SHOWN = 20
+"""At most so many images that could not be fetched are named one by one."""
 
-HOPELESS = 50
-"""Photos that fail one after the other before it is taken that all will."""
+MAX_FAILURES_IN_A_ROW = 50
+"""Images that fail one after the other before the run is given up."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0, 2 for what could not be had, 130 when stopped."""
+    """Run the command line; returns the exit code: 0, 2 for missing files, 130 when stopped."""
     options = _parser().parse_args(argv)
     failures = 0
     try:
-        patience = download.patience(options)
+        policy = download.retry_policy(options)
         print(TERMS)
         with download.open_folder(options.out, every=20) as manifest:
             for split in options.split:
-                failures += _split(split, options, manifest, patience)
+                failures += _download_split(split, options, manifest, policy)
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped: what is there is kept, the same command goes on from here", file=sys.stderr)
+        print(
+            "stopped: finished files are kept, the same command goes on from here", file=sys.stderr
+        )
         return 130
     for split in options.split:
         command = [
@@ -70,15 +74,18 @@ def main(argv: list[str] | None = None) -> int:
         print(f"next: {shlex.join([*command, '--split', split])}")
     if failures:
         print(
-            f"error: {failures} photos could not be had; the same command tries again",
+            f"error: {failures} images could not be fetched; the same command tries again",
             file=sys.stderr,
         )
     return 2 if failures else 0
 
 
-def _split(split: str, options: argparse.Namespace, manifest: Manifest, patience: Patience) -> int:
-    """Annotations and photos of one split; returns the number of photos that could not be had."""
-    out, name = options.out, f"person_keypoints_{split}2017.json"
+def _download_split(
+    split: str, options: argparse.Namespace, manifest: Manifest, policy: RetryPolicy
+) -> int:
+    """Download annotations and images of one split; returns the number of images that failed."""
+    out = options.out
+    name = f"person_keypoints_{split}2017.json"
     target = out / "annotations" / name
     written = _sha256(target) if target.exists() else None
     if written not in (
@@ -88,43 +95,46 @@ def _split(split: str, options: argparse.Namespace, manifest: Manifest, patience
     ):
         problem = "is there, but not as this script has written it; it would be overwritten"
         raise DataError(target, problem, "move it away, or take another --out")
-    with _official(name, options, manifest, patience) as annotations:
+    with _official(name, options, manifest, policy) as annotations:
         data = _read(annotations)
-        photos = out / f"{split}2017"
-        photos.mkdir(exist_ok=True)
+        image_folder = out / f"{split}2017"
+        image_folder.mkdir(exist_ok=True)
         if options.people_only or options.limit:
-            failures = _photos(_chosen(data, options), photos, options, manifest, patience)
+            failures = _fetch_images(
+                _chosen(data, options), image_folder, options, manifest, policy
+            )
         else:
             failures = 0
-            _whole_split(split, data["images"], photos, options, manifest, patience)
-        there = {path.name for path in photos.glob("*.jpg")}
+            _fetch_split(split, data["images"], image_folder, options, manifest, policy)
+        there = {path.name for path in image_folder.glob("*.jpg")}
         images = [image for image in data["images"] if image["file_name"] in there]
         if len(images) == len(data["images"]):
             content = annotations.read_bytes()
         else:
             content = json.dumps(_reduced(data, images)).encode()
     if not images:
-        raise DataError(photos, "not one photo could be had", "see the messages above")
+        raise DataError(image_folder, "not one image could be fetched", "see the messages above")
     digest = hashlib.sha256(content).hexdigest()
     manifest.add(target, sha256=digest, before=written, bytes=len(content), photos=len(images))
     manifest.save()
     atomic_write(target, content)
     print(
-        f"{photos}: {len(images):,} of the split's {len(data['images']):,} photos; {target} lists just these"
+        f"{image_folder}: {len(images):,} of the split's {len(data['images']):,} images; "
+        f"{target} lists just these"
     )
     return failures
 
 
 @contextlib.contextmanager
 def _official(
-    name: str, options: argparse.Namespace, manifest: Manifest, patience: Patience
+    name: str, options: argparse.Namespace, manifest: Manifest, policy: RetryPolicy
 ) -> Iterator[Path]:
-    """The split's official annotation file, unpacked for as long as it is needed; the archive stays."""
-    archive = _bring(f"annotations/{ANNOTATIONS}", ANNOTATIONS, options, manifest, patience)
+    """Unpack the split's official annotation file for the duration of the block."""
+    archive = _fetch_archive(f"annotations/{ANNOTATIONS}", ANNOTATIONS, options, manifest, policy)
     with archives.unpacked(
         archive, lambda member: PurePosixPath(member).name == name, progress=False
-    ) as aside:
-        found = list(aside.rglob(name))
+    ) as temporary:
+        found = list(temporary.rglob(name))
         if len(found) != 1:
             raise DataError(
                 archive,
@@ -134,18 +144,18 @@ def _official(
         yield found[0]
 
 
-def _bring(
-    remote: str, local: str, options: argparse.Namespace, manifest: Manifest, patience: Patience
+def _fetch_archive(
+    remote: str, local: str, options: argparse.Namespace, manifest: Manifest, policy: RetryPolicy
 ) -> Path:
-    """An archive, verified."""
+    """Download and verify an archive."""
     known = {} if options.unofficial else OFFICIAL[local]
     urls = [f"{server}/{remote}" for server in _servers(options)]
-    download.fetch(urls, options.out / local, manifest, **known, patience=patience)
+    download.fetch(urls, options.out / local, manifest, **known, policy=policy)
     return options.out / local
 
 
 def _read(path: Path) -> dict:
-    """COCO's JSON, as far as this script relies on it."""
+    """Read COCO's JSON and check the fields that this script uses."""
     data = read_json(path)
     try:
         for image in data["images"]:
@@ -154,27 +164,30 @@ def _read(path: Path) -> dict:
             ].endswith(".jpg"):
                 raise DataError(
                     path,
-                    f"file_name {image['file_name']!r} is no plain name of a JPEG",
+                    f"file_name {image['file_name']!r} is not a plain name of a JPEG",
                     "fetch it again",
                 )
-            int(image["id"]), int(image["width"]), int(image["height"])
+            for key in ("id", "width", "height"):
+                int(image[key])
         for annotation in data["annotations"]:
-            (
-                int(annotation["image_id"]),
-                int(annotation.get("num_keypoints", 0)),
-                int(annotation.get("iscrowd", 0)),
-            )
+            int(annotation["image_id"])
+            for key in ("num_keypoints", "iscrowd"):
+                int(annotation.get(key, 0))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(
-            path, f"no COCO keypoint annotations: {type(error).__name__} {error}", "fetch it again"
+            path, f"not COCO keypoint annotations: {type(error).__name__} {error}", "fetch it again"
         ) from None
     return data
 
 
 def _chosen(data: dict, options: argparse.Namespace) -> list[dict]:
-    """The images to fetch. With --limit the order is that of a hash of seed and id: a fair choice, and 1,000 hold the 100."""
+    """Choose the images to fetch.
+
+    With --limit they are ordered by a hash of seed and id: a random choice, in which the first
+    1,000 contain the first 100.
+    """
     images = data["images"]
     if options.people_only:
         people = {
@@ -191,16 +204,16 @@ def _chosen(data: dict, options: argparse.Namespace) -> list[dict]:
     return images[: options.limit]
 
 
-def _photos(
+def _fetch_images(
     images: list[dict],
     folder: Path,
     options: argparse.Namespace,
     manifest: Manifest,
-    patience: Patience,
+    policy: RetryPolicy,
 ) -> int:
-    """Fetch photos one by one, several at a time; returns how many could not be had."""
+    """Fetch images one by one, several in parallel; returns how many failed."""
 
-    def bring(image: dict) -> DataError | None:
+    def fetch_one(image: dict) -> DataError | None:
         def check(path: Path) -> None:
             height, width = read_image(path).shape[:2]
             if (width, height) != (image["width"], image["height"]):
@@ -214,59 +227,61 @@ def _photos(
             urls.insert(0, image["coco_url"])
         try:
             path = folder / image["file_name"]
-            download.fetch(urls, path, manifest, check=check, patience=patience, progress=False)
+            download.fetch(urls, path, manifest, check=check, policy=policy, progress=False)
         except DataError as error:
             return error
         return None
 
-    failed, in_a_row = [], 0
+    failed = []
+    in_a_row = 0
     with ThreadPool(options.workers) as pool:  # its threads do not hold up Ctrl-C
         bar = tqdm(
-            pool.imap_unordered(bring, images),
+            pool.imap_unordered(fetch_one, images),
             total=len(images),
             desc=f"{folder.name}",
-            unit=" photos",
+            unit=" images",
         )
         for error in bar:
             in_a_row = in_a_row + 1 if error else 0
             failed += [error] if error else []
-            if in_a_row >= HOPELESS:
+            if in_a_row >= MAX_FAILURES_IN_A_ROW:
                 raise DataError(
-                    folder, f"{HOPELESS} photos in a row could not be had; the last: {error}"
+                    folder,
+                    f"{in_a_row} images in a row could not be fetched; the last: {error}",
                 )
-    for error in failed[:SHOWN]:
+    for error in failed[:MAX_ERRORS_SHOWN]:
         print(f"error: {error}", file=sys.stderr)
-    if failed[SHOWN:]:
-        print(f"error: and {len(failed) - SHOWN} more", file=sys.stderr)
+    if failed[MAX_ERRORS_SHOWN:]:
+        print(f"error: and {len(failed) - MAX_ERRORS_SHOWN} more", file=sys.stderr)
     return len(failed)
 
 
-def _whole_split(
+def _fetch_split(
     split: str,
     images: list[dict],
     folder: Path,
     options: argparse.Namespace,
     manifest: Manifest,
-    patience: Patience,
+    policy: RetryPolicy,
 ) -> None:
-    """All photos of a split from its one archive, unless they are all there; the archive is then not needed any more."""
+    """Fetch all images of a split from its archive, unless all are there; delete the archive."""
     if all((folder / image["file_name"]).is_file() for image in images):
         return
-    archive = _bring(f"zips/{split}2017.zip", f"{split}2017.zip", options, manifest, patience)
-    with archives.unpacked(archive, lambda member: member.endswith(".jpg")) as aside:
-        for photo in aside.rglob("*.jpg"):
-            photo.replace(folder / photo.name)
+    archive = _fetch_archive(f"zips/{split}2017.zip", f"{split}2017.zip", options, manifest, policy)
+    with archives.unpacked(archive, lambda member: member.endswith(".jpg")) as temporary:
+        for image in temporary.rglob("*.jpg"):
+            image.replace(folder / image.name)
     missing = [
         image["file_name"] for image in images if not (folder / image["file_name"]).is_file()
     ]
     if missing:
-        problem = f"{len(missing)} of the split's photos are not in it, among them {missing[0]}"
+        problem = f"{len(missing)} of the split's images are not in it, among them {missing[0]}"
         raise DataError(archive, problem, "fetch the official archive")
     archive.unlink()
 
 
 def _reduced(data: dict, images: list[dict]) -> dict:
-    """The annotations of some of the images, everything else as it was."""
+    """The annotations of some images, everything else unchanged."""
     ids = {image["id"] for image in images}
     return data | {
         "images": images,
@@ -280,7 +295,7 @@ def _sha256(path: Path) -> str:
 
 
 def _servers(options: argparse.Namespace) -> list[str]:
-    """In the order in which they are asked."""
+    """The servers in the order in which they are tried."""
     own = [options.base_url] if options.base_url else list(SERVERS)
     return [server.rstrip("/") for server in (own[0], *options.mirror, *own[1:])]
 
@@ -303,8 +318,9 @@ def _positive(text: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
-        epilog="example: download_coco.py --split val --people-only --limit 500 --out coco. "
-        "Run again, it fetches only what is missing. The annotation file always lists just the photos that are there.",
+        epilog="example: download_coco.py --split val --people-only --limit 500 --out coco. Run "
+        "again, it fetches only missing files. The annotation file always lists just the images "
+        "that exist.",
     )
     parser.add_argument(
         "--split",
@@ -319,13 +335,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--people-only",
         action="store_true",
-        help="only photos with a person that has labelled joints, one by one",
+        help="only images with a person that has labelled joints, one by one",
     )
     parser.add_argument(
         "--limit",
         metavar="N",
         type=_positive,
-        help="only N photos a split, one by one: the first by a hash of their ids, so that a larger N holds a smaller one",
+        help="only N images per split, one by one: the first by a hash of their ids, so that a "
+        "larger N contains a smaller one",
     )
     parser.add_argument(
         "--seed", metavar="S", type=int, default=0, help="another choice for --limit (default: 0)"
@@ -335,7 +352,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         type=_positive,
         default=16,
-        help="photos fetched at a time (default: 16)",
+        help="images fetched in parallel (default: 16)",
     )
     parser.add_argument(
         "--mirror",
@@ -344,16 +361,16 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="another server to try; may be given again",
     )
-    parser.add_argument("--base-url", metavar="URL", help=f"in place of {' and '.join(SERVERS)}")
+    parser.add_argument("--base-url", metavar="URL", help=f"instead of {' and '.join(SERVERS)}")
     parser.add_argument(
         "--unofficial",
         action="store_true",
-        help="accept archives other than the official ones: a server of your own with a part of COCO",
+        help="accept archives other than the official ones, such as your own server's part of COCO",
     )
     download.add_options(parser)
     return parser
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # told to end: as on Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM: as on Ctrl-C
     sys.exit(main())

@@ -1,6 +1,6 @@
-"""Download CMU Panoptic sequences: calibration, 3D poses, and frames of some HD cameras, in the layout that posekit reads.
+"""Download CMU Panoptic sequences: calibration, 3D poses, and frames of some HD cameras.
 
-The data set is told in chapter 02; fetching, resuming and unpacking is done by `posekit.datasets.download`.
+Chapter 02 describes the data set; `posekit.datasets.download` fetches, resumes and unpacks.
 """
 
 import argparse
@@ -20,29 +20,34 @@ from tqdm import tqdm
 
 from posekit.cameras import Camera
 from posekit.datasets import download, panoptic
-from posekit.datasets.download import Manifest, Missing, Patience, archives
+from posekit.datasets.download import Manifest, Missing, RetryPolicy, archives
 from posekit.errors import DataError
 from posekit.files import atomic_write
 from posekit.images import encode_jpeg
 
 SERVERS = ("http://domedb.perception.cs.cmu.edu", "http://vcl.snu.ac.kr/panoptic")
-"""CMU's own, and the mirror at Seoul National University that the toolbox has named since May 2024 (--snu-endpoint)."""
+"""CMU's own, and the mirror at Seoul National University that the toolbox has named since May 2024
+(--snu-endpoint)."""
 
 POSES = ("hdPose3d_stage1_coco19", "hdPose3d_stage1")
-"""19 joints; for some older sequences the servers only have the 15 joints of the format before (toolbox issue 17)."""
+"""19 joints; of some older sequences the servers only have the 15 joints of the older format
+(toolbox issue 17)."""
 
-SLACK = 5
-"""Frames by which a video that is whole may be shorter than it says (opencv issues 11782, 15569, 17257)."""
+FRAME_COUNT_TOLERANCE = 5
+"""Frames by which a complete video may be shorter than its header says (opencv issues 11782, 15569,
+17257)."""
 
-TERMS = """The CMU Panoptic Studio data set is free for non-commercial and research purposes only. Who uses it agrees to cite it:
-Joo et al., Panoptic Studio, ICCV 2015 or TPAMI 2017 (http://domedb.perception.cs.cmu.edu). It shows real people."""
+TERMS = """\
+The CMU Panoptic Studio data set is free for non-commercial and research purposes only. By using it
+you agree to cite it: Joo et al., Panoptic Studio, ICCV 2015 or TPAMI 2017
+(http://domedb.perception.cs.cmu.edu). It shows real people."""
 
 SOURCE = (
     "github.com/CMU-Perceptual-Computing-Lab/panoptic-toolbox, scripts/getDB_panoptic_ver1_2.sh"
 )
 SEQUENCES = {
-    "range of motion": "171204_pose1 171204_pose2 171204_pose3 171204_pose4 171204_pose5 171204_pose6 "
-    "171026_pose1 171026_pose2 171026_pose3",
+    "range of motion": "171204_pose1 171204_pose2 171204_pose3 171204_pose4 171204_pose5 "
+    "171204_pose6 171026_pose1 171026_pose2 171026_pose3",
     "haggling": "170221_haggling_b1 170221_haggling_b2 170221_haggling_b3 "
     "170221_haggling_m1 170221_haggling_m2 170221_haggling_m3 "
     "170224_haggling_a1 170224_haggling_a2 170224_haggling_a3 "
@@ -54,19 +59,21 @@ SEQUENCES = {
     "170407_haggling_a1 170407_haggling_a2 170407_haggling_a3 "
     "170407_haggling_b1 170407_haggling_b2 170407_haggling_b3",
     "musical instruments": "171026_cello1 171026_cello2 171026_cello3 161029_flute1 "
-    "161029_piano1 161029_piano2 161029_piano3 161029_piano4 160906_band1 160906_band2 160906_band3",
-    "social games": "160422_ultimatum1 160226_ultimatum1 160224_ultimatum1 160224_ultimatum2 160422_mafia2 "
-    "160226_mafia1 160226_mafia2 160224_mafia1 160224_mafia2 160422_haggling1 160226_haggling1 160224_haggling1",
+    "161029_piano1 161029_piano2 161029_piano3 161029_piano4 "
+    "160906_band1 160906_band2 160906_band3",
+    "social games": "160422_ultimatum1 160226_ultimatum1 160224_ultimatum1 160224_ultimatum2 "
+    "160422_mafia2 160226_mafia1 160226_mafia2 160224_mafia1 160224_mafia2 "
+    "160422_haggling1 160226_haggling1 160224_haggling1",
     "dance": "170307_dance1 170307_dance2 170307_dance3 170307_dance4 170307_dance5 170307_dance6 "
     "160317_moonbaby1 160317_moonbaby2 160317_moonbaby3",
-    "toddlers": "170915_toddler2 170915_toddler3 170915_toddler4 160906_ian5 160906_ian3 160906_ian2 160906_ian1 "
-    "160401_ian3 160401_ian2 160401_ian1",
+    "toddlers": "170915_toddler2 170915_toddler3 170915_toddler4 "
+    "160906_ian5 160906_ian3 160906_ian2 160906_ian1 160401_ian3 160401_ian2 160401_ian1",
     "others": "170915_office1 170407_office2 160906_pizza1",
 }
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0, 2 for what could not be had, 130 when stopped."""
+    """Run the command line; returns the exit code: 0, 2 for missing files, 130 when stopped."""
     parser = _parser()
     options = parser.parse_args(argv)
     if options.list:
@@ -77,11 +84,11 @@ def main(argv: list[str] | None = None) -> int:
     failed = []
     try:
         _accept_terms(options.accept_licence)
-        patience = download.patience(options)
+        policy = download.retry_policy(options)
         for name in dict.fromkeys(options.sequences):
-            _say_if_unknown(name)
+            _warn_if_unknown(name)
             try:
-                _sequence(name, options, patience)
+                _sequence(name, options, policy)
             except DataError as error:
                 failed.append(name)
                 print(f"error: {error}", file=sys.stderr)
@@ -89,7 +96,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped: what is there is kept, the same command goes on from here", file=sys.stderr)
+        print(
+            "stopped: finished files are kept, the same command goes on from here", file=sys.stderr
+        )
         return 130
     if failed:
         print(
@@ -99,20 +108,22 @@ def main(argv: list[str] | None = None) -> int:
     return 2 if failed else 0
 
 
-def _sequence(name: str, options: argparse.Namespace, patience: Patience) -> None:
-    """All of one sequence, and the command that goes on from there."""
+def _sequence(name: str, options: argparse.Namespace, policy: RetryPolicy) -> None:
+    """Download one sequence, and print the command that builds its records."""
     folder = options.out / name
     base = [f"{server.rstrip('/')}/webdata/dataset/{name}" for server in _servers(options)]
     with download.open_folder(folder) as manifest:
 
-        def bring(remote: str, local: str, check: Callable[[Path], object] | None = None) -> Path:
+        def fetch_file(
+            remote: str, local: str, check: Callable[[Path], object] | None = None
+        ) -> Path:
             urls = [f"{server}/{remote}" for server in base]
-            download.fetch(urls, folder / local, manifest, check=check, patience=patience)
+            download.fetch(urls, folder / local, manifest, check=check, policy=policy)
             return folder / local
 
         calibration_name = f"calibration_{name}.json"
         calibration = panoptic.read_calibration(
-            bring(calibration_name, calibration_name, panoptic.read_calibration)
+            fetch_file(calibration_name, calibration_name, panoptic.read_calibration)
         )
         unknown = [camera for camera in options.cameras or () if camera not in calibration]
         if unknown:
@@ -121,7 +132,7 @@ def _sequence(name: str, options: argparse.Namespace, patience: Patience) -> Non
                 f"{calibration_name} has no {', '.join(unknown)}",
                 "names look like 00_03",
             )
-        poses, frames = _poses(folder, manifest, bring)
+        poses, frames = _poses(folder, manifest, fetch_file)
         wanted = [frame for frame in frames if frame in options.frames]
         if not wanted:
             span = f"{frames[0]} to {frames[-1]}"
@@ -131,14 +142,17 @@ def _sequence(name: str, options: argparse.Namespace, patience: Patience) -> Non
         cameras = options.cameras or spread(calibration)
         count = len(options.cameras) if options.cameras else options.hd_cameras
         print(
-            f"{name}: {len(wanted):,} of {len(frames):,} frames with poses, from each of {count} cameras"
+            f"{name}: {len(wanted):,} of {len(frames):,} frames with poses, "
+            f"from each of {count} cameras"
         )
         got = {}
         for camera in cameras:
             if len(got) == count:
                 break
             try:
-                got[camera] = _camera(camera, wanted, folder, manifest, bring, options.keep_videos)
+                got[camera] = _camera(
+                    camera, wanted, folder, manifest, fetch_file, options.keep_videos
+                )
             except Missing as error:
                 print(f"{name}: camera {camera} is left out: {error}", file=sys.stderr)
     if len(got) < count:
@@ -148,7 +162,7 @@ def _sequence(name: str, options: argparse.Namespace, patience: Patience) -> Non
         raise DataError(
             folder, f"no server has more videos than those of {len(got)} cameras{missing}"
         )
-    print(f"{folder}: {sum(got.values()):,} photos of cameras {', '.join(got)}; {poses}")
+    print(f"{folder}: {sum(got.values()):,} images of cameras {', '.join(got)}; {poses}")
     command = [
         "python",
         "data_scripts/build_tfrecords.py",
@@ -159,18 +173,18 @@ def _sequence(name: str, options: argparse.Namespace, patience: Patience) -> Non
     print(f"next: {shlex.join(command)}")
 
 
-def _poses(folder: Path, manifest: Manifest, bring: Callable[..., Path]) -> tuple[str, list[int]]:
-    """(folder of the 3D poses, the frames that have any), fetched and unpacked where they are not there yet."""
+def _poses(
+    folder: Path, manifest: Manifest, fetch_file: Callable[..., Path]
+) -> tuple[str, list[int]]:
+    """Fetch and unpack the 3D poses where missing: (their folder's name, the frames with poses)."""
     for kind in POSES:
-        frames, unpacked = (
-            _frames_with_poses(folder / kind),
-            manifest.get(folder / f"{kind}.tar").get("unpacked"),
-        )
+        frames = _frames_with_poses(folder / kind)
+        unpacked = manifest.get(folder / f"{kind}.tar").get("unpacked")
         if frames and unpacked in (None, len(frames)):
             return kind, frames
     for kind in POSES:
         try:
-            archive = bring(f"{kind}.tar", f"{kind}.tar")
+            archive = fetch_file(f"{kind}.tar", f"{kind}.tar")
             break
         except Missing:
             if kind == POSES[-1]:
@@ -181,8 +195,8 @@ def _poses(folder: Path, manifest: Manifest, bring: Callable[..., Path]) -> tupl
             )
     with archives.unpacked(
         archive, lambda name: bool(re.search(r"(^|/)body3DScene_\d+\.json$", name))
-    ) as aside:
-        holders = {path.parent for path in aside.rglob("body3DScene_*.json")}
+    ) as temporary:
+        holders = {path.parent for path in temporary.rglob("body3DScene_*.json")}
         if len(holders) != 1:
             raise DataError(
                 archive, f"body3DScene_*.json in {len(holders)} folders, expected one", "delete it"
@@ -204,13 +218,14 @@ def _frames_with_poses(folder: Path) -> list[int]:
 
 
 def spread(calibration: dict[str, Camera]) -> list[str]:
-    """The HD cameras, each the farthest from all before it, so that the first few see people from all around.
+    """Order the HD cameras by farthest-point sampling: the first few see people from all around.
 
     Args:
         calibration: name -> camera.
 
     Returns:
-        names "00_NN", from the first in the file on. (The toolbox takes them by number, and neighbours stand together.)
+        Names "00_NN", from the first in the file on. (The toolbox takes them by number, and
+        neighbours stand together.)
     """
     names = [name for name in calibration if name.startswith("00_")]
     centres = np.array([-calibration[name].R.T @ calibration[name].t for name in names])
@@ -228,54 +243,57 @@ def _camera(
     wanted: list[int],
     folder: Path,
     manifest: Manifest,
-    bring: Callable[..., Path],
+    fetch_file: Callable[..., Path],
     keep: bool,
 ) -> int:
-    """The wanted frames of one camera as photos; returns how many. The video is fetched only where some are missing."""
+    """Extract the wanted frames of one camera; returns how many. Fetches the video if needed."""
     local = f"hdVideos/hd_{camera}.mp4"
 
-    def photo(frame: int) -> Path:
+    def image_path(frame: int) -> Path:
         return folder / "hdImgs" / camera / f"{camera}_{frame:08d}.jpg"
 
     frames = manifest.get(folder / local).get("frames")
-    if frames is None or any(not photo(frame).exists() for frame in wanted if frame < frames):
-        video = bring(f"videos/hd_shared_crf20/hd_{camera}.mp4", local)
-        frames = extract_frames(video, wanted, photo)
+    if frames is None or any(not image_path(frame).exists() for frame in wanted if frame < frames):
+        video = fetch_file(f"videos/hd_shared_crf20/hd_{camera}.mp4", local)
+        frames = extract_frames(video, wanted, image_path)
         manifest.add(video, frames=frames)
         if not keep:
             video.unlink()
-    photos = sum(photo(frame).exists() for frame in wanted)
+    images = sum(image_path(frame).exists() for frame in wanted)
     expected = sum(frame < frames for frame in wanted)
-    if photos != expected or not expected:
-        problem = f"{photos} photos, expected {expected}; the video has {frames:,} frames"
+    if images != expected or not expected:
+        problem = f"{images} images, expected {expected}; the video has {frames:,} frames"
         raise DataError(
             folder / "hdImgs" / camera, problem, "ask for earlier --frames, or run it again"
         )
     if expected < len(wanted):
         print(
-            f"{folder.name}: camera {camera} ends at frame {frames:,}, {len(wanted) - expected} poses have no photo"
+            f"{folder.name}: camera {camera} ends at frame {frames:,}, "
+            f"{len(wanted) - expected} poses have no image"
         )
-    return photos
+    return images
 
 
-def extract_frames(video: Path, wanted: list[int], photo: Callable[[int], Path]) -> int:
-    """Write frames of a video as JPEG. Frames are counted one by one (seeking in a video is not exact), 0 is the first.
+def extract_frames(video: Path, wanted: list[int], image_path: Callable[[int], Path]) -> int:
+    """Write frames of a video as JPEG.
+
+    Frames are counted one by one from 0, since seeking in a video is not exact.
 
     Args:
         video: the file.
-        wanted: frame numbers, ascending; those that are there already are passed over.
-        photo: gives the path of a frame's photo.
+        wanted: frame numbers, ascending; frames that were extracted before are skipped.
+        image_path: returns the path of a frame's image.
 
     Returns:
-        the number of frames in the video: as many as there were where its end was met, else as many as it says.
+        The number of frames in the video: as counted where its end was reached, else as its header
+        says.
 
     Raises:
-        DataError: naming the video and the frame, when it ends before the end that it says or a frame cannot be decoded; or when the
-            disk is full.
+        DataError: naming the video and the frame, when it ends before the end that its header says
+            or a frame cannot be decoded; or when the disk is full.
     """
-    os.environ.setdefault(
-        "OPENCV_FFMPEG_LOGLEVEL", "8"
-    )  # its own words come without the file's name
+    # FFmpeg's own messages do not name the file
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "8")
     import cv2
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -285,14 +303,15 @@ def extract_frames(video: Path, wanted: list[int], photo: Callable[[int], Path])
         if not capture.isOpened() or frames < 1:
             raise DataError(
                 video,
-                "cannot be opened as a video: truncated, or none",
+                "cannot be opened as a video: truncated, or not a video",
                 "delete it and run it again",
             )
-        position, ended = 0, False
+        position = 0
+        ended = False
         for frame in tqdm(
-            [n for n in wanted if not photo(n).exists()],
+            [n for n in wanted if not image_path(n).exists()],
             desc=f"frames of {video.name}",
-            unit=" photos",
+            unit=" images",
         ):
             while position <= frame and not ended:
                 ended = not capture.grab()
@@ -303,10 +322,10 @@ def extract_frames(video: Path, wanted: list[int], photo: Callable[[int], Path])
             if not decoded:
                 hint = "delete it and run it again; if that does not help, ask for other --frames"
                 raise DataError(f"{video}, frame {frame}", "cannot be decoded", hint)
-            atomic_write(photo(frame), encode_jpeg(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)))
+            atomic_write(image_path(frame), encode_jpeg(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)))
     finally:
         capture.release()
-    if ended and position < frames - SLACK:
+    if ended and position < frames - FRAME_COUNT_TOLERANCE:
         problem = f"cannot be decoded, though the video says it has {frames:,} frames"
         hint = (
             f"delete it and run it again; if that does not help, ask for --frames before {position}"
@@ -316,7 +335,7 @@ def extract_frames(video: Path, wanted: list[int], photo: Callable[[int], Path])
 
 
 def frame_range(text: str) -> range:
-    """`"A:B:STEP"` -> range(A, B, STEP): from A, before B, each may be left out; `"A"` is that one frame."""
+    """Parse `"A:B:STEP"` as range(A, B, STEP); each may be left out; `"A"` is that one frame."""
     parts = text.split(":")
     if (
         not (
@@ -326,7 +345,7 @@ def frame_range(text: str) -> range:
         or text == ""
     ):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no range of frames; expected A:B:STEP, such as 0:3000:10"
+            f"{text!r} is not a range of frames; expected A:B:STEP, such as 0:3000:10"
         )
     numbers = [int(part) if part else None for part in parts]
     if any(number is not None and number < 0 for number in numbers):
@@ -344,7 +363,7 @@ def frame_range(text: str) -> range:
 
 
 def _servers(options: argparse.Namespace) -> list[str]:
-    """In the order in which they are asked."""
+    """The servers in the order in which they are tried."""
     if options.base_url:
         return [options.base_url, *options.mirror]
     return [SERVERS[0], *options.mirror, *SERVERS[1:]]
@@ -362,11 +381,11 @@ def _known() -> list[str]:
     return " ".join(SEQUENCES.values()).split()
 
 
-def _say_if_unknown(name: str) -> None:
-    """There are a few more sequences than the list has; a typing error should not look like a dead server."""
+def _warn_if_unknown(name: str) -> None:
+    """Warn of a name that is not in the list, which is not complete: it may be misspelled."""
     if not re.fullmatch(r"\w+", name):
         raise DataError(
-            name, "is no name of a sequence", "they look like 171204_pose1; --list shows them"
+            name, "is not a name of a sequence", "they look like 171204_pose1; --list shows them"
         )
     if name not in _known():
         close = difflib.get_close_matches(name, _known(), 1)
@@ -375,7 +394,7 @@ def _say_if_unknown(name: str) -> None:
 
 
 def _accept_terms(accepted: bool) -> None:
-    """Show the terms, and at a terminal ask. A script is not asked: whoever runs it there accepts them, and is told so."""
+    """Show the terms and, at a terminal, ask. A script is not asked: running it accepts them."""
     print(TERMS)
     if accepted:
         return
@@ -405,8 +424,8 @@ def _camera_count(text: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
-        epilog="example: download_panoptic.py 171204_pose1 --out panoptic --hd-cameras 3 --frames 0:3000:30. "
-        "Run again, it fetches only what is missing.",
+        epilog="example: download_panoptic.py 171204_pose1 --out panoptic --hd-cameras 3 "
+        "--frames 0:3000:30. Run again, it fetches only missing files.",
     )
     parser.add_argument(
         "sequences", metavar="SEQ", nargs="*", help="sequences, such as 171204_pose1"
@@ -414,14 +433,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", metavar="DIR", type=Path, help="each sequence becomes a folder in it"
     )
-    parser.add_argument("--list", action="store_true", help="list the sequences and leave")
+    parser.add_argument("--list", action="store_true", help="list the sequences and exit")
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--hd-cameras",
         metavar="N",
         type=_camera_count,
         default=5,
-        help="number of HD cameras, 1 to 31, spread over the dome as far as can be (default: 5)",
+        help="number of HD cameras, 1 to 31, spread over the dome (default: 5)",
     )
     which.add_argument(
         "--cameras", metavar="NAMES", type=_cameras, help="these HD cameras: 00_00,00_03"
@@ -431,7 +450,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="A:B:STEP",
         type=frame_range,
         default=frame_range("::30"),
-        help="frames from A on and before B, of those that have poses (default: ::30, about one a second; ::1 for all)",
+        help="frames from A on and before B, of those that have poses (default: ::30, about one "
+        "per second; ::1 for all)",
     )
     parser.add_argument(
         "--keep-videos", action="store_true", help="keep the videos once their frames are extracted"
@@ -446,11 +466,11 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="another server to try; may be given again",
     )
-    parser.add_argument("--base-url", metavar="URL", help=f"in place of {' and '.join(SERVERS)}")
+    parser.add_argument("--base-url", metavar="URL", help=f"instead of {' and '.join(SERVERS)}")
     download.add_options(parser)
     return parser
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # told to end: as on Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM: as on Ctrl-C
     sys.exit(main())

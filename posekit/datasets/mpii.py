@@ -1,8 +1,10 @@
-"""MPII Human Pose through its published JSON conversion: people of 410 activities, 16 joints (chapter 02).
+"""Read MPII Human Pose from its published JSON conversion: 410 activities, 16 joints (chapter 02).
 
-Andriluka et al., CVPR 2014. The original is a MATLAB file of nested structures; `train.json` and `valid.json`, a list of {image, joints, joints_vis,
-center, scale}, are what SimpleBaseline and HRNet published and everybody reads (github.com/leoxiaobin/deep-high-resolution-net.pytorch, "MPII data").
-Coordinates count from 1, as in MATLAB, and 1 is taken off. `scale` is the person's height in units of 200 px.
+Andriluka et al., CVPR 2014. The original is a MATLAB file of nested structures; `train.json` and
+`valid.json`, lists of {image, joints, joints_vis, center, scale}, are the conversion published with
+SimpleBaseline and HRNet (github.com/leoxiaobin/deep-high-resolution-net.pytorch, "MPII data").
+Coordinates count from 1, as in MATLAB, and 1 is subtracted. `scale` is the person's height in units
+of 200 px.
 """
 
 from collections import Counter
@@ -15,6 +17,8 @@ from posekit.datasets import PersonAnnotation, excluded_images, read_json, skip_
 from posekit.errors import DataError
 from posekit.skeleton import COCO17, MPII16, convert, convert_flags
 
+__all__ = ["FILES", "read"]
+
 FILES = {"train": "train.json", "val": "valid.json", "test": "test.json"}
 
 
@@ -25,22 +29,25 @@ def read(
     filtered: Counter | None = None,
     skipped: list[dict] | None = None,
 ) -> Iterator[PersonAnnotation]:
-    """People of MPII Human Pose, in the file's order.
+    """Read the people of MPII Human Pose, in the file's order.
 
     Args:
-        root: folder with `annot/train.json` and `annot/valid.json` (or these files themselves) and `images/`.
-        split: `"train"`, `"val"` (valid.json) or `"test"` (test.json, where somebody has one with joints).
+        root: folder with `annot/train.json` and `annot/valid.json` (or these files themselves) and
+            `images/`.
+        split: `"train"`, `"val"` (valid.json) or `"test"` (test.json, if you have one with joints).
         filtered: gets the number of people left out, by reason.
-        skipped: see `sources.read`.
+        skipped: see `posekit.datasets.read`.
 
     Yields:
-        PersonAnnotation; v = 2 where `joints_vis` is 1, else v = 0 and not known: the conversion does not tell occluded from not annotated. The box is
-        the square of `scale` about `center`, moved down by 15 px a scale, as SimpleBaseline does, so that feet come in.
+        PersonAnnotation; v = 2 where `joints_vis` is 1, else v = 0 and not known: the conversion
+        does not tell occluded from not annotated. The box is the square of `scale` about `center`,
+        moved down by 15 px per scale, as SimpleBaseline does to include the feet.
 
     Raises:
         DataError: when there is no such file, or an entry in it cannot be used.
     """
-    root, filtered = Path(root), Counter() if filtered is None else filtered
+    root = Path(root)
+    filtered = Counter() if filtered is None else filtered
     if split not in FILES:
         raise DataError(root, f"no split {split!r}", f"choose one of {', '.join(FILES)}")
     candidates = [folder / FILES[split] for folder in (root / "annot", root)]
@@ -52,7 +59,8 @@ def read(
     entries = read_json(path)
     if not isinstance(entries, list):
         raise DataError(path, "is not a list of people", "fetch MPII's JSON conversion again")
-    excluded, people = excluded_images(path.parent, split), Counter()
+    excluded = excluded_images(path.parent, split)
+    people: Counter = Counter()
     for position, entry in enumerate(entries):
         with skip_errors(f"entry {position + 1} of {path.name}", skipped):
             sample = _person(entry, f"{path}, entry {position + 1}", root / "images", people)
@@ -65,35 +73,37 @@ def read(
 
 
 def _person(entry: object, where: str, images: Path, people: Counter) -> PersonAnnotation:
-    """One entry; `people` counts those of each photo: MPII gives them no ids."""
+    """One entry; `people` counts the people per image: MPII gives them no ids."""
     try:
         name = str(entry["image"])
         joints = np.asarray(entry["joints"], np.float64).reshape(len(MPII16), 2) - 1
-        seen = np.asarray(entry["joints_vis"], np.float64).reshape(len(MPII16))
-        center, scale = (
-            np.asarray(entry["center"], np.float64).reshape(2) - 1,
-            float(entry["scale"]),
-        )
+        labelled = np.asarray(entry["joints_vis"], np.float64).reshape(len(MPII16))
+        center = np.asarray(entry["center"], np.float64).reshape(2) - 1
+        scale = float(entry["scale"])
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         problem = f"cannot be read: {type(error).__name__} {error}"
         raise DataError(
             where, problem, "it needs image, joints (16x2), joints_vis (16), center (2), scale"
         ) from None
     where = f"{where} ({name})"
-    if not np.all(np.isin(seen, (0, 1))):
+    if not np.all(np.isin(labelled, (0, 1))):
         raise DataError(
             where,
-            f"joints_vis {sorted(set(seen.tolist()))}, expected 0 or 1",
+            f"joints_vis {sorted(set(labelled.tolist()))}, expected 0 or 1",
             "fix or remove the entry",
         )
     if not (
-        np.all(np.isfinite(joints[seen > 0])) and np.all(np.isfinite(center)) and np.isfinite(scale)
+        np.all(np.isfinite(joints[labelled > 0]))
+        and np.all(np.isfinite(center))
+        and np.isfinite(scale)
     ):
         raise DataError(where, "holds NaN or infinity", "fix or remove the entry")
     number = people[name]
     people[name] += 1
-    points, flags = np.where(seen[:, None] > 0, joints, 0), 2 * seen
-    side, box = 200 * scale, None
+    points = np.where(labelled[:, None] > 0, joints, 0)
+    flags = 2 * labelled
+    side = 200 * scale
+    box = None
     if scale > 0:
         middle = center + (0, 15 * scale)
         box = np.array([*(middle + 0.5 - side / 2), side, side])

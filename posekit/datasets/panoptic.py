@@ -1,9 +1,12 @@
-"""CMU Panoptic: people in 3D, seen by many calibrated cameras; each view of each person is a sample (chapter 02).
+"""Read CMU Panoptic: 3D poses and calibrated cameras, projected into each view (chapter 02).
 
 Layout (https://github.com/CMU-Perceptual-Computing-Lab/panoptic-toolbox):
-    SEQ/calibration_SEQ.json, SEQ/hdPose3d_stage1_coco19/body3DScene_%08d.json, SEQ/hdImgs/00_NN/00_NN_%08d.jpg
+    SEQ/calibration_SEQ.json
+    SEQ/hdPose3d_stage1_coco19/body3DScene_%08d.json
+    SEQ/hdImgs/00_NN/00_NN_%08d.jpg
 Sequences of 2014 and 2015 may have `hdPose3d_stage1` instead, with 15 joints: no eyes and ears.
-Centimetres, world y points down; pixels count from the centre of the first pixel, nothing is shifted.
+Centimetres, world y points down; pixels count from the centre of the first pixel, nothing is
+shifted.
 """
 
 import re
@@ -20,8 +23,10 @@ from posekit.geometry import segment_distance
 from posekit.images import read_image
 from posekit.skeleton import COCO17, PANOPTIC15, PANOPTIC19, convert, convert_flags
 
+__all__ = ["CONFIDENCE", "VERSIONS", "hidden", "read", "read_calibration", "read_poses"]
+
 VERSIONS = (0.0, 0.7)
-"""Versions of pose files whose bodies are known to be as read here; those of the data set say 0.7."""
+"""First and last version of pose files that are read; those of the data set say 0.7."""
 
 CONFIDENCE = 0.1
 """A joint counts as found when its confidence is above this, the data set's usual threshold."""
@@ -43,19 +48,23 @@ VOLUMES = (
     ("left_knee", "left_ankle", 5.5),
     ("right_knee", "right_ankle", 5.5),
 )
-"""A body as thick lines between joints: ends and radius in cm. Rough: it answers who stands before whom."""
+"""A body as thick lines between joints: ends and radius in cm. A rough model for occlusion."""
 
 HEAD_RADIUS = 9.0
 """The head is a ball about the middle between the ears, in cm."""
 
-MARGIN, OWN_MARGIN, FACE_MARGIN = 5.0, 8.0, 2.0
-"""How far a part must lie in front of a joint to cover it, in cm: of another body, of the person's own, and the head before its face."""
+MARGIN = 5.0
+"""Distance in cm by which a part of another body must lie in front of a joint to cover it."""
+OWN_MARGIN = 8.0
+"""The same for the person's own body."""
+FACE_MARGIN = 2.0
+"""The same for the person's own head and face."""
 
 _FACE = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
 
 
 def read_calibration(path: str | Path) -> dict[str, Camera]:
-    """The cameras of a calibration file, by name ("00_03" is panel 0, node 3), in the file's order.
+    """Read the cameras of a calibration file by name ("00_03": panel 0, node 3), in its order.
 
     Args:
         path: `calibration_SEQ.json`.
@@ -64,7 +73,7 @@ def read_calibration(path: str | Path) -> dict[str, Camera]:
         name -> Camera; 31 of them (panel 0) are the HD cameras.
 
     Raises:
-        DataError: when the file is no calibration, or a camera in it is not complete.
+        DataError: when the file is not a calibration, or a camera in it is not complete.
     """
     data = read_json(path)
     if not isinstance(data, dict) or not isinstance(data.get("cameras"), list):
@@ -98,17 +107,19 @@ def read_calibration(path: str | Path) -> dict[str, Camera]:
 
 
 def read_poses(path: str | Path) -> list[tuple[int, np.ndarray]]:
-    """The people of one frame.
+    """Read the 3D poses of one frame.
 
     Args:
         path: `body3DScene_%08d.json`.
 
     Returns:
-        list of (body id, (19, 4) float64: x, y, z in cm and the confidence; a missing joint is 0, 0, 0, -1). Bodies of the older
-        kind, `joints15`, come in the same shape, their eyes and ears missing.
+        List of (body id, (19, 4) float64: x, y, z in cm and the confidence; a missing joint is 0,
+        0, 0, -1). Bodies of the older kind, `joints15`, come in the same shape, their eyes and ears
+        missing.
 
     Raises:
-        DataError: when the file is no pose file or one of another version, or a body in it is not 19 (15) x 4 finite numbers.
+        DataError: when the file is not a pose file or one of another version, or a body in it is
+            not 19 (15) x 4 finite numbers.
     """
     data = read_json(path)
     if not isinstance(data, dict) or not isinstance(data.get("bodies"), list):
@@ -123,7 +134,7 @@ def read_poses(path: str | Path) -> list[tuple[int, np.ndarray]]:
         raise DataError(
             path,
             problem,
-            "its joints may have another order or unit: check the data set's page, then teach the reader",
+            "its joints may have another order or unit: check the data set's page first",
         )
     bodies = []
     for position, body in enumerate(data["bodies"]):
@@ -161,28 +172,30 @@ def read(
     filtered: Counter | None = None,
     skipped: list[dict] | None = None,
 ) -> Iterator[PersonAnnotation]:
-    """Every person of every frame in every camera, as 2D samples: the 3D joints, projected with the lens's distortion.
+    """Read each person in each frame and camera: 3D joints, projected with the lens's distortion.
 
-    A joint is v = 2 inside the frame, v = 1 where a body seems to stand before it (`hidden`: a guess, the data set has no such
-    label, and furniture is not known); v = 0 and known when it is found in 3D but lies outside the frame or behind the camera;
-    v = 0 and not known when it was not found. People of whom no joint is in the frame are left out and counted. There is no
-    annotated box, and the area is 0, not known.
+    A joint is v = 2 inside the frame, v = 1 where a body seems to stand in front of it (`hidden`: a
+    guess, the data set has no such label, and furniture is not known); v = 0 and known when it is
+    found in 3D but lies outside the frame or behind the camera; v = 0 and not known when it was not
+    found. People without a joint in the frame are left out and counted. There is no annotated box,
+    and the area is 0, not known.
 
     Args:
         sequence_dir: the sequence's folder.
-        cameras: None for those whose photos are on disk, frame by frame; `"hd"` for all 31 HD cameras, or a list of names:
-            these are projected whether or not a photo is there.
-        dataset: what the samples are called.
-        split: `"train"` applies an `exclude.txt` of photo names beside the calibration.
+        cameras: None for those whose images are on disk, frame by frame; `"hd"` for all 31 HD
+            cameras, or a list of names: these are projected whether or not an image exists.
+        dataset: name of the data set, as in `PersonAnnotation`.
+        split: `"train"` applies an `exclude.txt` of image names next to the calibration.
         confidence: a joint counts as found above this.
         filtered: gets the number of people left out, by reason.
-        skipped: see `sources.read`; a pose file that cannot be used costs its whole frame.
+        skipped: see `posekit.datasets.read`; a pose file that cannot be used costs its whole frame.
 
     Yields:
         PersonAnnotation, frame by frame; `person_id` is "sequence/camera_frame/body id".
 
     Raises:
-        DataError: when calibration, poses or photos are missing, cannot be read, or do not fit together.
+        DataError: when calibration, poses or images are missing, cannot be read, or do not fit
+            together.
     """
     root = Path(sequence_dir)
     filtered = Counter() if filtered is None else filtered
@@ -197,10 +210,10 @@ def read(
             "no body3DScene_*.json",
             f"extract {_POSES[0]}.tar (or {_POSES[1]}.tar) there",
         )
-    views = _photos(root) if cameras is None else _wanted(cameras, calibration, poses)
+    views = _images(root) if cameras is None else _wanted(cameras, calibration, poses)
     if not views:
         raise DataError(
-            root / "hdImgs", "no photos 00_NN/00_NN_%08d.jpg", "extract the HD frames there"
+            root / "hdImgs", "no images 00_NN/00_NN_%08d.jpg", "extract the HD frames there"
         )
     excluded = excluded_images(root, split)
     checked = set()
@@ -217,17 +230,17 @@ def read(
                 if camera is None:
                     raise DataError(
                         calibration_file,
-                        f"no camera {name!r}, but photos of it",
+                        f"no camera {name!r}, but images of it",
                         "fetch the calibration again",
                     )
-                photo = root / "hdImgs" / name / f"{name}_{frame:08d}.jpg"
+                image = root / "hdImgs" / name / f"{name}_{frame:08d}.jpg"
                 size = None
                 if cameras is None:
                     size = (int(camera.resolution[0]), int(camera.resolution[1]))
                     if name not in checked:
-                        _check_size(photo, camera)
+                        _check_size(image, camera)
                         checked.add(name)
-                if photo.name in excluded:
+                if image.name in excluded:
                     filtered["exclude.txt"] += len(bodies)
                     continue
                 everyone = (
@@ -244,7 +257,7 @@ def read(
                         under,
                         camera,
                         confidence,
-                        photo,
+                        image,
                         source_id,
                         person_id,
                         dataset,
@@ -257,11 +270,11 @@ def read(
 
 
 def hidden(bodies: np.ndarray, camera: Camera, confidence: float = CONFIDENCE) -> np.ndarray:
-    """A guess at which joints other bodies, or the person's own, cover: who stands before whom, by depth.
+    """Estimate which joints are covered by other bodies or the person's own, by depth.
 
-    Bodies are thick lines between their joints (`VOLUMES`). A joint is taken as covered when the line of sight from the camera to it passes
-    through one that is nearer to the camera; of the person's own body only through parts that the joint does not belong to, and well in
-    front of it.
+    Bodies are thick lines between their joints (`VOLUMES`). A joint is taken as covered when the
+    line of sight from the camera to it passes through one that is nearer to the camera; of the
+    person's own body only through parts that the joint does not belong to, and well in front of it.
 
     Args:
         bodies: (B, 19, 4) cm and confidence.
@@ -275,7 +288,8 @@ def hidden(bodies: np.ndarray, camera: Camera, confidence: float = CONFIDENCE) -
     covered = np.zeros((B, K), bool)
     if not B:
         return covered
-    points, found = to_camera(bodies[..., :3], camera), bodies[..., 3] > confidence
+    points = to_camera(bodies[..., :3], camera)
+    found = bodies[..., 3] > confidence
     ears = [PANOPTIC19.index(joint) for joint in ("left_ear", "right_ear")]
     ends = np.concatenate(
         [points, points[:, ears].mean(axis=1, keepdims=True)], axis=1
@@ -305,7 +319,7 @@ def _sample(
     under: np.ndarray,
     camera: Camera,
     confidence: float,
-    photo: Path,
+    image: Path,
     source_id: str,
     person_id: str,
     dataset: str,
@@ -319,7 +333,7 @@ def _sample(
     if not visible.any():
         return None
     return PersonAnnotation(
-        image=photo,
+        image=image,
         source_id=source_id,
         person_id=person_id,
         keypoints=convert(pixels, PANOPTIC19, COCO17),
@@ -350,24 +364,24 @@ def _frame(path: Path) -> int:
     match = re.search(r"_(\d+)$", path.stem)
     if match is None:
         raise DataError(
-            path, "no frame number at the end of the name", "name it as the data set does, …_%08d"
+            path, "no frame number at the end of the name", "name it as the data set does, ..._%08d"
         )
     return int(match[1])
 
 
-def _photos(root: Path) -> dict[int, list[str]]:
-    """frame -> names of the cameras that have a photo of it on disk."""
+def _images(root: Path) -> dict[int, list[str]]:
+    """frame -> names of the cameras that have an image of it on disk."""
     views = defaultdict(list)
     for folder in sorted((root / "hdImgs").glob("*_*")):
-        for photo in sorted(folder.glob(f"{folder.name}_*.jpg")):
-            views[_frame(photo)].append(folder.name)
+        for image in sorted(folder.glob(f"{folder.name}_*.jpg")):
+            views[_frame(image)].append(folder.name)
     return views
 
 
 def _wanted(
     cameras: str | list[str], calibration: dict[str, Camera], frames: dict
 ) -> dict[int, list[str]]:
-    """frame -> the cameras asked for, whether or not there are photos."""
+    """frame -> the cameras asked for, whether or not there are images."""
     if cameras == "hd":
         names = [name for name in calibration if name.startswith(f"{_HD_PANEL:02d}_")]
     else:
@@ -380,12 +394,13 @@ def _wanted(
     return dict.fromkeys(frames, names)
 
 
-def _check_size(photo: Path, camera: Camera) -> None:
-    """A scaled photo does not fit its calibration: every joint would be misplaced, silently."""
-    height, width = read_image(photo).shape[:2]
+def _check_size(image: Path, camera: Camera) -> None:
+    """Refuse a scaled image, in which every joint would be misplaced silently."""
+    height, width = read_image(image).shape[:2]
+    wanted = "x".join(map(str, camera.resolution))
     if (width, height) != tuple(camera.resolution):
         raise DataError(
-            photo,
-            f"is {width}x{height}, but camera {camera.name} is calibrated for {'x'.join(map(str, camera.resolution))}",
+            image,
+            f"is {width}x{height}, but camera {camera.name} is calibrated for {wanted}",
             "extract the frames at full size",
         )

@@ -272,7 +272,7 @@ def test_columns_and_photos_must_be_equally_many(tmp_path):
     tiny_data.lsp(tmp_path)
     (tmp_path / "images" / "im0003.jpg").unlink()
     text = error_of(lsp.read, tmp_path, "train")
-    assert "joints.mat: 4 columns of joints, but 3 photos" in text
+    assert "joints.mat: 4 columns of joints, but 3 images" in text
 
 
 def test_a_wrong_joints_mat_is_named(tmp_path):
@@ -528,7 +528,7 @@ def test_panoptic_errors_name_the_file_and_the_body(tmp_path):
     assert "calibration_seq.json, camera 00_07: cannot be read" in error_of(panoptic.read, root)
     content["cameras"].pop(1)
     calibration.write_text(json.dumps(content))
-    assert "no camera '00_07', but photos of it" in error_of(panoptic.read, root)
+    assert "no camera '00_07', but images of it" in error_of(panoptic.read, root)
     calibration.unlink()
     assert "expected one calibration_SEQ.json, found none" in error_of(panoptic.read, root)
 
@@ -537,7 +537,7 @@ def test_a_sequence_without_poses_or_photos_says_so(tmp_path):
     root = tmp_path / "seq"
     tiny_data.panoptic(root)
     (root / "hdImgs").rename(root / "images")
-    assert "no photos" in error_of(panoptic.read, root)
+    assert "no images" in error_of(panoptic.read, root)
     (root / "hdPose3d_stage1_coco19").rename(root / "hdPose3d")
     assert "no body3DScene_*.json" in error_of(panoptic.read, root)
 

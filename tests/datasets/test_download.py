@@ -23,11 +23,11 @@ import pytest
 from faulty_server import Fault, FaultyServer
 
 from posekit.datasets import download
-from posekit.datasets.download import Missing, Patience, archives
+from posekit.datasets.download import Missing, RetryPolicy, archives
 from posekit.errors import DataError
 
-QUICK = Patience(tries=3, timeout=10, wait=0.01)
-ONCE = Patience(tries=1, timeout=10)
+QUICK = RetryPolicy(tries=3, timeout=10, wait=0.01)
+ONCE = RetryPolicy(tries=1, timeout=10)
 FILE = np.random.default_rng(1).bytes(700_001)
 OTHER = np.random.default_rng(2).bytes(650_003)
 posix = pytest.mark.skipif(sys.platform == "win32", reason="no such signals and limits there")
@@ -62,12 +62,10 @@ def certificate(tmp_path_factory) -> Path:
     return folder / "both.pem"
 
 
-def fetch(
-    folder: Path, *urls: str, patience=QUICK, progress=False, name="file.bin", **more
-) -> bool:
+def fetch(folder: Path, *urls: str, policy=QUICK, progress=False, name="file.bin", **more) -> bool:
     with download.open_folder(folder) as manifest:
         return download.fetch(
-            urls, folder / name, manifest, patience=patience, progress=progress, **more
+            urls, folder / name, manifest, policy=policy, progress=progress, **more
         )
 
 
@@ -172,7 +170,7 @@ def test_all_there_but_not_yet_named_needs_no_network(tmp_path, server):
     """Ended between the last byte and the rename."""
     server.faults["/file.bin"] = [Fault(cut=300_000)]
     with pytest.raises(DataError):
-        fetch(tmp_path, f"{server.url}/file.bin", patience=ONCE)
+        fetch(tmp_path, f"{server.url}/file.bin", policy=ONCE)
     (tmp_path / "file.bin.part").write_bytes(FILE)
     server.seen.clear()
     assert fetch(tmp_path, f"{server.url}/file.bin") and server.seen == []
@@ -194,7 +192,7 @@ def test_a_part_of_unknown_origin_is_not_trusted(tmp_path, server, about):
 def test_a_part_longer_than_the_file_is_begun_anew(tmp_path, server):
     server.faults["/file.bin"] = [Fault(cut=300_000)]
     with pytest.raises(DataError):
-        fetch(tmp_path, f"{server.url}/file.bin", patience=ONCE)
+        fetch(tmp_path, f"{server.url}/file.bin", policy=ONCE)
     (tmp_path / "file.bin.part").write_bytes(FILE + b"more")
     fetch(tmp_path, f"{server.url}/file.bin")
     assert_right(tmp_path)
@@ -279,7 +277,7 @@ def test_progress_gives_the_tries_back(tmp_path):
         fetch(
             tmp_path / "a",
             f"{server.url}/file.bin",
-            patience=Patience(tries=2, timeout=1, wait=0.01),
+            policy=RetryPolicy(tries=2, timeout=1, wait=0.01),
         )
         assert_right(tmp_path / "a", big)
         server.always["/file.bin"] = Fault(cut=200_000)
@@ -287,7 +285,7 @@ def test_progress_gives_the_tries_back(tmp_path):
             fetch(
                 tmp_path / "b",
                 f"{server.url}/file.bin",
-                patience=Patience(tries=2, timeout=1, wait=0.01),
+                policy=RetryPolicy(tries=2, timeout=1, wait=0.01),
             )
         server.always.clear()
         fetch(tmp_path / "b", f"{server.url}/file.bin")
@@ -296,15 +294,15 @@ def test_progress_gives_the_tries_back(tmp_path):
 
 
 def test_waits_double_within_bounds_and_repeat_for_a_seed():
-    waits = [Patience(wait=1, longest_wait=20).pause("http://a/b", n) for n in range(1, 9)]
-    assert waits == [Patience(wait=1, longest_wait=20).pause("http://a/b", n) for n in range(1, 9)]
+    waits = [RetryPolicy(wait=1, max_wait=20).pause("http://a/b", n) for n in range(1, 9)]
+    assert waits == [RetryPolicy(wait=1, max_wait=20).pause("http://a/b", n) for n in range(1, 9)]
     assert all(
         0.5 * full <= w <= full for w, full in zip(waits, [1, 2, 4, 8, 16, 20, 20, 20], strict=True)
     )
     assert waits != [
-        Patience(wait=1, longest_wait=20, seed=1).pause("http://a/b", n) for n in range(1, 9)
+        RetryPolicy(wait=1, max_wait=20, seed=1).pause("http://a/b", n) for n in range(1, 9)
     ]
-    assert Patience().pause("http://a/b", 3) != Patience().pause("http://a/c", 3), (
+    assert RetryPolicy().pause("http://a/b", 3) != RetryPolicy().pause("http://a/c", 3), (
         "files do not retry in step"
     )
 
@@ -345,7 +343,7 @@ def test_a_part_is_resumed_from_its_own_server_and_never_continued_from_another(
     with FaultyServer({"/file.bin": OTHER}) as second:
         second.always["/file.bin"] = Fault(cut=300_000)
         with pytest.raises(DataError):
-            fetch(tmp_path, f"{second.url}/file.bin", patience=ONCE)
+            fetch(tmp_path, f"{second.url}/file.bin", policy=ONCE)
         shutil.copytree(tmp_path, tmp_path.with_name("copy"))
         fetch(tmp_path, f"{server.url}/file.bin")
         assert_right(tmp_path)
@@ -357,12 +355,12 @@ def test_a_part_is_resumed_from_its_own_server_and_never_continued_from_another(
 
 def test_silence_ends_in_a_timeout_and_the_part_is_resumed(tmp_path, server):
     server.faults["/file.bin"] = [Fault(stall=2), Fault(cut=300_000, stall=2)]
-    fetch(tmp_path, f"{server.url}/file.bin", patience=Patience(tries=9, timeout=0.5, wait=0.01))
+    fetch(tmp_path, f"{server.url}/file.bin", policy=RetryPolicy(tries=9, timeout=0.5, wait=0.01))
     assert_right(tmp_path)
     assert any(asked for asked in ranges(server))
     server.always["/file.bin"] = Fault(stall=2)
     with pytest.raises(DataError, match=r"was silent for 0\.3 s"):
-        fetch(tmp_path / "x", f"{server.url}/file.bin", patience=Patience(tries=1, timeout=0.3))
+        fetch(tmp_path / "x", f"{server.url}/file.bin", policy=RetryPolicy(tries=1, timeout=0.3))
 
 
 def test_a_short_body_is_not_taken_for_the_file(tmp_path, server):
@@ -482,7 +480,7 @@ def test_what_came_first_must_come_again(tmp_path, server):
     assert fetch(tmp_path, f"{server.url}/file.bin") is False, "what is there is right"
     (tmp_path / "file.bin").unlink()
     with pytest.raises(
-        DataError, match=r"not what came the first time.*remove its entry from downloads\.json"
+        DataError, match=r"not the file of the first download.*remove its entry from downloads\.json"
     ):
         fetch(tmp_path, f"{server.url}/file.bin")
     (tmp_path / "downloads.json").unlink()
@@ -515,7 +513,7 @@ def test_many_files_do_not_write_the_manifest_each_time(tmp_path):
 
 
 def test_one_process_at_a_time(tmp_path, server):
-    code = "import sys; from posekit import downloads\nwith download.open_folder(sys.argv[1]): print(1, flush=True); input()"
+    code = "import sys; from posekit.datasets import download\nwith download.open_folder(sys.argv[1]): print(1, flush=True); input()"
     other = subprocess.Popen([sys.executable, "-c", code, tmp_path], stdin=-1, stdout=-1, text=True)
     try:
         assert other.stdout.readline() == "1\n"
@@ -781,7 +779,7 @@ def test_a_damaged_archive_leaves_nothing(tmp_path, kind, damage):
 def test_what_is_no_file_is_no_archive(tmp_path):
     (tmp_path / "folder").mkdir()
     for name in ("folder", "missing.tar"):
-        with pytest.raises(DataError, match=f"{name}: is no file"):
+        with pytest.raises(DataError, match=f"{name}: is not a file"):
             archives.extract(tmp_path / name, tmp_path / "out", progress=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder"]
 
@@ -806,7 +804,7 @@ def test_an_archive_needs_no_memory(tmp_path):
 
 
 def test_what_a_killed_extraction_left_is_cleared(tmp_path):
-    left = tmp_path / ".out.aside" / "half"
+    left = tmp_path / ".out.temporary" / "half"
     left.parent.mkdir()
     left.write_bytes(b"half")
     archives.extract(tar(tmp_path / "x.tar", ("a", b"1")), tmp_path / "out", progress=False)

@@ -398,7 +398,7 @@ def test_a_released_model_is_fetched_once_and_verified(shelf, minidome, tmp_path
     monkeypatch.setattr(
         download.fetch,
         "__kwdefaults__",
-        {**download.fetch.__kwdefaults__, "patience": download.Patience(1, 2, 0)},
+        {**download.fetch.__kwdefaults__, "policy": download.RetryPolicy(1, 2, 0)},
     )
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -234,7 +234,7 @@ def nan_in_joints_mat(src):
 
 def one_photo_too_few(src):
     sorted(src.rglob("*.jpg"))[-1].unlink()
-    return re.escape(str(src / "joints.mat")) + ": 4 columns of joints, but 3 photos"
+    return re.escape(str(src / "joints.mat")) + ": 4 columns of joints, but 3 images"
 
 
 @pytest.mark.parametrize(

@@ -228,7 +228,7 @@ def test_all_frames_with_poses_are_exact(tmp_path, cmu):
 def test_poses_behind_the_videos_end_are_told(tmp_path, cmu, sequence, capsys):
     cmu.files = sequence | {f"{REMOTE}/hdPose3d_stage1_coco19.tar": poses_tar(frames=range(30, 50))}
     assert run_panoptic(cmu, tmp_path, "--hd-cameras", 1, "--frames", "::5") == 0
-    assert "camera 00_00 ends at frame 40, 2 poses have no photo" in capsys.readouterr().out
+    assert "camera 00_00 ends at frame 40, 2 poses have no image" in capsys.readouterr().out
     assert photos(tmp_path) == {"00_00": [30, 35]}
     requests_of(cmu)
     assert (
@@ -384,7 +384,7 @@ def test_one_sequence_that_fails_does_not_stop_the_others(tmp_path, cmu, capsys)
 @pytest.mark.parametrize("name", ["../up", "a/b", "", "."])
 def test_what_is_no_sequence_is_refused(tmp_path, cmu, name, capsys):
     assert run_panoptic(cmu, tmp_path, sequences=(name,)) == 2
-    assert "is no name of a sequence" in capsys.readouterr().err and cmu.seen == []
+    assert "is not a name of a sequence" in capsys.readouterr().err and cmu.seen == []
 
 
 def test_a_script_is_shown_the_terms_and_not_asked(tmp_path, cmu, monkeypatch, capsys):
@@ -450,11 +450,11 @@ def test_ranges_of_frames(text, frames):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "is no range of frames"),
-        ("a:b", "is no range of frames"),
-        ("1:2:3:4", "is no range of frames"),
-        ("1.5:3", "is no range of frames"),
-        ("-", "is no range of frames"),
+        ("", "is not a range of frames"),
+        ("a:b", "is not a range of frames"),
+        ("1:2:3:4", "is not a range of frames"),
+        ("1.5:3", "is not a range of frames"),
+        ("-", "is not a range of frames"),
         ("-5:10", "frames count from 0"),
         ("5:-1", "frames count from 0"),
         ("::-1", "frames count from 0"),
@@ -685,7 +685,7 @@ def test_a_whole_split_comes_as_the_official_one(tmp_path, aws, official, capsys
     }
     assert {path.name for path in tmp_path.iterdir()} == expected
     out = capsys.readouterr().out
-    assert "CC BY 4.0" in out and "12 of the split's 12 photos" in out
+    assert "CC BY 4.0" in out and "12 of the split's 12 images" in out
     assert run_coco(aws, tmp_path) == 0 and requests_of(aws) == []
 
     _, script, *arguments = next_command(out)
@@ -760,7 +760,9 @@ def test_photos_that_fail_are_listed_after_all_others_came(tmp_path, aws, capsys
         "web page",
     ):
         assert reason in told
-    assert told.rstrip().endswith("error: 5 photos could not be had; the same command tries again")
+    assert told.rstrip().endswith(
+        "error: 5 images could not be fetched; the same command tries again"
+    )
     aws.files = good
     requests_of(aws)
     assert run_coco(aws, tmp_path, "--people-only") == 0
@@ -769,10 +771,10 @@ def test_photos_that_fail_are_listed_after_all_others_came(tmp_path, aws, capsys
 
 
 def test_a_dead_server_is_noticed_soon(tmp_path, official, monkeypatch, capsys):
-    monkeypatch.setattr(download_coco, "HOPELESS", 4)
+    monkeypatch.setattr(download_coco, "MAX_FAILURES_IN_A_ROW", 4)
     with FaultyServer({ZIP: official["files"][ZIP]}) as server:
         assert run_coco(server, tmp_path, "--people-only", "--workers", "1") == 2
-    assert "4 photos in a row could not be had; the last: " in capsys.readouterr().err
+    assert "4 images in a row could not be fetched; the last: " in capsys.readouterr().err
 
 
 def test_annotations_that_were_there_are_not_overwritten(tmp_path, aws, capsys):
@@ -798,9 +800,9 @@ def test_only_the_official_archives_are_accepted_unless_told(tmp_path, aws, caps
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"file_name": "../../evil.jpg"}, "is no plain name of a JPEG"),
-        ({"file_name": "evil.sh"}, "is no plain name of a JPEG"),
-        ({"width": None}, "no COCO keypoint annotations"),
+        ({"file_name": "../../evil.jpg"}, "is not a plain name of a JPEG"),
+        ({"file_name": "evil.sh"}, "is not a plain name of a JPEG"),
+        ({"width": None}, "not COCO keypoint annotations"),
     ],
 )
 def test_annotations_that_cannot_be_are_told(tmp_path, aws, official, change, told, capsys):
@@ -822,7 +824,7 @@ def test_a_split_archive_that_lacks_photos_is_told(tmp_path, aws, official, caps
     )
     assert run_coco(aws, tmp_path) == 2
     assert (
-        "11 of the split's photos are not in it, among them 000000000002.jpg"
+        "11 of the split's images are not in it, among them 000000000002.jpg"
         in capsys.readouterr().err
     )
 
@@ -849,7 +851,7 @@ def test_coco_command_lines_that_make_no_sense_are_told(arguments, capsys):
 def test_both_splits_need_both(tmp_path, aws, capsys):
     assert run_coco(aws, tmp_path, "--split", "val,train", "--limit", "2") == 2
     assert (
-        "person_keypoints_train2017.json: no COCO keypoint annotations" in capsys.readouterr().err
+        "person_keypoints_train2017.json: not COCO keypoint annotations" in capsys.readouterr().err
     )
     assert len(coco_photos(tmp_path)) == 2, "val came first, and stays"
 

@@ -1,8 +1,9 @@
-"""Fetching large files from servers that are not reliable: resumed, retried, verified, and never half there (chapter 02).
+"""Download large files from unreliable servers: resumed, retried, verified, atomic (chapter 02).
 
-`fetch` brings one file: from several mirrors, through dropped connections, to the byte. `open_folder` keeps a folder's
-`downloads.json`, which remembers what came from where. Archives are unpacked by `posekit.datasets.download.archives`. HTTP itself
-is the business of `requests`: redirects, the proxies of the environment, certificates, which are always verified.
+`fetch` downloads one file from several mirrors, through dropped connections. `open_folder` keeps a
+folder's `downloads.json`, which records the source of each file. Archives are unpacked by
+`posekit.datasets.download.archives`. HTTP itself is left to `requests`: redirects, the proxies of
+the environment, certificates, which are always verified.
 """
 
 import contextlib
@@ -38,81 +39,85 @@ from posekit.files import atomic_write, full_disk
 __all__ = [
     "Manifest",
     "Missing",
-    "Patience",
+    "RetryPolicy",
     "add_options",
     "fetch",
     "open_folder",
-    "patience",
+    "retry_policy",
 ]
 
 _CHUNK = 1 << 16
 _PROGRESS = 1 << 20
-"""Bytes that a broken attempt must have brought to count as progress, after which all tries are there again."""
+"""Bytes that an interrupted attempt must have fetched to count as progress: tries start again."""
 
 
 class Missing(DataError):
-    """Every server answered that it has no such file (404 or 410)."""
+    """No server has the file: each answered 404 or 410."""
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How long to go on with a server that fails.
+class RetryPolicy:
+    """Retries and exponential backoff for a server that fails.
+
+    `urllib3.util.Retry` counts attempts of one request; this counts attempts without progress, so
+    that a file of many GB survives any number of dropped connections.
 
     Args:
-        tries: attempts a server without progress, >= 1.
+        tries: attempts per server without progress, >= 1.
         timeout: seconds to connect, and seconds without a byte before a connection is given up.
-        wait: seconds before the second attempt; doubled before each further one, with jitter (factor 0.5 to 1).
-        longest_wait: seconds; a server that asks for more (`Retry-After`) is given up.
+        wait: seconds before the second attempt; doubled before each further one, with jitter
+            (factor 0.5 to 1).
+        max_wait: seconds; a server that asks for more (`Retry-After`) is given up.
         seed: of the jitter.
     """
 
     tries: int = 6
     timeout: float = 30.0
     wait: float = 1.0
-    longest_wait: float = 120.0
+    max_wait: float = 120.0
     seed: int = 0
 
     def pause(self, url: str, failures: int) -> float:
-        """Seconds to wait before the next attempt at a URL that has failed `failures` times (>= 1)."""
+        """Seconds before the next attempt at a URL that has failed `failures` times (>= 1)."""
         jitter = np.random.default_rng([self.seed, zlib.crc32(url.encode()), failures]).uniform(
             0.5, 1
         )
-        return jitter * min(self.longest_wait, self.wait * 2 ** (failures - 1))
+        return jitter * min(self.max_wait, self.wait * 2 ** (failures - 1))
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Add --tries, --timeout and --wait to a command line; `patience` reads them."""
+    """Add --tries, --timeout and --wait to a command line; `retry_policy` reads them."""
     group = parser.add_argument_group("network")
     group.add_argument(
         "--tries",
         metavar="N",
         type=int,
-        default=Patience.tries,
-        help="attempts a server (default: 6)",
+        default=RetryPolicy.tries,
+        help="attempts per server (default: 6)",
     )
     group.add_argument(
         "--timeout",
         metavar="S",
         type=float,
-        default=Patience.timeout,
-        help="seconds of silence to bear (default: 30)",
+        default=RetryPolicy.timeout,
+        help="seconds without a byte before a connection is given up (default: 30)",
     )
     group.add_argument(
         "--wait",
         metavar="S",
         type=float,
-        default=Patience.wait,
-        help="before the second attempt; doubles (default: 1)",
+        default=RetryPolicy.wait,
+        help="seconds before the second attempt; doubles with each (default: 1)",
     )
 
 
-def patience(options: object) -> Patience:
-    """The Patience that the command line asks for. Raises `DataError` for values that make no sense."""
+def retry_policy(options: object) -> RetryPolicy:
+    """Read the options of `add_options`; raises `DataError` for values out of range."""
     if options.tries < 1 or options.timeout <= 0 or options.wait < 0:
         raise DataError(
             "--tries, --timeout, --wait", "expected at least 1, more than 0, and at least 0"
         )
-    return Patience(options.tries, options.timeout, options.wait)
+    return RetryPolicy(options.tries, options.timeout, options.wait)
 
 
 def fetch(
@@ -124,24 +129,26 @@ def fetch(
     sha256: str | None = None,
     md5: str | None = None,
     check: Callable[[Path], object] | None = None,
-    patience: Patience = Patience(),
+    policy: RetryPolicy = RetryPolicy(),
     progress: bool = True,
 ) -> bool:
-    """Bring a file. A file that is there and is right is left alone; else it appears at once, whole and verified.
+    """Download a file, unless it exists and is right; it appears complete and verified.
 
-    Bytes are written to `path.part`. An interrupted part is resumed (RFC 9110, section 14: Range and If-Range) when the
-    server proves that its file is still the same one, and begun anew when it does not. Servers are tried in order, each
-    until its tries are used up; one that does not have the file, or sends something else, is not asked again.
+    Bytes are written to `path.part`. An interrupted part is resumed (RFC 9110, section 14: Range
+    and If-Range) when the server proves that its file is still the same one, and restarted when it
+    does not. Servers are tried in order, each until its tries are used up; one that does not have
+    the file, or sends something else, is not asked again.
 
     Args:
-        urls: where the file is to be had: one URL, or several in order of preference.
+        urls: URLs of the file: one, or several in order of preference.
         path: where to put it, inside the manifest's folder.
-        manifest: gets url, bytes, sha256 and date; what it already holds of the file must come again.
+        manifest: gets url, bytes, sha256 and date; a file must equal what is recorded of it.
         size: its bytes, if known.
         sha256: its SHA-256 in hexadecimal, if published.
         md5: its MD5 in hexadecimal, if published.
-        check: called with the complete file before it gets its name; raises DataError when the content is not right.
-        patience: how long to try.
+        check: called with the complete file before it is renamed; raises DataError when the content
+            is not right.
+        policy: retries and timeouts.
         progress: show a bar of bytes.
 
     Returns:
@@ -149,9 +156,11 @@ def fetch(
 
     Raises:
         Missing: when every server says that it has no such file.
-        DataError: when it cannot be had, is not what it must be, or does not fit on the disk. The part stays.
+        DataError: when it cannot be fetched, is not what it must be, or does not fit on the disk.
+            The part stays.
     """
-    path, urls = Path(path), deque(dict.fromkeys([urls] if isinstance(urls, str) else urls))
+    path = Path(path)
+    urls = deque(dict.fromkeys([urls] if isinstance(urls, str) else urls))
     recorded = manifest.get(path)
     want = {
         "bytes": size or recorded.get("bytes"),
@@ -171,7 +180,7 @@ def fetch(
     path.parent.mkdir(parents=True, exist_ok=True)
     part = _Part(path, want, bool(recorded))
     with tqdm(desc=path.name, unit="B", unit_scale=True, disable=not progress) as bar:
-        url, found = _from_any(urls, part, check, patience, bar)
+        url, found = _from_any(urls, part, check, policy, bar)
     part.file.replace(path)
     part.about.unlink(missing_ok=True)
     _sync_folder(path.parent)
@@ -180,36 +189,39 @@ def fetch(
 
 
 class _Failed(Exception):
-    """An attempt that failed.
+    """A failed attempt.
 
     Args:
         reason: completes a sentence that begins with the URL.
-        final: asking this server again is of no use.
+        final: do not ask this server again.
         missing: it has no such file.
-        wrong: what it sent is not what was wanted.
+        wrong: it sent something else.
         retry_after: seconds that it asks to wait.
     """
 
     def __init__(self, reason: str, *, final=False, missing=False, wrong=False, retry_after=0.0):
         super().__init__(reason)
-        self.final, self.missing, self.wrong, self.retry_after = final, missing, wrong, retry_after
+        self.final = final
+        self.missing = missing
+        self.wrong = wrong
+        self.retry_after = retry_after
 
 
 class _Part:
-    """The file that is growing, and beside it what tells whether the server still has the same one."""
+    """A partial file, and next to it what identifies the server's file."""
 
     def __init__(self, path: Path, want: dict, recorded: bool):
-        self.path, self.want, self.recorded = path, want, recorded
-        self.file, self.about = (
-            path.with_name(path.name + ".part"),
-            path.with_name(path.name + ".part.json"),
-        )
+        self.path = path
+        self.want = want
+        self.recorded = recorded
+        self.file = path.with_name(path.name + ".part")
+        self.about = path.with_name(path.name + ".part.json")
 
     def size(self) -> int:
         return self.file.stat().st_size if self.file.exists() else 0
 
     def state(self) -> dict:
-        """url, etag, last_modified and bytes of the whole; {} if they are not known."""
+        """url, etag, last_modified and bytes of the complete file; {} if they are not known."""
         try:
             state = json.loads(self.about.read_bytes())
             return state if isinstance(state["url"], str) else {}
@@ -217,13 +229,13 @@ class _Part:
             return {}
 
     def validator(self) -> str:
-        """What If-Range needs: a strong ETag, or the date; "" if the server gave neither."""
+        """The value of If-Range: a strong ETag, or the date; "" if the server gave neither."""
         state = self.state()
         etag = state.get("etag") or ""
         return etag if etag and not etag.startswith("W/") else state.get("last_modified") or ""
 
     def resumable(self, url: str) -> bool:
-        """Whether the next bytes may be asked of this URL: a file that changed in between must be noticed."""
+        """Whether to go on from this URL: only if a file that changed meanwhile is noticed."""
         known = self.want["sha256"] or self.want["md5"]
         return (
             self.size() > 0 and self.state().get("url") == url and bool(self.validator() or known)
@@ -235,18 +247,20 @@ class _Part:
 
 
 def _from_any(
-    urls: deque, part: _Part, check: Callable | None, patience: Patience, bar: tqdm
+    urls: deque, part: _Part, check: Callable | None, policy: RetryPolicy, bar: tqdm
 ) -> tuple[str, dict]:
-    """The part made whole by one of the URLs: (that URL, bytes and sha256)."""
+    """Complete the part from one of the URLs: (that URL, bytes and sha256)."""
     owner = part.state().get("url")
     urls = deque(sorted(urls, key=lambda url: url != owner))
-    failures, ready = dict.fromkeys(urls, 0), dict.fromkeys(urls, 0.0)
-    reasons, furthest = {}, part.size()
+    failures = dict.fromkeys(urls, 0)
+    ready = dict.fromkeys(urls, 0.0)
+    reasons = {}
+    furthest = part.size()
     while urls:
         url = urls[0]
         time.sleep(max(0.0, ready[url] - time.monotonic()))
         try:
-            _attempt(url, part, patience, bar)
+            _attempt(url, part, policy, bar)
             return url, _inspect(part.file, part.want, check)
         except _Failed as failure:
             if failure.wrong and part.state().get("url") == url:
@@ -256,40 +270,45 @@ def _from_any(
             progress = part.size() >= furthest + _PROGRESS
             furthest = max(furthest, part.size())
             failures[url] = 1 if progress else failures[url] + 1
-            pause = max(patience.pause(url, failures[url]), failure.retry_after)
-            give_up = failure.final or twice_wrong or pause > patience.longest_wait
-            if give_up or failures[url] >= patience.tries:
+            pause = max(policy.pause(url, failures[url]), failure.retry_after)
+            give_up = failure.final or twice_wrong or pause > policy.max_wait
+            if give_up or failures[url] >= policy.tries:
                 urls.popleft()
                 continue
             ready[url] = time.monotonic() + pause
             if not part.resumable(url):
                 urls.rotate(-1)
-    raise _given_up(part, reasons)
+    raise _final_error(part, reasons)
 
 
-def _given_up(part: _Part, reasons: dict[str, _Failed]) -> DataError:
-    """The error that says of each server why it was given up. A part that could not be resumed goes."""
-    told = "could not be fetched: " + (
+def _final_error(part: _Part, reasons: dict[str, _Failed]) -> DataError:
+    """The error that says why each server was given up; removes a part that cannot be resumed."""
+    message = "could not be fetched: " + (
         "; ".join(f"{url} {failure}" for url, failure in reasons.items()) or "no URL"
     )
     kept = part.resumable(part.state().get("url"))
     if not kept:
         part.discard()
     if reasons and all(failure.missing for failure in reasons.values()):
-        return Missing(part.path, told, "check the name")
+        return Missing(part.path, message, "check the name")
     if kept:
-        return DataError(part.path, told, f"{part.size():,} bytes are kept: run it again to go on")
+        return DataError(
+            part.path, message, f"{part.size():,} bytes are kept: run it again to go on"
+        )
     if part.recorded and any(failure.wrong for failure in reasons.values()):
-        hint = "it is not what came the first time; if it was meant to change, remove its entry from downloads.json"
-        return DataError(part.path, told, hint)
-    return DataError(part.path, told, "try again later, or name another server")
+        hint = (
+            "it is not the file of the first download; if it was meant to change, remove its entry "
+            "from downloads.json"
+        )
+        return DataError(part.path, message, hint)
+    return DataError(part.path, message, "try again later, or name another server")
 
 
 _threads = threading.local()
 
 
 def _session() -> requests.Session:
-    """One a thread: connections are kept for the next file."""
+    """One session per thread: connections are kept for the next file."""
     if not hasattr(_threads, "session"):
         _threads.session = requests.Session()
         _threads.session.headers.update(
@@ -298,26 +317,27 @@ def _session() -> requests.Session:
     return _threads.session
 
 
-def _attempt(url: str, part: _Part, patience: Patience, bar: tqdm) -> None:
-    """Fetch what the part still lacks. Raises `_Failed`, or `DataError` on a full disk."""
+def _attempt(url: str, part: _Part, policy: RetryPolicy, bar: tqdm) -> None:
+    """Fetch the rest of the part. Raises `_Failed`, or `DataError` on a full disk."""
     start = part.size() if part.resumable(url) else 0
     if start and start == part.state().get("bytes"):
-        return  # all there: it was ended between the last byte and the check
+        return  # complete: it was stopped between the last byte and the check
     headers = {"Range": f"bytes={start}-"} if start else {}
     if start and part.validator():
         headers["If-Range"] = part.validator()
     try:
-        with _session().get(url, headers=headers, stream=True, timeout=patience.timeout) as answer:
-            start = _accept(answer, part, start)
-            _write(answer, part, url, start, bar)
+        with _session().get(url, headers=headers, stream=True, timeout=policy.timeout) as response:
+            start = _body_start(response, part, start)
+            _write(response, part, url, start, bar)
     except requests.exceptions.SSLError as error:
         if "CERTIFICATE_VERIFY_FAILED" not in str(error):
-            raise _Failed(f"broke the secure connection ({_innermost(error)})") from None
+            raise _Failed(f"broke the secure connection ({_root_message(error)})") from None
         why = re.sub(r".*certificate verify failed:? ?|\s*\(_ssl.*", "", str(error))
-        reason = f"shows a certificate that cannot be verified ({why}); nothing is fetched without: check the clock, "
-        raise _Failed(
-            reason + "or name your network's own certificates in REQUESTS_CA_BUNDLE", final=True
-        ) from None
+        reason = (
+            f"shows a certificate that cannot be verified ({why}); nothing is fetched without: "
+            "check the clock, or name your network's own certificates in REQUESTS_CA_BUNDLE"
+        )
+        raise _Failed(reason, final=True) from None
     except requests.exceptions.TooManyRedirects:
         raise _Failed("redirects in a circle", final=True) from None
     except (
@@ -327,30 +347,33 @@ def _attempt(url: str, part: _Part, patience: Patience, bar: tqdm) -> None:
     ):
         raise _Failed("is no http or https URL", final=True) from None
     except requests.exceptions.Timeout:
-        raise _Failed(f"was silent for {patience.timeout:g} s") from None
+        raise _Failed(f"was silent for {policy.timeout:g} s") from None
     except requests.exceptions.ChunkedEncodingError:
         raise _Failed(f"broke off after {part.size():,} bytes") from None
     except requests.exceptions.RequestException as error:
         if "timed out" in str(error):
             raise _Failed(
-                f"was silent for {patience.timeout:g} s after {part.size():,} bytes"
+                f"was silent for {policy.timeout:g} s after {part.size():,} bytes"
             ) from None
-        raise _Failed(f"cannot be reached ({_innermost(error)})") from None
+        raise _Failed(f"cannot be reached ({_root_message(error)})") from None
 
 
-def _innermost(error: BaseException) -> str:
-    """What a chain of wrapped network errors comes down to."""
+def _root_message(error: BaseException) -> str:
+    """The message of the first of a chain of wrapped network errors."""
     while isinstance(
         inner := getattr(error, "reason", None) or (error.args or [None])[0], BaseException
     ):
         error = inner
-    told = str(getattr(error, "strerror", None) or error)
-    return re.sub(r"^(<.*?>|\w+\(.*?\)): ", "", told)  # urllib3 puts the connection object in front
+    message = str(getattr(error, "strerror", None) or error)
+    return re.sub(
+        r"^(<.*?>|\w+\(.*?\)): ", "", message
+    )  # urllib3 puts the connection object in front
 
 
-def _accept(answer: requests.Response, part: _Part, start: int) -> int:
-    """The byte at which an answer's body begins; raises `_Failed` if it is not the file, or no longer the same one."""
-    code, state = answer.status_code, part.state()
+def _body_start(response: requests.Response, part: _Part, start: int) -> int:
+    """The byte at which a response's body begins; raises `_Failed` if it is not the same file."""
+    code = response.status_code
+    state = part.state()
     if code in (404, 410):
         raise _Failed(f"has no such file ({code})", final=True, missing=True)
     if code == 416:
@@ -358,22 +381,25 @@ def _accept(answer: requests.Response, part: _Part, start: int) -> int:
         raise _Failed("has no bytes after those that are here")
     if code not in (200, 206):
         temporary = code >= 500 or code in (408, 425, 429)
-        wait = _seconds(answer.headers.get("Retry-After"))
+        wait = _seconds(response.headers.get("Retry-After"))
         asked = f" and asks to come back in {wait:.0f} s" if wait else ""
         raise _Failed(
-            f"answered {code} {answer.reason}{asked}", final=not temporary, retry_after=wait
+            f"answered {code} {response.reason}{asked}", final=not temporary, retry_after=wait
         )
-    if "html" in answer.headers.get("Content-Type", "") and "htm" not in part.path.suffix:
+    if "html" in response.headers.get("Content-Type", "") and "htm" not in part.path.suffix:
         raise _Failed("sent a web page instead of the file (a log-in or error page?)", final=True)
     if code == 200:
         return 0
-    span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
+    span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
     if not start or span is None or int(span[1]) != start:
         raise _Failed(
-            f"sent another piece than was asked for ({answer.headers.get('Content-Range')})",
+            f"sent another piece than was asked for ({response.headers.get('Content-Range')})",
             final=True,
         )
-    now = {"etag": answer.headers.get("ETag"), "last_modified": answer.headers.get("Last-Modified")}
+    now = {
+        "etag": response.headers.get("ETag"),
+        "last_modified": response.headers.get("Last-Modified"),
+    }
     now["bytes"] = None if span[2] == "*" else int(span[2])
     if any(now[key] and state.get(key) and now[key] != state[key] for key in now):
         part.discard()
@@ -381,10 +407,10 @@ def _accept(answer: requests.Response, part: _Part, start: int) -> int:
     return start
 
 
-def _write(answer: requests.Response, part: _Part, url: str, start: int, bar: tqdm) -> None:
+def _write(response: requests.Response, part: _Part, url: str, start: int, bar: tqdm) -> None:
     """Append the body to the part, from byte `start` on."""
     headers = (
-        {} if "Content-Encoding" in answer.headers else answer.headers
+        {} if "Content-Encoding" in response.headers else response.headers
     )  # a packed body cannot be resumed
     length = headers.get("Content-Length")
     total = start + int(length) if length and length.isdecimal() else None
@@ -403,7 +429,7 @@ def _write(answer: requests.Response, part: _Part, url: str, start: int, bar: tq
             }
             atomic_write(part.about, json.dumps(state | {"bytes": total}).encode())
         with full_disk(part.path, total or start):
-            for chunk in answer.iter_content(_CHUNK):
+            for chunk in response.iter_content(_CHUNK):
                 file.write(chunk)
                 bar.update(len(chunk))
             file.flush()
@@ -425,7 +451,7 @@ def _seconds(retry_after: str | None) -> float:
 
 
 def _inspect(file: Path, want: dict, check: Callable | None) -> dict:
-    """bytes and sha256 of a file; raises `_Failed` when they, or what `check` finds, are not what is wanted."""
+    """bytes and sha256 of a file; raises `_Failed` when they, or `check`, do not agree."""
     found = {"bytes": file.stat().st_size}
     if want["bytes"] not in (None, found["bytes"]):
         raise _Failed(f"has {found['bytes']:,} bytes, expected {want['bytes']:,}", wrong=True)
@@ -444,7 +470,7 @@ def _inspect(file: Path, want: dict, check: Callable | None) -> dict:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename last through a power cut, where folders can be opened for that."""
+    """Flush a rename to disk, where folders can be opened for that."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""Unpacking archives that others made: nothing leaves the folder, nothing fills the disk, nothing is half there."""
+"""Unpack archives from untrusted sources: inside one folder, within limits, all or nothing."""
 
 import contextlib
 import gzip
@@ -18,9 +18,12 @@ from posekit.datasets.download.manifest import check_space
 from posekit.errors import DataError
 from posekit.files import full_disk
 
-RATIO, ALLOWANCE = 100, 10 << 20
-"""An archive may grow to RATIO times its own size and ALLOWANCE bytes; one that grows further is a bomb."""
-MOST_FILES = 1_000_000
+__all__ = ["extract", "unpacked"]
+
+MAX_RATIO = 100
+MAX_EXTRA_BYTES = 10 << 20
+"""An archive may grow to MAX_RATIO times its size plus MAX_EXTRA_BYTES; a larger one is a bomb."""
+MAX_FILES = 1_000_000
 
 _DAMAGE = (
     tarfile.TarError,
@@ -38,44 +41,46 @@ def extract(
 ) -> int:
     """Unpack a tar (also compressed) or zip archive into a new folder.
 
-    Members are streamed one by one, so that an archive of many GB needs no memory. Only files and folders are made, with
-    the permissions of new files. Everything is written aside first: `out` appears whole or not at all.
+    Members are streamed one by one, so that an archive of many GB needs no memory. Only files and
+    folders are created, with the permissions of new files. Everything is written to a temporary
+    folder first: `out` appears complete or not at all.
 
     Args:
         archive: the file.
-        out: the folder to make; it must not exist.
-        keep: says of a file's name in the archive whether it is wanted.
+        out: the folder to create; it must not exist.
+        keep: tells by a file's name in the archive whether it is wanted.
         progress: show a bar.
 
     Returns:
-        the number of files.
+        The number of files.
 
     Raises:
-        DataError: when the archive is missing, damaged or none, when a member has an absolute path, a `..`, a drive or a name
-            that came before, is a link or a device, when it all grows too large, or when the disk is full.
+        DataError: when the archive is missing, damaged or not an archive, when a member has an
+            absolute path, a `..`, a drive or a name that came before, is a link or a device, when
+            the content grows too large, or when the disk is full.
     """
     archive, out = Path(archive), Path(out)
     if not archive.is_file():
-        raise DataError(archive, "is no file", "give the path of a tar or zip archive")
+        raise DataError(archive, "is not a file", "give the path of a tar or zip archive")
     if out.exists():
         raise DataError(out, "exists already", "give a new folder")
-    aside = out.with_name(f".{out.name}.aside")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    most = archive.stat().st_size * RATIO + ALLOWANCE
+    temporary = out.with_name(f".{out.name}.temporary")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    max_bytes = archive.stat().st_size * MAX_RATIO + MAX_EXTRA_BYTES
     files = written = 0
     try:
         with tqdm(desc=f"unpacking {archive.name}", unit=" files", disable=not progress) as bar:
-            for name, size, stream in _members(archive, aside):
+            for name, size, stream in _members(archive, temporary):
                 where = f"{archive}, member {name!r}"
-                target = aside / _safe(name, where)
+                target = temporary / _safe(name, where)
                 if not keep(name):
                     continue
-                files, written = files + 1, written + size
-                if written > most or files > MOST_FILES:
-                    problem = (
-                        f"the archive grows beyond {most:,} bytes or {MOST_FILES:,} files: a bomb"
-                    )
+                files += 1
+                written += size
+                if written > max_bytes or files > MAX_FILES:
+                    limits = f"{max_bytes:,} bytes or {MAX_FILES:,} files"
+                    problem = f"the archive grows beyond {limits}: a bomb"
                     raise DataError(
                         where, problem, "delete it, and fetch it from a server that you trust"
                     )
@@ -86,7 +91,7 @@ def extract(
                 if target.stat().st_size != size:
                     raise EOFError(f"{name} ends early")
                 bar.update()
-        aside.rename(out)
+        temporary.rename(out)
     except (FileExistsError, NotADirectoryError, IsADirectoryError):
         raise DataError(
             where, "another member has the same name", "fetch the archive again"
@@ -96,7 +101,7 @@ def extract(
             archive, f"cannot be unpacked: {error}", "delete it and fetch it again"
         ) from None
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
     return files
 
 
@@ -104,18 +109,18 @@ def extract(
 def unpacked(
     archive: Path, keep: Callable[[str], bool] = lambda name: True, progress: bool = True
 ) -> Iterator[Path]:
-    """The folder of an archive's files, beside the archive, for as long as the block lasts; see `extract`."""
-    aside = archive.with_name(f".{archive.name}.unpacked")
-    shutil.rmtree(aside, ignore_errors=True)
+    """Extract an archive into a folder next to it for the duration of the block; see `extract`."""
+    temporary = archive.with_name(f".{archive.name}.unpacked")
+    shutil.rmtree(temporary, ignore_errors=True)
     try:
-        extract(archive, aside, keep, progress)
-        yield aside
+        extract(archive, temporary, keep, progress)
+        yield temporary
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _members(archive: Path, aside: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
-    """(name, bytes, content) of each file, in the archive's order; folders are left out, anything else is refused."""
+def _members(archive: Path, temporary: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
+    """Yield (name, bytes, content) of each file; skip folders, refuse links and devices."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as opened:
             for info in opened.infolist():
@@ -132,7 +137,7 @@ def _members(archive: Path, aside: Path) -> Iterator[tuple[str, int, IO[bytes]]]
                 raise _special(archive, info.name)
             if info.isfile():
                 _safe(info.name, f"{archive}, member {info.name!r}")
-                tarfile.data_filter(info, str(aside))
+                tarfile.data_filter(info, str(temporary))
                 yield info.name, info.size, opened.extractfile(info)
             opened.members = []  # it would remember every member
         opened.fileobj.seek(opened.offset)
@@ -150,8 +155,9 @@ def _special(archive: Path, name: str) -> DataError:
 
 
 def _safe(name: str, where: str) -> PurePosixPath:
-    """A member's name as a path below the folder; raises `DataError` when it would leave it, on any system."""
-    path, windows = PurePosixPath(name), PureWindowsPath(name)
+    """A member's name as a relative path; raises `DataError` when it leaves the folder."""
+    path = PurePosixPath(name)
+    windows = PureWindowsPath(name)
     outside = path.is_absolute() or windows.drive or windows.root or ".." in windows.parts
     if outside or "\\" in name or "\0" in name or not path.parts:
         raise DataError(

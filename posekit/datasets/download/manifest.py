@@ -1,4 +1,4 @@
-"""What has been fetched into a folder, and writing there: whole or not at all, with a word for a full disk."""
+"""The record of what was downloaded into a folder, and the lock on that folder."""
 
 import contextlib
 import json
@@ -13,27 +13,29 @@ from filelock import FileLock, Timeout
 from posekit.errors import DataError
 from posekit.files import atomic_write
 
+__all__ = ["Manifest", "check_space", "open_folder"]
+
 
 class Manifest:
-    """The `downloads.json` of a folder: for each file its url, bytes, sha256 and the day it came. Safe in threads.
+    """The `downloads.json` of a folder: per file url, bytes, sha256 and date. Thread-safe.
 
-    A file without a published checksum is trusted when it comes for the first time; from then on the recorded one holds.
+    A file without a published checksum is trusted when it is downloaded first; from then on the
+    recorded checksum must match.
 
     Args:
         folder: the folder.
-        every: seconds between two writes to disk, so that 60,000 small files do not write it 60,000 times.
+        every: seconds between two writes to disk, so that 60,000 small files do not write it 60,000
+            times.
 
     Raises:
-        DataError: when the file there is no such manifest.
+        DataError: when the file cannot be read.
     """
 
     def __init__(self, folder: str | Path, every: float = 0.0):
-        self.folder, self._every, self._saved, self._lock = (
-            Path(folder),
-            every,
-            time.monotonic(),
-            threading.Lock(),
-        )
+        self.folder = Path(folder)
+        self._every = every
+        self._saved = time.monotonic()
+        self._lock = threading.Lock()
         self.path = self.folder / "downloads.json"
         self._files = {}
         if self.path.exists():
@@ -48,24 +50,24 @@ class Manifest:
                 AssertionError,
                 OSError,
             ) as error:
-                hint = "delete it: complete files are then kept and recorded anew"
+                hint = "delete it: complete files are then kept and recorded again"
                 raise DataError(
                     self.path, f"cannot be read: {type(error).__name__} {error}", hint
                 ) from None
 
     def get(self, path: Path) -> dict:
-        """What is recorded of a file; {} if nothing is."""
+        """The record of a file; {} if there is none."""
         return self._files.get(self._name(path), {})
 
     def add(self, path: Path, **entry: object) -> None:
-        """Record more of a file."""
+        """Add fields to the record of a file."""
         with self._lock:
             self._files.setdefault(self._name(path), {}).update(entry)
             if time.monotonic() - self._saved >= self._every:
                 self._save()
 
     def save(self) -> None:
-        """Write it to disk now."""
+        """Write the manifest to disk now."""
         with self._lock:
             self._save()
 
@@ -80,7 +82,7 @@ class Manifest:
 
 @contextlib.contextmanager
 def open_folder(folder: str | Path, every: float = 0.0) -> Iterator[Manifest]:
-    """A folder to download into, for one process at a time: makes it, locks it, gives its manifest, saves that at the end.
+    """Create and lock a folder for one downloading process; yield its manifest, saved at the end.
 
     Raises:
         DataError: when another process is downloading into it, or it cannot be written.
@@ -104,7 +106,7 @@ def open_folder(folder: str | Path, every: float = 0.0) -> Iterator[Manifest]:
 
 
 def check_space(path: Path, needed: int) -> None:
-    """Raises `DataError` when the disk of `path` has less than `needed` bytes free."""
+    """Raise `DataError` when the disk of `path` has less than `needed` bytes free."""
     free = shutil.disk_usage(path.parent).free
     if needed > free:
         raise DataError(
