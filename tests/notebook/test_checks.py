@@ -1,31 +1,108 @@
-"""The exercises' checks: each typical wrong answer gets a hint of its own, an empty one too, and hints are shown alone."""
+"""Checks of the exercises: solutions pass, each wrong answer gets its hint, whatever stops it is told in one line.
 
+The sections at the end hold the solutions, and functions that chapters define, against posekit.
+"""
+
+import ast
+import contextlib
+import csv
 import importlib
 import inspect
+import io
+import itertools
+import linecache
+import math
 import runpy
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import keras
+import nbformat
 import numpy as np
 import pytest
+import tiny_data
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from posekit import cameras, geometry, inputs, losses, metrics, minidome, models, records
+from posekit.datasets import coco, lsp
+from posekit.images import decode_image
+from posekit.inference import cascade, predictor
+from posekit.live import one_euro, tracking
+from posekit.minidome.dome import make_cameras
+from posekit.models import densenet, heads, resnet
+from posekit.notebook import checks
 from posekit.notebook.checks import (
     CheckFailed,
+    call,
+    ch02,
+    ch04,
+    ch05,
+    ch06,
+    ch08,
+    ch11,
     expect,
     expect_array,
     expect_close,
+    expect_flag,
+    expect_parts,
     expect_written,
+    judge,
+    near,
     passed,
 )
+from posekit.records import tfrecord
+from posekit.skeleton import COCO17
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = sorted(path.stem for path in (ROOT / "posekit" / "notebook" / "checks").glob("ch*.py"))
+CHAPTERS = sorted(path.stem for path in (ROOT / "posekit/notebook/checks").glob("ch*.py"))
+MIN_HINTS = {"ch01": 7, "ch02": 19, "ch03": 11, "ch04": 6, "ch05": 4, "ch06": 6}
+MIN_HINTS |= {"ch07": 6, "ch08": 8, "ch09": 10, "ch10": 8, "ch11": 7, "ch12": 8}
+DEFINITIONS = ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom
+K = len(COCO17)
+CAMERAS = list(make_cameras((1920, 1080), seed=7).values())
+number = st.floats(-500, 1500, allow_nan=False)
+length = st.floats(1, 900, allow_nan=False)
+
+
+def notebook(name: str) -> Path:
+    """The one notebook of `chapters/` whose path begins like this."""
+    (path,) = (ROOT / "chapters").glob(f"{name}*.ipynb")
+    return path
+
+
+def definitions(name: str, *only: str) -> dict:
+    """What a notebook imports and defines, and its cells with solutions; the rest is not run.
+
+    Args:
+        name: the beginning of the notebook's path below `chapters/`.
+        only: run no other cells than those that begin with the definition of one of these.
+    """
+    names = {"__name__": "notebook", "COCO17": COCO17}
+    path = notebook(name)
+    for i, cell in enumerate(nbformat.read(path, as_version=4).cells):
+        if cell.cell_type != "code" or not cell.source.startswith(
+            tuple(f"def {f}(" for f in only) or ""
+        ):
+            continue
+        tree = ast.parse(cell.source)
+        if "### BEGIN SOLUTION" not in cell.source:
+            tree.body = [node for node in tree.body if isinstance(node, DEFINITIONS)]
+        filename = f"<{path.stem}, cell {i}>"
+        lines = cell.source.splitlines(keepends=True)
+        linecache.cache[filename] = (len(cell.source), None, lines, filename)
+        exec(compile(tree, filename, "exec"), names)
+    return names
 
 
 def wrong_answers(chapter: str) -> list[tuple]:
     return runpy.run_path(str(ROOT / "tests" / "wrong_answers" / f"{chapter}.py"))["WRONG"]
 
 
-def checks_of(chapter: str) -> dict:
+def checks_of(chapter: str) -> dict[str, Callable]:
     module = importlib.import_module(f"posekit.notebook.checks.{chapter}")
     return {
         name: f
@@ -34,40 +111,167 @@ def checks_of(chapter: str) -> dict:
     }
 
 
-CASES = [
-    pytest.param(*case, id=f"{chapter}-{case[0].__name__}-{i}")
-    for chapter in MODULES
-    for i, case in enumerate(wrong_answers(chapter))
+SOLVED = {chapter: definitions(f"exercises/ex{chapter[2:]}") for chapter in CHAPTERS}
+WRONG = {chapter: wrong_answers(chapter) for chapter in CHAPTERS}
+EXERCISES = [
+    pytest.param(chapter, check, id=f"{chapter}-{name.removeprefix('check_')}")
+    for chapter in CHAPTERS
+    for name, check in checks_of(chapter).items()
 ]
+every_exercise = pytest.mark.parametrize(("chapter", "check"), EXERCISES)
 
 
-@pytest.mark.parametrize(("check", "answer", "hint"), CASES)
+def answers(chapter: str, check: Callable) -> list[Callable]:
+    """The solutions that a check takes, in its order."""
+    return [SOLVED[chapter][name] for name in inspect.signature(check).parameters]
+
+
+def hints(chapter: str, check: Callable, wrong: object) -> list[str]:
+    """What a check says when one of the functions that it takes is replaced."""
+    told = []
+    for i in range(len(answers(chapter, check))):
+        given = answers(chapter, check)
+        given[i] = wrong
+        with pytest.raises(CheckFailed) as caught:
+            check(*given)
+        told.append(str(caught.value))
+        assert len(told[-1].splitlines()) == 1, told[-1]
+    return told
+
+
+# ---- every chapter: solutions and wrong answers --------------------------------------------------
+
+
+@every_exercise
+def test_the_solution_passes(chapter, check, capsys):
+    check(*answers(chapter, check))
+    assert capsys.readouterr().out.startswith("✓ ")
+
+
+@pytest.mark.parametrize(
+    ("check", "answer", "hint"),
+    [
+        pytest.param(*case, id=f"{chapter}-{case[0].__name__}-{i}")
+        for chapter in CHAPTERS
+        for i, case in enumerate(WRONG[chapter])
+    ],
+)
 def test_a_wrong_answer_gets_its_own_hint(check, answer, hint):
     with pytest.raises(CheckFailed) as caught:
         check(answer)
     assert hint in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize("chapter", MODULES)
-def test_every_check_knows_a_typical_mistake(chapter):
-    hints: dict[str, set] = {}
-    for check, _, hint in wrong_answers(chapter):
-        assert len(hint) >= 4, "too short a piece to tell one hint from another"
-        hints.setdefault(check.__name__, set()).add(hint)
-    assert set(hints) == set(checks_of(chapter))
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_every_check_knows_several_mistakes(chapter):
+    pieces: dict[str, set] = {}
+    for check, _, piece in WRONG[chapter]:
+        assert len(piece) >= 4, "too short a piece to tell one hint from another"
+        pieces.setdefault(check.__name__, set()).add(piece)
+    assert set(pieces) == set(checks_of(chapter))
+    assert all(len(some) >= MIN_HINTS[chapter] for some in pieces.values())
 
 
-@pytest.mark.parametrize("chapter", MODULES)
-def test_an_empty_answer_is_told_so(chapter):
-    for name, check in checks_of(chapter).items():
-        places = len(inspect.signature(check).parameters)
-        for empty in (None, lambda *args, **options: None):
-            with pytest.raises(CheckFailed):
-                check(*([empty] * places))
-                pytest.fail(f"{name} passes an empty answer")
+# ---- every chapter: answers that are empty, stop, never end, or are of another kind --------------
 
 
-# ---- the helpers ------------------------------------------------------------------------------------------------------
+@every_exercise
+def test_an_empty_answer_is_told_so(chapter, check):
+    def stub(*given):
+        raise NotImplementedError
+
+    for empty in (None, ..., lambda *given: None, stub):
+        assert all("no value yet" in hint for hint in hints(chapter, check, empty))
+
+
+@every_exercise
+def test_an_answer_that_raises_names_its_line(chapter, check):
+    def answer(*given):
+        joints = {"nose": 0}
+        return joints["left_wrist"]
+
+    line = inspect.getsourcelines(answer)[1] + 2
+    for hint in hints(chapter, check, answer):
+        assert "stops with KeyError: 'left_wrist'" in hint
+        assert f'(line {line}, `return joints["left_wrist"]`)' in hint
+
+
+@every_exercise
+@pytest.mark.parametrize("main_thread", [True, False])
+def test_an_endless_answer_is_stopped_and_names_its_line(chapter, check, main_thread, monkeypatch):
+    monkeypatch.setattr(checks, "TIME_LIMIT_S", 0.2)
+    if not main_thread:
+        monkeypatch.setattr(checks.threading, "main_thread", lambda: None)
+
+    def answer(*given):
+        at = 0
+        while True:  # never ends
+            at = at * 1
+
+    # The other functions of a check are replaced too: a limit this short would stop them.
+    with pytest.raises(CheckFailed) as caught:
+        check(*[answer] * len(answers(chapter, check)))
+    hint = str(caught.value)
+    assert "did not end within 0.2 seconds (line " in hint
+    assert "`while True: # never ends`" in hint or "`at = at * 1`" in hint
+    assert len(hint.splitlines()) == 1
+
+
+@every_exercise
+def test_an_answer_with_other_parameters_names_its_line(chapter, check):
+    def none():
+        return 0
+
+    def many(a, b, c, d, e, f, g, h, i):
+        return 0
+
+    for answer in (none, many):
+        for hint in hints(chapter, check, answer):
+            assert f"has the parameters {inspect.signature(answer)} (line " in hint
+            assert f"`def {answer.__name__}(" in hint
+
+
+@every_exercise
+@pytest.mark.parametrize(
+    "value",
+    ["text", {}, {"x": 1}, (), [], [[1], [1, 2]], 3, 2.5, True, print, object(), np.zeros(0)],
+    ids=str,
+)
+def test_an_answer_of_another_type_gets_a_hint(chapter, check, value):
+    def answer(*given):
+        return value
+
+    hints(chapter, check, answer)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_an_answer_that_is_no_number_names_its_line(chapter):
+    def answer(*given):
+        return "left_wrist"
+
+    strings_or_nothing = {ch11.check_choose, ch08.check_test_crop}
+    for check in set(checks_of(chapter).values()) - strings_or_nothing:
+        assert '`return "left_wrist"`)' in hints(chapter, check, answer)[0]
+
+
+@every_exercise
+def test_a_right_answer_in_lists_and_tuples_passes_or_gets_a_hint(chapter, check):
+    def loosened(value):
+        if isinstance(value, np.ndarray):
+            return value.tolist()
+        return tuple(map(loosened, value)) if isinstance(value, tuple | list) else value
+
+    def loose(function):
+        return lambda *given: loosened(function(*given))
+
+    try:
+        check(*map(loose, answers(chapter, check)))
+    except CheckFailed as error:
+        assert len(str(error).splitlines()) == 1
+
+
+# ---- the helpers ---------------------------------------------------------------------------------
 
 
 def test_a_hint_is_shown_without_a_traceback():
@@ -91,9 +295,19 @@ def test_helpers_say_what_was_seen(capsys):
         expect_array(np.zeros((3, 3)), "points", (None, 2))
     with pytest.raises(CheckFailed, match="should be numbers"):
         expect_array("left", "points")
+    with pytest.raises(CheckFailed, match="a list of unequal parts"):
+        expect_array([[1], [1, 2]], "points")
     with pytest.raises(CheckFailed, match="NaN"):
         expect_array([1.0, np.nan], "points")
     assert expect_array([[1, 2]], "points", (None, 2)).dtype == np.float64
+    with pytest.raises(CheckFailed, match="two things: a and b. It returned a tuple of 3"):
+        expect_parts((1, 2, 3), "f(x)", ("a", "b"))
+    with pytest.raises(CheckFailed, match="`b` has no value yet"):
+        expect_parts((1, None), "f(x)", ("a", "b"))
+    assert expect_parts([1, 2], "f(x)", ("a", "b")) == (1, 2)
+    assert expect_flag(np.bool_(True), "f(x)") is True
+    with pytest.raises(CheckFailed, match="should be True or False, not an int"):
+        expect_flag(1, "f(x)")
 
 
 def test_closeness_is_relative_above_one():
@@ -104,3 +318,883 @@ def test_closeness_is_relative_above_one():
         expect_close([1e-5], [0], "x", "half a pixel off", tolerance=1e-6)
     with pytest.raises(CheckFailed, match="shape"):
         expect_close([1, 2], [1], "x", "no")
+    assert near([1.0], [1.0]) and near((), ())
+    assert not near([[1.0]], [1.0]) and not near([np.nan], [np.nan]) and not near("a", 1)
+
+
+def test_judge_tells_the_first_mistake_that_explains_the_answer():
+    mistakes = {"you added": 5, "you doubled": 4, "that is right by accident": 6}
+    judge(6, 6, mistakes, "otherwise")
+    for answer, hint in ((4, "you doubled"), (5, "you added"), (7, "otherwise")):
+        with pytest.raises(CheckFailed, match=hint):
+            judge(answer, 6, mistakes.items(), "otherwise")
+
+
+def test_a_call_gives_back_what_the_function_returns():
+    assert call(lambda a, b: a + b, "f(a, b)", 1, 2) == 3
+    assert call(lambda n: iter(range(n)), "f(n)", 3) == [0, 1, 2]
+    assert call(lambda a: None, "f(a)", 1, returns=False) is None
+    with pytest.raises(ZeroDivisionError):
+        call(lambda a: a / 0, "f(a)", 1, allow=(ZeroDivisionError,))
+    with pytest.raises(CheckFailed, match="`f` should be a function, not a float"):
+        call(1.5, "f(a)", 1)
+    with pytest.raises(KeyboardInterrupt):
+        call(lambda a: interrupt(), "f(a)", 1)
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("x >= 0 and x < 2", "For arrays use `&`, `|` and `~`"),
+        ("2 if x > 0 else 1", "want one True or False"),
+        ("x >= 0.5 & x < 2", "put each comparison in parentheses"),
+        ("np.ones((3, 2))[COCO17.flip_indices]", "A tuple as an index"),
+        ("x[x / 2]", "An index must be a whole number"),
+        ("x[1.0]", "An index must be a whole number"),
+        ("[1, 2][x]", "A list takes one whole number"),
+        ("[1, 2][0, 1]", "A list takes one whole number"),
+        ("x + np.ones(5)", "Print the shapes of both sides"),
+        ("None + x", "Something in this line is None"),
+        ("[1, 2].sum()", "`np.asarray(...)` makes it one"),
+        ("flipp(x)", "Is it spelt right"),
+        ("f(x)", "calls itself without end"),
+    ],
+)
+def test_what_students_often_write_gets_a_hint_with_its_line(line, hint):
+    names = {"np": np, "COCO17": COCO17}
+    source = f"def f(x):\n    return {line}\n"
+    filename = f"<cell {line}>"
+    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+    exec(compile(source, filename, "exec"), names)
+    with pytest.raises(CheckFailed) as caught:
+        call(names["f"], "f(x)", np.arange(4))
+    assert hint in str(caught.value)
+    assert f"(line 2, `return {line}`)" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "change"),
+    [
+        (np.zeros(3), lambda x: x.__setitem__(0, 1)),
+        ([np.zeros(3)], lambda x: x[0].__setitem__(0, 1)),
+        ([{"a": [1]}], lambda x: x[0]["a"].append(2)),
+        ({"a": 1}, lambda x: x.update(b=2)),
+        ([3, 1, 2], lambda x: x.sort()),
+    ],
+)
+def test_a_changed_argument_is_named(value, change):
+    def answer(first, second):
+        change(second)
+        return 1
+
+    with pytest.raises(CheckFailed, match="changed the `second`"):
+        call(answer, "f(first, second)", np.full(2, np.nan), value)
+
+
+def test_a_generator_that_raises_or_never_ends_is_told_so(monkeypatch):
+    def broken(n):
+        yield 1
+        raise KeyError(n)
+
+    with pytest.raises(CheckFailed, match="stops with KeyError: 3 .line "):
+        call(broken, "f(n)", 3)
+    monkeypatch.setattr(checks, "TIME_LIMIT_S", 0.2)
+    with pytest.raises(CheckFailed, match="did not end within 0.2 seconds .line "):
+        call(lambda n: (0 for i in itertools.count() if i < 0), "f(n)", 3)
+
+
+def test_a_function_of_a_library_is_told_without_a_line():
+    with pytest.raises(CheckFailed) as caught:
+        call(np.linalg.inv, "f(x)", np.zeros((2, 3)))
+    assert "stops with LinAlgError" in str(caught.value) and "line" not in str(caught.value)
+
+
+def test_the_time_limit_leaves_no_timer_behind_and_lets_an_outer_one_go_on(monkeypatch):
+    import signal
+
+    rung = []
+    handler = signal.signal(signal.SIGALRM, lambda *_: rung.append(1))
+    try:
+        call(lambda: 1, "f()")
+        assert signal.setitimer(signal.ITIMER_REAL, 0) == (0.0, 0.0)
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        call(lambda: 1, "f()")
+        assert not rung
+        end = time.monotonic() + 5
+        while not rung and time.monotonic() < end:
+            time.sleep(0.01)
+        assert rung
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+
+
+@pytest.mark.parametrize("windows", [True, False])
+def test_a_loop_is_stopped_in_another_thread_and_without_an_interval_timer(windows, monkeypatch):
+    monkeypatch.setattr(checks, "TIME_LIMIT_S", 0.2)
+    if windows:
+        monkeypatch.delattr(checks.signal, "setitimer")
+    told = []
+
+    def answer(x):
+        while x == 1:
+            with contextlib.suppress(Exception):
+                time.sleep(0.001)
+        return x
+
+    def ask():
+        try:
+            call(answer, "f(x)", 1)
+        except CheckFailed as error:
+            told.append(str(error))
+
+    if windows:
+        ask()
+    else:
+        thread = threading.Thread(target=ask)
+        thread.start()
+        thread.join(30)
+    assert "did not end within 0.2 seconds (line " in told[0]
+    assert call(lambda x: x, "f(x)", 2) == 2
+
+
+# ---- wrong answers that need one more case, or more than one wrong piece -------------------------
+
+
+@pytest.mark.parametrize(
+    ("chapter", "check", "replace"),
+    [
+        ("ch01", "check_flip_person", ("width = image.shape[1]", "width = 40")),
+        ("ch01", "check_codec", ("np.asarray(size)", "np.array([192, 256])")),
+        ("ch01", "check_count_joints", ("keypoints >= -0.5", "keypoints > -0.5")),
+        ("ch01", "check_count_joints", ("keypoints < size - 0.5", "keypoints <= size - 0.5")),
+        ("ch01", "check_count_joints", ("size - 0.5", "99.5")),
+        ("ch02", "check_impossible_rows", ("sizes", "PHOTOS")),
+        ("ch06", "check_training_targets", ("size", "224")),
+        ("ch09", "check_soft_argmax", ("scores.shape[1:3]", "(6, 9)")),
+    ],
+)
+def test_a_solution_for_one_size_only_does_not_pass(chapter, check, replace):
+    check = checks_of(chapter)[check]
+    functions = list(inspect.signature(check).parameters)
+    cells = nbformat.read(notebook(f"exercises/ex{chapter[2:]}"), as_version=4).cells
+    source = next(cell.source for cell in cells if f"def {functions[0]}(" in cell.source)
+    head, begin, solution = source.partition("### BEGIN SOLUTION")
+    assert replace[0] in solution
+    names = dict(SOLVED[chapter], PHOTOS=ch02.PHOTOS)
+    exec(head + begin + solution.replace(*replace), names)
+    with pytest.raises(CheckFailed):
+        check(*(names[function] for function in functions))
+
+
+def test_an_image_divided_by_255_is_told_that_its_values_changed():
+    def flip_person(image, *rest):
+        picture, *others = SOLVED["ch01"]["flip_person"](image, *rest)
+        return picture / 255, *others
+
+    def mirror(image, *rest):
+        picture, *others = SOLVED["ch08"]["mirror"](image, *rest)
+        return picture / 255, *others
+
+    assert (
+        "have other values" in hints("ch01", checks_of("ch01")["check_flip_person"], flip_person)[0]
+    )
+    assert "have other values" in hints("ch08", ch08.check_mirror, mirror)[0]
+
+
+def test_a_census_gets_the_integers_that_coco_stores():
+    people = ch02._annotations()
+    assert all(type(number) is int for person in people for number in person["keypoints"])
+
+
+# ---- chapter 01: solutions against posekit -------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(x=number, y=number, w=length, h=length, size=st.integers(8, 512), padding=st.floats(0.5, 3))
+def test_crop_to_photo_undoes_posekits_crop(x, y, w, h, size, padding):
+    box = np.array([x, y, w, h])
+    forward = geometry.crop_affine(
+        geometry.bbox_center(box), geometry.square_side(box, padding), size
+    )
+    there = geometry.apply_affine(forward, np.array([[x, y], [x + w, y + h]]))
+    back = geometry.apply_affine(SOLVED["ch01"]["crop_to_photo"](box, size, padding), there)
+    np.testing.assert_allclose(back, [[x, y], [x + w, y + h]], atol=1e-6)
+
+
+@settings(deadline=None)
+@given(
+    points=st.lists(st.tuples(number, number), min_size=17, max_size=17), width=st.integers(1, 2000)
+)
+def test_flip_is_posekits_and_its_own_inverse(points, width):
+    points = np.array(points)
+    image, flags = np.arange(width * 3, dtype=np.uint8).reshape(1, width, 3), np.arange(17) % 3
+    box = np.array([1.0, 2, 3, 4])
+    once = SOLVED["ch01"]["flip_person"](image, points, flags, box)
+    np.testing.assert_array_equal(
+        once[1], geometry.flip_keypoints(points, width, COCO17.flip_indices)
+    )
+    for before, after in zip((image, points, flags, box), SOLVED["ch01"]["flip_person"](*once)):
+        np.testing.assert_allclose(after, before, atol=1e-9)
+
+
+@settings(deadline=None)
+@given(
+    points=st.lists(st.tuples(number, number), min_size=17, max_size=17), size=st.integers(1, 600)
+)
+def test_the_codec_and_the_count_are_posekits(points, size):
+    points = np.array(points)
+    u = SOLVED["ch01"]["normalise"](points, (size, 2 * size))
+    np.testing.assert_array_equal(u, geometry.encode_keypoints(points, (size, 2 * size)))
+    assert np.abs(SOLVED["ch01"]["denormalise"](u, (size, 2 * size)) - points).max() < 1e-3
+    flags, known = np.arange(17) % 3, np.arange(17) % 2 == 0
+    inside, weight = SOLVED["ch01"]["count_joints"](points, flags, known, size)
+    np.testing.assert_array_equal(inside, geometry.inside(points, (size, size)) & (flags >= 1))
+    np.testing.assert_array_equal(weight, known)
+
+
+# ---- chapter 02: solutions against posekit -------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), k=st.integers(0, 30))
+def test_projection_is_posekits_and_opencvs(seed, k):
+    camera, rng = CAMERAS[k], np.random.default_rng(seed)
+    points = rng.uniform(-400, 400, (30, 3))
+    mine, theirs = SOLVED["ch02"]["project"](points, camera), cameras.project(points, camera)
+    np.testing.assert_array_equal(np.isnan(mine), np.isnan(theirs))
+    ahead = np.isfinite(theirs[:, 0])
+    np.testing.assert_allclose(mine[ahead], theirs[ahead], rtol=1e-9)
+    turn = cv2.Rodrigues(camera.R)[0]
+    if ahead.any():
+        cvs = cv2.projectPoints(
+            np.ascontiguousarray(points[ahead]), turn, camera.t, camera.K, camera.distCoef
+        )[0][:, 0]
+        np.testing.assert_allclose(mine[ahead], cvs, rtol=1e-7, atol=1e-6)
+
+
+def test_the_chapters_projection_is_posekits():
+    names = definitions("02_")
+    points = np.random.default_rng(3).uniform(-150, 150, (40, 3))
+    for camera in CAMERAS:
+        np.testing.assert_allclose(
+            names["project"](points, camera), cameras.project(points, camera), rtol=1e-9
+        )
+
+
+def test_census_counts_as_posekits_reader_does():
+    data = minidome.dataset()
+    annotation_file, images = coco.find_minidome(data.val)
+    content = coco.read_json(annotation_file)
+    sizes = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
+    counts, cut_off = SOLVED["ch02"]["census"](content["annotations"], sizes)
+    flags = np.array(
+        [
+            person.keypoints_visible
+            for person in coco.read(annotation_file, images, dataset="minidome")
+        ]
+    )
+    np.testing.assert_array_equal(
+        counts, np.stack([(flags == v).sum(axis=0) for v in (0, 1, 2)], axis=1)
+    )
+    assert 0 < cut_off < len(flags)
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("dataset", ["lsp", "lspet"])
+def test_leeds_are_read_as_posekit_does(realdata, dataset):
+    from scipy.io import loadmat
+
+    joints = loadmat(realdata / dataset / "joints.mat")["joints"].transpose(
+        (2, 1, 0) if dataset == "lsp" else (2, 0, 1)
+    )
+    samples = (
+        lsp.read(realdata / "lsp", None)
+        if dataset == "lsp"
+        else lsp.read_lspet(realdata / "lspet", None)
+    )
+    compared = 0
+    by_name = {
+        path.stem: i for i, path in enumerate(sorted((realdata / dataset / "images").glob("*.jpg")))
+    }
+    for sample in samples:
+        keypoints, visible, known = SOLVED["ch02"]["read_leeds"](
+            joints[by_name[sample.source_id]], dataset
+        )
+        np.testing.assert_array_equal(visible, sample.keypoints_visible)
+        np.testing.assert_array_equal(known, sample.joint_known)
+        np.testing.assert_allclose(keypoints[visible > 0], sample.keypoints[visible > 0], rtol=1e-6)
+        compared += 1
+    assert compared >= 1000
+
+
+@settings(deadline=None)
+@given(
+    x=st.floats(-2000, 2000, allow_nan=False),
+    y=st.floats(-2000, 2000, allow_nan=False),
+    v=st.integers(0, 2),
+    k=st.integers(0, 16),
+)
+def test_a_row_is_impossible_when_its_joint_lies_outside(x, y, v, k):
+    text = f"image,person,joint,x,y,v\ngarden.jpg,1,{COCO17.joints[k]},{x},{y},{v}\n"
+    found = SOLVED["ch02"]["impossible_rows"](list(csv.DictReader(io.StringIO(text))), ch02.PHOTOS)
+    outside = not geometry.inside(np.array([x, y]), ch02.PHOTOS["garden.jpg"])
+    assert found == ([0] if v > 0 and outside else [])
+
+
+# ---- chapter 03: solutions against posekit -------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(
+    number=st.integers(-(2**63), 2**63 - 1),
+    before=st.binary(max_size=5),
+    after=st.binary(max_size=5),
+)
+def test_read_varint_undoes_posekits_varint(number, before, after):
+    data = tfrecord.varint(number)
+    assert SOLVED["ch03"]["read_varint"](before + data + after, len(before)) == (
+        number,
+        len(before) + len(data),
+    )
+    with pytest.raises(ValueError):
+        SOLVED["ch03"]["read_varint"](before + data[:-1], len(before))
+
+
+@settings(deadline=None)
+@given(payloads=st.lists(st.binary(max_size=60), max_size=4), damage=st.data())
+def test_read_frames_is_posekits_reader(payloads, damage):
+    whole = b"".join(map(tfrecord.frame_record, payloads))
+    assert SOLVED["ch03"]["read_frames"](whole) == payloads
+    if payloads:
+        at, bit = damage.draw(st.integers(0, len(whole) - 1)), damage.draw(st.integers(0, 7))
+        broken = bytearray(whole)
+        broken[at] ^= 1 << bit
+        starts = np.cumsum([0] + [len(p) + 16 for p in payloads])
+        offset = starts[np.searchsorted(starts, at, side="right") - 1]
+        with pytest.raises(ValueError, match=f"record at byte {offset}:"):
+            SOLVED["ch03"]["read_frames"](bytes(broken))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("people")
+    annotations, _ = tiny_data.coco(root / "coco", photos=3, people=2)
+    samples = coco.read(annotations, root / "coco" / "train2017")
+    records.write_records(
+        samples,
+        root / "records",
+        "tiny",
+        "train",
+        settings=records.CropSettings(box_px=64),
+        progress=False,
+    )
+    return root / "records"
+
+
+def test_flip_batch_does_what_the_pipelines_flip_does(folder):
+    mirror = inputs.Augmentation(flip=1, rotation=0, scale=0, shift=0, colour=0)
+    images, targets = next(iter(inputs.make_batches(folder, 6, input_size=64)))
+    theirs, their_targets = next(
+        iter(inputs.make_batches(folder, 6, input_size=64, augment=mirror))
+    )
+    ours = SOLVED["ch03"]["flip_batch"](
+        images.numpy(), targets["keypoints"].numpy(), targets["visibility"].numpy()
+    )
+    assert np.array_equal(ours[0], theirs)
+    np.testing.assert_allclose(ours[1], their_targets["keypoints"], atol=1e-6)
+    assert np.array_equal(ours[2], their_targets["visibility"])
+
+
+def test_is_clean_judges_real_pipelines(folder):
+    stored = list(records.read_records(folder))
+    pictures = np.stack([decode_image(r.encoded, "stored") for r in stored])
+    keypoints = np.stack([r.keypoints for r in stored])
+
+    def judged(**options):
+        return SOLVED["ch03"]["is_clean"](
+            inputs.make_batches(folder, 4, input_size=64, **options), pictures, keypoints, 64
+        )
+
+    still = {"flip": 0, "rotation": 0, "scale": 0, "shift": 0, "colour": 0}
+    assert judged() and judged(augment=inputs.Augmentation(**still))
+    assert not judged(augment=inputs.Augmentation())
+    assert not judged(augment=inputs.Augmentation(**{**still, "colour": 0.1}))
+    assert not judged(shuffle=True)
+
+
+# ---- chapter 04: solutions against posekit -------------------------------------------------------
+
+
+@pytest.mark.parametrize(("filters", "stride"), [(4, 1), (8, 1), (4, 2), (8, 2)])
+def test_the_solution_is_posekits_unit(filters, stride):
+    def conv(x, filters, kernel, stride=1):
+        return resnet.conv(x, filters, kernel, stride, name=f"mine_{next(counter)}")
+
+    def norm_relu(x):
+        return resnet.norm_relu(x, name=f"mine_{next(counter)}")
+
+    counter = iter(range(100))
+    x = keras.Input((8, 8, 16))
+    mine = keras.Model(x, SOLVED["ch04"]["preact_bottleneck"](x, filters, stride, conv, norm_relu))
+    theirs = keras.Model(x, resnet.preact_bottleneck_unit(x, filters, stride, name="unit"))
+    assert sorted(tuple(w.shape) for w in mine.weights) == sorted(
+        tuple(w.shape) for w in theirs.weights
+    )
+    rng = np.random.default_rng(0)
+    values = {}
+    for model in (mine, theirs):  # by shape: two kernels of one shape share their numbers
+        model.set_weights(
+            [
+                values.setdefault(w.shape, rng.uniform(0.5, 1.5, w.shape))
+                for w in model.get_weights()
+            ]
+        )
+    pictures = rng.normal(size=(2, 8, 8, 16)).astype(np.float32)
+    np.testing.assert_allclose(mine(pictures), theirs(pictures), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("channels", "filters", "stride"), [(16, 4, 1), (16, 8, 2), (8, 4, 1), (16, 4, 2)]
+)
+def test_the_solution_counts_posekits_unit(channels, filters, stride):
+    x = keras.Input((8, 8, channels))
+    unit = keras.Model(x, resnet.bottleneck_unit(x, filters, stride, name="unit"))
+    assert SOLVED["ch04"]["unit_parameters"](channels, filters, stride) == sum(
+        math.prod(w.shape) for w in unit.trainable_weights
+    )
+
+
+def test_a_specimen_of_an_unknown_kind_is_refused():
+    with pytest.raises(ValueError, match="choose one of"):
+        ch04.specimen("broken")
+
+
+def test_the_paths_add_up_to_the_gradient():
+    slopes = np.random.default_rng(1).normal(size=9)
+    for shortcut in (0.5, 1.0):
+        assert SOLVED["ch04"]["paths"](shortcut, slopes).sum() == pytest.approx(
+            np.prod(shortcut + slopes)
+        )
+
+
+# ---- chapter 05: solutions against posekit -------------------------------------------------------
+
+
+def test_the_channels_are_those_of_a_built_densenet_121():
+    image = keras.Input((64, 64, 3))
+    model = keras.Model(image, densenet.densenet(image, densenet.LAYERS[121], 32))
+    built = [
+        model.get_layer(f"block{b}_layer{n}_out").output.shape[-1]
+        for b, n in enumerate(densenet.LAYERS[121], 1)
+    ]
+    assert (
+        SOLVED["ch05"]["channels_after_blocks"](densenet.LAYERS[121], 32)
+        == built
+        == [256, 512, 1024, 1024]
+    )
+
+
+def test_the_forgetful_block_of_the_exercise_does_not_pass():
+    def forgetful(x, count, k):
+        for i in range(count):
+            new = ch05.layer(x, k)
+            x = (
+                keras.layers.Concatenate()([new, x[..., -k:]])
+                if i
+                else keras.layers.Concatenate()([x, new])
+            )
+        return x
+
+    with pytest.raises(ch05.CheckFailed):
+        ch05.check_mended_block(forgetful)
+
+
+def test_the_work_rises_with_the_growth_rate_and_is_the_races():
+    assert ch05.work(4) < ch05.work(5) < ch05.work(12)
+    whole = models.build(
+        "densenet43", head="votes", base_channels=24, input_size=128, input_downsample=1
+    )
+    assert (
+        sum(models.multiply_adds(whole).values()) - ch05.work(12)
+        == 4 * 4 * whole.get_layer("head_votes").kernel.shape[2] * 51
+        + whole.get_layer("visibility").kernel.shape[0] * 17
+    )
+
+
+# ---- chapter 06: solutions against posekit -------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_loss_is_posekits(seed):
+    rng = np.random.default_rng(seed)
+    y_true, y_pred = (
+        rng.normal(size=(4, 17, 3)).astype("float32"),
+        rng.normal(size=(4, 17, 2)).astype("float32"),
+    )
+    y_true[..., 2] = rng.random((4, 17)) > 0.5
+    np.testing.assert_allclose(
+        SOLVED["ch06"]["masked_l2"](y_true, y_pred), losses.masked_l2(y_true, y_pred), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_targets_are_the_pipelines(seed):
+    """A stored picture as large as the box: crop pixels are stored pixels, so that the two must agree to the last bit."""
+    rng = np.random.default_rng(seed)
+    size = int(rng.integers(16, 64))
+    points = rng.uniform(-0.3 * size, 1.3 * size, (17, 2))
+    visible, known = rng.integers(0, 3, 17), rng.random(17) > 0.3
+    image = np.zeros((size, size, 3), np.uint8)
+    _, keypoints, seen = inputs.crop_person(
+        image, points, visible, known, box_px=size, input_size=size
+    )
+    mine = SOLVED["ch06"]["training_targets"](points, visible, known, size)
+    np.testing.assert_allclose(mine[0], keypoints, atol=1e-6)
+    np.testing.assert_array_equal(mine[1], seen)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_flip_test_is_the_predictors(seed):
+    model = models.build(base_channels=4, input_size=32, input_downsample=1)
+    loaded = predictor.Predictor(model, {})
+    images = np.random.default_rng(seed).integers(0, 256, (3, 32, 32, 3)).astype("uint8")
+
+    def ask(pictures):
+        out = loaded.predict_crops(pictures)
+        return out["keypoints"], out["visibility"]
+
+    theirs = loaded.predict_crops(images, flip=True)
+    points, seen = SOLVED["ch06"]["flip_test"](ask, images)
+    np.testing.assert_allclose(points, theirs["keypoints"], atol=1e-6)
+    np.testing.assert_allclose(seen, theirs["visibility"], atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_ratio_is_posekits_in_crop_coordinates(seed):
+    pred, labelled, boxes = ch06._population(seed)
+    true, *_ = ch06._population(seed + 100)
+    photo = (ch06._photo(x, boxes) for x in (pred, true))
+    mine = SOLVED["ch06"]["collapse_ratio"](*photo, labelled, boxes)
+    assert mine == pytest.approx(metrics.collapse_ratio(pred, true, labelled), rel=1e-9)
+
+
+# ---- chapter 07: solutions against posekit -------------------------------------------------------
+
+
+def crowd(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    true = rng.normal(0, 30, (30, K, 2))
+    return true + rng.normal(0, 10, (30, K, 2)), true, rng.random((30, K)) > 0.2
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_solutions_are_posekits_metrics(seed):
+    pred, true, labelled = crowd(seed)
+    for threshold in (0.1, 0.5):
+        score = metrics.pck(pred, true, labelled, threshold)
+        assert SOLVED["ch07"]["pck"](pred, true, labelled, threshold) == (
+            score["value"],
+            score["filtered"],
+        )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_way_back_and_the_ratio_are_posekits(seed):
+    rng = np.random.default_rng(seed)
+    u, true, labelled = crowd(seed)
+    u, true, boxes = u / 100, true / 100, rng.uniform(50, 300, (30, 4))
+    photo = []
+    for box, poses in zip(boxes, zip(u, true)):
+        stored_to_photo = geometry.invert(
+            geometry.crop_affine(geometry.bbox_center(box), 1.5 * geometry.square_side(box), 336)
+        )
+        photo.append(
+            [SOLVED["ch07"]["to_photo"](pose, stored_to_photo, 224, 336) for pose in poses]
+        )
+        affine = geometry.crop_affine(geometry.bbox_center(box), geometry.square_side(box), 224)
+        back = geometry.encode_keypoints(geometry.apply_affine(affine, photo[-1][0]), (224, 224))
+        np.testing.assert_allclose(back, poses[0], atol=1e-6)
+    pred, truth = np.stack(photo).swapaxes(0, 1)
+    assert SOLVED["ch07"]["collapse"](pred, truth, labelled, boxes) == pytest.approx(
+        metrics.collapse_ratio(u, true, labelled), rel=1e-3
+    )
+
+
+def test_the_solution_is_posekits_paired_interval():
+    pred, true, labelled = crowd(7)
+    worse = pred + np.random.default_rng(8).normal(0, 3, pred.shape)
+    (a, counted), (b, _) = (metrics.pck_hits(answers, true, labelled) for answers in (pred, worse))
+    rng = np.random.default_rng(0)
+    draws = np.stack([rng.integers(0, len(a), len(a)) for _ in range(2000)])
+    theirs = metrics.paired_bootstrap(a, b, counted, seed=0)
+    assert np.allclose(
+        SOLVED["ch07"]["difference"](a, b, counted, draws),
+        [theirs["low"], theirs["high"]],
+        atol=1e-12,
+    )
+
+
+# ---- chapter 08: solutions against posekit -------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_mirror_is_posekits(seed):
+    rng = np.random.default_rng(seed)
+    height, width = rng.integers(8, 90, 2)
+    image, joints = (
+        rng.integers(0, 256, (height, width, 3)).astype(np.uint8),
+        rng.uniform(0, 90, (17, 2)),
+    )
+    flags = rng.integers(0, 3, 17)
+    picture, moved, new = SOLVED["ch08"]["mirror"](image, joints, flags)
+    np.testing.assert_array_equal(picture, cv2.flip(image, 1))
+    np.testing.assert_allclose(moved, geometry.flip_keypoints(joints, width, COCO17.flip_indices))
+    np.testing.assert_array_equal(new, flags[list(COCO17.flip_indices)])
+
+
+@pytest.mark.parametrize("name", ch08.BROKEN_CROPS)
+def test_each_broken_crop_is_broken_for_every_box_that_is_not_square(name):
+    """The zoo is fair: no broken crop hides behind a lucky choice of boxes in the solution."""
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        x, y, long = rng.uniform(100, 300, 3)
+        box, size = (x, 1.7 * y, long, 0.4 * long), int(rng.integers(60, 200))
+        with pytest.raises(AssertionError):
+            assert np.allclose(
+                ch08.BROKEN_CROPS[name](box, size),
+                ch08.RIGHT_CROPS["posekit's own crop"](box, size),
+            )
+
+
+def test_the_broken_mirror_of_the_task_is_broken():
+    """The task shows a mirror and says that it is wrong; so it must not pass."""
+    cells = nbformat.read(notebook("exercises/ex08"), as_version=4).cells
+    shown = (
+        next(cell.source for cell in cells if "anonymised" in cell.source)
+        .split("```python")[1]
+        .split("```")[0]
+    )
+    names = {"COCO17": COCO17}
+    exec(shown, names)
+    with pytest.raises(CheckFailed):
+        ch08.check_mirror(names["mirror"])
+
+
+def test_the_hash_of_the_chapter_the_exercise_and_the_check_is_one():
+    chapter = definitions("08_")
+    for seed in range(5):
+        picture = np.random.default_rng(seed).integers(0, 256, (40, 30)).astype(np.uint8)
+        wanted = ch08.dhash(picture)
+        np.testing.assert_array_equal(chapter["dhash"](picture), wanted)
+        np.testing.assert_array_equal(SOLVED["ch08"]["dhash"](picture), wanted)
+
+
+# ---- chapter 09: solutions against posekit -------------------------------------------------------
+
+
+CHAPTER09 = definitions("09_")
+
+
+def people(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    y_true = rng.uniform(-0.5, 0.5, (5, 17, 3)).astype(np.float32)
+    y_true[..., 2] = rng.random((5, 17)) > 0.4
+    y_true[y_true[..., 2] == 0, :2] = np.nan
+    y_pred = rng.normal(0, 0.3, (5, 17, 2)).astype(np.float32)
+    return y_true, y_pred, rng.uniform(0.01, 0.4, (5, 17, 2)).astype(np.float32)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_chapters_losses_are_posekits(seed):
+    y_true, y_pred, scale = people(seed)
+    rle = losses.RLE()
+    rng = np.random.default_rng(seed)
+    rle.flow.set_weights([rng.normal(0, 0.2, w.shape) for w in rle.flow.get_weights()])
+    pairs = [
+        (CHAPTER09["l2"](y_true, y_pred), losses.masked_l2(y_true, y_pred)),
+        (CHAPTER09["l1"](y_true, y_pred), losses.masked_l1(y_true, y_pred)),
+        (CHAPTER09["smooth_l1"](y_true, y_pred, 0.1), losses.masked_smooth_l1(y_true, y_pred, 0.1)),
+        (
+            CHAPTER09["gaussian"](y_true, y_pred, scale),
+            losses.masked_gaussian(y_true, y_pred, scale),
+        ),
+        (CHAPTER09["laplace"](y_true, y_pred, scale), losses.masked_laplace(y_true, y_pred, scale)),
+        (CHAPTER09["rle"](y_true, y_pred, scale, rle.flow.nets), rle(y_true, y_pred, scale)),
+    ]
+    for mine, theirs in pairs:
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (6, 3)])
+def test_the_chapters_soft_argmax_is_posekits_integral_head(shape):
+    features = keras.Input((*shape, 8))
+    outputs = heads.integral_head(features, 5, deconvolutions=0)
+    model = keras.Model(features, outputs)
+    maps = keras.Model(features, model.get_layer("head_maps").output)
+    x = np.random.default_rng(0).normal(0, 40, (3, *shape, 8)).astype(np.float32)
+    wanted, scores = np.asarray(model(x)["keypoints"]), np.asarray(maps(x))
+    assert np.abs(wanted).max() > 0.1
+    np.testing.assert_allclose(CHAPTER09["soft_argmax"](scores), wanted, atol=1e-5)
+    np.testing.assert_allclose(SOLVED["ch09"]["soft_argmax"](scores)[0], wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_exercises_laplace_is_posekits(seed):
+    y_true, y_pred, scale = people(seed)
+    both = np.repeat(scale[..., :1], 2, axis=-1)
+    mine = SOLVED["ch09"]["laplace_log"](y_true, y_pred, np.log(scale[..., 0]))
+    np.testing.assert_allclose(mine, losses.masked_laplace(y_true, y_pred, both), rtol=1e-5)
+
+
+@pytest.mark.parametrize("keep", [0, 1])
+def test_the_masked_coupling_is_the_chapters_in_the_plane(keep):
+    net = CHAPTER09["little_network"](8)
+    rng = np.random.default_rng(keep)
+    net.set_weights([rng.normal(0, 0.5, w.shape) for w in net.get_weights()])
+    stays, x = np.eye(2)[keep], rng.normal(size=(30, 2))
+
+    def masked(given):
+        out = np.asarray(net(given[:, keep : keep + 1]), np.float64)
+        return np.tanh(out[:, :1]) * np.ones(2), out[:, 1:] * np.ones(2)
+
+    for back in (False, True):
+        wanted = CHAPTER09["coupling"](x.astype(np.float32), net, keep, back)
+        for a, b in zip(SOLVED["ch09"]["coupling"](x, masked, stays, back), wanted, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+@pytest.mark.parametrize("belief", ["laplace", "gaussian"])
+def test_the_repaired_scale_is_the_likeliest(belief):
+    rng = np.random.default_rng(4)
+    scale = rng.uniform(0.01, 0.2, (50, 17, 2))
+    error, weight = rng.normal(0, 2 * scale), (rng.random((50, 17)) > 0.2).astype(float)
+    nll = {"laplace": losses.laplace_nll, "gaussian": losses.gaussian_nll}[belief]
+    best = SOLVED["ch09"]["repair"](error, scale, weight, belief)
+
+    def cost(factor):
+        one = nll(error.astype(np.float32), (factor * scale).astype(np.float32))
+        return float(np.asarray(one)[weight > 0].mean())
+
+    assert all(cost(best * factor) > cost(best) for factor in (0.9, 1.1))
+
+
+# ---- chapter 10: solutions against posekit -------------------------------------------------------
+
+
+def test_the_second_look_and_the_way_back_are_posekits():
+    rng = np.random.default_rng(0)
+    pose, places = rng.uniform(20, 80, (17, 2)), rng.uniform(-0.4, 0.4, (17, 2))
+    _, maps = cascade.look(np.zeros((100, 100, 3), np.uint8), pose, 32, sigma=1.5)
+    for k in range(17):
+        x, y, side = SOLVED["ch10"]["second_look"](pose, k, 1.5)
+        np.testing.assert_allclose(
+            geometry.crop_affine((x, y), side, 32, flip=bool(cascade.RIGHT[k])), maps[k]
+        )
+        inside = geometry.decode_keypoints(places[k], (32, 32))
+        there = geometry.apply_affine(geometry.invert(maps[k]), inside[None])[0]
+        mine = SOLVED["ch10"]["put_back"](places[k], pose[k], side, bool(cascade.RIGHT[k]))
+        np.testing.assert_allclose(mine, there, atol=1e-9)
+
+
+def test_invented_mistakes_are_those_that_posekit_draws():
+    rng = np.random.default_rng(1)
+    pose, mean = rng.uniform(20, 80, (17, 2)), rng.normal(size=(17, 2))
+    root = np.tril(rng.uniform(0.1, 0.5, (17, 2, 2)))
+    errors = cascade.Displacements(mean, root @ np.swapaxes(root, 1, 2))
+    mine = SOLVED["ch10"]["invent"](pose, mean, errors.covariance, np.random.default_rng(5))
+    drawn = errors.draw(np.random.default_rng(5)) * cascade.diameter(pose)
+    np.testing.assert_allclose(mine, pose - drawn, atol=1e-4)
+
+
+# ---- chapter 11: solutions against posekit -------------------------------------------------------
+
+
+def test_a_folded_norm_says_what_kerass_layers_say():
+    keras.utils.set_random_seed(0)
+    norm, dense = keras.layers.BatchNormalization(epsilon=0.02), keras.layers.Dense(3)
+    model = keras.Sequential([keras.Input((4,)), norm, dense])
+    rng = np.random.default_rng(0)
+    norm.set_weights([rng.uniform(0.5, 2, 4) for _ in norm.weights])
+    x = rng.normal(size=(6, 4)).astype(np.float32)
+    kernel, bias = SOLVED["ch11"]["fold_before"](
+        *dense.get_weights(), *norm.get_weights(), norm.epsilon
+    )
+    np.testing.assert_allclose(x @ kernel + bias, np.asarray(model(x, training=False)), atol=1e-5)
+
+
+def test_the_chapters_functions_are_right():
+    """`fold` and `quantise_weights`, as the chapter defines them."""
+    names = definitions("11_", "fold", "quantise_weights")
+    names["np"] = np
+    rng = np.random.default_rng(1)
+    kernel = rng.normal(size=(3, 3, 4, 5)) * rng.uniform(0.1, 3, 5)
+    gamma, beta, mean, variance = rng.uniform(0.5, 2, (4, 5))
+    new, bias = names["fold"](kernel, gamma, beta, mean, variance, 1e-3)
+    x = rng.normal(size=(3, 3, 4))
+    want = gamma * (np.einsum("hwi,hwio->o", x, kernel) - mean) / np.sqrt(variance + 1e-3) + beta
+    np.testing.assert_allclose(np.einsum("hwi,hwio->o", x, new) + bias, want)
+    for axis in (None, (0, 1, 2)):
+        q, scale = names["quantise_weights"](kernel, axis)
+        assert q.dtype == np.int8 and np.all(np.abs(q * scale - kernel) <= scale / 2 + 1e-9)
+
+
+def test_eight_bits_are_those_of_onnx_runtime():
+    """The very integers of the operator QuantizeLinear."""
+    import onnxruntime
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng = np.random.default_rng(2)
+    x = rng.uniform(-3, 9, 200).astype(np.float32)
+    q, scale, zero = SOLVED["ch11"]["quantise"](x, -2.0, 6.0)
+    node = helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"])
+    given = [
+        numpy_helper.from_array(np.float32(scale), "s"),
+        numpy_helper.from_array(np.uint8(zero), "z"),
+    ]
+    ends = [
+        helper.make_tensor_value_info(n, t, [200])
+        for n, t in (("x", TensorProto.FLOAT), ("q", TensorProto.UINT8))
+    ]
+    graph = helper.make_graph([node], "q", ends[:1], ends[1:], given)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    theirs = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
+    np.testing.assert_array_equal(q, theirs)
+
+
+# ---- chapter 12: solutions against posekit -------------------------------------------------------
+
+
+def test_the_chapters_filter_is_posekits():
+    chapter = definitions("12_")
+    rng = np.random.default_rng(0)
+    times = np.cumsum(rng.uniform(0.01, 0.1, 50))
+    values = rng.normal(size=(50, 17, 2)).cumsum(axis=0)
+    state, how = None, one_euro.OneEuroParams(0.7, 2.0, 1.0)
+    mine = chapter["one_euro"](values, times, 0.7, 2.0, torso_length=50.0)
+    for k in range(50):
+        state = one_euro.smooth(state, values[k], times[k], how, 50.0)
+        np.testing.assert_allclose(mine[k], state.value, atol=1e-9)
+
+
+def test_the_chapters_lost_and_found_is_the_exercises_and_the_trackers():
+    chapter = definitions("12_")
+    rng = np.random.default_rng(1)
+    presence, times = rng.uniform(0, 1, 200), np.cumsum(rng.uniform(0.02, 0.2, 200))
+    mine = chapter["lost_and_found"](presence, times)
+    np.testing.assert_array_equal(mine, SOLVED["ch12"]["is_there"](presence, times, 0.5, 0.3, 0.4))
+    settings, joints = tracking.Settings(0.5, 0.3, 0.4), rng.uniform(10, 90, (17, 2))
+    state = tracking.State()
+    for value, now, there in zip(presence, times, mine, strict=True):
+        for _ in range(
+            2 if state.mode == "searching" else 1
+        ):  # found in the whole frame, and looked at again
+            state = tracking.update(
+                state, joints, np.full(17, value), value, now, 100, 100, settings
+            )
+        assert (state.mode == "tracking") == there

@@ -233,7 +233,7 @@ WRONG = [
     (
         ch03.check_read_varint,
         lambda data, at=0: (float(varint(data, at)[0]), at),
-        "should be integers",
+        "should be an integer",
     ),
     (ch03.check_read_frames, frames_with(length_check=False), "the check sum of a length"),
     (ch03.check_read_frames, frames_with(payload_check=False), "a bit of a payload"),

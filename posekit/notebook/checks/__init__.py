@@ -22,7 +22,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FrameType
 
 import numpy as np
 
@@ -35,6 +35,7 @@ __all__ = [
     "expect_close",
     "expect_flag",
     "expect_parts",
+    "expect_type",
     "expect_written",
     "judge",
     "near",
@@ -242,23 +243,33 @@ def expect_parts(answer: object, name: str, parts: Sequence[str]) -> tuple:
     return tuple(answer)
 
 
+def expect_type(answer: object, name: str, wanted: str, types: type | tuple[type, ...]) -> None:
+    """Refuse an answer of another type.
+
+    Args:
+        answer: what the reader's function returned.
+        name: what to call it in the hint.
+        wanted: what to call the right type in the hint.
+        types: the types that pass.
+
+    Raises:
+        CheckFailed: if it is of another type.
+    """
+    if not isinstance(answer, types):
+        raise CheckFailed(f"`{name}` should be {wanted}, not {_kind(answer)}{_returned_at()}.")
+
+
 def expect_flag(answer: object, name: str) -> bool:
-    """Refuse an answer that is neither True nor False.
+    """Convert an answer to Python's bool; refuse what is neither True nor False.
 
     Args:
         answer: what the reader's function returned.
         name: what to call it in the hint.
 
-    Returns:
-        The answer, as Python's bool.
-
     Raises:
         CheckFailed: if it is of another type.
     """
-    expect(
-        isinstance(answer, bool | np.bool_),
-        f"`{name}` should be True or False, not {_kind(answer)}{_returned_at()}.",
-    )
+    expect_type(answer, name, "True or False", (bool, np.bool_))
     return bool(answer)
 
 
@@ -526,7 +537,10 @@ def _time_limit(seconds: float) -> AbstractContextManager:
 
 @contextmanager
 def _limit_by_signal(seconds: float) -> Iterator[None]:
-    def stop(*_: object) -> None:
+    def stop(_: int, frame: FrameType | None) -> None:
+        if _is_importing(frame):  # a module that is half imported would be broken afterwards
+            signal.setitimer(signal.ITIMER_REAL, 0.5)
+            return
         raise _TimeUpError
 
     handler = signal.signal(signal.SIGALRM, stop)
@@ -542,11 +556,19 @@ def _limit_by_signal(seconds: float) -> Iterator[None]:
             signal.setitimer(signal.ITIMER_REAL, rest, interval)
 
 
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None and frame.f_code is not call.__code__:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
 @contextmanager
 def _limit_by_tracing(seconds: float) -> Iterator[None]:
     end = time.monotonic() + seconds
 
-    def trace(frame: object, event: str, argument: object) -> Callable | None:
+    def trace(frame: FrameType, event: str, argument: object) -> Callable | None:
         if not _is_own(frame.f_code.co_filename):
             return None
         if time.monotonic() > end:

@@ -7,12 +7,12 @@ import numpy as np
 from posekit import cameras
 from posekit.cameras import Camera
 from posekit.notebook.checks import (
-    CheckFailed,
     call,
     expect,
     expect_array,
     expect_close,
     expect_parts,
+    expect_type,
     judge,
     passed,
 )
@@ -440,9 +440,11 @@ def check_impossible_rows(impossible_rows: Callable) -> None:
 
 def _row_numbers(impossible_rows: Callable, rows: list[dict], sizes: dict) -> list[int]:
     answer = call(impossible_rows, "impossible_rows(rows, sizes)", rows, sizes)
-    try:
-        if isinstance(answer, str):
-            raise TypeError("a string is no list of numbers")
-        return sorted(int(i) for i in answer)
-    except (TypeError, ValueError):
-        raise CheckFailed("`impossible_rows` should return a list of row numbers.") from None
+    expect_type(
+        answer,
+        "impossible_rows(rows, sizes)",
+        "a list of row numbers",
+        (list, tuple, set, frozenset, np.ndarray),
+    )
+    numbers = expect_array(list(answer), "impossible_rows(rows, sizes)", (None,))
+    return sorted(int(i) for i in numbers)

@@ -13,6 +13,7 @@ from posekit.notebook.checks import (
     expect_array,
     expect_flag,
     expect_parts,
+    expect_type,
     near,
     passed,
 )
@@ -85,8 +86,8 @@ def _number(read_varint: Callable, data: bytes, at: int) -> tuple[int, int]:
         "read_varint(data, at)",
         ("the number", "the position of the first byte after it"),
     )
-    integers = all(isinstance(value, int | np.integer) for value in answer)
-    expect(integers, f"Number and position should be integers, not {answer}.")
+    for value, name in ((number, "the number"), (behind, "the position")):
+        expect_type(value, name, "an integer", (int, np.integer))
     return int(number), int(behind)
 
 
@@ -171,10 +172,7 @@ def check_read_frames(read_frames: Callable) -> None:
 def _payloads(read_frames: Callable, data: bytes) -> list:
     damage = (ValueError, IndexError, struct.error)
     answer = call(read_frames, "read_frames(data)", data, allow=damage)
-    expect(
-        isinstance(answer, list | tuple),
-        f"`read_frames` should return a list of payloads, not a {type(answer).__name__}.",
-    )
+    expect_type(answer, "read_frames(data)", "a list of payloads", (list, tuple))
     return list(answer)
 
 

@@ -114,6 +114,8 @@ _UNIT_HINTS = {
 
 def check_preact_bottleneck(preact_bottleneck: Callable) -> None:
     """`preact_bottleneck(x, filters, stride, conv, norm_relu)`: a v2 bottleneck unit."""
+    import keras  # noqa: F401  (first, outside of the time limit of the call)
+
     expression = "preact_bottleneck(x, filters, stride, conv, norm_relu)"
     rng = np.random.default_rng(401)
     for channels, filters, stride in ((32, 8, 1), (32, 16, 2), (16, 8, 1), (32, 8, 2)):

@@ -11,7 +11,7 @@ from keras import layers
 
 from posekit import models
 from posekit.models import densenet
-from posekit.notebook.checks import CheckFailed, call, expect, expect_array, passed
+from posekit.notebook.checks import CheckFailed, call, expect, expect_array, expect_type, passed
 
 
 def _network(
@@ -19,11 +19,12 @@ def _network(
 ) -> keras.Model:
     image = keras.Input(shape)
     out = call(build, expression, image, *given)
+    expect_type(out, expression, "a tensor that was made from its input `x`", keras.KerasTensor)
     try:
         return keras.Model(image, out)
     except (TypeError, ValueError, AttributeError):
         raise CheckFailed(
-            "Your function does not return a tensor that was made from its input `x`."
+            f"`{expression}` should be a tensor that was made from its input `x`."
         ) from None
 
 

@@ -15,6 +15,7 @@ from posekit.notebook.checks import (
     expect,
     expect_array,
     expect_parts,
+    expect_type,
     passed,
 )
 from posekit.skeleton import COCO17
@@ -286,12 +287,12 @@ def check_find_twins(find_twins: Callable) -> None:
 
     def ask(most: int) -> list[tuple[int, int]]:
         answer = call(find_twins, expression, pictures, most)
+        wanted = "pairs of numbers of pictures, like [(0, 3), (2, 5)]"
+        expect_type(answer, expression, wanted, (list, tuple, set, frozenset, np.ndarray))
         try:
             return [(int(i), int(j)) for i, j in answer]
         except (TypeError, ValueError):
-            raise CheckFailed(
-                "`find_twins` should return pairs of numbers of pictures, like [(0, 3), (2, 5)]."
-            ) from None
+            raise CheckFailed(f"`{expression}` should be {wanted}.") from None
 
     for most in (6, 12, 0):
         found, truth = ask(most), _pairs((plain <= most) | (mirrored <= most))

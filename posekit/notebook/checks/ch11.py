@@ -12,6 +12,7 @@ from posekit.notebook.checks import (
     expect,
     expect_array,
     expect_parts,
+    expect_type,
     judge,
     near,
     passed,
@@ -327,10 +328,7 @@ def check_choose(choose: Callable) -> None:
         ),
     ):
         answer = call(choose, expression, [dict(c) for c in candidates], limit, size)
-        expect(
-            isinstance(answer, str),
-            f"`{expression}` should return a name, not a {type(answer).__name__}.",
-        )
+        expect_type(answer, expression, "the name of a model", str)
         expect(answer == right or answer not in hints, hints.get(answer, ""))
         expect(
             answer == right,

@@ -11,6 +11,7 @@ from posekit.notebook.checks import (
     call,
     expect,
     expect_array,
+    expect_type,
     near,
     passed,
 )
@@ -167,9 +168,11 @@ def check_one_euro(OneEuroFilter: Callable) -> None:
 
     def run(series: np.ndarray) -> np.ndarray:
         one = call(OneEuroFilter, "OneEuroFilter(f_min, beta)", how["f_min"], how["beta"])
-        expect(
-            callable(one),
-            "`OneEuroFilter(f_min, beta)` should give a filter that can be called with a value and dt.",
+        expect_type(
+            one,
+            "OneEuroFilter(f_min, beta)",
+            "a filter that can be called with a value and dt",
+            Callable,
         )
         dt = np.diff(times, prepend=times[0] - 0.03)
         answers = []
