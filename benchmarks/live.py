@@ -1,7 +1,9 @@
-"""How fast is a pose followed through a clip? The claim: on two cores at least 60 frames a second, 95 % of them within 20 ms.
+"""Measure the speed of tracking a pose in videos.
 
-Each frame counts from decoded to drawn skeleton: crop, network, tracker, filter, drawing. The clips are those in the folder that
-POSEKIT_DATA names, else the made one. `benchmarks/peers.sh` measures MediaPipe Pose on the same clips, in an environment of its own:
+The claim: on two cores at least 60 frames per second, 95 % of them within 20 ms. A frame is
+measured from decoded to drawn: crop, network, tracker, filter, drawing. The clips are those in
+POSEKIT_DATA, or the page's clip. `benchmarks/peers.sh` measures MediaPipe Pose on the same clips,
+in an environment of its own:
 
     benchmarks/peers.sh peers.json && python benchmarks/live.py --peers peers.json --json
 """
@@ -17,11 +19,12 @@ import numpy as np
 from posekit import live
 from posekit.live.server import WEB
 
-WANTED_FPS, WANTED_P95 = 60, 20
+WANTED_FPS = 60
+WANTED_P95 = 20
 
 
 def clips() -> list[Path]:
-    """The clips to run."""
+    """Paths of the clips."""
     folder = os.environ.get("POSEKIT_DATA")
     found = (
         [
@@ -36,17 +39,18 @@ def clips() -> list[Path]:
 
 
 def main() -> int:
-    """Measure, print; 1 when the claim does not hold."""
+    """Measure, print, and return the exit code: 1 if the claim does not hold."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", default=live.DEFAULT_MODEL)
+    parser.add_argument("--model", default=live.DEFAULT_MODEL, help="(default: %(default)s)")
     parser.add_argument(
-        "--peers", type=Path, help="what benchmarks/peers.sh wrote, to print beside ours"
+        "--peers", type=Path, help="output of benchmarks/peers.sh, to be printed too"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object (else lines)")
     args = parser.parse_args()
-    rows, begin = {}, os.getloadavg()[0]
+    rows = {}
+    begin = os.getloadavg()[0]
     for clip in clips():
         took = []
         summary = live.run(clip, args.model, on_time=took.append)

@@ -1,7 +1,8 @@
-"""How many frames a second in JupyterLab, and where does the time go? With one frame under way, and with two.
+"""Measure frames per second and times of the camera widget in JupyterLab.
 
-A real JupyterLab and a Chromium whose camera shows a made clip; the widget's own line of figures, which is what a reader sees, is read
-after a few seconds each. The claim: the model and the drawing are never the bottleneck, encoding and the wire are.
+JupyterLab runs in a Chromium whose camera shows a rendered clip, with one frame in flight and with
+two; after a few seconds each, the widget's line of figures is read. The claim: the model and the
+drawing are never the bottleneck, encoding and the wire are.
 """
 
 import argparse
@@ -58,7 +59,8 @@ def main() -> int:
     from playwright.sync_api import sync_playwright
 
     with tempfile.TemporaryDirectory() as scratch:
-        folder, film = Path(scratch), Path(scratch) / "camera.y4m"
+        folder = Path(scratch)
+        film = Path(scratch) / "camera.y4m"
         make_clip(film)
         notebook(
             folder / "live.ipynb",
@@ -69,7 +71,8 @@ def main() -> int:
                 executable_path=path,
                 args=[*ARGUMENTS, *CAMERA, *ALLOWED, f"--use-file-for-fake-video-capture={film}"],
             )
-            lab, load = Lab(browser, address, "live.ipynb"), os.getloadavg()[0]
+            lab = Lab(browser, address, "live.ipynb")
+            load = os.getloadavg()[0]
             lab.run_cell(0)
             rows = {most: measure(lab, most, args.seconds) for most in (1, 2)}
             browser.close()

@@ -1,4 +1,4 @@
-"""What the tests of the live widget share: a clip of a MiniDome person with a number on every frame, JupyterLab, and a browser with a camera."""
+"""Helpers of the widget's tests: a clip with numbered frames, JupyterLab, a browser."""
 
 import contextlib
 import itertools
@@ -19,7 +19,10 @@ from posekit import geometry, images
 from posekit.live.server import WEB
 from posekit.live.video import video
 
-SIZE, BITS, CELL, FRAMES = (640, 480), 6, 16, 48
+SIZE = (640, 480)
+BITS = 6
+CELL = 16
+FRAMES = 48
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -34,17 +37,26 @@ ARGUMENTS = [
 CAMERA = ["--use-fake-device-for-media-stream"]
 ALLOWED = ["--use-fake-ui-for-media-stream"]
 
-WATCH = """(() => {  // every stream that the page gets, so that a test can see whether one is still alive
+WATCH = """(() => {  // records every stream, so that a test can see whether one is alive
   window.streams = [];
   const devices = navigator.mediaDevices, get = devices?.getUserMedia.bind(devices);
-  window.rewatch = () => { devices.getUserMedia = async (wish) => { const stream = await get(wish); window.streams.push(stream); return stream; }; };
+  window.rewatch = () => {
+    devices.getUserMedia = async (wanted) => {
+      const stream = await get(wanted);
+      window.streams.push(stream);
+      return stream;
+    };
+  };
   if (get) window.rewatch();
-  window.tracksAlive = () => window.streams.flatMap((s) => s.getTracks()).filter((t) => t.readyState === "live").length;
+  window.tracksAlive = () => {
+    const tracks = window.streams.flatMap((stream) => stream.getTracks());
+    return tracks.filter((track) => track.readyState === "live").length;
+  };
 })();"""
 
 
 def stamp(frame: np.ndarray, number: int) -> np.ndarray:
-    """A copy of a frame with its number in black and white squares along the lower edge, between a white and a black one."""
+    """Copy of a frame with its number in black and white squares along the lower edge."""
     out = frame.copy()
     for k, on in enumerate([1, 0, *((number >> b) & 1 for b in range(BITS))]):
         out[-CELL:, k * CELL : (k + 1) * CELL] = 255 * on
@@ -61,7 +73,7 @@ def number_on(frame: np.ndarray) -> int:
 
 
 def make_clip(path: Path) -> list[np.ndarray]:
-    """Writes the file that Chromium shows as its camera, round and round: the page's own clip, stamped; the stamped frames."""
+    """Write the page's clip with numbers, for Chromium's camera; return its frames."""
     film = itertools.islice(video(WEB / "clip.mjpeg"), FRAMES)
     frames = [
         stamp(cv2.resize(frame, SIZE, interpolation=cv2.INTER_CUBIC), k)
@@ -75,10 +87,11 @@ def make_clip(path: Path) -> list[np.ndarray]:
 
 
 def as_sent(frame: np.ndarray, side: int = 320) -> np.ndarray:
-    """A frame of the clip as the browser sends it: through the camera's YUV, made smaller, and as a JPEG of quality 0.9."""
+    """A frame as the browser sends it: through the camera's YUV, smaller, and as a JPEG."""
     seen = cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420), cv2.COLOR_YUV2RGB_I420)
     scale = side / max(frame.shape[:2])
-    w, h = round(frame.shape[1] * scale), round(frame.shape[0] * scale)
+    w = round(frame.shape[1] * scale)
+    h = round(frame.shape[0] * scale)
     shift = (scale - 1) / 2
     picture = geometry.warp(seen, np.array([[scale, 0, shift], [0, scale, shift]]), (w, h))
     return images.decode_image(images.encode_jpeg(picture, 90), "a frame")
@@ -179,11 +192,15 @@ class Lab:
         )
         self.page = self.context.new_page()
         self.page.add_init_script(WATCH)
-        self.asked, self.address = [], address
+        self.asked = []
+        self.address = address
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.goto(f"{address}/doc/tree/{name}?reset")
         self.page.wait_for_function(
-            "() => { const w = window.jupyterapp?.shell?.currentWidget; return w?.context?.sessionContext?.session?.kernel?.connectionStatus === 'connected' }",
+            """() => {
+              const context = window.jupyterapp?.shell?.currentWidget?.context;
+              return context?.sessionContext?.session?.kernel?.connectionStatus === "connected";
+            }""",
             timeout=60_000,
         )
         self.page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
@@ -207,7 +224,7 @@ class Lab:
             """async (code) => {
                 const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
                 const future = kernel.requestExecute({ code }), parts = [];
-                future.onIOPub = (message) => parts.push(message.content.text ?? message.content.evalue ?? "");
+                future.onIOPub = ({ content }) => parts.push(content.text ?? content.evalue ?? "");
                 const reply = await future.done;
                 if (reply.content.status !== "ok") throw new Error(reply.content.evalue);
                 return parts.join("");
@@ -236,7 +253,10 @@ class Lab:
     def wait_state(self, state: str, timeout: float = 30) -> str:
         """Wait until the widget is in a state; its sentence."""
         self.page.wait_for_function(
-            "state => [...document.querySelectorAll('.posekit-webcam')].at(-1)?.dataset.state === state",
+            """state => {
+              const widgets = [...document.querySelectorAll(".posekit-webcam")];
+              return widgets.at(-1)?.dataset.state === state;
+            }""",
             arg=state,
             timeout=1000 * timeout,
         )

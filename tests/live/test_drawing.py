@@ -108,7 +108,7 @@ def test_a_run_draws_joints_from_the_threshold_on():
     assert not np.array_equal(drawn, first)
 
 
-# ---- in the browser: what the page and the widget put on their canvas ---------------------------------
+# ---- in the browser: what the page and the widget put on their canvas -------
 
 
 def rgb(colour: str) -> np.ndarray:

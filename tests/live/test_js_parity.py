@@ -13,9 +13,11 @@ from posekit.live.server import WEB
 
 
 def walk(seed: int, frames: int = 160):
-    """A body that moves, grows, is cut off, leaves and comes back: what a network might say, frame by frame."""
+    """Predictions of a body that moves, grows, is cut off, leaves and comes back."""
     rng = np.random.default_rng(seed)
-    body, seconds, out = rng.uniform(-1, 1, (17, 2)) * [40, 90], 0.0, []
+    body = rng.uniform(-1, 1, (17, 2)) * [40, 90]
+    seconds = 0.0
+    out = []
     for t in range(frames):
         seconds += rng.choice([0.0, 0.02, 0.04, 0.3], p=[0.05, 0.45, 0.45, 0.05])
         here = 0.9 if (t // 40) % 2 == 0 else 0.1
@@ -38,9 +40,12 @@ def walk(seed: int, frames: int = 160):
 
 
 def test_the_tracker_is_the_same_in_javascript(tmp_path):
-    given, wanted, modes = [walk(seed) for seed in range(4)], [], set()
+    given = [walk(seed) for seed in range(4)]
+    wanted = []
+    modes = set()
     for steps in given:
-        state, states = tracking.State(), []
+        state = tracking.State()
+        states = []
         for s in steps:
             center, side = tracking.next_crop(state, s["seconds"], 640, 480)
             state = tracking.update(
@@ -128,7 +133,8 @@ def test_thresholds_include_their_own_value_on_both_sides(tmp_path, presence, st
 
 
 def test_the_counter_is_the_same_in_javascript(tmp_path):
-    rng, poses = np.random.default_rng(0), []
+    rng = np.random.default_rng(0)
+    poses = []
     for t in range(300):
         raised = np.deg2rad(90 + 80 * np.sin(t / 12) + rng.normal(0, 8))
         keypoints = rng.normal(0, 3, (17, 2)) + 100
@@ -139,7 +145,8 @@ def test_the_counter_is_the_same_in_javascript(tmp_path):
             )
         poses.append([keypoints.ravel().tolist(), rng.uniform(0.2, 1, 17).tolist()])
     for name, exercise in repetitions.EXERCISES.items():
-        state, wanted = repetitions.RepCount(), []
+        state = repetitions.RepCount()
+        wanted = []
         for keypoints, score in poses:
             degrees = repetitions.exercise_angle(np.reshape(keypoints, (17, 2)), score, exercise)
             state = repetitions.count(state, degrees, exercise)
@@ -169,7 +176,8 @@ def test_the_crop_is_the_same_to_two_levels(tmp_path, side):
     (tmp_path / "frame.bin").write_bytes(rgba.tobytes())
     script = """
       const data = new Uint8ClampedArray(readFileSync(given.file));
-      return [...cropSquare({ data, width: 640, height: 480 }, { center: given.center, side: given.side }, 224)];"""
+      const { center, side } = given;
+      return [...cropSquare({ data, width: 640, height: 480 }, { center, side }, 224)];"""
     given = {"file": str(tmp_path / "frame.bin"), "center": center.tolist(), "side": side}
     got = np.reshape(in_node(script, given, tmp_path), (224, 224, 3))
     error = np.abs(got - wanted)

@@ -1,4 +1,4 @@
-"""The tracker and its filter in simulated time, frames from files and cameras, and what `python -m posekit webcam` prints."""
+"""Tracker and filter in simulated time, frames from files and cameras, the command `webcam`."""
 
 import gc
 import json
@@ -26,10 +26,15 @@ from posekit.skeleton import COCO17
 ROOT = Path(__file__).resolve().parents[2]
 WEB = ROOT / "posekit" / "live" / "web"
 WIDTH, HEIGHT = 640, 480
-PATIENT = tracking.Settings(lost_after_s=0.39)  # between two frames at 25 a second
+SLOW_TO_LOSE = tracking.Settings(lost_after_s=0.39)  # between two frames at 25 a second
 STANDING = np.array(
-    [[0, -80], [-5, -84], [5, -84], [-10, -80], [10, -80], [18, -55], [-18, -55], [25, -25], [-25, -25], [28, 0], [-28, 0],
-     [12, 5], [-12, 5], [13, 45], [-13, 45], [14, 85], [-14, 85]], float)  # fmt: skip
+    [
+        *([0, -80], [-5, -84], [5, -84], [-10, -80], [10, -80]),
+        *([18, -55], [-18, -55], [25, -25], [-25, -25], [28, 0], [-28, 0]),
+        *([12, 5], [-12, 5], [13, 45], [-13, 45], [14, 85], [-14, 85]),
+    ],
+    float,
+)
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +51,16 @@ class Seer(SquarePredictor):
     """A network with a known answer: a body around the magenta disc in its crop."""
 
     def __init__(self, size: float = 1.0, noise: float = 0.0):
-        self.calls, self.size, self.noise, self.rng = 0, size, noise, np.random.default_rng(0)
+        self.calls = 0
+        self.size = size
+        self.noise = noise
+        self.rng = np.random.default_rng(0)
         self.crop = None
 
     def predict_crops(self, images: np.ndarray, flip: bool = False) -> dict[str, np.ndarray]:
         self.calls += 1
-        red, green = images[0, ..., 0].astype(int), images[0, ..., 1].astype(int)
+        red = images[0, ..., 0].astype(int)
+        green = images[0, ..., 1].astype(int)
         rows, columns = np.nonzero(red - green > 120)
         seen = len(rows) > 4
         middle = np.array([columns.mean(), rows.mean()]) if seen else np.array([111.5, 111.5])
@@ -72,7 +81,7 @@ class Seer(SquarePredictor):
 def frame_with(
     middle=None, scale: float = 1.0, width: int = WIDTH, height: int = HEIGHT
 ) -> np.ndarray:
-    """A grey frame with a body's disc, or nobody."""
+    """A grey frame, with the disc of a body unless `middle` is None."""
     frame = np.full((height, width, 3), 90, np.uint8)
     if middle is not None:
         y, x = np.mgrid[:height, :width]
@@ -80,7 +89,7 @@ def frame_with(
     return frame
 
 
-# ---- One-Euro filter -------------------------------------------------------------------------------------------------------
+# ---- One-Euro filter --------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -94,7 +103,8 @@ def test_the_filter_agrees_with_the_authors_package(cutoff, beta, speed_cutoff):
     theirs = [
         [package.OneEuroFilter(30, cutoff, beta, speed_cutoff) for _ in range(2)] for _ in range(17)
     ]
-    last, how = None, one_euro.OneEuroParams(cutoff, beta, speed_cutoff)
+    last = None
+    how = one_euro.OneEuroParams(cutoff, beta, speed_cutoff)
     for value, now in zip(values, seconds, strict=True):
         last = one_euro.smooth(last, value, now, how)
         wanted = [
@@ -115,8 +125,11 @@ def test_the_filter_does_not_know_the_resolution():
 
 
 def test_the_filter_calms_rest_and_follows_motion():
-    rng, rest, moved = np.random.default_rng(2), None, None
-    out, lag = [], []
+    rng = np.random.default_rng(2)
+    rest = None
+    moved = None
+    out = []
+    lag = []
     for t in range(120):
         rest = one_euro.smooth(rest, rng.normal(0, 1.0, (17, 2)), t / 30, torso_length=100.0)
         moved = one_euro.smooth(
@@ -134,18 +147,20 @@ def test_a_time_that_does_not_go_on_changes_nothing():
     assert one_euro.smooth(last, np.zeros((17, 2)), 4.0) is last
 
 
-# ---- tracking --------------------------------------------------------------------------------------------------------------
+# ---- tracking ---------------------------------------------------------------
 
 
-def test_when_lost_the_whole_frame_is_seen_first():
+def test_a_search_begins_with_the_whole_frame():
     center, side = tracking.next_crop(tracking.State(), 3.0, 640, 360)
     assert (center.tolist(), side) == ([319.5, 179.5], 640.0)
 
 
 @pytest.mark.parametrize(("width", "height"), [(640, 360), (360, 640), (480, 480)])
-def test_who_is_far_away_is_looked_for_in_nearer_squares_in_turn(width, height):
-    """Four looks, then the same again; the three near ones lie within the frame and reach over all of its longer side."""
-    score, state, seen = np.zeros(17), tracking.State(), []
+def test_a_search_goes_through_smaller_squares_for_people_far_away(width, height):
+    """Four crops in turn; the three small ones cover the frame along its longer side."""
+    score = np.zeros(17)
+    state = tracking.State()
+    seen = []
     for t in range(8):
         seen.append(tracking.next_crop(state, t / 25, width, height))
         state = tracking.update(state, STANDING, score, 0.0, t / 25, width, height)
@@ -162,7 +177,7 @@ def test_who_is_far_away_is_looked_for_in_nearer_squares_in_turn(width, height):
     assert low[0, longer] == 0 and high[2, longer] == max(width, height)
 
 
-def test_where_a_second_look_sees_nobody_the_search_goes_on():
+def test_a_find_that_is_not_confirmed_continues_the_search():
     state = tracking.update(
         tracking.State(search_count=2), STANDING + 200, np.full(17, 0.9), 0.9, 0.0, WIDTH, HEIGHT
     )
@@ -182,16 +197,17 @@ def test_crops_scale_with_the_resolution(times):
     assert large.side == pytest.approx(times * small.side)
 
 
-def test_the_crop_holds_the_body_as_training_does():
+def test_the_crop_contains_the_body_with_the_margin_of_training():
     center, side = tracking.square_around(
         STANDING + [320, 240], np.ones(17, bool), 62.0, WIDTH, HEIGHT
     )
-    low, high = (STANDING + [320, 240]).min(axis=0), (STANDING + [320, 240]).max(axis=0)
+    low = (STANDING + [320, 240]).min(axis=0)
+    high = (STANDING + [320, 240]).max(axis=0)
     assert np.all(center - side / 2 < low - 10) and np.all(center + side / 2 > high + 10)
     assert side < 1.7 * (high - low).max()
 
 
-def test_a_body_cut_off_below_gets_room_below():
+def test_a_body_without_ankles_gets_a_margin_at_the_bottom():
     counts = np.ones(17, bool)
     counts[13:] = False  # knees and ankles
     with_room = tracking.square_around(STANDING + [320, 240], counts, 62.0, WIDTH, HEIGHT)
@@ -200,8 +216,9 @@ def test_a_body_cut_off_below_gets_room_below():
     assert at_the_edge.center[1] < 470  # but the frame ends where it ends
 
 
-def test_the_next_crop_moves_on_with_the_body():
-    state, score = tracking.State(), np.full(17, 0.9)
+def test_the_next_crop_moves_with_the_body():
+    state = tracking.State()
+    score = np.full(17, 0.9)
     for t in range(20):
         joints = STANDING + [100 + 12 * t, 240]
         state = tracking.update(state, joints, score, 0.9, t / 25, WIDTH, HEIGHT)
@@ -211,14 +228,15 @@ def test_the_next_crop_moves_on_with_the_body():
     assert late < 0.25 * 12 * 25  # a velocity is not trusted for long
 
 
-def test_belief_is_that_of_the_less_sure():
+def test_the_person_score_is_the_lower_of_presence_and_joint_scores():
     score = np.concatenate([np.full(5, 0.8), np.full(12, 0.1)])
     assert tracking.person_score(0.9, score) == pytest.approx(0.8)
     assert tracking.person_score(0.2, score) == pytest.approx(0.2)
 
 
-def test_belief_between_the_thresholds_changes_nothing():
-    settings, score = tracking.Settings(), np.full(17, 0.9)
+def test_a_person_score_between_the_thresholds_changes_nothing():
+    settings = tracking.Settings()
+    score = np.full(17, 0.9)
     between = (settings.keep_threshold + settings.acquire_threshold) / 2
     lost = tracking.update(tracking.State(), STANDING + 200, score, between, 0.0, WIDTH, HEIGHT)
     assert lost.mode == "searching"
@@ -230,7 +248,7 @@ def test_belief_between_the_thresholds_changes_nothing():
         assert kept.mode == "tracking" and kept.low_since is None
 
 
-def test_a_find_is_confirmed_from_close():
+def test_a_find_is_confirmed_in_a_close_crop():
     found = tracking.update(
         tracking.State(), STANDING + 200, np.full(17, 0.9), 0.9, 0.0, WIDTH, HEIGHT
     )
@@ -245,18 +263,21 @@ def test_a_find_is_confirmed_from_close():
     )
 
 
-def test_a_short_doubt_is_forgiven_and_a_long_one_is_not():
-    tracker, modes = live.Tracker(Seer(), settings=PATIENT), []
+def test_a_short_time_of_low_scores_loses_no_track_and_a_long_one_does():
+    tracker = live.Tracker(Seer(), settings=SLOW_TO_LOSE)
+    modes = []
     for t in range(40):
         there = not (10 <= t < 15 or t >= 25)  # 0.2 s away, and then for good
         pose = tracker.step(frame_with((320, 240)) if there else frame_with(), t / 25)
         modes.append(pose.lost)
-    patience = int(np.ceil(PATIENT.lost_after_s * 25))
+    patience = int(np.ceil(SLOW_TO_LOSE.lost_after_s * 25))
     assert modes == [False] * (25 + patience) + [True] * (15 - patience)
 
 
 def test_nothing_is_changed_in_place():
-    state, score, joints = tracking.State(), np.full(17, 0.9), STANDING + 200
+    state = tracking.State()
+    score = np.full(17, 0.9)
+    joints = STANDING + 200
     for t in range(3):
         before = (joints.copy(), score.copy())
         new = tracking.update(state, joints, score, 0.9, t / 25, WIDTH, HEIGHT)
@@ -268,13 +289,15 @@ def test_nothing_is_changed_in_place():
         state = new
 
 
-# ---- the tracker over clips --------------------------------------------------------------------------------------------------
+# ---- the tracker over clips -------------------------------------------------
 
 
-def test_it_locks_on_leaves_and_finds_again():
-    """Somebody crosses, leaves for a second and comes back elsewhere, smaller."""
-    seer, errors, lost = Seer(noise=0.3), [], []
-    tracker = live.Tracker(seer, settings=PATIENT)
+def test_a_person_is_tracked_lost_and_found_again():
+    """A person crosses, leaves for a second and comes back elsewhere, smaller."""
+    seer = Seer(noise=0.3)
+    errors = []
+    lost = []
+    tracker = live.Tracker(seer, settings=SLOW_TO_LOSE)
     for t in range(125):
         there = t < 50 or t >= 80
         middle, scale = ((150 + 6 * t, 250), 1.0) if t < 50 else ((500 - 4 * (t - 80), 200), 0.7)
@@ -283,7 +306,7 @@ def test_it_locks_on_leaves_and_finds_again():
         assert (pose.keypoints is None) == pose.lost
         if there and not pose.lost:
             errors.append(np.abs(pose.keypoints - (STANDING * scale + middle)).mean())
-    patience = int(np.ceil(PATIENT.lost_after_s * 25))
+    patience = int(np.ceil(SLOW_TO_LOSE.lost_after_s * 25))
     assert lost == [False] * (50 + patience) + [True] * (30 - patience) + [False] * 45
     assert np.mean(errors) < 4 and max(errors) < 12
     assert seer.calls == 125 + 2  # a second look only where somebody is found
@@ -302,7 +325,8 @@ def test_no_clock_but_the_frames_is_asked(monkeypatch):
 
 
 def test_two_trackers_share_nothing():
-    one, two = live.Tracker(Seer()), live.Tracker(Seer())
+    one = live.Tracker(Seer())
+    two = live.Tracker(Seer())
     a = one.step(frame_with((200, 240)), 0.0)
     b = two.step(frame_with((400, 240)), 0.0)
     assert a.keypoints[0, 0] < 250 < 350 < b.keypoints[0, 0]
@@ -310,7 +334,7 @@ def test_two_trackers_share_nothing():
     assert one.step(frame_with(), 1.0).lost and not two.step(frame_with((400, 240)), 1.0).lost
 
 
-def test_a_pose_says_what_was_looked_at_and_how_long_it_took():
+def test_a_pose_has_the_square_of_its_crop_and_its_times():
     tracker = live.Tracker(Seer())
     pose = tracker.step(frame_with((320, 240)), 0.0)
     assert (
@@ -341,47 +365,56 @@ def real_model():
     return predictor.load(live.DEFAULT_MODEL, threads=1)
 
 
-def test_the_released_model_follows_a_made_person(real_model):
+def test_the_released_model_tracks_a_rendered_person(real_model):
     """Locked on in the first frame, the joints where they truly are."""
-    tracker, errors = live.Tracker(real_model), []
+    tracker = live.Tracker(real_model)
+    errors = []
     truth = json.loads((WEB / "clip.json").read_text())["keypoints"]
     for (frame, seconds), joints in list(zip(video.frames(WEB / "clip.mjpeg"), truth, strict=True))[
         :60
     ]:
-        pose, joints = tracker.step(frame, seconds), np.array(joints)
+        pose = tracker.step(frame, seconds)
+        joints = np.array(joints)
         assert not pose.lost
         torso = np.linalg.norm(joints[5, :2] - joints[12, :2])
         errors.append(np.linalg.norm(pose.keypoints - joints[:, :2], axis=1) / torso)
     assert np.mean(errors[0]) < 0.2 and np.mean(errors) < 0.15
 
 
-def test_the_released_model_loses_who_leaves_and_finds_who_comes_back(real_model, clip_maker):
-    """A made person leaves the room for a second and comes back elsewhere; the room alone is nobody."""
-    spot, there = np.zeros((60, 2)), np.ones(60, bool)
-    there[20:40], spot[40:, 0] = False, 60.0
+def test_the_released_model_loses_a_person_who_leaves_and_finds_them_again(real_model, clip_maker):
+    """A rendered person leaves the room for a second and comes back elsewhere."""
+    spot = np.zeros((60, 2))
+    there = np.ones(60, bool)
+    there[20:40] = False
+    spot[40:, 0] = 60.0
     made = clip_maker.render(np.repeat(clip_maker.STAND[None], 60, axis=0), spot, there)
-    tracker, lost, errors = live.Tracker(real_model, settings=PATIENT), [], []
+    tracker = live.Tracker(real_model, settings=SLOW_TO_LOSE)
+    lost = []
+    errors = []
     for t, (frame, truth) in enumerate(made):
         pose = tracker.step(frame, 100 + t / 25)
         lost.append(pose.lost)
         if truth is not None and not pose.lost:
             errors.append(np.abs(pose.keypoints - truth[:, :2])[truth[:, 2] > 0].mean())
-    gone = 20 + int(np.ceil(PATIENT.lost_after_s * 25))
+    gone = 20 + int(np.ceil(SLOW_TO_LOSE.lost_after_s * 25))
     assert lost == [False] * gone + [True] * (40 - gone) + [False] * 20
     assert max(errors) < 10  # of a person 150 pixels high
 
 
 @pytest.mark.realdata
-def test_somebody_who_squats_is_followed(realdata, real_model):
-    """Against another model's joints, which are good to a few pixels; and the squats are counted."""
+def test_a_person_who_squats_is_tracked(realdata, real_model):
+    """Against another model's joints, good to a few pixels; the squats are counted."""
     reference = json.loads((realdata / "pose_clips/pose_squats.coco17.json").read_text())[
         "keypoints"
     ]
-    tracker, errors, count = live.Tracker(real_model), [], repetitions.RepCount()
+    tracker = live.Tracker(real_model)
+    errors = []
+    count = repetitions.RepCount()
     for (frame, seconds), joints in zip(
         video.frames(realdata / "pose_clips/pose_squats.mp4"), reference, strict=True
     ):
-        pose, joints = tracker.step(frame, seconds), np.array(joints)
+        pose = tracker.step(frame, seconds)
+        joints = np.array(joints)
         assert not pose.lost
         errors.append(
             np.linalg.norm(pose.keypoints - joints, axis=1) / np.linalg.norm(joints[5] - joints[12])
@@ -399,12 +432,12 @@ def test_somebody_who_squats_is_followed(realdata, real_model):
     ("clip", "low", "high"),
     [("walk.mkv", 0, 0.05), ("asl_yes.mkv", 0, 0.05), ("nobody_car-detection.mp4", 0.95, 1)],
 )
-def test_real_clips_with_somebody_and_with_nobody(realdata, real_model, clip, low, high):
+def test_real_clips_with_and_without_a_person(realdata, real_model, clip, low, high):
     summary = live.run(realdata / "clips" / clip, real_model)
     assert low <= summary.lost_frames / summary.frames <= high
 
 
-# ---- frames ----------------------------------------------------------------------------------------------------------------
+# ---- frames -----------------------------------------------------------------
 
 
 def test_a_file_gives_every_frame_in_rgb_with_its_time():
@@ -437,7 +470,9 @@ class FakeCapture:
     """A camera that gives a numbered frame every 2 ms, `limit` of them."""
 
     def __init__(self, limit: int):
-        self.number, self.limit, self.released = 0, limit, False
+        self.number = 0
+        self.limit = limit
+        self.released = False
 
     def isOpened(self) -> bool:
         return True
@@ -454,7 +489,8 @@ class FakeCapture:
 def test_a_busy_caller_gets_the_newest_frame_of_a_camera(monkeypatch):
     camera = FakeCapture(10_000)
     monkeypatch.setattr(video, "_open", lambda _: camera)
-    frames, behind = video.frames(0), []
+    frames = video.frames(0)
+    behind = []
     for _ in range(5):
         frame, _ = next(frames)
         behind.append(camera.number - int(frame[0, 0, 0]))
@@ -471,7 +507,7 @@ def test_a_camera_that_is_unplugged_is_named(monkeypatch):
     assert camera.released
 
 
-def test_a_camera_that_gives_no_picture_is_named_and_released_once_it_is_no_longer_read(
+def test_a_camera_that_gives_no_image_is_named_and_released_once_it_is_no_longer_read(
     monkeypatch,
 ):
     class Silent(FakeCapture):
@@ -507,7 +543,7 @@ def test_a_camera_whose_driver_fails_is_named(monkeypatch):
     assert camera.released
 
 
-# ---- run and the command line ------------------------------------------------------------------------------------------------
+# ---- run and the command line -----------------------------------------------
 
 
 def test_a_run_is_summed_up_by_the_clock_that_it_is_given():
@@ -526,7 +562,7 @@ def test_a_run_is_summed_up_by_the_clock_that_it_is_given():
 
 
 class Interrupted(Seer):
-    """Ctrl-C while the sixth frame is looked at."""
+    """Raises Ctrl-C in the sixth frame."""
 
     def predict_crops(self, images, flip=False):
         if self.calls == 5:
@@ -565,7 +601,8 @@ def test_a_clip_is_not_written_over_itself(capsys, monkeypatch, tmp_path):
 
 
 def test_a_video_is_written_aside_and_at_the_rate_of_its_clip(monkeypatch, tmp_path):
-    clip, out = tmp_path / "clip.mp4", tmp_path / "drawn.mp4"
+    clip = tmp_path / "clip.mp4"
+    out = tmp_path / "drawn.mp4"
     monkeypatch.setattr(video, "frame_rate", lambda _: 10.0)
     out.write_text("of an earlier run")
     for path in (clip, out):
@@ -659,7 +696,7 @@ def test_the_demo_is_served_to_this_computer_only_until_ctrl_c():
 
 
 def test_a_page_of_another_name_gets_nothing():
-    """Whoever lets a name of his own lead here must not read from this computer."""
+    """A site whose name leads to 127.0.0.1 must not read from this computer."""
     with server.server() as one:
         threading.Thread(target=one.serve_forever, args=(0.05,), daemon=True).start()
         got = {}
@@ -688,8 +725,11 @@ def test_a_tab_that_is_closed_while_it_loads_is_no_error():
 
     with server.server() as one:
         page = one.RequestHandlerClass.__new__(one.RequestHandlerClass)
-        page.path, page.headers, page.wfile = "/", {"Host": "localhost"}, Closed()
-        page.request_version, page.requestline = "HTTP/1.1", ""
+        page.path = "/"
+        page.headers = {"Host": "localhost"}
+        page.wfile = Closed()
+        page.request_version = "HTTP/1.1"
+        page.requestline = ""
         page.do_GET()
 
 
@@ -705,7 +745,7 @@ def test_the_page_s_model_is_named_where_it_is_missing(tmp_path):
     )
 
 
-# ---- counting ----------------------------------------------------------------------------------------------------------------
+# ---- counting ---------------------------------------------------------------
 
 
 def test_angles():
@@ -728,11 +768,9 @@ def test_the_clip_holds_three_arm_raises_and_two_squats():
 
 @pytest.mark.parametrize("name", repetitions.EXERCISES)
 def test_trembling_at_a_threshold_counts_once(name):
-    exercise, rng, state = (
-        repetitions.EXERCISES[name],
-        np.random.default_rng(0),
-        repetitions.RepCount(),
-    )
+    exercise = repetitions.EXERCISES[name]
+    rng = np.random.default_rng(0)
+    state = repetitions.RepCount()
     state = repetitions.count(
         state, exercise.rest_angle + np.sign(exercise.rest_angle - exercise.target_angle), exercise
     )
@@ -742,9 +780,10 @@ def test_trembling_at_a_threshold_counts_once(name):
     assert repetitions.count(state, None, exercise) is state
 
 
-def test_joints_that_are_not_seen_are_not_measured():
+def test_joints_below_the_threshold_are_not_measured():
     score = np.ones(17)
-    exercise, joints = repetitions.EXERCISES["arm raises"], STANDING.copy()
+    exercise = repetitions.EXERCISES["arm raises"]
+    joints = STANDING.copy()
     both = repetitions.exercise_angle(joints, score, exercise)
     score[COCO17.index("left_elbow")] = 0.1
     assert repetitions.exercise_angle(joints, score, exercise) == pytest.approx(
@@ -754,15 +793,13 @@ def test_joints_that_are_not_seen_are_not_measured():
     assert repetitions.exercise_angle(joints, score, exercise) is None
 
 
-# ---- endurance -----------------------------------------------------------------------------------------------------------------
+# ---- endurance --------------------------------------------------------------
 
 
 @pytest.mark.slow
 def test_twenty_thousand_frames_leave_nothing_behind():
-    tracker, frames = (
-        live.Tracker(Seer(noise=0.5)),
-        [frame_with((150 + 10 * k, 240)) for k in range(20)] + [frame_with()] * 20,
-    )
+    tracker = live.Tracker(Seer(noise=0.5))
+    frames = [frame_with((150 + 10 * k, 240)) for k in range(20)] + [frame_with()] * 20
     threads = threading.active_count()
     for t in range(400):
         tracker.step(frames[t % 40], t / 25)
@@ -787,7 +824,8 @@ def test_a_hundred_starts_and_stops_of_a_camera_leave_no_thread(monkeypatch):
     )
     threads = threading.active_count()
     for _ in range(100):
-        frames, tracker = video.frames(0), live.Tracker(Seer())
+        frames = video.frames(0)
+        tracker = live.Tracker(Seer())
         for _ in range(3):
             tracker.step(*next(frames))
         frames.close()

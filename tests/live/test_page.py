@@ -1,4 +1,4 @@
-"""The demo in a real browser with a made camera: the joints are Python's, each failure has its words, nothing goes outside."""
+"""The page in a browser with a camera that shows the clip: joints, errors, requests."""
 
 import base64
 import json
@@ -27,7 +27,7 @@ def model_file() -> Path:
 
 @pytest.fixture(scope="module")
 def minidome_file(tmp_path_factory) -> Path:
-    """A model that knows MiniDome's people well, to hold the page against the truth."""
+    """A model that is accurate on MiniDome, to compare the page with the true keypoints."""
     from posekit.inference import export
 
     path = tmp_path_factory.mktemp("model") / "model.onnx"
@@ -57,8 +57,9 @@ def frame_of(pose: dict) -> np.ndarray:
 
 
 def largest_difference(pose: dict, loaded) -> float:
-    """Between the page's joints and Python's on the same frame and crop, as a share of the crop's side."""
-    crop, frame = pose["crop"], frame_of(pose)
+    """Largest distance between the page's joints and Python's in one crop, per side of the crop."""
+    crop = pose["crop"]
+    frame = frame_of(pose)
     affine = geometry.crop_affine(np.array(crop["center"]), crop["side"], 224)
     out = loaded.predict_crops(geometry.warp(frame, affine, (224, 224))[None])
     joints = geometry.apply_affine(
@@ -133,16 +134,18 @@ def test_the_page_keeps_to_its_own_policy(with_camera, address):
     page.context.close()
 
 
-def test_a_picture_that_is_chosen_and_one_that_is_dropped(
+def test_an_image_that_is_chosen_and_one_that_is_dropped(
     with_camera, address, model_file, tmp_path
 ):
     frame, _ = next(iter(video.frames(CLIP)))
     (tmp_path / "person.png").write_bytes(cv2.imencode(".png", frame[:, :, ::-1])[1].tobytes())
-    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "text.jpg").write_text("no image")
     drop = """async ([name, data]) => {
-      const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0)), transfer = new DataTransfer();
+      const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+      const transfer = new DataTransfer();
       transfer.items.add(new File([bytes], name, { type: "image/png" }));
-      document.querySelector(".syp-stage").dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+      const options = { dataTransfer: transfer, bubbles: true, cancelable: true };
+      document.querySelector(".syp-stage").dispatchEvent(new DragEvent("drop", options));
     }"""
     with open_page(with_camera, address) as page:
         page.evaluate("window.wanted = 9")
@@ -225,7 +228,7 @@ def test_stop_switches_off_a_camera_that_shows_nothing_yet_and_the_keyboard_keep
         assert page.wrong == []
 
 
-def test_a_camera_that_gives_no_picture_is_named_and_switched_off(with_camera, address):
+def test_a_camera_that_gives_no_image_is_named_and_switched_off(with_camera, address):
     """A page in the background gets no frames either: there it waits."""
     with open_page(with_camera, address) as page:
         page.clock.install()
@@ -235,7 +238,7 @@ def test_a_camera_that_gives_no_picture_is_named_and_switched_off(with_camera, a
         page.wait_for_function("window.asked")
         page.uncheck("[name=mirror]")  # nothing is drawn yet
         page.evaluate(
-            "() => { Object.defineProperty(document, 'hidden', { value: true, configurable: true }); }"
+            "Object.defineProperty(document, 'hidden', { value: true, configurable: true }); 0"
         )
         page.clock.run_for(30_000)
         assert "gives no image" not in status(page)
@@ -320,7 +323,7 @@ def test_a_model_that_is_missing_is_named(with_camera, address):
         page.wait_for_function("window.poses > 2")
 
 
-def test_two_starts_that_wait_for_one_load_hear_why_it_failed(with_camera, address):
+def test_two_starts_that_wait_for_one_load_both_fail_with_its_error(with_camera, address):
     with open_page(with_camera, address) as page:
         held = []
         page.route("**/model.onnx", lambda route: held.append(route))
@@ -342,12 +345,17 @@ def test_the_keyboard_and_a_screen_reader_get_everywhere(with_camera, address):
             page.keyboard.press("Tab")
             names.append(
                 page.evaluate(
-                    "document.activeElement.textContent.trim() || document.activeElement.name || document.activeElement.type"
+                    "(({ textContent, name, type }) => textContent.trim() || name || type)"
+                    "(document.activeElement)"
                 )
             )
         assert any("Start the camera" in n for n in names) and "file" in names and "mirror" in names
-        unnamed = page.evaluate("""() => [...document.querySelectorAll(".syp button, .syp input, .syp select")]
-          .filter((e) => !e.closest("[hidden]") && !(e.textContent.trim() && e.tagName === "BUTTON") && !e.labels?.length).length""")
+        unnamed = page.evaluate("""() => {
+          const hasText = (e) => e.tagName === "BUTTON" && e.textContent.trim();
+          const isNamed = (e) => hasText(e) || e.labels?.length;
+          const controls = [...document.querySelectorAll(".syp :is(button, input, select)")];
+          return controls.filter((e) => !e.closest("[hidden]") && !isNamed(e)).length;
+        }""")
         assert unnamed == 0
         assert page.locator("[role=status][aria-live=polite]").count() == 1
         page.focus("[data-do=clip]")
@@ -360,9 +368,7 @@ def test_the_mirror_is_display_only(with_camera, minidome_file):
     with serving(minidome_file) as address, open_page(with_camera, address) as page:
         page.click("[data-do=camera]")
         left, right = np.reshape(keep(page, 1)[0]["keypoints"], (17, 2))[[5, 6], 0]
-        assert (
-            left > right
-        )  # somebody who faces the camera has the left shoulder on the picture's right
+        assert left > right  # facing the camera, the left shoulder is at the right of the image
         page.uncheck("[name=mirror]")
         page.evaluate("window.kept = []")
         left, right = np.reshape(keep(page, 1)[0]["keypoints"], (17, 2))[[5, 6], 0]
@@ -402,7 +408,11 @@ def test_a_hundred_starts_and_stops_in_the_page(with_camera, address):
         page.evaluate("""() => {
           window.streams = [];
           const media = navigator.mediaDevices, open = media.getUserMedia.bind(media);
-          media.getUserMedia = async (wanted) => { const s = await open(wanted); window.streams.push(s); return s; };
+          media.getUserMedia = async (wanted) => {
+            const stream = await open(wanted);
+            window.streams.push(stream);
+            return stream;
+          };
         }""")
         for _ in range(100):
             seen = page.evaluate("window.poses")

@@ -1,4 +1,4 @@
-"""The webcam widget's half in the kernel, without a browser: messages in and out, faults, threads, and a repr that stays."""
+"""The kernel side of the camera widget: messages, errors, threads and the repr."""
 
 import re
 import threading
@@ -20,7 +20,8 @@ class Model(SquarePredictor):
     """A network that always finds a person in the middle; `go` makes it wait."""
 
     def __init__(self):
-        self.calls, self.go = 0, None
+        self.calls = 0
+        self.go = None
 
     def predict_crops(self, crops, flip=False):
         self.calls += 1
@@ -41,7 +42,8 @@ def webcam(monkeypatch):
     """A widget around a `Model`; `.said` holds what it sends."""
     model = Model()
     webcam = widget.Webcam(model)
-    webcam.fake, webcam.said = model, []
+    webcam.fake = model
+    webcam.said = []
     monkeypatch.setattr(
         webcam.camera_widget, "send", lambda content, buffers=None: webcam.said.append(content)
     )
@@ -130,7 +132,7 @@ def test_a_fault_is_answered_and_frees_the_slot(webcam, what, monkeypatch):
         monkeypatch.setattr(webcam._tracker, "step", breaks)
     if what == "on_frame":
         webcam.on_frame = breaks
-    jpeg = {"jpeg": [b"\xff\xd8 no picture"], "no buffer": []}.get(what, JPEG)
+    jpeg = {"jpeg": [b"\xff\xd8 no image"], "no buffer": []}.get(what, JPEG)
     frame(webcam, 1, jpeg=jpeg, seconds="now" if what == "no time" else 0.0)
     assert kinds(webcam)[2:] == ["error"] and webcam.said[-1]["session"] == "a"
     assert ("three wrists" in webcam.said[-1]["text"]) == (what in ("model", "on_frame"))
@@ -138,7 +140,8 @@ def test_a_fault_is_answered_and_frees_the_slot(webcam, what, monkeypatch):
 
 
 def test_a_model_that_cannot_be_loaded_is_said(monkeypatch):
-    webcam, said = widget.Webcam("no-such-model"), []
+    webcam = widget.Webcam("no-such-model")
+    said = []
     monkeypatch.setattr(
         webcam.camera_widget, "send", lambda content, buffers=None: said.append(content)
     )
@@ -157,7 +160,7 @@ def test_what_belongs_to_another_run_is_dropped(webcam):
     assert kinds(webcam) == ["pose"], "the stop of an earlier run does not end this one"
 
 
-def test_nobody_has_no_keypoints(webcam, monkeypatch):
+def test_a_pose_without_a_person_has_no_keypoints(webcam, monkeypatch):
     empty = SimpleNamespace(
         keypoints=None,
         score=np.zeros(17),
@@ -172,7 +175,7 @@ def test_nobody_has_no_keypoints(webcam, monkeypatch):
 
 def test_a_callback_gets_each_frame_and_pose(webcam):
     seen = []
-    webcam.on_frame = lambda picture, pose: seen.append((picture.shape, pose.lost))
+    webcam.on_frame = lambda image, pose: seen.append((image.shape, pose.lost))
     webcam._receive(None, {"kind": "start", "session": "a"}, [])
     frame(webcam, 1)
     frame(webcam, 2)
@@ -195,7 +198,8 @@ def test_another_model_is_loaded_when_it_is_chosen(webcam, monkeypatch):
 
 
 def test_it_reads_the_same_every_time_and_starts_nothing():
-    one, other = live.Webcam("minidome", max_in_flight=2), live.Webcam("minidome", max_in_flight=2)
+    one = live.Webcam("minidome", max_in_flight=2)
+    other = live.Webcam("minidome", max_in_flight=2)
     assert repr(one) == repr(other) == "Webcam(model='minidome', max_in_flight=2)"
     assert not one.camera_widget.running and one._tracker is None, (
         "no model is loaded before it is needed"
@@ -218,8 +222,9 @@ def test_cameras_that_the_browser_finds_can_be_chosen():
     assert choice.value == "" and webcam.camera_widget.camera == ""
 
 
-def test_another_camera_does_not_make_the_chosen_one_start_anew():
-    webcam, asked = live.Webcam("minidome"), []
+def test_another_camera_does_not_restart_the_chosen_one():
+    webcam = live.Webcam("minidome")
+    asked = []
     choice = next(
         w for row in webcam.children[1:] for w in row.children if w.description == "Camera"
     )

@@ -1,4 +1,4 @@
-"""The webcam widget in JupyterLab, in a real browser: the right pixels arrive, the right skeleton is drawn, and each failure is said."""
+"""The camera widget in JupyterLab, in a browser: pixels, skeleton, and every error's sentence."""
 
 import base64
 import io
@@ -33,8 +33,9 @@ webcam = live.Webcam("minidome", on_frame=keep)
 webcam
 """
 SAVE = """
-np.savez("seen.npz", frames=[f for f, _, _ in seen], keypoints=[p.keypoints for _, p, _ in seen], score=[p.score for _, p, _ in seen],
-         bbox=[p.bbox for _, p, _ in seen], seconds=[s for *_, s in seen])
+frames, poses, seconds = zip(*seen)
+arrays = {name: [getattr(p, name) for p in poses] for name in ("keypoints", "score", "bbox")}
+np.savez("seen.npz", frames=frames, seconds=seconds, **arrays)
 """
 
 
@@ -80,7 +81,7 @@ def clip(folder):
 
 @pytest.fixture(scope="module")
 def lab(chromium, address, folder, clip):
-    """A notebook with the widget, before a camera that shows the clip."""
+    """A notebook with the widget and a camera that shows the clip."""
     browser = chromium(*CAMERA, *ALLOWED, f"--use-file-for-fake-video-capture={folder}/camera.y4m")
     lab = Lab(browser, address, "live.ipynb")
     lab.run_cell(0)
@@ -103,7 +104,7 @@ def test_the_skeleton_is_pythons_and_lies_on_the_frame_that_was_scored(lab, clip
     lab.press("Stop")
     lab.wait_state("off")
     assert lab.alive() == 0
-    picture = lab.page.evaluate(
+    image = lab.page.evaluate(
         "document.querySelector('.posekit-webcam canvas').toDataURL('image/png')"
     )
     last = int(lab.page.evaluate("document.querySelector('.posekit-webcam canvas').dataset.frame"))
@@ -111,18 +112,15 @@ def test_the_skeleton_is_pythons_and_lies_on_the_frame_that_was_scored(lab, clip
     seen = np.load(folder / "seen.npz")
 
     model = predictor.load("minidome")
-    again, worst = live.Tracker(model), []
+    again = live.Tracker(model)
+    worst = []
     for frame, keypoints, bbox, seconds in zip(
         seen["frames"], seen["keypoints"], seen["bbox"], seen["seconds"], strict=True
     ):
         np.testing.assert_allclose(again.step(frame, seconds).keypoints, keypoints, atol=0.01)
-        square, original = (
-            geometry.crop_affine(geometry.bbox_center(bbox), bbox[2], 224),
-            as_sent(clip[number_on(frame)]),
-        )
-        crops = np.stack(
-            [geometry.warp(picture, square, (224, 224)) for picture in (frame, original)]
-        )
+        square = geometry.crop_affine(geometry.bbox_center(bbox), bbox[2], 224)
+        original = as_sent(clip[number_on(frame)])
+        crops = np.stack([geometry.warp(image, square, (224, 224)) for image in (frame, original)])
         worst.append(np.abs(np.subtract(*model.predict_crops(crops)["keypoints"])).max())
     assert max(worst) <= 0.01, (
         "shares of the crop: the browser's frame leads to another pose than the file's"
@@ -131,7 +129,7 @@ def test_the_skeleton_is_pythons_and_lies_on_the_frame_that_was_scored(lab, clip
     from PIL import Image
 
     canvas = np.asarray(
-        Image.open(io.BytesIO(base64.b64decode(picture.split(",")[1]))).convert("RGB")
+        Image.open(io.BytesIO(base64.b64decode(image.split(",")[1]))).convert("RGB")
     )[:, ::-1]
     k = min(last, len(seen["frames"])) - 1
     assert number_on(canvas) == number_on(seen["frames"][k]), (
@@ -150,7 +148,7 @@ def test_the_skeleton_is_pythons_and_lies_on_the_frame_that_was_scored(lab, clip
     assert [url for url in lab.asked if not url.startswith((address, "blob:", "data:"))] == []
 
 
-def test_it_goes_on_beside_a_busy_cell_and_says_when_no_answer_comes(lab):
+def test_it_continues_during_a_busy_cell_and_says_when_no_answer_comes(lab):
     start(lab)
     before = lab.frame()
     lab.execute("import time; time.sleep(3)")
@@ -173,8 +171,13 @@ def test_an_error_in_the_kernel_is_said_and_the_next_start_works(lab):
 
 
 FAULTS = {
-    "unplugged": "streams.at(-1).getTracks().forEach((t) => { t.stop(); t.dispatchEvent(new Event('ended')); })",
-    "in_use": "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('in use', 'NotReadableError'); }; 0",
+    "unplugged": """for (const track of streams.at(-1).getTracks()) {
+      track.stop();
+      track.dispatchEvent(new Event("ended"));
+    }""",
+    "in_use": """navigator.mediaDevices.getUserMedia = async () => {
+      throw new DOMException("in use", "NotReadableError");
+    }; 0""",
     "vscode": "document.body.dataset.vscodeThemeKind = 'vscode-dark'",
 }
 UNDO = "delete document.body.dataset.vscodeThemeKind; delete navigator.mediaDevices.getUserMedia"
@@ -196,11 +199,11 @@ def test_every_fault_of_the_camera_has_its_sentence_and_leaves_it_off(lab):
 
 def test_snapshot_and_recording_come_as_downloads(lab, tmp_path):
     start(lab)
-    with lab.page.expect_download(timeout=20_000) as picture:
+    with lab.page.expect_download(timeout=20_000) as image:
         lab.press("Snapshot")
-    assert picture.value.suggested_filename.startswith(
+    assert image.value.suggested_filename.startswith(
         "pose-"
-    ) and picture.value.suggested_filename.endswith(".png")
+    ) and image.value.suggested_filename.endswith(".png")
     lab.press("Record")
     lab.page.wait_for_timeout(1000)
     with lab.page.expect_download(timeout=20_000) as film:
