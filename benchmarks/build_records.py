@@ -1,16 +1,20 @@
-"""How fast do photos become records, and in how much memory? The claims, with two processes: 0.8 of a bare loop; as much memory for 10,000
-people as for 1,000.
+"""How fast do photos become records, and in how much memory? The claims, with two processes: 0.8 of
+a bare loop; as much memory for 10,000 people as for 1,000.
 
-MiniDome's people, again and again under new ids; photos of 1920 x 1080, as CMU Panoptic's, and of 640 x 360. What is compared:
+MiniDome's people, again and again under new ids; photos of 1920 x 1080, as CMU Panoptic's, and of
+640 x 360. What is compared:
 
-posekit     `records.write_records`, two workers: everything from the start of the processes to the checksums and the manifest.
-bound       read, decode, one warp, encode, nothing else: `cv2.imdecode`, `cv2.warpAffine`, `cv2.imencode` in two processes that run already,
+posekit     `records.write_records`, two workers: everything from the start of the processes to the
+checksums and the manifest. bound       read, decode, one warp, encode, nothing else:
+`cv2.imdecode`, `cv2.warpAffine`, `cv2.imencode` in two processes that run already,
             the maps drawn up beforehand; nothing is stored. Nobody can do with less.
-tensorflow  the loop of a tutorial in one process: `tf.io.decode_jpeg`, `tf.image.crop_and_resize`, `tf.io.encode_jpeg`, `tf.io.TFRecordWriter`.
-one_worker  `records.write_records` without further processes.
+tensorflow  the loop of a tutorial in one process: `tf.io.decode_jpeg`, `tf.image.crop_and_resize`,
+`tf.io.encode_jpeg`, `tf.io.TFRecordWriter`. one_worker  `records.write_records` without further
+processes.
 
-They take turns; rates are medians, ratios medians of the ratios of each turn. Processor time a crop is given beside, since it does not depend
-on what else the machine does. Memory is the high-water mark of the process that writes and of its workers, added (Linux).
+They take turns; rates are medians, ratios medians of the ratios of each turn. Processor time a crop
+is given beside, since it does not depend on what else the machine does. Memory is the high-water
+mark of the process that writes and of its workers, added (Linux).
 """
 
 import argparse
@@ -42,14 +46,15 @@ SIZES = {"hd": (1920, 1080), "small": (640, 360)}
 
 
 def people_of(sequence: Path, n: int) -> Iterator[datasets.PersonAnnotation]:
-    """`n` people: those of a sequence, again and again under new ids. Only one sequence's are in memory."""
+    """`n` people: those of a sequence, again and again under new ids. Only one sequence's are in
+    memory."""
     everyone = [p for p in datasets.read("minidome", sequence, "train") if p.bbox is not None]
     for i in range(n):
         lap, at = divmod(i, len(everyone))
         yield replace(everyone[at], person_id=f"{everyone[at].person_id}/{lap}")
 
 
-# ---- the bound ------------------------------------------------------------------------------------------------------------------------
+# ---- the bound -----------------------------------------------------------------------------------
 
 
 def bare_loop(pipe) -> None:
@@ -71,7 +76,8 @@ def bare_loop(pipe) -> None:
 
 
 def keep_memory() -> None:
-    """Let glibc keep the memory of a freed photo, which it would give back to the system and fetch again page by page."""
+    """Let glibc keep the memory of a freed photo, which it would give back to the system and fetch
+    again page by page."""
     with suppress(AttributeError, OSError, TypeError):  # no mallopt outside Linux
         mallopt = ctypes.CDLL(None).mallopt
         for parameter, megabytes in ((-3, 32), (-1, 128)):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
@@ -109,7 +115,7 @@ def _affine(person: datasets.PersonAnnotation) -> np.ndarray:
     return geometry.crop_affine(geometry.bbox_center(person.bbox), side, SETTINGS.stored_px)
 
 
-# ---- the writers, each in a process of its own ------------------------------------------------------------------------------------------
+# ---- the writers, each in a process of its own ---------------------------------------------------
 
 
 def write_with_posekit(sequence: Path, n: int, out: Path, workers: int) -> int:
@@ -228,7 +234,7 @@ def turn_of(who: str, sequence: Path, n: int, scratch: Path, number: Iterator[in
     return json.loads(done.stdout)
 
 
-# ---- the run ------------------------------------------------------------------------------------------------------------------------
+# ---- the run -------------------------------------------------------------------------------------
 
 
 def measure(
@@ -321,7 +327,10 @@ def write_record(result: dict, rows: list[list]) -> Path:
     """book/runs/build_records."""
     from posekit.notebook import runs
 
-    about = "photos into records beside a bare loop and a loop of TensorFlow's, and the memory that it takes"
+    about = (
+        "photos into records beside a bare loop and a loop of TensorFlow's, and the memory that it "
+        "takes"
+    )
     header = ["run", "repetition", "people", "crops_per_second", "cpu_ms_per_crop"]
     return runs.write(
         "build_records", about, "python benchmarks/build_records.py --record", result, header, rows

@@ -1,13 +1,15 @@
-"""What a network costs once it is trained: milliseconds a picture by engine and threads, bytes, multiply-adds; and what each step of export costs
-in accuracy.
+"""What a network costs once it is trained: milliseconds a picture by engine and threads, bytes,
+multiply-adds; and what each step of export costs in accuracy.
 
-Every network is asked for one 224x224 picture at a time, as a camera asks, in a process of its own, where the engines take turns, the order
-changing from round to round, so that what else the machine does meets all alike: read ratios within one run. On one thread `ms` is processor time,
-the median over the rounds: what the clock says on an idle machine, and nearly the same on a busy one. On two threads it is the clock's fastest
-tenth, which a busy machine still lengthens. Keras gets one thread: it takes the number only when it starts.
+Every network is asked for one 224x224 picture at a time, as a camera asks, in a process of its own,
+where the engines take turns, the order changing from round to round, so that what else the machine
+does meets all alike: read ratios within one run. On one thread `ms` is processor time, the median
+over the rounds: what the clock says on an idle machine, and nearly the same on a busy one. On two
+threads it is the clock's fastest tenth, which a busy machine still lengthens. Keras gets one
+thread: it takes the number only when it starts.
 
-Accuracy is strict PCP and PCK@0.2 on MiniDome's validation people, of the packaged model, the only trained one here. Calibration of int8 sees
-training people only.
+Accuracy is strict PCP and PCK@0.2 on MiniDome's validation people, of the packaged model, the only
+trained one here. Calibration of int8 sees training people only.
 """
 
 import argparse
@@ -131,7 +133,8 @@ def litert(file: Path, threads: int, image):
 
 
 def session(file: bytes, threads: int):
-    """An ONNX Runtime session on that many threads, which sleep between two calls as the others' do."""
+    """An ONNX Runtime session on that many threads, which sleep between two calls as the others'
+    do."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -204,7 +207,8 @@ def accuracy(file: bytes | None) -> dict:
 
 
 def steps() -> dict:
-    """Each step of export: size, accuracy, and how far its joints are from Keras', in shares of the crop's side."""
+    """Each step of export: size, accuracy, and how far its joints are from Keras', in shares of the
+    crop's side."""
     import numpy as np
 
     from posekit.inference import export, predictor
@@ -262,7 +266,10 @@ def main() -> int:
     if args.record:
         from posekit.notebook import runs
 
-        about = "milliseconds a picture by network, engine and threads; what each step of export costs in accuracy"
+        about = (
+            "milliseconds a picture by network, engine and threads; what each step of export costs "
+            "in accuracy"
+        )
         rows = [
             [f"{name}, {engine}", threads, *values.values()]
             for name, facts in result["networks"].items()

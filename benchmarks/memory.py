@@ -1,7 +1,9 @@
-"""How much memory does training take a picture? The claim: DenseNet-121 needs more than ResNet-50, and recomputing its dense layers mends that.
+"""How much memory does training take a picture? The claim: DenseNet-121 needs more than ResNet-50,
+and recomputing its dense layers mends that.
 
-One process a network and batch size makes the network and trains it for two steps; what its peak grows by from the small batch to the large
-one, divided by the pictures between, is what a picture costs. Weights, libraries and the program itself cancel.
+One process a network and batch size makes the network and trains it for two steps; what its peak
+grows by from the small batch to the large one, divided by the pictures between, is what a picture
+costs. Weights, libraries and the program itself cancel.
 """
 
 import argparse
@@ -23,7 +25,8 @@ DENSE_LAYER = densenet.dense_layer
 
 
 class Recomputed(keras.layers.Layer):
-    """A part of a network whose inside is not kept for the backward pass but computed a second time.
+    """A part of a network whose inside is not kept for the backward pass but computed a second
+    time.
 
     Args:
         part: a model of one input and one output.

@@ -1,6 +1,8 @@
-"""How long do the metrics take? The claim: OKS and PCK of 100,000 people in half a second on one core, both together.
+"""How long do the metrics take? The claim: OKS and PCK of 100,000 people in half a second on one
+core, both together.
 
-Beside them OKS by the loop over people that one writes first, on 1,000 people, as a ratio in the same run.
+Beside them OKS by the loop over people that one writes first, on 1,000 people, as a ratio in the
+same run.
 """
 
 import argparse
@@ -17,7 +19,8 @@ CLAIM_SECONDS = 0.5
 
 
 def timed(function, *args, repeats: int = 5) -> float:
-    """Median processor seconds of this process: what one core needs, whatever else runs on the machine."""
+    """Median processor seconds of this process: what one core needs, whatever else runs on the
+    machine."""
     seconds = []
     for _ in range(repeats):
         begin = time.process_time()

@@ -1,6 +1,8 @@
-"""How long do MiniDome frames take, from nothing to TFRecords? The claim: 1,500 frames in 150 s on two cores.
+"""How long do MiniDome frames take, from nothing to TFRecords? The claim: 1,500 frames in 150 s on
+two cores.
 
-Each frame is a new scene, rendered by two cameras at 640 x 360, as `make_minidome.py` does by default.
+Each frame is a new scene, rendered by two cameras at 640 x 360, as `make_minidome.py` does by
+default.
 """
 
 import argparse

@@ -1,9 +1,12 @@
-"""Are our networks as fast as keras.applications'? The claim: time ratio <= 1.00 for a training step and for inference, equal memory.
+"""Are our networks as fast as keras.applications'? The claim: time ratio <= 1.00 for a training
+step and for inference, equal memory.
 
-ResNet-50 v1 and v2 and DenseNet-121, the same batch, both networks in one process, taking turns; the median ratio of pairs. Ours are laid out as
-theirs are, from our units and with their strides and biases (tests/models/test_parity.py holds the outputs equal), so that both do the same arithmetic;
-what our own layouts do more stands beside, in multiply-adds. Memory is the peak of a process of its own that trains one network. Where
-TensorFlow sees a GPU, also bfloat16 with XLA and the share of the matrix-multiply ceiling.
+ResNet-50 v1 and v2 and DenseNet-121, the same batch, both networks in one process, taking turns;
+the median ratio of pairs. Ours are laid out as theirs are, from our units and with their strides
+and biases (tests/models/test_parity.py holds the outputs equal), so that both do the same
+arithmetic; what our own layouts do more stands beside, in multiply-adds. Memory is the peak of a
+process of its own that trains one network. Where TensorFlow sees a GPU, also bfloat16 with XLA and
+the share of the matrix-multiply ceiling.
 """
 
 import argparse
@@ -35,7 +38,8 @@ def resnet50(image):
 
 
 def resnet50v2(image):
-    """ResNet-50 v2 that strides in a stage's last unit, as keras.applications has it: the test's, from our pieces."""
+    """ResNet-50 v2 that strides in a stage's last unit, as keras.applications has it: the test's,
+    from our pieces."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
     from test_models_parity import resnet50v2_of_keras
 
@@ -119,10 +123,10 @@ def compare(name: str, args, jit: bool) -> dict:
 def peak_mib(name: str, side: str, args) -> float:
     """Peak memory of a process that makes one network and trains it for three steps."""
     code = (
-        "import sys, resource; sys.path.insert(0, sys.argv[1]); import models as benchmark; "
-        "m = benchmark.network(sys.argv[2], sys.argv[3] == 'ours', int(sys.argv[5]), False); "
-        "x, y = benchmark.data(int(sys.argv[4]), int(sys.argv[5])); [m.train_on_batch(x, y) for _ in range(3)]; "
-        "unit = 1 if sys.platform == 'darwin' else 1024; "
+        "import sys, resource; sys.path.insert(0, sys.argv[1]); import models as benchmark; m = "
+        "benchmark.network(sys.argv[2], sys.argv[3] == 'ours', int(sys.argv[5]), False); x, y = "
+        "benchmark.data(int(sys.argv[4]), int(sys.argv[5])); [m.train_on_batch(x, y) for _ in "
+        "range(3)]; unit = 1 if sys.platform == 'darwin' else 1024; "
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20)"
     )
     folder = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120

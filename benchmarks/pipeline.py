@@ -1,17 +1,23 @@
-"""How fast do training batches come? The claims, on two cores: 0.85 of a bare loop, 3 x tf.data over photos, 1 x a PyTorch DataLoader.
+"""How fast do training batches come? The claims, on two cores: 0.85 of a bare loop, 3 x tf.data
+over photos, 1 x a PyTorch DataLoader.
 
-All give 224 x 224 crops of the same MiniDome people with every kind of augmentation, and take turns; rates are medians, ratios medians of
-the ratios of each turn. What is compared:
+All give 224 x 224 crops of the same MiniDome people with every kind of augmentation, and take
+turns; rates are medians, ratios medians of the ratios of each turn. What is compared:
 
 posekit     `inputs.make_batches` over records.
-bound       decode and one warp, nothing else: `cv2.imdecode` and `cv2.warpAffine` over the same JPEGs in two threads. Nobody can do with less.
-tf_photos   tf.data over the original photos (640 x 360): labels and affine maps drawn by the batch, only the window around the person decoded, warped
-            by ImageProjectiveTransformV3, colour and erasing by the batch. `tf_photos_hd`: the same over photos of 1920 x 1080, as CMU Panoptic's.
-torch       `torch.utils.data.DataLoader` with two workers over the same JPEGs in memory, posekit's crop of one person. Null without PyTorch.
+bound       decode and one warp, nothing else: `cv2.imdecode` and `cv2.warpAffine` over the same
+JPEGs in two threads. Nobody can do with less. tf_photos   tf.data over the original photos (640 x
+360): labels and affine maps drawn by the batch, only the window around the person decoded, warped
+            by ImageProjectiveTransformV3, colour and erasing by the batch. `tf_photos_hd`: the same
+            over photos of 1920 x 1080, as CMU Panoptic's.
+torch       `torch.utils.data.DataLoader` with two workers over the same JPEGs in memory, posekit's
+crop of one person. Null without PyTorch.
 
-A turn begins when all others have come to rest, and is timed once its buffers have been emptied: no one lives on what was prepared while
-others ran. Processor time a picture is given beside, since it depends less on what else the machine does; so is what each step of the pipeline
-takes of it. `hand_over` is what is left: TensorFlow around our function, and two threads that get in each other's way.
+A turn begins when all others have come to rest, and is timed once its buffers have been emptied: no
+one lives on what was prepared while others ran. Processor time a picture is given beside, since it
+depends less on what else the machine does; so is what each step of the pipeline takes of it.
+`hand_over` is what is left: TensorFlow around our function, and two threads that get in each
+other's way.
 """
 
 import argparse
@@ -43,7 +49,8 @@ CLAIMS = {"ratio_to_bound": 0.85, "ratio_to_tf_photos": 3.0, "ratio_to_torch": 1
 
 
 def rest(longest: float = 30.0) -> None:
-    """Wait until nobody in this process fills buffers any more: one who did would work while others are timed."""
+    """Wait until nobody in this process fills buffers any more: one who did would work while others
+    are timed."""
     end = time.monotonic() + longest
     while time.monotonic() < end:
         busy = time.process_time()
@@ -54,7 +61,8 @@ def rest(longest: float = 30.0) -> None:
 
 
 class Turn:
-    """Something that takes turns: `advance(n)` makes n batches. Counts wall-clock and processor time, and pictures."""
+    """Something that takes turns: `advance(n)` makes n batches. Counts wall-clock and processor
+    time, and pictures."""
 
     def __init__(self, advance, batch: int):
         self.advance, self.batch = advance, batch
@@ -83,7 +91,7 @@ def taking(dataset):
     return lambda batches: advance(tf.constant(batches))
 
 
-# ---- the bound -----------------------------------------------------------------------------------------------------------------
+# ---- the bound -----------------------------------------------------------------------------------
 
 
 def bare_loop(people: list, manifest: dict, batch: int):
@@ -110,7 +118,7 @@ def bare_loop(people: list, manifest: dict, batch: int):
     return advance
 
 
-# ---- tf.data over photos -----------------------------------------------------------------------------------------------------------
+# ---- tf.data over photos -------------------------------------------------------------------------
 
 
 def photo_batches(people: list, batch: int):
@@ -220,11 +228,12 @@ def photo_batches(people: list, batch: int):
     )  # AUTOTUNE would go on filling a buffer without end, in others' turns
 
 
-# ---- PyTorch ----------------------------------------------------------------------------------------------------------------------
+# ---- PyTorch -------------------------------------------------------------------------------------
 
 
 def serve_torch(directory: str, batch: int) -> None:
-    """In a process of its own (workers must not inherit TensorFlow's threads): a number of batches in, pictures a second out."""
+    """In a process of its own (workers must not inherit TensorFlow's threads): a number of batches
+    in, pictures a second out."""
     import torch
 
     people = list(records.read_records(directory))
@@ -293,11 +302,12 @@ class TorchTurn:
         self.process.wait(timeout=60)
 
 
-# ---- where the time goes -------------------------------------------------------------------------------------------------------------
+# ---- where the time goes -------------------------------------------------------------------------
 
 
 def steps(people: list, directory: Path, manifest: dict, batch: int) -> dict[str, float]:
-    """Processor microseconds a picture of each step of the pipeline, in one thread; the best of five passes."""
+    """Processor microseconds a picture of each step of the pipeline, in one thread; the best of
+    five passes."""
     import tensorflow as tf
 
     n, stored, box_px = len(people), manifest["stored_px"], manifest["box_px"]
@@ -377,7 +387,7 @@ def steps(people: list, directory: Path, manifest: dict, batch: int) -> dict[str
     }
 
 
-# ---- the run --------------------------------------------------------------------------------------------------------------------------
+# ---- the run -------------------------------------------------------------------------------------
 
 
 def photos(root: Path, split: str) -> list:
@@ -472,7 +482,10 @@ def write_record(result: dict, rows: list[list]) -> Path:
     """book/runs/pipeline."""
     from posekit.notebook import runs
 
-    about = "training batches from records beside a bare loop, tf.data over photos and a PyTorch DataLoader"
+    about = (
+        "training batches from records beside a bare loop, tf.data over photos and a PyTorch "
+        "DataLoader"
+    )
     header = ["run", "repetition", "images_per_second", "cpu_us_per_image"]
     return runs.write(
         "pipeline", about, "python benchmarks/pipeline.py --record", result, header, rows

@@ -1,4 +1,5 @@
-"""Figures: always with alt text, always small, the same bytes each time; poses drawn where they are, sides told apart by anyone."""
+"""Figures: always with alt text, always small, the same bytes each time; poses drawn where they
+are, sides told apart by anyone."""
 
 import base64
 import io
@@ -200,7 +201,8 @@ def test_joint_colours_follow_the_mirror():
     assert swapped == [exchange[c] for c in colours]
 
 
-#: Machado, Oliveira & Fernandes, "A physiologically-based model for simulation of color vision deficiency", 2009, severity 1.
+#: Machado, Oliveira & Fernandes, "A physiologically-based model for simulation of color vision
+#: deficiency", 2009, severity 1.
 BLINDNESS = {
     "none": np.eye(3),
     "protanopia": [

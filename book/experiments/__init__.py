@@ -144,7 +144,7 @@ def _write_record(folder: Path, name: str, runs: dict[str, Path], elapsed: float
 def _write_log(folder: Path, runs: dict[str, Path]) -> None:
     """Write log.csv: the logs of all runs, with the name of the run as first column."""
     with (folder / "log.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
+        writer = csv.writer(file, lineterminator="\n")
         for i, (run, path) in enumerate(runs.items()):
             with (path / "log.csv").open(newline="", encoding="utf-8") as source:
                 header, *rows = csv.reader(source)

@@ -1,4 +1,4 @@
-"""What each ingredient of the recipe is worth: the same short training without it, three seeds each (chapter 06)."""
+"""Ablations: the same short training without one ingredient at a time, three seeds (chapter 06)."""
 
 import hashlib
 import itertools
@@ -16,7 +16,7 @@ from posekit.records.schema import JPEG_QUALITY
 from posekit.records.writer import write_shard
 
 MISSING = 0.3
-"""Share of the joints whose label is taken away, at random, to see what masking is worth."""
+"""Share of the labels that are removed at random, to see what masking is worth."""
 SEEDS = (0, 1, 2)
 COMMON = {"base_channels": 16, "input_size": 128, "input_downsample": 1, "epochs": 8}
 NETWORK_2014 = {"base_channels": 16, "head": "deeppose2014", "backbone": "deeppose_cnn"}
@@ -31,36 +31,39 @@ RECIPES = {
     "cnn_no_norm": BARE_2014,
     "cnn_no_norm_slow": {**BARE_2014, "learning_rate": 3e-4},
 }
-"""Name -> how the recipe differs from `base`; three differ in what they are trained on."""
+"""Name -> how the recipe differs from `base`; `stretched`, `masked` and `unmasked` differ in
+data."""
 
 
-# ---- other records -----------------------------------------------------------------------------------------------------------
+# ---- changed records ----------------------------------------------------------------------------
 
 
 def rewritten(source: Path, out: Path, change: Callable[[dict, str], dict]) -> Path:
-    """A record folder whose records are those of another, each changed; returns `out`, which is left alone where it is whole.
+    """Write a changed copy of a record folder, unless it is there.
 
     Args:
-        source: the folder.
-        out: where.
-        change: from a record's features, as `records.parse_example` gives them, and its person's id to those to be replaced.
+        source: the record folder.
+        out: the new one.
+        change: a function (features, person's id) -> features to replace; features as
+            `records.parse_example` returns them.
+
+    Returns:
+        `out`.
     """
     if (out / "manifest.json").is_file():
         return out
     out.mkdir(parents=True, exist_ok=True)
-    manifest, shards = records.read_manifest(source), []
+    manifest = records.read_manifest(source)
+    shards = []
     for path in records.shard_paths(source):
         changed = []
         for payload in records.read_payloads(path):
             features = records.parse_example(payload)
-            changed.append(
-                records.encode_example(
-                    {**features, **change(features, features["person/id"][0].decode())}
-                )
-            )
-        shards.append(
-            {k: v for k, v in write_shard(out / path.name, changed).items() if k != "skipped"}
-        )
+            replaced = change(features, features["person/id"][0].decode())
+            changed.append(records.encode_example({**features, **replaced}))
+        shard = write_shard(out / path.name, changed)
+        shard.pop("skipped", None)
+        shards.append(shard)
     digest = hashlib.sha256("".join(shard["sha256"] for shard in shards).encode()).hexdigest()
     text = json.dumps({**manifest, "shards": shards, "digest": digest}, indent=1)
     (out / "manifest.json").write_text(text + "\n", encoding="utf-8")
@@ -68,9 +71,11 @@ def rewritten(source: Path, out: Path, change: Callable[[dict, str], dict]) -> P
 
 
 def stretch(features: dict, person: str) -> dict:
-    """The crop that many first attempts make: the box itself, each side stretched to the network's input, proportions lost.
+    """Stretch the box itself to the square input, as many first attempts do, and lose its
+    proportions.
 
-    As much air is left around the box on each side, in shares of that side, as the padded square leaves around its longer side.
+    Each side gets the same padding, as a share of that side, as the padded square has around its
+    longer side.
     """
     size = int(features["image/width"][0])
     box = np.asarray(features["person/bbox"], np.float64)
@@ -81,21 +86,21 @@ def stretch(features: dict, person: str) -> dict:
     )
     image = geometry.warp(decode_image(features["image/encoded"][0], person), affine, (size, size))
     encoded = encode_jpeg(image, JPEG_QUALITY)
-    seen = np.asarray(features["person/keypoints_visible"]).reshape(-1, 1) >= 1
+    labelled = np.asarray(features["person/keypoints_visible"]).reshape(-1, 1) >= 1
     keypoints = geometry.apply_affine(
         affine, np.asarray(features["person/keypoints"]).reshape(-1, 2)
     )
-    back = np.asarray(features["person/crop_to_image"], np.float64).reshape(2, 3)
+    crop_to_image = np.asarray(features["person/crop_to_image"], np.float64).reshape(2, 3)
     return {
         "image/encoded": encoded,
         "image/key/sha256": hashlib.sha256(encoded).hexdigest(),
-        "person/keypoints": np.where(seen, keypoints, 0),
-        "person/crop_to_image": geometry.compose(back, geometry.invert(affine)),
+        "person/keypoints": np.where(labelled, keypoints, 0),
+        "person/crop_to_image": geometry.compose(crop_to_image, geometry.invert(affine)),
     }
 
 
 def take_labels(features: dict, person: str) -> dict:
-    """`MISSING` of the labels taken away, the same ones every time."""
+    """Remove the share `MISSING` of the labels, the same ones every time."""
     seed = int.from_bytes(hashlib.sha256(person.encode()).digest()[:8], "little")
     left = np.random.default_rng(seed).random(len(features["person/keypoints_visible"])) >= MISSING
     keypoints = np.asarray(features["person/keypoints"]).reshape(-1, 2)
@@ -107,33 +112,39 @@ def take_labels(features: dict, person: str) -> dict:
 
 
 def without_mask(images: object, targets: dict) -> tuple[object, dict]:
-    """A joint without a label is taught as a joint in the corner of the crop, where its (0, 0) lies; its visibility too."""
+    """Train a joint without a label as a joint at (0, 0), the corner of the crop, and its
+    visibility too."""
     from keras import ops
 
-    place, seen = targets["keypoints"], targets["visibility"]
-    there = place[..., 2:] > 0
-    corner = ops.where(there, place[..., :2], -0.5 * ops.ones_like(place[..., :2]))
+    keypoints = targets["keypoints"]
+    visibility = targets["visibility"]
+    weighted = keypoints[..., 2:] > 0
+    corner = ops.where(weighted, keypoints[..., :2], -0.5 * ops.ones_like(keypoints[..., :2]))
     return images, {
-        "keypoints": ops.concatenate([corner, ops.ones_like(place[..., 2:])], axis=-1),
-        "visibility": ops.concatenate([seen[..., :1], ops.ones_like(seen[..., 1:])], axis=-1),
+        "keypoints": ops.concatenate([corner, ops.ones_like(keypoints[..., 2:])], axis=-1),
+        "visibility": ops.concatenate(
+            [visibility[..., :1], ops.ones_like(visibility[..., 1:])], axis=-1
+        ),
     }
 
 
-# ---- the experiment ------------------------------------------------------------------------------------------------------------
+# ---- the experiment -----------------------------------------------------------------------------
 
 
 def ablations(folder: Path) -> dict[str, Path]:
-    """The recipe, and the recipe without one thing at a time; scored on the same people."""
-    people, val = common.minidome_records(folder, 750, 1), common.minidome_records(folder, 150, 2)
+    """Train the recipe, and the recipe with one change at a time; score on the same people."""
+    people = common.minidome_records(folder, 750, 1)
+    val = common.minidome_records(folder, 150, 2)
     stretched = [rewritten(f, folder / f"{f.name}-stretched", stretch) for f in (people, val)]
     gaps = rewritten(people, folder / f"{people.name}-gaps", take_labels)
     data = {"stretched": stretched, "masked": (gaps, val), "unmasked": (gaps, val)}
     runs = {}
-    for seed, (what, recipe) in itertools.product(SEEDS, RECIPES.items()):
-        name, (train, held_out) = f"{what}-{seed}", data.get(what, (people, val))
-        batch_transform = without_mask if what == "unmasked" else None
+    for seed, (variant, recipe) in itertools.product(SEEDS, RECIPES.items()):
+        name = f"{variant}-{seed}"
+        train, held_out = data.get(variant, (people, val))
+        batch_transform = without_mask if variant == "unmasked" else None
         recipe = {**COMMON, **recipe, "seed": seed}
         runs[name] = common.train(folder, name, [train], held_out, batch_transform, **recipe)
         cost = sum(models.multiply_adds(predictor.load(runs[name]).model).values())
-        common.note(runs[name], name=what, multiply_adds=cost)
+        common.note(runs[name], name=variant, multiply_adds=cost)
     return runs

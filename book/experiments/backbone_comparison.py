@@ -1,4 +1,5 @@
-"""A fair race: four networks, one head, the same data and as many pictures, equal multiply-adds, three seeds (chapter 05)."""
+"""Four backbones of equal multiply-adds with one head, on the same data, three seeds (chapter
+05)."""
 
 import itertools
 from pathlib import Path
@@ -13,7 +14,8 @@ from posekit.inference import predictor
 from posekit.models.densenet import feature_reuse
 
 NETWORKS = {"plain18": 16, "resnet18": 16, "resnet18v2": 16, "densenet43": 24}
-"""Backbone -> width at which it does about 44 million multiply-adds on 128 x 128 pixels."""
+"""Backbone -> base channels at which it takes about 44 million multiply-adds on 128 x 128
+pixels."""
 SEEDS = (0, 1, 2)
 EPOCHS = {"minidome": 12, "lsp": 6}
 
@@ -21,58 +23,63 @@ EPOCHS = {"minidome": 12, "lsp": 6}
 def feature_cuts(
     model: keras.Model, images: np.ndarray, target: np.ndarray
 ) -> dict[str, list[list[float]]]:
-    """What happens when a layer of a DenseNet may no longer listen to one of those before it.
+    """Measure how the error grows when a layer of a DenseNet loses one of its sources.
 
-    What the reader hears of one source is replaced by its mean over people and places, so that nothing is missing but what the source
-    says about *this* picture. One connection at a time; the network is as before afterwards.
+    The source's channels are replaced by their means over people and positions, so that only what
+    they say about *this* image is missing. One connection at a time; the network is restored.
 
     Args:
         model: with a `posekit.models.densenet` backbone.
         images: (N, S, S, 3) crops.
-        target: (N, 17, 3) true joints, normalised, and whether each counts.
+        target: (N, 17, 3) normalised joints, and their weights.
 
     Returns:
-        Block name -> rows as of `feature_reuse`: by which share the mean distance of the joints from the truth grows.
+        Block name -> rows as in `feature_reuse`: the relative growth of the joints' mean distance
+        to the target.
     """
 
     def error() -> float:
-        found = model.predict(images, batch_size=64, verbose=0)["keypoints"]
-        return float(np.linalg.norm(found - target[..., :2], axis=-1)[target[..., 2] > 0].mean())
+        predicted = model.predict(images, batch_size=64, verbose=0)["keypoints"]
+        distance = np.linalg.norm(predicted - target[..., :2], axis=-1)
+        return float(distance[target[..., 2] > 0].mean())
 
-    whole, growth = error(), model.get_layer("block1_layer1_conv2").filters
+    baseline = error()
+    growth = model.get_layer("block1_layer1_conv2").filters
+    names = {layer.name for layer in model.layers}
+    means = _channel_means(model, images)
     cuts = {block: [[] for _ in rows] for block, rows in feature_reuse(model).items()}
-    heard = {
-        layer.name: layer.output
-        for layer in model.layers
-        if layer.name.endswith("_relu") and layer.output.ndim == 4
-    }
-    means = keras.Model(model.input, {name: ops.mean(out, (1, 2)) for name, out in heard.items()})
-    means = {
-        k: np.float32(v).mean(0) for k, v in means.predict(images, batch_size=64, verbose=0).items()
-    }
     for block, rows in cuts.items():
         for i, row in enumerate(rows):
             name = f"{block}_layer{i + 1}_preact1"
-            if f"{name}_bn" not in {layer.name for layer in model.layers}:
+            if f"{name}_bn" not in names:
                 name = block.replace("block", "transition")
-            norm, mean = model.get_layer(f"{name}_bn"), means[f"{name}_relu"]
+            norm = model.get_layer(f"{name}_bn")
+            mean = means[f"{name}_relu"]
             gamma, beta, *statistics = norm.get_weights()
-            for part in np.split(
-                np.arange(len(mean)), np.arange(len(mean) - growth * i, len(mean), growth)
-            ):
-                told = np.isin(
-                    np.arange(len(mean)), part
-                )  # gamma 0, beta the mean: the ReLU says the same of every picture
-                norm.set_weights(
-                    [np.where(told, 0, gamma), np.where(told, mean, beta), *statistics]
-                )
-                row.append(round(error() / whole - 1, 4))
+            channels = np.arange(len(mean))
+            for part in np.split(channels, channels[len(mean) - growth * i :: growth]):
+                # gamma 0 and beta the mean: the ReLU returns the same for every image.
+                cut = np.isin(channels, part)
+                norm.set_weights([np.where(cut, 0, gamma), np.where(cut, mean, beta), *statistics])
+                row.append(round(error() / baseline - 1, 4))
             norm.set_weights([gamma, beta, *statistics])
     return cuts
 
 
+def _channel_means(model: keras.Model, images: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the mean of each channel behind each ReLU over images and positions."""
+    relus = {
+        layer.name: layer.output
+        for layer in model.layers
+        if layer.name.endswith("_relu") and layer.output.ndim == 4
+    }
+    pooled = keras.Model(model.input, {name: ops.mean(out, (1, 2)) for name, out in relus.items()})
+    outputs = pooled.predict(images, batch_size=64, verbose=0)
+    return {name: np.float32(values).mean(axis=0) for name, values in outputs.items()}
+
+
 def _crops(val: Path, people: int = 192) -> tuple[np.ndarray, np.ndarray]:
-    """The first people of a record folder: crops and their joints."""
+    """Return crops and targets of the first people of a record folder."""
     batches = inputs.make_batches(val, 32, input_size=128).take(people // 32)
     images, joints = zip(
         *((x, y["keypoints"]) for x, y in batches.as_numpy_iterator()), strict=True
@@ -81,7 +88,8 @@ def _crops(val: Path, people: int = 192) -> tuple[np.ndarray, np.ndarray]:
 
 
 def compare_backbones(folder: Path) -> dict[str, Path]:
-    """Plain, residual, pre-activation and dense nets on MiniDome and on LSP, three seeds each."""
+    """Train plain, residual, pre-activation and dense nets on MiniDome and on LSP, three seeds
+    each."""
     lsp, lspet = common.photos("lsp", "lspet")
     data = {
         "minidome": (

@@ -1,4 +1,7 @@
-"""What every experiment does: make records, train a run, look at it afterwards. What is whole already is not done again."""
+"""Steps that the experiments share: write records, train a run, add to its record.
+
+Each step is skipped if an earlier, interrupted call has finished it with the same arguments.
+"""
 
 import json
 import os
@@ -13,20 +16,30 @@ from posekit.files import atomic_write
 from posekit.inference import evaluation, predictor
 from posekit.minidome.sequence import make_sequence
 
-_MADE_OTHERWISE = ("made with other arguments", "remove it, or choose another --keep")
+_OTHER_ARGUMENTS = ("made with other arguments", "remove it, or choose another --keep")
 
 
 def minidome_records(folder: Path, frames: int, seed: int, **crop: float) -> Path:
-    """Generate a MiniDome sequence of two cameras and write its people as records; returns the record folder.
+    """Generate a MiniDome sequence of two cameras and write its people as records.
+
+    Args:
+        folder: for the sequence and the records.
+        frames: number of frames.
+        seed: of the sequence.
+        crop: see `people_records`.
+
+    Returns:
+        The record folder.
 
     Raises:
-        DataError: when the sequence is there with another number of frames, or see `people_records`.
+        DataError: if the sequence is there with another number of frames; see also
+            `people_records`.
     """
     sequence = folder / f"minidome{seed}"
     labels = sequence / "annotations" / f"person_keypoints_{sequence.name}.json"
     if labels.is_file():
         if datasets.read_json(labels)["info"]["frames"] != frames:
-            raise DataError(sequence, *_MADE_OTHERWISE)
+            raise DataError(sequence, *_OTHER_ARGUMENTS)
     elif not (folder / f"{sequence.name}-train-annotation" / "manifest.json").is_file():
         make_sequence(sequence, frames=frames, seed=seed)
     return people_records(folder, "minidome", sequence, **crop)
@@ -38,36 +51,48 @@ def people_records(
     source: Path,
     split: str = "train",
     box: str = "annotation",
-    mend: Callable | None = None,
+    correct: Callable | None = None,
     **crop: float,
 ) -> Path:
-    """Write one split of a data set as records into `folder`, `mend` between reading and writing; returns the record folder.
+    """Write one split of a data set as records.
 
-    `crop` holds the other arguments of `records.CropSettings`.
+    Args:
+        folder: for the record folder.
+        dataset: a name of `datasets.DATASETS`.
+        source: the data set's folder.
+        split: `"train"` or `"val"`.
+        box: `box_source` of `records.CropSettings`.
+        correct: maps the stream of annotations to a stream of corrected ones.
+        crop: other arguments of `records.CropSettings`.
+
+    Returns:
+        The record folder.
 
     Raises:
-        DataError: when records of that name were written with other options.
+        DataError: if records of that name were written with other options.
     """
-    kind = "background" if dataset == "background" else f"{box}-mended" if mend else box
+    kind = f"{box}-corrected" if correct else box
+    if dataset == "background":
+        kind = "background"
     out = folder / f"{source.name}-{split}-{kind}"
     settings = records.CropSettings(box_source=box, **crop)
     if (out / "manifest.json").is_file():
         wanted = records.WriterConfig(dataset, split, settings).arguments()
         if records.read_manifest(out)["arguments"] != wanted:
-            raise DataError(out, *_MADE_OTHERWISE)
+            raise DataError(out, *_OTHER_ARGUMENTS)
     else:
         filtered = Counter()
         people = datasets.read(dataset, source, split, filtered)
-        people = mend(people) if mend else people
+        people = correct(people) if correct else people
         records.write_records(people, out, dataset, split, settings, filtered=filtered)
     return out
 
 
 def photos(*names: str) -> list[Path]:
-    """Folders of real photos that `POSEKIT_DATA` holds.
+    """Return folders of real photos in `POSEKIT_DATA`.
 
     Raises:
-        DataError: when it is not set.
+        DataError: if the variable is not set.
     """
     data = os.environ.get("POSEKIT_DATA")
     if not data:
@@ -86,23 +111,26 @@ def train(
     teacher: str | Path | None = None,
     **recipe: object,
 ) -> Path:
-    """Train a run into `folder`/`name` unless it is there from an earlier call, with this recipe; returns its folder.
+    """Train a run, unless an earlier call has trained it by the same recipe.
+
+    Args:
+        folder: for the run.
+        name: of the run.
+        people: record folders to train on.
+        val: record folder to score on.
+        batch_transform, start_from, teacher: see `training.train`.
+        recipe: fields of `training.Recipe`.
+
+    Returns:
+        The folder of the run, `folder`/`name`.
 
     Raises:
-        DataError: when a run of that name was trained by another recipe.
+        DataError: if a run of that name was trained by another recipe.
     """
-    out, wanted = folder / name, training.Recipe(**recipe)
+    out = folder / name
+    wanted = training.Recipe(**recipe)
     if (out / "record.json").is_file():
-        had = json.loads((out / "record.json").read_text(encoding="utf-8"))["recipe"]
-        before = asdict(training.Recipe(epochs=1))  # a run from before a field was added
-        had = {**before, **had, "augment": {**before["augment"], **had["augment"]}}
-        wanted = json.loads(json.dumps(asdict(wanted)))
-        if any(
-            had[key] != value
-            for key, value in wanted.items()
-            if key not in ("dtype", "input_pipeline", "devices")
-        ):
-            raise DataError(out, "trained by another recipe", "remove it, or choose another --keep")
+        _check_recipe(out, wanted)
         print(f"--- {name}: there already", flush=True)
         return out
     print(f"--- {name}", flush=True)
@@ -118,8 +146,24 @@ def train(
     return out
 
 
+def _check_recipe(run: Path, wanted: training.Recipe) -> None:
+    """Refuse a run that was trained by another recipe; machine-dependent fields may differ."""
+    recorded = json.loads((run / "record.json").read_text(encoding="utf-8"))["recipe"]
+    defaults = asdict(training.Recipe(epochs=1))  # for fields added after the run
+    recorded = {
+        **defaults,
+        **recorded,
+        "augment": {**defaults["augment"], **recorded["augment"]},
+    }
+    fields = json.loads(json.dumps(asdict(wanted)))
+    for machine in ("dtype", "input_pipeline", "devices"):
+        fields.pop(machine)
+    if any(recorded[key] != value for key, value in fields.items()):
+        raise DataError(run, "trained by another recipe", "remove it, or choose another --keep")
+
+
 def note(run: Path, **facts: object) -> None:
-    """Keep further facts in a run's record.json."""
+    """Add entries to a run's record.json."""
     path = run / "record.json"
     record = json.loads(path.read_text(encoding="utf-8"))
     record.update(facts)
@@ -127,12 +171,11 @@ def note(run: Path, **facts: object) -> None:
 
 
 def rescore(run: Path, folders: dict[str, Path]) -> None:
-    """Score a run on record folders and keep the scores in its record, under the keys of `folders`."""
-    loaded = predictor.load(run)
-    note(
-        run,
-        **{
-            key: evaluation.jsonable(evaluation.evaluate(loaded, folder))
-            for key, folder in folders.items()
-        },
-    )
+    """Evaluate a run on record folders and add the scores to its record, under the folders'
+    keys."""
+    model = predictor.load(run)
+    scores = {
+        key: evaluation.jsonable(evaluation.evaluate(model, folder))
+        for key, folder in folders.items()
+    }
+    note(run, **scores)

@@ -1,4 +1,4 @@
-"""What depth does: gradients through many blocks, and plain nets that get worse as they grow (chapter 04)."""
+"""Depth: gradients through many blocks, and plain nets that get worse as they grow (chapter 04)."""
 
 import csv
 import json
@@ -15,14 +15,21 @@ from posekit.inference import predictor
 from posekit.models import resnet
 
 BLOCKS = (2, 5, 10, 20, 35, 50, 75, 100)
-"""Depths of the stacks through which the gradient is followed."""
-SEEDS, SIDE, WIDTH, BATCH = 5, 16, 16, 16
+"""Depths of the stacks whose gradients are measured."""
+SEEDS = 5
+SIDE = 16
+WIDTH = 16
+BATCH = 16
 DEPTHS = (10, 18, 34, 66, 98)
 """Layers with weights of the networks that are trained alike."""
 
 
 def halved_unit(x: object, filters: int, *, name: str):
-    """A pre-activation unit whose shortcut halves what it carries: y = x / 2 + F(x) (He et al. 2016, "Identity Mappings", eq. 6)."""
+    """A pre-activation unit whose shortcut halves its input: y = x / 2 + F(x).
+
+    Source:
+        He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016, equation 6.
+    """
     out = resnet.conv(resnet.norm_relu(x, name=f"{name}_preact1"), filters, 3, name=f"{name}_conv1")
     out = resnet.conv(
         resnet.norm_relu(out, name=f"{name}_preact2"), filters, 3, name=f"{name}_conv2"
@@ -41,21 +48,21 @@ UNITS = {
     "v2": resnet.preact_unit,
     "v2_half": halved_unit,
 }
-"""Variant -> unit, for a stack in which every shortcut is the identity (or its half)."""
+"""Variant -> unit, for a stack in which each shortcut is the identity (or half of it)."""
 
 
 def stack(unit: Callable, blocks: int, *, width: int = WIDTH, side: int = SIDE) -> keras.Model:
-    """`blocks` units of one shape, one after the other, behind a first convolution.
+    """Build a model of `blocks` units of one shape behind a first convolution.
 
     Args:
         unit: a function (x, filters, name=...) -> tensor of the shape of x.
         blocks: how many.
         width: channels.
-        side: height and width of the picture in pixels; nothing strides.
+        side: height and width of the image in pixels; no layer has a stride.
 
     Returns:
-        A model from (B, side, side, 3) to (B, side, side, width); the inputs and outputs of the units are called block0_out ...
-        block{blocks}_out.
+        A model from (B, side, side, 3) to (B, side, side, width); the inputs and outputs of the
+        units are named block0_out ... block{blocks}_out.
     """
     image = keras.Input((side, side, 3))
     x = resnet.norm_relu(resnet.conv(image, width, 3, name="first"), name="first")
@@ -66,12 +73,13 @@ def stack(unit: Callable, blocks: int, *, width: int = WIDTH, side: int = SIDE) 
 
 
 def gradient_norms(model: keras.Model, seed: int, *, batch: int = BATCH) -> np.ndarray:
-    """How large the gradient is at each block's output, relative to the last: a random loss at the end, batch norm in training.
+    """Measure the gradient at each block's output relative to the last, with batch norm in
+    training.
 
     Args:
         model: made by `stack`.
-        seed: of the pictures and of the loss, a random weighting of the last activations.
-        batch: pictures.
+        seed: of the images and of the loss, a random weighting of the last activations.
+        batch: number of images.
 
     Returns:
         (blocks + 1,): ||dL/dx_l|| / ||dL/dx_L|| for l = 0 ... L.
@@ -93,7 +101,8 @@ def gradient_norms(model: keras.Model, seed: int, *, batch: int = BATCH) -> np.n
 
 
 def gradients(folder: Path) -> dict[str, Path]:
-    """Gradients through stacks of 2 to 100 units of each kind, as they are before the first step; five seeds."""
+    """Measure gradients at initialisation through stacks of 2 to 100 units of each kind, five
+    seeds."""
     runs = {}
     for variant, unit in UNITS.items():
         rows = []
@@ -106,7 +115,8 @@ def gradients(folder: Path) -> dict[str, Path]:
             columns = (np.exp(log.mean(axis=0)), np.exp(log.min(axis=0)), np.exp(log.max(axis=0)))
             rows += [(blocks, i, *(f"{c[i]:.5g}" for c in columns)) for i in range(blocks + 1)]
             print(
-                f"{variant}: {blocks} blocks, gradient at the input {columns[0][0]:.3g} times that at the output",
+                f"{variant}: {blocks} blocks, gradient at the input {columns[0][0]:.3g} times "
+                "that at the output",
                 flush=True,
             )
         facts = {
@@ -127,7 +137,8 @@ def gradients(folder: Path) -> dict[str, Path]:
 
 
 def kernel_gradients(model: keras.Model, images: np.ndarray, targets: dict) -> list[list]:
-    """[layer, norm of the keypoint loss' gradient with respect to its kernel] for every convolution, from the picture on."""
+    """Return [layer, gradient norm of the keypoint loss for its kernel] of each convolution, in
+    order."""
     import tensorflow as tf
 
     kernels = [layer for layer in model.layers if isinstance(layer, layers.Conv2D)]
@@ -141,7 +152,7 @@ def kernel_gradients(model: keras.Model, images: np.ndarray, targets: dict) -> l
 
 
 def train_loss(model: keras.Model, people: list[Path], size: int) -> float:
-    """The keypoint loss on the training people as they are, without variation, the network as it is used afterwards."""
+    """Return the keypoint loss on the training people without augmentation, in inference mode."""
     batches = inputs.make_batches(people, 64, input_size=size).take(32).as_numpy_iterator()
     values = [
         float(losses.masked_l1(y["keypoints"], model.predict_on_batch(x)["keypoints"]))
@@ -151,11 +162,9 @@ def train_loss(model: keras.Model, people: list[Path], size: int) -> float:
 
 
 def degradation(folder: Path) -> dict[str, Path]:
-    """Plain, residual and pre-activation nets of 10 to 98 layers: the same data, order, steps and seed on 64-pixel crops."""
-    people, val = (
-        [common.minidome_records(folder, 1500, 1)],
-        common.minidome_records(folder, 150, 2),
-    )
+    """Train plain, residual and pre-activation nets of 10 to 98 layers alike, on 64-pixel crops."""
+    people = [common.minidome_records(folder, 1500, 1)]
+    val = common.minidome_records(folder, 150, 2)
     recipe = {
         "base_channels": 16,
         "input_size": 64,

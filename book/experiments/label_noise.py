@@ -1,4 +1,5 @@
-"""LSP Extended's labels come from a crowd, and some have left and right swapped: a trained model finds them (model card)."""
+"""Labels of LSP Extended with left and right exchanged, as found by a trained model (model
+card)."""
 
 import csv
 from collections.abc import Iterable, Iterator
@@ -14,86 +15,100 @@ from posekit.inference.predictor import Predictor
 from posekit.skeleton import COCO17
 
 PARTS = {"arms": ("shoulder", "elbow", "wrist"), "legs": ("hip", "knee", "ankle")}
-"""What annotators swap: a pair of limbs, or both."""
-AT_LEAST = 0.35
-"""Mean distance between a limb's joints and their twins, in torsos: of limbs that lie on each other nobody can tell."""
-CLEARLY = 3.0
-"""So many times nearer must the answer be to the swapped labels."""
-UPRIGHT = 0.5
-"""So high must the shoulders stand above the hips, in torsos: of people upside down it is the model that mixes up the sides."""
+"""Pairs of limbs that annotators exchange; sometimes both."""
+MIN_SEPARATION = 0.35
+"""Least mean distance between the joints of a left and a right limb, in torso lengths: limbs that
+overlap are not judged."""
+MIN_RATIO = 3.0
+"""A label is suspected if the prediction is this many times nearer to the exchanged label."""
+MIN_UPRIGHT = 0.5
+"""Least height of the shoulders above the hips, in torso lengths: with people upside down it is the
+model that exchanges the sides."""
 
 
 def joints_of(part: str) -> list[int]:
-    """Indices of a part's joints, left before right of each."""
+    """Return the joint indices of a part, left before right of each kind."""
     return [COCO17.index(f"{side}_{joint}") for joint in PARTS[part] for side in ("left", "right")]
 
 
-def torso(a: EvalResults) -> np.ndarray:
-    """(N,) both diagonals of the trunk where they are labelled, the longer one: a swap of arms must not change the unit much."""
-    pairs = [("left_shoulder", "right_hip"), ("right_shoulder", "left_hip")]
+def torso_diagonal(results: EvalResults) -> np.ndarray:
+    """Return the longer labelled diagonal of the torso, which an exchange of arms changes little.
+
+    Returns:
+        (N,) image pixels; 0 if neither diagonal is labelled.
+    """
     lengths = []
-    for one, other in pairs:
-        i, j = COCO17.index(one), COCO17.index(other)
-        both = a.labelled[:, i] & a.labelled[:, j]
-        lengths.append(np.where(both, np.linalg.norm(a.target[:, i] - a.target[:, j], axis=-1), 0))
+    for one, other in (("left_shoulder", "right_hip"), ("right_shoulder", "left_hip")):
+        i = COCO17.index(one)
+        j = COCO17.index(other)
+        both = results.labelled[:, i] & results.labelled[:, j]
+        length = np.linalg.norm(results.target[:, i] - results.target[:, j], axis=-1)
+        lengths.append(np.where(both, length, 0))
     return np.max(lengths, axis=0)
 
 
-def upright(a: EvalResults) -> np.ndarray:
-    """(N,) bool: whose labelled shoulders stand above the labelled hips; an exchange of sides changes nothing here."""
-    shoulders, hips = (
-        [COCO17.index(f"{side}_{joint}") for side in ("left", "right")]
-        for joint in ("shoulder", "hip")
-    )
-    above = a.target[:, hips, 1].mean(axis=1) - a.target[:, shoulders, 1].mean(axis=1)
-    return a.labelled[:, shoulders + hips].all(axis=1) & (above > UPRIGHT * torso(a))
-
-
-def swapped(a: EvalResults) -> dict[str, np.ndarray]:
-    """Where the model's answer lies clearly nearer to the labels with left and right exchanged.
-
-    Args:
-        a: answers to the people in question, best with the flip test.
+def is_upright(results: EvalResults) -> np.ndarray:
+    """Return whether the labelled shoulders are above the labelled hips, whatever their sides.
 
     Returns:
-        part -> (N,) bool; only upright people all of whose joints of the part are labelled and inside the crop are judged.
+        (N,) bool; false if one of the four joints is not labelled.
     """
-    unit, found, twins = torso(a), {}, list(COCO17.flip_indices)
-    stands = upright(a)
+    shoulders = [COCO17.index(f"{side}_shoulder") for side in ("left", "right")]
+    hips = [COCO17.index(f"{side}_hip") for side in ("left", "right")]
+    hip_y = results.target[:, hips, 1].mean(axis=1)
+    shoulder_y = results.target[:, shoulders, 1].mean(axis=1)
+    labelled = results.labelled[:, shoulders + hips].all(axis=1)
+    return labelled & (hip_y - shoulder_y > MIN_UPRIGHT * torso_diagonal(results))
+
+
+def swapped(results: EvalResults) -> dict[str, np.ndarray]:
+    """Find limbs whose prediction is clearly nearer to the labels with left and right exchanged.
+
+    Args:
+        results: predictions, best with the flip test.
+
+    Returns:
+        Part -> (N,) bool. Only upright people with all joints of the part labelled and inside the
+        crop are judged.
+    """
+    torso = torso_diagonal(results)
+    upright = is_upright(results)
+    exchanged = results.target[:, list(COCO17.flip_indices)]
+    found = {}
     for part in PARTS:
         joints = joints_of(part)
-        judged = (a.labelled & a.in_crop)[:, joints].all(axis=1) & stands
 
-        def mean_distance(
-            labels: np.ndarray, answers: np.ndarray, joints: list[int] = joints
-        ) -> np.ndarray:
-            return np.linalg.norm(answers[:, joints] - labels[:, joints], axis=-1).mean(axis=1)
+        def distance(a: np.ndarray, b: np.ndarray, joints: list[int] = joints) -> np.ndarray:
+            return np.linalg.norm(a[:, joints] - b[:, joints], axis=-1).mean(axis=1)
 
-        as_labelled, exchanged = (
-            mean_distance(labels, a.keypoints) for labels in (a.target, a.target[:, twins])
-        )
-        apart = mean_distance(a.target, a.target[:, twins])
-        found[part] = judged & (apart > AT_LEAST * unit) & (as_labelled > CLEARLY * exchanged)
+        judged = (results.labelled & results.in_crop)[:, joints].all(axis=1) & upright
+        separate = distance(results.target, exchanged) > MIN_SEPARATION * torso
+        to_labels = distance(results.keypoints, results.target)
+        to_exchanged = distance(results.keypoints, exchanged)
+        found[part] = judged & separate & (to_labels > MIN_RATIO * to_exchanged)
     return found
 
 
 def find(model: Predictor, records: Path, out: Path) -> None:
-    """Judge a record folder and write a table of the swaps, `person_id,part`.
+    """Write a table of the suspected swaps in a record folder, `person_id,part`.
 
     Args:
-        model: trained on these labels, as they are: the right ones are far more, and outvote the others.
-        records: with the box of the joints.
-        out: the csv.
+        model: trained on these labels as they are; most are right, and outvote the others.
+        records: a record folder, with the joints' box.
+        out: the CSV file.
     """
-    answers = evaluation.predict_records(model, records)
-    found = swapped(answers)
-    rows = [(p, part) for part, who in found.items() for p in answers.person_id[who].tolist()]
+    results = evaluation.predict_records(model, records)
+    rows = [
+        (person, part)
+        for part, mask in swapped(results).items()
+        for person in results.person_id[mask].tolist()
+    ]
     with out.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([("person_id", "part"), *sorted(rows)])
 
 
 def read(table: Path) -> dict[str, list[str]]:
-    """person_id -> the parts that are swapped."""
+    """Read a table of `find`: person_id -> exchanged parts."""
     found = {}
     with table.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
@@ -102,16 +117,15 @@ def read(table: Path) -> dict[str, list[str]]:
 
 
 def count(table: Path) -> dict[str, int]:
-    """People with swapped `arms`, `legs`, and `both`."""
+    """Count people with exchanged `arms`, `legs`, and `both`."""
     parts = list(read(table).values())
-    return {
-        **{part: sum(part in p for p in parts) for part in PARTS},
-        "both": sum(len(p) == 2 for p in parts),
-    }
+    counts = {part: sum(part in p for p in parts) for part in PARTS}
+    counts["both"] = sum(len(p) == 2 for p in parts)
+    return counts
 
 
-def mended(people: Iterable[PersonAnnotation], table: Path) -> Iterator[PersonAnnotation]:
-    """The same people, with left and right exchanged where the table says so."""
+def corrected(people: Iterable[PersonAnnotation], table: Path) -> Iterator[PersonAnnotation]:
+    """Yield the same people, with left and right exchanged where the table says so."""
     parts = read(table)
     for person in people:
         order = np.arange(len(COCO17))
@@ -119,6 +133,7 @@ def mended(people: Iterable[PersonAnnotation], table: Path) -> Iterator[PersonAn
             joints = joints_of(part)
             order[joints] = np.array(COCO17.flip_indices)[joints]
         labels = {
-            k: getattr(person, k)[order] for k in ("keypoints", "keypoints_visible", "joint_known")
+            name: getattr(person, name)[order]
+            for name in ("keypoints", "keypoints_visible", "joint_known")
         }
         yield replace(person, **labels)

@@ -1,4 +1,5 @@
-"""The loss ladder: one network, one set of people, one budget, and what each loss makes of them, three seeds each (chapter 09)."""
+"""One network, one data set, one budget: five losses and two other heads, three seeds (chapter
+09)."""
 
 import itertools
 from pathlib import Path
@@ -16,7 +17,8 @@ VARIANTS = {
     "votes": {"loss": "l1", "head": "votes"},
     "integral": {"loss": "l1", "head": "integral", "base_channels": 15},
 }
-"""Name -> loss and head: the published order with DeepPose's head, then two heads that keep the picture's places."""
+"""Name -> loss and head: DeepPose's head in the published order of losses, then two heads that keep
+the spatial layout."""
 SEEDS = (0, 1, 2)
 COMMON = {
     "backbone": "resnet18v2",
@@ -28,17 +30,15 @@ COMMON = {
 
 
 def confidence_and_oks(run: Path, directory: Path) -> float:
-    """`evaluation.confidence_oks` of a run on a record folder."""
-    answers = evaluation.predict_records(predictor.load(run), directory)
-    return round(evaluation.scores(answers)["confidence_oks"], 4)
+    """Return `evaluation.confidence_oks` of a run on a record folder."""
+    results = evaluation.predict_records(predictor.load(run), directory)
+    return round(evaluation.scores(results)["confidence_oks"], 4)
 
 
 def compare_losses(folder: Path) -> dict[str, Path]:
-    """L2, L1, Gaussian, Laplace, RLE with DeepPose's head; votes and integral regression beside them."""
-    people, val = (
-        [common.minidome_records(folder, 1500, 1)],
-        common.minidome_records(folder, 150, 2),
-    )
+    """Train L2, L1, Gaussian, Laplace and RLE with DeepPose's head, and two other heads with L1."""
+    people = [common.minidome_records(folder, 1500, 1)]
+    val = common.minidome_records(folder, 150, 2)
     runs = {}
     for seed, (variant, recipe) in itertools.product(SEEDS, VARIANTS.items()):
         name = f"{variant}-{seed}"

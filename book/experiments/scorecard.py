@@ -1,4 +1,8 @@
-"""What the model card tells of a released model: how good, for whom, how sure, and when it sees nobody."""
+"""The figures of the model card: accuracy, calibration, presence, robustness and tracking.
+
+`card` computes them for one model; `released_models` stores them in
+`book/runs/{first,teacher,student}/record.json` under `card`, from which `book/model_card.md` reads.
+"""
 
 import json
 from pathlib import Path
@@ -13,72 +17,90 @@ from posekit.live import Tracker
 from posekit.live.video import frames as live_frames
 from posekit.skeleton import COCO17
 
-FACE, LIMBS = slice(0, 5), slice(5, None)
+FACE = slice(0, 5)
+BODY = slice(5, None)
 AREA_OF_BOX = 0.53
-"""Of a person's box in COCO, the share that the person covers: stands in where a data set knows no area, as LSP."""
-QUARTER = 0.25
+"""Mean share of a person's box that the person covers in COCO, for data without area (LSP)."""
+SHOULDER_THRESHOLD = 0.25
+"""Threshold of `pck_shoulder`, in shoulder widths."""
+BODY_HEIGHT = 4.5
+"""Body height in shoulder widths, for `tracking_stats`."""
 
 
-def similarity(answers: EvalResults) -> np.ndarray:
-    """Each joint's part of OKS, (N, 17): of a joint outside the crop, which no answer can be right about, 0; NaN where nothing is known."""
-    low = np.where(answers.labelled[..., None], answers.target, np.inf).min(axis=1)
-    high = np.where(answers.labelled[..., None], answers.target, -np.inf).max(axis=1)
-    with np.errstate(invalid="ignore"):
-        area = np.where(
-            np.isnan(answers.area), AREA_OF_BOX * (high - low).prod(axis=1), answers.area
-        )
-    term = metrics.keypoint_similarity(answers.keypoints, answers.target, area)
-    return np.where(answers.in_crop, term, np.where(answers.in_crop_known, 0.0, np.nan))
-
-
-def calibrate(answers: list[EvalResults]) -> dict[str, float]:
-    """The three numbers of `predictor.joint_score`, by maximum likelihood, so that the score of a joint is the OKS to expect of it.
+def similarity(results: EvalResults) -> np.ndarray:
+    """Compute each joint's term of OKS.
 
     Args:
-        answers: without the flip test, of people whom the model was not trained on.
+        results: predictions and annotations of N people.
+
+    Returns:
+        (N, 17) in [0, 1]; 0 for a joint known to be outside the crop, which no prediction can get
+        right; NaN where it is not known whether the joint is inside.
+    """
+    labelled = results.labelled[..., None]
+    low = np.where(labelled, results.target, np.inf).min(axis=1)
+    high = np.where(labelled, results.target, -np.inf).max(axis=1)
+    with np.errstate(invalid="ignore"):
+        box_area = (high - low).prod(axis=1)
+        area = np.where(np.isnan(results.area), AREA_OF_BOX * box_area, results.area)
+    term = metrics.keypoint_similarity(results.keypoints, results.target, area)
+    return np.where(results.in_crop, term, np.where(results.in_crop_known, 0.0, np.nan))
+
+
+def calibrate(results: list[EvalResults]) -> dict[str, float]:
+    """Fit the three parameters of `predictor.joint_score`, so that a score is the expected OKS
+    term.
+
+    The score is logistic in log sigma and in the logit of the visibility; the fit is by maximum
+    likelihood.
+
+    Args:
+        results: predictions without the flip test, of people who were not trained on.
 
     Returns:
         `bias`, `log_sigma`, `visibility`.
     """
     from scipy.optimize import minimize
 
-    target = np.concatenate([similarity(a).ravel() for a in answers])
-    visible = np.concatenate([a.visibility.ravel() for a in answers])
-    sigma = np.concatenate([a.sigma.mean(axis=-1).ravel() for a in answers])
+    target = np.concatenate([similarity(r).ravel() for r in results])
+    visibility = np.concatenate([r.visibility.ravel() for r in results])
+    sigma = np.concatenate([r.sigma.mean(axis=-1).ravel() for r in results])
     counted = np.isfinite(target)
-    sure = np.clip(visible[counted], 1e-6, 1 - 1e-6)
-    inputs = np.stack([np.ones(counted.sum()), np.log(sigma[counted]), np.log(sure / (1 - sure))])
-    wanted = target[counted]
+    target = target[counted]
+    visibility = np.clip(visibility[counted], 1e-6, 1 - 1e-6)
+    logit = np.log(visibility / (1 - visibility))
+    inputs = np.stack([np.ones(len(target)), np.log(sigma[counted]), logit])
 
-    def cost(numbers):
-        evidence = numbers @ inputs
-        gradient = inputs @ (1 / (1 + np.exp(-evidence)) - wanted)
-        return np.sum(np.logaddexp(0, evidence) - wanted * evidence) / len(wanted), gradient / len(
-            wanted
-        )
+    def negative_log_likelihood(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        score_logit = parameters @ inputs
+        value = np.sum(np.logaddexp(0, score_logit) - target * score_logit)
+        gradient = inputs @ (1 / (1 + np.exp(-score_logit)) - target)
+        return value / len(target), gradient / len(target)
 
-    found = minimize(cost, np.zeros(3), jac=True).x
-    return dict(zip(("bias", "log_sigma", "visibility"), found.round(5).tolist(), strict=True))
+    fitted = minimize(negative_log_likelihood, np.zeros(3), jac=True).x
+    return dict(zip(("bias", "log_sigma", "visibility"), fitted.round(5).tolist(), strict=True))
 
 
-def sureness(answers: list[EvalResults], bins: int = 10) -> dict:
-    """Does the score mean what it says? On people as in `calibrate`.
+def calibration(results: list[EvalResults], bins: int = 10) -> dict:
+    """Compare scores with the OKS terms that the joints earn.
 
     Args:
-        answers: of a model with its `calibration`, without the flip test.
-        bins: of the score.
+        results: predictions without the flip test, of a calibrated model.
+        bins: number of equal bins of the score.
 
     Returns:
-        `ece`: the mean distance of score and OKS over bins of the score; `bins`: (score, OKS, joints) of each.
+        `ece`: expected calibration error, the mean distance of score and OKS over the bins; `bins`:
+        (mean score, mean OKS, number of joints) of each bin.
     """
-    score = np.concatenate([a.score.ravel() for a in answers])
-    target = np.concatenate([similarity(a).ravel() for a in answers])
+    score = np.concatenate([r.score.ravel() for r in results])
+    target = np.concatenate([similarity(r).ravel() for r in results])
     counted = np.isfinite(target)
-    score, target = score[counted], target[counted]
-    place = np.minimum((score * bins).astype(int), bins - 1)
+    score = score[counted]
+    target = target[counted]
+    index = np.minimum((score * bins).astype(int), bins - 1)
     rows = [
-        (score[place == b].mean(), target[place == b].mean(), int((place == b).sum()))
-        for b in np.unique(place)
+        (score[index == b].mean(), target[index == b].mean(), int((index == b).sum()))
+        for b in np.unique(index)
     ]
     ece = sum(n * abs(s - t) for s, t, n in rows) / len(score)
     return {
@@ -87,216 +109,270 @@ def sureness(answers: list[EvalResults], bins: int = 10) -> dict:
     }
 
 
-def within_a_quarter(answers: EvalResults) -> dict:
-    """Of the labelled, visible joints those within a quarter of the person's shoulder width of the truth, as a webcam needs it.
+def pck_shoulder(results: EvalResults) -> dict:
+    """Compute PCK at a quarter of the shoulder width, over visible joints.
+
+    Args:
+        results: predictions; people without both shoulders labelled are left out.
 
     Returns:
-        `share`, and of it `face`, `body`, `by_joint` {joint: (share, joints)}; `interval` over people.
+        `share` of the joints, `face` and `body`: of its parts; `by_joint`: joint -> (share, number
+        of joints); `interval`: 95 % bootstrap interval over people.
     """
-    left, right = COCO17.index("left_shoulder"), COCO17.index("right_shoulder")
-    width = np.linalg.norm(answers.target[:, left] - answers.target[:, right], axis=-1)
-    width = np.where(answers.labelled[:, [left, right]].all(axis=1), width, np.nan)
-    seen = answers.keypoints_visible == 2
-    found, counted = metrics.pck_hits(answers.keypoints, answers.target, seen, QUARTER, width)
-    found &= counted
+    left = COCO17.index("left_shoulder")
+    right = COCO17.index("right_shoulder")
+    width = np.linalg.norm(results.target[:, left] - results.target[:, right], axis=-1)
+    width = np.where(results.labelled[:, [left, right]].all(axis=1), width, np.nan)
+    visible = results.keypoints_visible == 2
+    hits, counted = metrics.pck_hits(
+        results.keypoints, results.target, visible, SHOULDER_THRESHOLD, width
+    )
+    hits &= counted
 
     def share(part: slice) -> float:
-        return round(float(found[:, part].sum() / max(counted[:, part].sum(), 1)), 4)
+        return round(float(hits[:, part].sum() / max(counted[:, part].sum(), 1)), 4)
 
     by_joint = {
-        joint: (round(float(found[:, k].sum() / counted[:, k].sum()), 4), int(counted[:, k].sum()))
+        joint: (round(float(hits[:, k].sum() / counted[:, k].sum()), 4), int(counted[:, k].sum()))
         for k, joint in enumerate(COCO17.joints)
         if counted[:, k].any()
     }
-    interval = [round(v, 4) for v in metrics.bootstrap_ci(found, counted)]
     return {
         "share": share(slice(None)),
         "face": share(FACE),
-        "body": share(LIMBS),
+        "body": share(BODY),
         "by_joint": by_joint,
-        "interval": interval,
+        "interval": [round(v, 4) for v in metrics.bootstrap_ci(hits, counted)],
     }
 
 
-def anybody(there: list[np.ndarray], nobody: list[np.ndarray]) -> dict:
-    """How well presence tells a picture with somebody from one with nobody.
+def presence_roc(with_person: list[np.ndarray], without_person: list[np.ndarray]) -> dict:
+    """Compute the ROC of presence: images with a person against images without.
 
     Args:
-        there, nobody: presence (N,) of pictures of each kind.
+        with_person: (N,) presence of images with a person, one array per data set.
+        without_person: (N,) presence of images without.
 
     Returns:
-        `auroc`; `roc`: (false alarms, hits) at thresholds from 0.95 to 0.05; the number of pictures of each kind.
+        `auroc`; `roc`: (false positive rate, true positive rate) at thresholds from 0.95 to 0.05;
+        `with_person`, `without_person`: numbers of images.
     """
-    yes, no = np.concatenate(there), np.concatenate(nobody)
-    both, truth = np.concatenate([yes, no]), np.concatenate([np.ones(len(yes)), np.zeros(len(no))])
+    positive = np.concatenate(with_person)
+    negative = np.concatenate(without_person)
+    presence = np.concatenate([positive, negative])
+    target = np.concatenate([np.ones(len(positive)), np.zeros(len(negative))])
     curve = [
-        (round(float((no >= t).mean()), 4), round(float((yes >= t).mean()), 4))
+        (round(float((negative >= t).mean()), 4), round(float((positive >= t).mean()), 4))
         for t in np.arange(0.95, 0, -0.05)
     ]
-    found = metrics.auroc(both[:, None], truth[:, None], np.ones((len(both), 1)))
-    return {"auroc": round(found, 4), "roc": curve, "somebody": len(yes), "nobody": len(no)}
+    area = metrics.auroc(presence[:, None], target[:, None], np.ones((len(presence), 1)))
+    return {
+        "auroc": round(area, 4),
+        "roc": curve,
+        "with_person": len(positive),
+        "without_person": len(negative),
+    }
 
 
-def squats(model: predictor.Predictor, folder: Path) -> dict:
-    """The clip of one whole person: distance to the reference pose of another model, in body heights.
+def clip_error(model: predictor.Predictor, folder: Path) -> dict:
+    """Measure the distance to another model's poses on a clip of one whole person doing squats.
 
     Args:
-        model: asked for the whole frame, with the flip test.
-        folder: with `pose_squats.mp4` and `pose_squats.coco17.json`.
+        model: predicts on full frames, with the flip test.
+        folder: holds `pose_squats.mp4` and `pose_squats.coco17.json`.
 
     Returns:
-        `mean`, and the `worst` frame's.
+        `mean` and `worst` of the frames' mean distance, in body heights; `frames`.
 
     Raises:
-        DataError: when the clip cannot be read.
+        DataError: if the clip is shorter than its reference.
     """
     import cv2
 
     reference = json.loads((folder / "pose_squats.coco17.json").read_text(encoding="utf-8"))
-    clip, off = cv2.VideoCapture(str(folder / "pose_squats.mp4")), []
+    clip = cv2.VideoCapture(str(folder / "pose_squats.mp4"))
+    errors = []
     try:
         for pose in np.array(reference["keypoints"], np.float64):
             ok, frame = clip.read()
             if not ok:
                 raise DataError(
-                    folder / "pose_squats.mp4", "ends before its reference", "restore it"
+                    folder / "pose_squats.mp4", "ends before its reference", "restore the file"
                 )
-            height = np.ptp(pose[:, 1])
-            found = model.predict(frame[..., ::-1], flip=True).keypoints
-            off.append(np.linalg.norm(found - pose[:, :2], axis=1).mean() / height)
+            predicted = model.predict(frame[..., ::-1], flip=True).keypoints
+            distance = np.linalg.norm(predicted - pose[:, :2], axis=1).mean()
+            errors.append(distance / np.ptp(pose[:, 1]))
     finally:
         clip.release()
     return {
-        "mean": round(float(np.mean(off)), 4),
-        "worst": round(float(np.max(off)), 4),
-        "frames": len(off),
+        "mean": round(float(np.mean(errors)), 4),
+        "worst": round(float(np.max(errors)), 4),
+        "frames": len(errors),
     }
 
 
-def presence(model: predictor.Predictor, folder: Path) -> np.ndarray:
-    """(N,) of the crops of a record folder."""
-    return evaluation.predict_records(model, folder, flip=False).presence
+def dim_light(image: np.ndarray) -> np.ndarray:
+    """Return an image with a quarter of the light.
+
+    Args:
+        image: (H, W, 3) uint8.
+    """
+    return (image * 0.25).round().astype(np.uint8)
 
 
-def dim(picture: np.ndarray) -> np.ndarray:
-    """A quarter of the light, (H, W, 3) uint8."""
-    return (picture * 0.25).round().astype(np.uint8)
+def robustness(model: predictor.Predictor, val: dict[str, Path]) -> dict:
+    """Compute PCK@0.2 without the flip test on unchanged, darkened and degraded images.
 
-
-def spoiled(model: predictor.Predictor, val: dict[str, Path]) -> dict:
-    """PCK@0.2 on LSP (full photo) and on COCO as the photos are, in a quarter of the light, and as a cheap camera takes them."""
-    rng = np.random.default_rng(0)
-    ways = {
-        "plain": None,
-        "dim": dim,
-        "poor camera": lambda picture: images.simulate_cheap_camera(picture, rng),
-    }
-    out = {}
-    for name, spoil in ways.items():
-        both = {
-            key: evaluation.predict_records(model, val[key], flip=False, spoil=spoil)
-            for key in ("lsp", "coco")
-        }
-        out[name] = {
-            key: round(metrics.pck(a.keypoints, a.target, a.labelled)["value"], 4)
-            for key, a in both.items()
-        }
-    return out
-
-
-def followed(model: predictor.Predictor, clip: Path) -> dict:
-    """How the demo's tracker does on a clip.
+    Args:
+        model: the model.
+        val: record folders; `lsp` (full images) and `coco` are used.
 
     Returns:
-        `frames`; `kept`, the share of frames with somebody; `jitter`, how far a shoulder moves from frame to frame, in body heights of 4.5
-        shoulder widths: median and 95 % of frames (None where nobody is kept). Who stands and talks keeps the shoulders nearly still.
+        `plain`, `dim`, `cheap camera`: {`lsp`, `coco`: PCK@0.2}.
     """
-    tracker, shoulders, frames = Tracker(model), [], 0
+    rng = np.random.default_rng(0)
+    corruptions = {
+        "plain": None,
+        "dim": dim_light,
+        "cheap camera": lambda image: images.simulate_cheap_camera(image, rng),
+    }
+    table = {}
+    for name, corrupt in corruptions.items():
+        table[name] = {}
+        for key in ("lsp", "coco"):
+            results = evaluation.predict_records(model, val[key], flip=False, spoil=corrupt)
+            pck = metrics.pck(results.keypoints, results.target, results.labelled)["value"]
+            table[name][key] = round(pck, 4)
+    return table
+
+
+def tracking_stats(model: predictor.Predictor, clip: Path) -> dict:
+    """Run the demo's tracker on a clip and measure how often it tracks and how much it jitters.
+
+    Args:
+        model: the model.
+        clip: a video.
+
+    Returns:
+        `frames`; `tracked`: share of the frames with a pose; `jitter`: median and 95 % quantile of
+        a shoulder's movement from frame to frame, in body heights of 4.5 shoulder widths, or None
+        if the tracker never finds a person.
+    """
+    tracker = Tracker(model)
+    shoulders = []
     for frame, seconds in live_frames(clip):
         pose = tracker.step(frame, seconds)
         shoulders.append(np.full((2, 2), np.nan) if pose.lost else pose.keypoints[5:7])
-        frames += 1
     shoulders = np.array(shoulders)
-    kept = np.isfinite(shoulders[:, 0, 0])
+    tracked = np.isfinite(shoulders[:, 0, 0])
     steps = np.linalg.norm(np.diff(shoulders, axis=0), axis=-1)
     steps = steps[np.isfinite(steps).all(axis=1)]
     jitter = None
     if len(steps):
         width = np.nanmedian(np.linalg.norm(shoulders[:, 0] - shoulders[:, 1], axis=-1))
-        jitter = [round(float(v), 5) for v in np.quantile(steps / (4.5 * width), (0.5, 0.95))]
-    return {"frames": frames, "kept": round(float(kept.mean()), 4), "jitter": jitter}
+        quantiles = np.quantile(steps / (BODY_HEIGHT * width), (0.5, 0.95))
+        jitter = [round(float(v), 5) for v in quantiles]
+    return {
+        "frames": len(shoulders),
+        "tracked": round(float(tracked.mean()), 4),
+        "jitter": jitter,
+    }
 
 
-def gain(better: predictor.Predictor, worse: predictor.Predictor, val: dict[str, Path]) -> dict:
-    """What one model has over another on the same people: PCK@0.2 with the flip test, as `metrics.paired_bootstrap`, for each of `val`."""
-    out = {}
+def pck_gain(better: predictor.Predictor, worse: predictor.Predictor, val: dict[str, Path]) -> dict:
+    """Compare two models on the same people by a paired bootstrap of PCK@0.2, with the flip test.
+
+    Args:
+        better: the model whose gain is measured.
+        worse: the model it is compared with.
+        val: record folders; `lsp`, `lsp_joints_box` and `coco` are used.
+
+    Returns:
+        For each of the three: what `metrics.paired_bootstrap` returns.
+    """
+    gains = {}
     for key in ("lsp", "lsp_joints_box", "coco"):
-        answers = [evaluation.predict_records(model, val[key]) for model in (better, worse)]
+        results = [evaluation.predict_records(model, val[key]) for model in (better, worse)]
         (a, counted), (b, _) = (
-            metrics.pck_hits(x.keypoints, x.target, x.labelled) for x in answers
+            metrics.pck_hits(r.keypoints, r.target, r.labelled) for r in results
         )
         paired = metrics.paired_bootstrap(a & counted, b & counted, counted)
-        out[key] = {name: round(value, 4) for name, value in paired.items()}
-    return out
+        gains[key] = {name: round(value, 4) for name, value in paired.items()}
+    return gains
 
 
-def by_joint(answers: EvalResults) -> dict:
-    """PCK@0.2 of each joint: (share, its interval's lower and upper end over people, joints)."""
-    found, counted = metrics.pck_hits(answers.keypoints, answers.target, answers.labelled)
-    return {joint: _share(found[:, [k]], counted[:, [k]]) for k, joint in enumerate(COCO17.joints)}
+def by_joint(results: EvalResults) -> dict:
+    """Compute PCK@0.2 per joint.
+
+    Returns:
+        Joint -> (share, lower and upper end of its 95 % interval over people, number of joints).
+    """
+    hits, counted = metrics.pck_hits(results.keypoints, results.target, results.labelled)
+    return {joint: _share(hits[:, [k]], counted[:, [k]]) for k, joint in enumerate(COCO17.joints)}
 
 
-def by_visible_share(answers: EvalResults) -> dict:
-    """PCK@0.2, as in `by_joint`, by how many of a person's 12 limb joints are labelled inside the crop, and of occluded joints beside visible
-    ones."""
-    found, counted = metrics.pck_hits(answers.keypoints, answers.target, answers.labelled)
+def by_visible_share(results: EvalResults) -> dict:
+    """Compute PCK@0.2 by the number of limb joints in the crop, and of occluded and visible joints.
+
+    Returns:
+        `up to 6 joints`, `7 to 11`, `all 12`: people with that many of the 12 limb joints labelled
+        inside the crop; `occluded` (v = 1) and `visible` (v = 2) joints. Each as in `by_joint`.
+    """
+    hits, counted = metrics.pck_hits(results.keypoints, results.target, results.labelled)
     limb = np.arange(17) >= COCO17.index("left_shoulder")
-    seen = (answers.in_crop & limb).sum(axis=1)
-    parts = {"up to 6 joints": seen <= 6, "7 to 11": (seen > 6) & (seen < 12), "all 12": seen == 12}
-    chosen = {name: who[:, None] for name, who in parts.items()}
-    chosen |= {
-        "occluded": answers.keypoints_visible == 1,
-        "visible": answers.keypoints_visible == 2,
+    joints = (results.in_crop & limb).sum(axis=1)[:, None]
+    subsets = {
+        "up to 6 joints": joints <= 6,
+        "7 to 11": (joints > 6) & (joints < 12),
+        "all 12": joints == 12,
+        "occluded": results.keypoints_visible == 1,
+        "visible": results.keypoints_visible == 2,
     }
-    return {name: _share(found, counted & which) for name, which in chosen.items()}
+    return {name: _share(hits, counted & subset) for name, subset in subsets.items()}
 
 
 def _share(
-    found: np.ndarray, counted: np.ndarray
+    hits: np.ndarray, counted: np.ndarray
 ) -> tuple[float | None, float | None, float | None, int]:
-    """Share of the counted joints that are found, its interval over people, and how many are counted."""
+    """Share of hits among the counted joints, its interval over people, and the number of
+    joints."""
     n = int(counted.sum())
-    values = (
-        [(found & counted).sum() / n, *metrics.bootstrap_ci(found & counted, counted)]
-        if n
-        else [None] * 3
-    )
-    return (*(None if v is None else round(float(v), 4) for v in values), n)
+    if not n:
+        return None, None, None, 0
+    hits = hits & counted
+    share = float(hits.sum() / n)
+    low, high = metrics.bootstrap_ci(hits, counted)
+    return round(share, 4), round(float(low), 4), round(float(high), 4), n
 
 
 def card(model: predictor.Predictor, val: dict[str, Path], photos: Path) -> dict:
-    """All figures of the model card.
+    """Compute all figures of the model card that `evaluation.evaluate` does not.
 
     Args:
-        model: with its `calibration`.
-        val: record folders, as of `released.validation_records`.
-        photos: the folder that `POSEKIT_DATA` names.
+        model: the model, with its `calibration`.
+        val: record folders, as `released_models.validation_records` returns them.
+        photos: the folder that `POSEKIT_DATA` names; `pose_clips` and `clips` are used.
+
+    Returns:
+        One entry per function above; `book/model_card.md` shows them.
     """
     flipped = {
         key: evaluation.predict_records(model, val[key]) for key in ("lsp", "coco", "stills")
     }
-    plain = [evaluation.predict_records(model, val[key], flip=False) for key in ("lsp", "coco")]
-    there = [presence(model, val[key]) for key in ("lsp", "coco", "stills")]
+    plain = {
+        key: evaluation.predict_records(model, val[key], flip=False)
+        for key in ("lsp", "coco", "stills", "background")
+    }
+    with_person = [plain[key].presence for key in ("lsp", "coco", "stills")]
+    clips = sorted((photos / "clips").glob("*.m*"))
     return {
-        "stills": within_a_quarter(flipped["stills"]),
-        "squats": squats(model, photos / "pose_clips"),
-        "anybody": anybody(there, [presence(model, val["background"])]),
-        "sureness": sureness(plain),
+        "stills": pck_shoulder(flipped["stills"]),
+        "clip_error": clip_error(model, photos / "pose_clips"),
+        "presence": presence_roc(with_person, [plain["background"].presence]),
+        "calibration": calibration([plain["lsp"], plain["coco"]]),
         "coco_by_joint": by_joint(flipped["coco"]),
         "coco_by_share": by_visible_share(flipped["coco"]),
         "lsp_by_share": by_visible_share(flipped["lsp"]),
-        "spoiled": spoiled(model, val),
-        "clips": {
-            clip.stem: followed(model, clip) for clip in sorted((photos / "clips").glob("*.m*"))
-        },
+        "robustness": robustness(model, val),
+        "clips": {clip.stem: tracking_stats(model, clip) for clip in clips},
     }

@@ -1,9 +1,9 @@
-"""The model card's figures in book/pictures.
+"""Draw the model card's figures in book/pictures.
 
-`released.png`: what the student answers on pictures that are free to show, good answers and bad ones. `measured.png`, from the records of teacher
-and student: somebody or nobody as a ROC, what the score promises against what is kept, and each joint.
+    python book/tools/card_pictures.py [--model NAME]
 
-python book/tools/card_pictures.py [--model NAME]
+`released.png`: the student's predictions on free images. `measured.png`, from the records of
+teacher and student: the ROC of presence, the calibration of the score, and PCK per joint.
 """
 
 import argparse
@@ -24,10 +24,18 @@ SIDE = 224
 
 
 def crops(count: int) -> tuple[list[np.ndarray], list[str]]:
-    """The two free photos, whole, and people of MiniDome's validation set at equal distances in it."""
+    """Return two free photos, whole, and people of MiniDome's validation set at equal distances.
+
+    Args:
+        count: number of crops.
+
+    Returns:
+        (SIDE, SIDE, 3) uint8 crops, and their titles.
+    """
     photos = [data.astronaut(), np.repeat(data.camera()[..., None], 3, axis=2)]
     people = list(records.read_records(dataset().val_records))
-    cut, names = [], ["astronaut", "cameraman"]
+    cut = []
+    names = ["astronaut", "cameraman"]
     for photo in photos:
         box = geometry.bbox_of_image(photo.shape[1], photo.shape[0])
         affine = geometry.crop_affine(geometry.bbox_center(box), geometry.square_side(box), SIDE)
@@ -41,26 +49,26 @@ def crops(count: int) -> tuple[list[np.ndarray], list[str]]:
 
 
 def measured() -> plt.Figure:
-    """Three plots of the records."""
+    """Plot ROC, calibration and PCK per joint of teacher and student, from their records."""
     viz.style()
     cards = {name: runs.read(name).record["runs"][name]["card"] for name in ("teacher", "student")}
-    figure, (roc, promise, joints) = plt.subplots(
+    figure, (roc, calibration, joints) = plt.subplots(
         1, 3, figsize=(9.6, 3.4), width_ratios=(1, 1, 1.3)
     )
-    promise.plot([0, 1], [0, 1], "--", color=viz.MIDDLE, linewidth=1)
+    calibration.plot([0, 1], [0, 1], "--", color=viz.MIDDLE, linewidth=1)
     names = list(cards["student"]["coco_by_joint"])
     for (name, card), colour, shift in zip(
         cards.items(), (viz.LEFT, viz.RIGHT), (0.2, -0.2), strict=True
     ):
-        alarms, hits = np.array([(0, 0), *card["anybody"]["roc"], (1, 1)]).T
-        roc.plot(alarms, hits, color=colour, label=f"{name}, area {card['anybody']['auroc']:.2f}")
-        score, kept, _ = np.array(card["sureness"]["bins"]).T
-        promise.plot(score, kept, marker="o", markersize=4, color=colour, label=name)
+        false, true = np.array([(0, 0), *card["presence"]["roc"], (1, 1)]).T
+        roc.plot(false, true, color=colour, label=f"{name}, area {card['presence']['auroc']:.2f}")
+        score, oks, _ = np.array(card["calibration"]["bins"]).T
+        calibration.plot(score, oks, marker="o", markersize=4, color=colour, label=name)
         share, low, high, _ = np.array([card["coco_by_joint"][joint] for joint in names], float).T
-        place = np.arange(len(names)) + shift
+        row = np.arange(len(names)) + shift
         joints.errorbar(
             share,
-            place,
+            row,
             xerr=(share - low, high - share),
             fmt="o",
             markersize=4,
@@ -68,35 +76,35 @@ def measured() -> plt.Figure:
             label=name,
         )
     roc.set(
-        xlabel="rooms taken for somebody",
-        ylabel="people found",
-        title="somebody or nobody",
+        xlabel="false positive rate",
+        ylabel="true positive rate",
+        title="presence",
         aspect="equal",
     )
-    promise.set(xlabel="score", ylabel="OKS", title="what the score promises", aspect="equal")
+    calibration.set(xlabel="score", ylabel="OKS", title="calibration of the score", aspect="equal")
     joints.set(
         yticks=range(len(names)),
         yticklabels=[joint.replace("_", " ") for joint in names],
         xlim=(0, 1),
     )
-    joints.set(xlabel="PCK@0.2 on COCO, 95 % intervals", title="joint by joint")
+    joints.set(xlabel="PCK@0.2 on COCO, 95 % intervals", title="PCK per joint")
     joints.invert_yaxis()
     joints.tick_params(axis="y", labelsize=8)
-    for ax in (roc, promise):
+    for ax in (roc, calibration):
         ax.legend(loc="lower right", fontsize=8)
     figure.tight_layout(pad=0.6)
     return figure
 
 
 def write(figure: plt.Figure, name: str) -> None:
-    """As a PNG, with its size said."""
+    """Write a figure as a PNG to book/pictures."""
     OUT.mkdir(exist_ok=True)
     (OUT / name).write_bytes(viz.png(figure))
     print(f"{name}: {(OUT / name).stat().st_size / 1e3:.0f} kB")
 
 
 def main() -> None:
-    """Draw and write."""
+    """Draw both figures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

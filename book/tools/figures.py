@@ -1,4 +1,5 @@
-"""Draw the pictures of the front matter anew: `python book/tools/figures.py` writes `book/assets/minidome.png`.
+"""Draw the pictures of the front matter anew: `python book/tools/figures.py` writes
+`book/assets/minidome.png`.
 
 The people come from MiniDome, so the picture is free, and anyone can draw it again.
 """
@@ -21,7 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def dome_figure(sequence: Path, pictures: list[str]) -> plt.Figure:
-    """Pictures of a sequence, above as the camera sees them, below with the joints of everyone in them."""
+    """Pictures of a sequence, above as the camera sees them, below with the joints of everyone in
+    them."""
     annotations, folder = coco.find_minidome(sequence)
     people: dict[str, list] = {}
     for person in coco.read(annotations, folder, dataset="minidome"):

@@ -1,4 +1,5 @@
-"""What the tools for notebooks share: where the notebooks are, and the one form in which they are committed."""
+"""What the tools for notebooks share: where the notebooks are, and the one form in which they are
+committed."""
 
 import copy
 import hashlib
@@ -15,7 +16,8 @@ _KEPT = ("tags", "mystnb", "slideshow", "nbgrader")
 
 
 def find(patterns: list[str] | None = None) -> list[Path]:
-    """The notebooks that match glob patterns or paths below the root; all chapters and exercises without any."""
+    """The notebooks that match glob patterns or paths below the root; all chapters and exercises
+    without any."""
     if not patterns:
         return sorted((ROOT / "chapters").glob("*.ipynb")) + sorted(
             (ROOT / "chapters/exercises").glob("*.ipynb")
@@ -75,10 +77,12 @@ def _nbgrader(kind: str, name: str) -> dict:
 
 
 def normalise(notebook: nbformat.NotebookNode, exercise: bool) -> nbformat.NotebookNode:
-    """The committed form of a notebook: it depends on sources and outputs only, not on who ran it, when or where.
+    """The committed form of a notebook: it depends on sources and outputs only, not on who ran it,
+    when or where.
 
-    Cells get ids from their content and execution counts in order; metadata is cut to what the book uses; solution and
-    check cells of exercises get nbgrader's metadata, and the tag that folds the solution away in the book.
+    Cells get ids from their content and execution counts in order; metadata is cut to what the book
+    uses; solution and check cells of exercises get nbgrader's metadata, and the tag that folds the
+    solution away in the book.
 
     Args:
         notebook: as read; not changed.
@@ -135,7 +139,8 @@ def normalise(notebook: nbformat.NotebookNode, exercise: bool) -> nbformat.Noteb
 
 
 def to_text(notebook: nbformat.NotebookNode) -> str:
-    """A notebook as it is written to disk: sorted keys, one space of indent, a newline at the end."""
+    """A notebook as it is written to disk: sorted keys, one space of indent, a newline at the
+    end."""
     return (
         json.dumps(
             json.loads(nbformat.writes(notebook)), indent=1, sort_keys=True, ensure_ascii=False

@@ -1,7 +1,9 @@
-"""`make refresh`: format notebooks, run them in place and write them in their committed form. The only way they get outputs.
+"""`make refresh`: format notebooks, run them in place and write them in their committed form. The
+only way they get outputs.
 
-Without arguments all of them; else paths or glob patterns: `python book/tools/refresh.py "chapters/01*.ipynb"`.
-`--no-run` keeps the outputs and only writes the form anew.
+Without arguments all of them; else paths or glob patterns:
+`python book/tools/refresh.py "chapters/01*.ipynb"`. `--no-run` keeps the outputs and only writes
+the form anew.
 """
 
 import argparse

@@ -1,6 +1,8 @@
-"""The house rules for notebooks, as CONTRIBUTING.md states them: `python book/tools/rules.py [NOTEBOOK...]` prints what breaks them.
+"""The house rules for notebooks, as CONTRIBUTING.md states them:
+`python book/tools/rules.py [NOTEBOOK...]` prints what breaks them.
 
-`tests/book/test_notebooks.py` holds them, and shows on made-up notebooks that each rule can be broken.
+`tests/book/test_notebooks.py` holds them, and shows on made-up notebooks that each rule can be
+broken.
 """
 
 import argparse
@@ -116,7 +118,8 @@ def posekit_names(sources: list[str]) -> set[str]:
 
 
 def unfounded_figures(text: str, known: str) -> list[str]:
-    """Percentages, durations and small decimals in prose that neither cite a source nor stand in `known`.
+    """Percentages, durations and small decimals in prose that neither cite a source nor stand in
+    `known`.
 
     Args:
         text: markdown.

@@ -1,9 +1,12 @@
-"""The book's own small Sphinx extension: nothing from the network, and measured figures taken from their records.
+"""The book's own small Sphinx extension: nothing from the network, and measured figures taken from
+their records.
 
-- Drops thebe's scripts and settings, whose address would be named in every page though nothing uses them.
-- The role ``{run}`NAME:key/subkey:.2f` `` writes a value of `book/runs/NAME/record.json`; a missing one is a warning, and
-  warnings fail the build.
-- Gives each figure of a notebook its alt text, which the notebook stores as the plain text of the output.
+- Drops thebe's scripts and settings, whose address would be named in every page though nothing uses
+  them.
+- The role ``{run}`NAME:key/subkey:.2f` `` writes a value of `book/runs/NAME/record.json`; a missing
+  one is a warning, and warnings fail the build.
+- Gives each figure of a notebook its alt text, which the notebook stores as the plain text of the
+  output.
 - Puts the in-page demo, and the model that it runs, beside the pages, in `live/`.
 """
 
@@ -25,7 +28,8 @@ def lookup(text: str, runs: Path = RUNS) -> str:
     """The value that `NAME:key/subkey:format` names, as text.
 
     Args:
-        text: name of the run, path of keys separated by `/`, and optionally a format of Python's `format`.
+        text: name of the run, path of keys separated by `/`, and optionally a format of Python's
+            `format`.
         runs: folder of the records.
 
     Returns:
@@ -67,7 +71,10 @@ class RunRole(SphinxRole):
 
 def _drop_thebe(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
     def wanted(script) -> bool:
-        text = f"{getattr(script, 'filename', '')} {dict(getattr(script, 'attributes', {}) or {}).get('body', '')}"
+        text = (
+            f"{getattr(script, 'filename', '')} "
+            f"{dict(getattr(script, 'attributes', {}) or {}).get('body', '')}"
+        )
         return "thebe" not in text.lower()
 
     context["script_files"] = [

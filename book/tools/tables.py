@@ -1,10 +1,12 @@
-"""The small tables of chapter 02, from annotations that are too large or not free to come with the book: `python book/tools/tables.py`.
+"""The small tables of chapter 02, from annotations that are too large or not free to come with the
+book: `python book/tools/tables.py`.
 
     python book/tools/tables.py coco labels.tar.xz      # writes book/tables/coco.json
     python book/tools/tables.py leeds LSP LSPET         # writes book/tables/leeds.json
 
-Each table names its source, licence, the sha256 of what it was made from and this command. They hold counts only, no person's
-pose. `tests/book/test_tables.py` makes them anew where the data are there, and compares.
+Each table names its source, licence, the sha256 of what it was made from and this command. They
+hold counts only, no person's pose. `tests/book/test_tables.py` makes them anew where the data are
+there, and compares.
 """
 
 import argparse
@@ -27,7 +29,8 @@ SIZES = (100, 640)
 EDGES_PX = (0, 32, 45, 64, 91, 128, 181, 256, 362, 512, 640)
 """Classes of a box's longer side in pixels, half an octave each."""
 NEAR_PX = 10
-"""A box that ends this close to the photo's edge is cut off by it: at the lower edge outlines often stop 3 to 10 pixels short."""
+"""A box that ends this close to the photo's edge is cut off by it: at the lower edge outlines often
+stop 3 to 10 pixels short."""
 BINS = 28
 """Of a heat map, across the padded square (normalised -0.5 ... 0.5)."""
 
@@ -36,7 +39,8 @@ def read_labels(archive: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """All lines of the label files in an archive.
 
     Args:
-        archive: tar of text files, one a photo, a line a person: `0 cx cy w h x1 y1 v1 ... x17 y17 v17`, by width and height.
+        archive: tar of text files, one a photo, a line a person:
+            `0 cx cy w h x1 y1 v1 ... x17 y17 v17`, by width and height.
 
     Returns:
         (people (N, 56) float64, photo of each person (N,), names of the photos).
@@ -71,7 +75,8 @@ def photo_sizes(
 ) -> np.ndarray:
     """How many pixels a photo had along one axis, from its joints' shares of it.
 
-    COCO's joints were clicked on whole pixels. So the side is the number that makes all of a photo's shares whole again.
+    COCO's joints were clicked on whole pixels. So the side is the number that makes all of a
+    photo's shares whole again.
 
     Args:
         values: (N, 17) joints along this axis, 0 ... 1, rounded to six decimals.
@@ -80,7 +85,8 @@ def photo_sizes(
         photos: how many there are.
 
     Returns:
-        (photos,) pixels; 0 where several sides would do (below 321 the double always does), or none.
+        (photos,) pixels; 0 where several sides would do (below 321 the double always does), or
+        none.
     """
     row, joint = np.nonzero(labelled)
     share, where = values[row, joint], photo[row]
@@ -92,7 +98,8 @@ def photo_sizes(
 
 
 def coco(archive: Path) -> dict:
-    """The table of COCO's keypoints: counts of joints, boxes and places, of train2017 and val2017 together."""
+    """The table of COCO's keypoints: counts of joints, boxes and places, of train2017 and val2017
+    together."""
     rows, photo, names = read_labels(archive)
     box, joints = rows[:, 1:5], rows[:, 5:].reshape(-1, len(COCO17), 3)
     flags = joints[..., 2].astype(int)
@@ -103,7 +110,8 @@ def coco(archive: Path) -> dict:
     sized = np.all(sizes > 0, axis=1)[photo]
     split = np.array([Path(name).parent.name for name in names])
     return {
-        "source": "COCO 2017 person keypoints (Lin et al. 2014), as YOLO-pose labels of train2017 and val2017",
+        "source": "COCO 2017 person keypoints (Lin et al. 2014), as YOLO-pose labels of train2017 and "
+        "val2017",
         "licence": "CC BY 4.0, COCO Consortium; photos are not used",
         "command": f"python book/tools/tables.py coco {archive.name}",
         "input": {archive.name: _sha256(archive)},
@@ -132,7 +140,8 @@ def _sides(points: np.ndarray, labelled: np.ndarray) -> dict:
 
 
 def _in_pixels(box: np.ndarray, joints: np.ndarray, size: np.ndarray) -> dict:
-    """What needs the photo's proportions: sizes of boxes, places in the padded square, the trunk's direction."""
+    """What needs the photo's proportions: sizes of boxes, places in the padded square, the trunk's
+    direction."""
     centre, extent = box[:, :2] * size, box[:, 2:] * size
     longer = extent.max(axis=1)
     points, flags = joints[..., :2] * size[:, None], joints[..., 2]
@@ -184,7 +193,8 @@ def _places(
 
 
 def _trunk(points: np.ndarray, labelled: np.ndarray, skeleton) -> dict:
-    """From which way up: the direction from mid-hip to mid-shoulder, degrees from upright, in twelve classes."""
+    """From which way up: the direction from mid-hip to mid-shoulder, degrees from upright, in
+    twelve classes."""
     shoulders, hips = (
         [skeleton.index(f"{side}_{part}") for side in ("left", "right")]
         for part in ("shoulder", "hip")
@@ -196,7 +206,8 @@ def _trunk(points: np.ndarray, labelled: np.ndarray, skeleton) -> dict:
 
 
 def leeds(lsp: Path, lspet: Path) -> dict:
-    """The table of Leeds Sports Pose and its extension: the third row's flags as they are stored, and the trunk's direction."""
+    """The table of Leeds Sports Pose and its extension: the third row's flags as they are stored,
+    and the trunk's direction."""
     import scipy.io
 
     tables = {}
@@ -211,7 +222,8 @@ def leeds(lsp: Path, lspet: Path) -> dict:
         }
     files = {"lsp/joints.mat": lsp / "joints.mat", "lspet/joints.mat": lspet / "joints.mat"}
     return {
-        "source": "Leeds Sports Pose, im0001-im1000 (Johnson and Everingham 2010), and LSP Extended (2011)",
+        "source": "Leeds Sports Pose, im0001-im1000 (Johnson and Everingham 2010), and LSP Extended "
+        "(2011)",
         "licence": "for research; only counts are kept, no pose and no photo",
         "command": "python book/tools/tables.py leeds LSP LSPET",
         "input": {name: _sha256(path) for name, path in files.items()},

@@ -1,4 +1,5 @@
-"""Every benchmark explains itself and knows `--json`; what they measure is not a test's business (CONTRIBUTING)."""
+"""Every benchmark explains itself and knows `--json`; what they measure is not a test's business
+(CONTRIBUTING)."""
 
 import subprocess
 import sys

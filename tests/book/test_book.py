@@ -1,4 +1,5 @@
-"""The book: built without a warning and without the network, every page reachable, every reference alive, every picture described."""
+"""The book: built without a warning and without the network, every page reachable, every reference
+alive, every picture described."""
 
 import itertools
 import json
@@ -183,7 +184,7 @@ def test_formulas_are_typeset_from_the_books_own_copy(pages, html):
     assert (html / "_static" / "vendor" / "mathjax" / "LICENSE").is_file()
 
 
-# ---- the role that takes figures from records ---------------------------------------------------------------------------
+# ---- the role that takes figures from records ----------------------------------------------------
 
 
 @pytest.fixture

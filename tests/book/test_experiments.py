@@ -1,4 +1,5 @@
-"""The experiments of chapters 04 to 06: what they measure is what they say, and an interrupted one goes on."""
+"""The experiments of chapters 04 to 06: what they measure is what they say, and an interrupted one
+goes on."""
 
 import json
 from dataclasses import asdict
@@ -170,7 +171,7 @@ def test_every_experiment_says_what_it_shows():
     assert all(len(entry.about) > 20 and entry.function.__doc__ for entry in EXPERIMENTS.values())
 
 
-# ---- the ablations of chapter 06 --------------------------------------------------------------------------------------------
+# ---- the ablations of chapter 06 -----------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

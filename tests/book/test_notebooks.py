@@ -1,4 +1,5 @@
-"""The notebooks keep the house rules, the rules can be broken, and the students' copies are cut right."""
+"""The notebooks keep the house rules, the rules can be broken, and the students' copies are cut
+right."""
 
 import base64
 import importlib.util
@@ -37,7 +38,7 @@ def test_each_chapter_has_exercises_and_checks():
     } == chapters
 
 
-# ---- the rules themselves ---------------------------------------------------------------------------------------------
+# ---- the rules themselves ------------------------------------------------------------------------
 
 PNG = base64.b64encode(b"\x89PNG" + bytes(500)).decode()
 
@@ -181,7 +182,7 @@ def test_exercise_rules():
     assert any("share a cell" in line for line in rules.complaints(shared, exercise=True))
 
 
-# ---- the committed form -----------------------------------------------------------------------------------------------
+# ---- the committed form --------------------------------------------------------------------------
 
 
 def test_form_keeps_the_size_of_a_figure_and_no_other_metadata():
@@ -274,7 +275,7 @@ def test_a_changed_output_is_noticed_and_a_redrawn_picture_is_not(tmp_path):
     ], done.stdout
 
 
-# ---- the students' copies ---------------------------------------------------------------------------------------------
+# ---- the students' copies ------------------------------------------------------------------------
 
 
 def test_cut_takes_the_solution_and_nothing_else():

@@ -1,4 +1,5 @@
-"""Every page in a real browser with the network cut: nothing is asked of anyone, nothing fails, nothing runs over the edge."""
+"""Every page in a real browser with the network cut: nothing is asked of anyone, nothing fails,
+nothing runs over the edge."""
 
 import contextlib
 import functools
@@ -121,7 +122,8 @@ def outside(urls: list[str], base: str) -> list[str]:
 
 
 def visit(page, base: str, name: str) -> None:
-    """Go to a page of the book, and with the root's, which only forwards, on to the intro: it would break into the next visit."""
+    """Go to a page of the book, and with the root's, which only forwards, on to the intro: it would
+    break into the next visit."""
     page.goto(f"{base}/{name}", wait_until="load")
     if name == "index.html":
         page.wait_for_url("**/book/intro.html")
@@ -146,7 +148,8 @@ def test_no_page_asks_anything_of_the_network(browser, html, served, way):
                 except TimeoutError:
                     asked = [url for url in page.asked if "mathjax/input" in url]
                     pytest.fail(
-                        f"{name}: no formula was set; a macro that the vendored MathJax has not? {asked}"
+                        f"{name}: no formula was set; a macro that the vendored MathJax has not? "
+                        f"{asked}"
                     )
                 assert page.locator("article mjx-container").count() >= formulas, name
                 assert page.locator("mjx-merror, [data-mml-node=merror]").count() == 0, (
@@ -159,7 +162,8 @@ def test_no_page_asks_anything_of_the_network(browser, html, served, way):
 
 
 def test_a_browser_finds_an_icon_at_the_root(served):
-    """The page that leads to the intro names no icon, and browsers then ask for this one: a 404 that came and went with the race."""
+    """The page that leads to the intro names no icon, and browsers then ask for this one: a 404
+    that came and went with the race."""
     with urllib.request.urlopen(f"{served}/favicon.ico") as answer:
         assert answer.status == 200
         assert answer.read(4) == b"\x00\x00\x01\x00"

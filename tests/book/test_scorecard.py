@@ -1,4 +1,4 @@
-"""What the model card tells: each figure is what it says."""
+"""The figures of the model card: each measures what it says."""
 
 import dataclasses
 import json
@@ -19,8 +19,9 @@ N, K = 400, 17
 
 
 @pytest.fixture(scope="module")
-def answers() -> EvalResults:
-    """People of 100 x 200 pixels; each joint's error is normal with a σ that the model knows; a tenth is outside, and known to be."""
+def results() -> EvalResults:
+    """People of 100 x 200 pixels; each joint's error is normal with a σ that the model knows; a
+    tenth is outside, and known to be."""
     rng = np.random.default_rng(0)
     true = rng.uniform((0, 0), (100, 200), (N, K, 2))
     sigma = rng.uniform(0.5, 30, (N, K))
@@ -47,31 +48,32 @@ def answers() -> EvalResults:
     )
 
 
-def test_a_joint_that_is_not_there_has_no_similarity(answers):
-    found = scorecard.similarity(answers)
-    assert not found[~answers.in_crop].any()
-    expected = metrics.keypoint_similarity(answers.keypoints, answers.target, answers.area)
-    np.testing.assert_array_equal(found[answers.in_crop], expected[answers.in_crop])
-    unknown = dataclasses.replace(answers, in_crop_known=np.zeros((N, K), bool))
-    assert np.isnan(scorecard.similarity(unknown)[~answers.in_crop]).all()
+def test_a_joint_that_is_not_there_has_no_similarity(results):
+    found = scorecard.similarity(results)
+    assert not found[~results.in_crop].any()
+    expected = metrics.keypoint_similarity(results.keypoints, results.target, results.area)
+    np.testing.assert_array_equal(found[results.in_crop], expected[results.in_crop])
+    unknown = dataclasses.replace(results, in_crop_known=np.zeros((N, K), bool))
+    assert np.isnan(scorecard.similarity(unknown)[~results.in_crop]).all()
 
 
-def test_where_no_area_is_known_the_box_of_the_joints_stands_in(answers):
-    blind = dataclasses.replace(answers, area=np.full(N, np.nan))
+def test_where_no_area_is_known_the_box_of_the_joints_stands_in(results):
+    blind = dataclasses.replace(results, area=np.full(N, np.nan))
     found = scorecard.similarity(blind)
-    labelled = np.where(answers.in_crop[0, :, None], answers.target[0], np.nan)
+    labelled = np.where(results.in_crop[0, :, None], results.target[0], np.nan)
     area = scorecard.AREA_OF_BOX * np.prod(
         np.nanmax(labelled, axis=0) - np.nanmin(labelled, axis=0)
     )
-    expected = metrics.keypoint_similarity(answers.keypoints[0], answers.target[0], area)
-    np.testing.assert_allclose(found[0][answers.in_crop[0]], expected[answers.in_crop[0]])
+    expected = metrics.keypoint_similarity(results.keypoints[0], results.target[0], area)
+    np.testing.assert_allclose(found[0][results.in_crop[0]], expected[results.in_crop[0]])
 
 
-def test_the_calibrated_score_is_the_oks_to_expect(answers):
-    """Fitted on one half of the people, it holds on the other, far better than before; a larger σ and less visibility mean less."""
+def test_the_calibrated_score_is_the_oks_to_expect(results):
+    """Fitted on one half of the people, it holds on the other, far better than before; a larger σ
+    and less visibility mean less."""
     halves = [
         EvalResults(
-            **{k: v[part] if isinstance(v, np.ndarray) else v for k, v in answers.__dict__.items()}
+            **{k: v[part] if isinstance(v, np.ndarray) else v for k, v in results.__dict__.items()}
         )
         for part in (slice(None, N // 2), slice(N // 2, None))
     ]
@@ -82,22 +84,23 @@ def test_the_calibrated_score_is_the_oks_to_expect(answers):
         out = {"visibility": halves[1].visibility, "sigma": halves[1].sigma}
         return dataclasses.replace(halves[1], score=predictor.joint_score(out, calibration))
 
-    held_out = scorecard.sureness([scored(numbers)])
-    before = scorecard.sureness([scored(None)])
+    held_out = scorecard.calibration([scored(numbers)])
+    before = scorecard.calibration([scored(None)])
     assert held_out["ece"] < 0.06 and held_out["ece"] < 0.3 * before["ece"]
     assert sum(n for *_, n in held_out["bins"]) == N * K // 2
 
 
-def test_a_quarter_of_the_shoulders(answers):
-    """By hand, for a person whose shoulders are 40 pixels apart: 10 pixels are near enough, 11 are not, an occluded joint is not asked."""
-    one = {k: v[:1].copy() if isinstance(v, np.ndarray) else v for k, v in answers.__dict__.items()}
+def test_pck_shoulder_counts_by_a_quarter_of_the_shoulder_width(results):
+    """By hand, for a person whose shoulders are 40 pixels apart: 10 pixels are near enough, 11 are
+    not, an occluded joint is not asked."""
+    one = {k: v[:1].copy() if isinstance(v, np.ndarray) else v for k, v in results.__dict__.items()}
     one["target"][0, 5], one["target"][0, 6] = (30, 50), (70, 50)
     one["keypoints_visible"][0] = 2
     one["keypoints"] = one["target"].copy()
     one["keypoints"][0, 0, 0] += 10
     one["keypoints"][0, 9, 1] += 11
     one["keypoints_visible"][0, 10], one["keypoints"][0, 10] = 1, 1e3
-    found = scorecard.within_a_quarter(EvalResults(**one))
+    found = scorecard.pck_shoulder(EvalResults(**one))
     assert (
         found["face"] == 1
         and found["body"] == round(10 / 11, 4)
@@ -106,15 +109,15 @@ def test_a_quarter_of_the_shoulders(answers):
     assert found["by_joint"]["left_wrist"] == (0, 1) and "right_wrist" not in found["by_joint"]
 
 
-def test_anybody_is_a_roc_curve():
-    found = scorecard.anybody([np.array([0.9, 0.8]), np.array([0.4])], [np.array([0.5, 0.1])])
-    assert found["somebody"] == 3 and found["nobody"] == 2
+def test_presence_gives_a_roc_curve():
+    found = scorecard.presence_roc([np.array([0.9, 0.8]), np.array([0.4])], [np.array([0.5, 0.1])])
+    assert found["with_person"] == 3 and found["without_person"] == 2
     assert found["auroc"] == pytest.approx(5 / 6, abs=1e-4)
     assert found["roc"][0] == (0, 0) and found["roc"][-1] == (1, 1)
 
 
-def test_how_much_of_the_body_is_seen(answers):
-    found = scorecard.by_visible_share(answers)
+def test_how_much_of_the_body_is_seen(results):
+    found = scorecard.by_visible_share(results)
     assert (
         sum(found[name][-1] for name in ("up to 6 joints", "7 to 11", "all 12"))
         == found["visible"][-1]
@@ -124,22 +127,22 @@ def test_how_much_of_the_body_is_seen(answers):
     assert 0 < low < share < high < 1 and n > 1000
 
 
-def test_by_joint_is_the_share_of_each_with_its_interval(answers):
-    found = scorecard.by_joint(answers)
-    per_joint = metrics.pck(answers.keypoints, answers.target, answers.labelled)["per_joint"]
+def test_by_joint_is_the_share_of_each_with_its_interval(results):
+    found = scorecard.by_joint(results)
+    per_joint = metrics.pck(results.keypoints, results.target, results.labelled)["per_joint"]
     np.testing.assert_allclose([found[joint][0] for joint in COCO17.joints], per_joint, atol=1e-4)
     assert all(low <= share <= high for share, low, high, _ in found.values())
-    assert sum(n for *_, n in found.values()) == scorecard.by_visible_share(answers)["visible"][-1]
+    assert sum(n for *_, n in found.values()) == scorecard.by_visible_share(results)["visible"][-1]
 
 
-# ---- swapped labels ----------------------------------------------------------------------------------------------------------
+# ---- swapped labels -----------------------------------------------------------------------------
 
 
-def test_swapped_legs_are_found_and_mended(answers, tmp_path):
-    """People whose answer is near; the legs of ten of them are exchanged in the labels. Legs that lie on each other are let be, and people
-    who do not stand upright."""
+def test_swapped_legs_are_found_and_corrected(results, tmp_path):
+    """People whose answer is near; the legs of ten of them are exchanged in the labels. Legs that
+    lie on each other are let be, and people who do not stand upright."""
     rng = np.random.default_rng(1)
-    true = answers.target * 3
+    true = results.target * 3
     true[:, 11:13, 1] = true[:, 5:7, 1] + 400
     true[20:30] = true[20:30] * [1, -1]
     knees = [
@@ -152,7 +155,7 @@ def test_swapped_legs_are_found_and_mended(answers, tmp_path):
     true[10:20, knees[1::2]] = true[10:20, knees[::2]] + 1  # both legs at one place
     labels[10:30] = true[10:30][:, list(COCO17.flip_indices)]
     near = dataclasses.replace(
-        answers,
+        results,
         target=labels,
         keypoints=true + rng.normal(0, 2, true.shape),
         keypoints_visible=np.full((N, K), 2, np.uint8),
@@ -184,7 +187,7 @@ def test_swapped_legs_are_found_and_mended(answers, tmp_path):
         )
         for i in range(9)
     ]
-    after = list(label_noise.mended(people, table))
+    after = list(label_noise.corrected(people, table))
     np.testing.assert_allclose(after[7].keypoints, true[7], rtol=1e-6)
     assert (
         after[7].keypoints_visible.tolist()[11:]
@@ -195,7 +198,7 @@ def test_swapped_legs_are_found_and_mended(answers, tmp_path):
     )
 
 
-# ---- models against each other, in the dark, and on clips ----------------------------------------------------------------------
+# ---- models compared, in dim light, and on clips -----------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -221,11 +224,11 @@ def made(tmp_path_factory):
 
 def test_a_model_gains_on_a_worse_one_and_nothing_on_itself(made):
     good, other = predictor.load("stage1-student"), predictor.load("minidome")
-    same = scorecard.gain(good, good, made)["coco"]
+    same = scorecard.pck_gain(good, good, made)["coco"]
     assert same == {"difference": 0.0, "low": 0.0, "high": 0.0, "share_above": 0.5}
     better, worse = (
-        scorecard.gain(good, other, made)["lsp"],
-        scorecard.gain(other, good, made)["lsp"],
+        scorecard.pck_gain(good, other, made)["lsp"],
+        scorecard.pck_gain(other, good, made)["lsp"],
     )
     assert (
         better["difference"] == -worse["difference"] != 0
@@ -233,22 +236,22 @@ def test_a_model_gains_on_a_worse_one_and_nothing_on_itself(made):
     )
 
 
-def test_what_is_spoiled_is_what_the_model_sees(made):
+def test_corrupted_images_are_what_the_model_sees(made):
     model = predictor.load("stage1-student")
-    found = scorecard.spoiled(model, made)
+    found = scorecard.robustness(model, made)
     assert found["plain"]["lsp"] == found["plain"]["coco"] > 0.5
     assert (
-        0 < found["poor camera"]["coco"] < found["plain"]["coco"] and 0 < found["dim"]["coco"] <= 1
+        0 < found["cheap camera"]["coco"] < found["plain"]["coco"] and 0 < found["dim"]["coco"] <= 1
     )
     picture = np.full((4, 4, 3), 200, np.uint8)
-    assert (scorecard.dim(picture) == 50).all() and (picture == 200).all()
+    assert (scorecard.dim_light(picture) == 50).all() and (picture == 200).all()
     from posekit.inference import evaluation
 
     black = evaluation.predict_records(model, made["lsp"], flip=False, spoil=np.zeros_like)
     assert np.ptp(black.crop_keypoints, axis=0).max() < 1e-6, "every crop is the same black one"
 
 
-def test_a_clip_that_ends_early_is_told_and_released(tmp_path, monkeypatch):
+def test_a_clip_that_ends_early_is_reported_and_released(tmp_path, monkeypatch):
     class Clip:
         released = 0
 
@@ -264,12 +267,12 @@ def test_a_clip_that_ends_early_is_told_and_released(tmp_path, monkeypatch):
         json.dumps({"keypoints": np.zeros((1, 17, 3)).tolist()})
     )
     with pytest.raises(DataError, match="ends before its reference"):
-        scorecard.squats(None, tmp_path)
+        scorecard.clip_error(None, tmp_path)
     assert clip.released == 1
 
 
-def test_a_clip_is_followed_and_its_jitter_is_in_body_heights():
+def test_tracking_stats_give_jitter_in_body_heights():
     clip = next((predictor.weights_folder().parent / "live" / "web").glob("clip.mjpeg"))
-    found = scorecard.followed(predictor.load("stage1-student"), clip)
-    assert found["frames"] > 50 and found["kept"] > 0.9
+    found = scorecard.tracking_stats(predictor.load("stage1-student"), clip)
+    assert found["frames"] > 50 and found["tracked"] > 0.9
     assert 0 < found["jitter"][0] < found["jitter"][1] < 0.1

@@ -1,4 +1,5 @@
-"""Chapter 02's tables: made anew from the real annotations they are the same, and the tool finds what is planted in made-up ones."""
+"""Chapter 02's tables: made anew from the real annotations they are the same, and the tool finds
+what is planted in made-up ones."""
 
 import importlib.util
 import io
@@ -34,7 +35,8 @@ def archive_of(folder: Path, files: dict[str, str]) -> Path:
 
 
 def line(size, box, joints) -> str:
-    """A person as the labels have it: box (x, y, w, h) and joints (x, y, v) in pixels, written by width and height."""
+    """A person as the labels have it: box (x, y, w, h) and joints (x, y, v) in pixels, written by
+    width and height."""
     w, h = size
     x, y, bw, bh = box
     values = [0, (x + bw / 2) / w, (y + bh / 2) / h, bw / w, bh / h]
@@ -141,7 +143,8 @@ def test_leeds_made_anew_is_the_same(realdata):
 
 @pytest.mark.realdata
 def test_sizes_of_real_photos_have_their_proportions(realdata):
-    """The sides that the joints give away, against width and height in COCO's own annotations of some photos."""
+    """The sides that the joints give away, against width and height in COCO's own annotations of
+    some photos."""
     rows, photo, names = tables.read_labels(realdata / "coco_pose_labels" / "labels.tar.xz")
     joints = rows[:, 5:].reshape(-1, 17, 3)
     sides = [
