@@ -33,6 +33,7 @@ _SPLIT_WORDS = {
     "test": frozenset({"test", "testing"}),
 }
 _PREFIX = "person_keypoints_"
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
 
 # ---- which files ---------------------------------------------------------------------------------
@@ -99,7 +100,8 @@ def annotation_files(root: Path, split: str | None) -> list[Path]:
 
     CVAT and Datumaro: `annotations/*.json`; Label Studio and others: `*.json`; COCO Annotator:
     `.exports/*.json`; Roboflow: `{train,valid,test}/_annotations.coco.json`. Where several are
-    there, those that the split names are kept, then those that are COCO's.
+    there, those called `person_keypoints_*` are kept, then those that the split names, then those
+    that are COCO's.
 
     Args:
         root: the data set's folder.
@@ -111,6 +113,8 @@ def annotation_files(root: Path, split: str | None) -> list[Path]:
     patterns = ("*.json", "annotations/*.json", ".exports/*.json", "*/_annotations*.json")
     found = {path for pattern in patterns for path in root.glob(pattern) if path.is_file()}
     files = sorted(path for path in found if not path.name.startswith("._"))
+    if len(files) > 1:
+        files = [path for path in files if path.name.startswith(_PREFIX)] or files
     if len(files) > 1:
         files = [path for path in files if split and _split_of(path) == split] or files
     if len(files) > 1:
@@ -135,10 +139,23 @@ def images_folder(root: Path, annotation_file: Path) -> Path:
             return folder
     if annotation_file.parent.name not in ("annotations", ".exports"):
         return annotation_file.parent
-    if annotation_file.parent.name == ".exports":
-        return root
+    if folder := _unnamed_images_folder(root):
+        return folder
     problem = f"no folder of images: neither {root / named} nor {root / 'images'}"
     raise DataError(annotation_file, problem, "add it")
+
+
+def _unnamed_images_folder(root: Path) -> Path | None:
+    """The folder itself where images lie in it, or its one subfolder with images of no split."""
+    if _has_images(root):
+        return root
+    folders = [path for path in sorted(root.iterdir()) if path.is_dir() and _has_images(path)]
+    folders = [path for path in folders if _split_of(path / "image") is None]
+    return folders[0] if len(folders) == 1 else root if folders else None
+
+
+def _has_images(folder: Path) -> bool:
+    return any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir())
 
 
 def _split_of(path: Path) -> str | None:

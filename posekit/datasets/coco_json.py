@@ -8,6 +8,7 @@ numbers written as text. Chapter 02 tells what can differ.
 from collections import Counter
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -87,20 +88,24 @@ class CocoCategory:
     name: str
     joints: tuple[str | None, ...]
 
+    @cached_property
+    def _indices(self) -> tuple[np.ndarray, np.ndarray]:
+        """Positions of the joints that both have: in the file's order, and in COCO-17's."""
+        ours = [k for k, joint in enumerate(self.joints) if joint]
+        return np.array(ours, int), np.array([COCO17.index(self.joints[k]) for k in ours], int)
+
     def to_coco17(self, values: np.ndarray) -> np.ndarray:
-        """Reorder (len(joints), D) per-joint values into (17, D); what is missing is 0."""
+        """Reorder (len(joints), ...) per-joint values into (17, ...); what is missing is 0."""
+        ours, theirs = self._indices
         out = np.zeros((K, *values.shape[1:]), values.dtype)
-        for joint, value in zip(self.joints, values, strict=True):
-            if joint:
-                out[COCO17.index(joint)] = value
+        out[theirs] = values[ours]
         return out
 
     def from_coco17(self, values: np.ndarray) -> np.ndarray:
-        """Reorder (17, D) per-joint values into the file's order, (len(joints), D)."""
+        """Reorder (17, ...) per-joint values into the file's order; what is missing is 0."""
+        ours, theirs = self._indices
         out = np.zeros((len(self.joints), *values.shape[1:]), values.dtype)
-        for k, joint in enumerate(self.joints):
-            if joint:
-                out[k] = values[COCO17.index(joint)]
+        out[ours] = values[theirs]
         return out
 
 

@@ -29,6 +29,8 @@ __all__ = ["COLUMNS", "TABLE", "read", "template"]
 K = len(COCO17)
 TABLE = "keypoints.csv"
 COLUMNS = ("image", "person", "joint", "x", "y", "v")
+_EMPTY = frozenset({"nan", "na", "n/a", "null", "none"})
+"""What tools write into a cell that has no value."""
 
 
 def read(
@@ -160,7 +162,9 @@ def _people(path: Path) -> dict[tuple[str, str], list[tuple[int, dict]]]:
         for values in lines:
             if lines.line_num == 1 or not any(value.strip() for value in values):
                 continue
-            row = dict(zip(columns, (value.strip() for value in values), strict=False))
+            cells = (value.strip() for value in values)
+            cells = ("" if cell.lower() in _EMPTY else cell for cell in cells)
+            row = dict(zip(columns, cells, strict=False))
             if not any(row.get(name) for name in ("x", "y", "v")):
                 continue
             if not row.get("image") or not row.get("joint"):

@@ -402,6 +402,8 @@ def test_the_webcam_labels_have_unsure_joints(realdata, split, people):
         (".exports/coco-1.json", "p1.jpg p2.jpg", ""),
         ("mine.json", "/datasets/mine/p1.jpg /datasets/mine/p2.jpg", "images/"),
         ("mine.json", r"C:\Users\me\p1.jpg C:\Users\me\p2.jpg", "images/"),
+        ("annotations/person_keypoints_default.json", "p1.jpg p2.jpg", ""),
+        ("annotations/person_keypoints_default.json", "p1.jpg p2.jpg", "photos/"),
         ("mine.json", "P1.JPG p2.JPEG", "Images/"),
         ("mine.json", r"day1\p1.jpg day2\p2.jpg", "images/"),
     ],
@@ -432,6 +434,15 @@ def test_the_split_picks_among_several_files(tmp_path, export):
         for dataset in ("own", "coco"):
             people, _, _ = read(tmp_path / "set", dataset, split)
             assert {p.image.parent.name for p in people} == {folder}
+
+
+def test_keypoints_are_preferred_to_other_annotations_of_the_same_images(tmp_path, export):
+    data, images = export
+    folder = write(tmp_path / "own", data, images, name="annotations/person_keypoints_default.json")
+    for kind in ("instances", "captions"):
+        other = {"images": data["images"], "annotations": [], "categories": []}
+        write(folder, other, images, name=f"annotations/{kind}_default.json")
+    unchanged(read(folder)[0], data)
 
 
 def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path, export):

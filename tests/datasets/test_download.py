@@ -480,7 +480,8 @@ def test_what_came_first_must_come_again(tmp_path, server):
     assert fetch(tmp_path, f"{server.url}/file.bin") is False, "what is there is right"
     (tmp_path / "file.bin").unlink()
     with pytest.raises(
-        DataError, match=r"not the file of the first download.*remove its entry from downloads\.json"
+        DataError,
+        match=r"not the file of the first download.*remove its entry from downloads\.json",
     ):
         fetch(tmp_path, f"{server.url}/file.bin")
     (tmp_path / "downloads.json").unlink()

@@ -140,7 +140,8 @@ def test_a_table_of_joints_becomes_people(album):
 
 
 @pytest.mark.parametrize(
-    "way", ["bom", "semicolon", "tabs", "crlf", "names", "spaces", "comma decimals"]
+    "way",
+    ["bom", "semicolon", "tabs", "crlf", "names", "spaces", "comma decimals", "pandas"],
 )
 def test_tables_as_spreadsheets_write_them(album, way):
     folder, points, rows = album
@@ -158,6 +159,10 @@ def test_tables_as_spreadsheets_write_them(album, way):
         "comma decimals": table(
             [(*r[:3], r[3].replace(".", ","), r[4].replace(".", ","), r[5]) for r in rows],
             delimiter=";",
+        ),
+        "pandas": table(
+            [(r[0], f"{r[1]}.0", *r[2:5], "2.0") for r in rows]
+            + [("garden.jpg", "3.0", "nose", "NaN", "", "nan")]
         ),
     }[way]
     (folder / "keypoints.csv").write_bytes(text.encode())

@@ -236,7 +236,7 @@ def test_poses_behind_the_videos_end_are_told(tmp_path, cmu, sequence, capsys):
         and requests_of(cmu) == []
     )
     assert run_panoptic(cmu, tmp_path, "--hd-cameras", 1, "--frames", "40:") == 2
-    assert "0 photos, expected 0; the video has 40 frames" in capsys.readouterr().err
+    assert "0 images, expected 0; the video has 40 frames" in capsys.readouterr().err
 
 
 def test_the_older_poses_are_taken_where_the_newer_are_missing(tmp_path, cmu, capsys):
