@@ -16,6 +16,7 @@ from experiments import common
 from posekit import metrics, models, records, training
 from posekit.images import decode_image
 from posekit.inference import cascade, evaluation, predictor
+from posekit.training.refiner import train_refiner
 
 SIZE = 64
 """Side of a refiner's sub-image in pixels."""
@@ -98,7 +99,7 @@ def _train_stage(
     if start:
         model.set_weights(start)
     batches = cascade.make_batches([train], errors, SIZE, PEOPLE, seed=stage)
-    losses = cascade.train_refiner(model, batches, STEPS[stage])
+    losses = train_refiner(model, batches, STEPS[stage])
     print(f"{out.name}, stage {stage}: loss {losses[0]:.4f} -> {losses[-1]:.4f}", flush=True)
     out.mkdir(parents=True, exist_ok=True)
     rows = [

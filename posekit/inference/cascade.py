@@ -19,7 +19,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from posekit import geometry, inputs, losses, records
+from posekit import geometry, inputs, records
 from posekit.errors import DataError
 from posekit.images import decode_image
 from posekit.inference import evaluation, predictor
@@ -433,34 +433,3 @@ def fit_step_size(
     )  # (21, 17)
     together = np.stack([off[:, kind == KINDS].sum(axis=1) for kind in KINDS], axis=1)
     return shares[together.argmin(axis=0)]
-
-
-def train_refiner(
-    model: keras.Model,
-    batches: Iterator[tuple[np.ndarray, np.ndarray]],
-    steps: int,
-    *,
-    learning_rate: float = 5e-3,
-) -> list[float]:
-    """Train a refiner with AdamW, warm-up and cosine; returns the loss of every twentieth of the way.
-
-    Args:
-        model: made by `refiner`.
-        batches: of `make_batches`.
-        steps: how many.
-        learning_rate: the peak.
-    """
-    from posekit import training
-
-    schedule = training.WarmupCosine(learning_rate, warmup=0.05, steps=steps)
-    model.compile(training.adamw(model, learning_rate, 0.05), loss=losses.masked_l1)
-    parts = max(1, steps // 20)
-    history = model.fit(
-        batches,
-        steps_per_epoch=parts,
-        epochs=-(-steps // parts),
-        callbacks=[schedule],
-        shuffle=False,
-        verbose=0,
-    )
-    return [round(float(value), 5) for value in history.history["loss"]]

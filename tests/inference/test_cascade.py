@@ -11,6 +11,7 @@ from posekit.errors import DataError
 from posekit.images import decode_image
 from posekit.inference import cascade
 from posekit.skeleton import COCO17
+from posekit.training.refiner import train_refiner
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +172,7 @@ def test_a_kept_refiner_answers_as_before(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="holds no refiners"):
         cascade.load()
     cascade.save(model, np.full(17, 0.5), folder / "stage2.npz", **built)
-    monkeypatch.setattr(cascade.predict, "load", lambda name: None)
+    monkeypatch.setattr(cascade.predictor, "load", lambda name: None)
     whole = cascade.load()
     again = whole.refiners[0]
     np.testing.assert_array_equal(whole.belief[0], 0.5)
@@ -231,7 +232,7 @@ def test_a_refiner_learns_to_put_a_displacement_right(folder):
     keras.utils.set_random_seed(0)
     errors = cascade.Displacements(np.zeros((17, 2)), np.broadcast_to(np.eye(2) * 0.03, (17, 2, 2)))
     model = cascade.refiner(cascade.SHARED, 32, base_channels=8)
-    losses = cascade.train_refiner(model, cascade.make_batches([folder], errors, 32, 8), 240)
+    losses = train_refiner(model, cascade.make_batches([folder], errors, 32, 8), 240)
     assert losses[-1] < 0.75 * losses[0]
     people = list(records.read_records(folder))
     rng, before, after = np.random.default_rng(9), [], []
