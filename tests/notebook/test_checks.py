@@ -1,4 +1,4 @@
-"""Checks of the exercises: solutions pass, each wrong answer gets its hint, whatever stops it is told in one line.
+"""Checks of the exercises: solutions pass, and each wrong answer gets its hint in one line.
 
 The sections at the end hold the solutions, and functions that chapters define, against posekit.
 """
@@ -494,12 +494,12 @@ def test_a_solution_for_one_size_only_does_not_pass(chapter, check, replace):
 
 def test_an_image_divided_by_255_is_told_that_its_values_changed():
     def flip_person(image, *rest):
-        picture, *others = SOLVED["ch01"]["flip_person"](image, *rest)
-        return picture / 255, *others
+        flipped, *others = SOLVED["ch01"]["flip_person"](image, *rest)
+        return flipped / 255, *others
 
     def mirror(image, *rest):
-        picture, *others = SOLVED["ch08"]["mirror"](image, *rest)
-        return picture / 255, *others
+        flipped, *others = SOLVED["ch08"]["mirror"](image, *rest)
+        return flipped / 255, *others
 
     assert (
         "have other values" in hints("ch01", checks_of("ch01")["check_flip_person"], flip_person)[0]
@@ -812,7 +812,7 @@ def test_the_forgetful_block_of_the_exercise_does_not_pass():
         return x
 
     with pytest.raises(ch05.CheckFailed):
-        ch05.check_mended_block(forgetful)
+        ch05.check_fixed_block(forgetful)
 
 
 def test_the_work_rises_with_the_growth_rate_and_is_the_races():
@@ -845,7 +845,7 @@ def test_the_loss_is_posekits(seed):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_targets_are_the_pipelines(seed):
-    """A stored picture as large as the box: crop pixels are stored pixels, so that the two must agree to the last bit."""
+    """With a stored image as large as the box, both must agree to the last bit."""
     rng = np.random.default_rng(seed)
     size = int(rng.integers(16, 64))
     points = rng.uniform(-0.3 * size, 1.3 * size, (17, 2))
@@ -1069,13 +1069,13 @@ def test_the_masked_coupling_is_the_chapters_in_the_plane(keep):
             np.testing.assert_allclose(a, b, atol=1e-4)
 
 
-@pytest.mark.parametrize("belief", ["laplace", "gaussian"])
-def test_the_repaired_scale_is_the_likeliest(belief):
+@pytest.mark.parametrize("density", ["laplace", "gaussian"])
+def test_the_repaired_scale_is_the_likeliest(density):
     rng = np.random.default_rng(4)
     scale = rng.uniform(0.01, 0.2, (50, 17, 2))
     error, weight = rng.normal(0, 2 * scale), (rng.random((50, 17)) > 0.2).astype(float)
-    nll = {"laplace": losses.laplace_nll, "gaussian": losses.gaussian_nll}[belief]
-    best = SOLVED["ch09"]["repair"](error, scale, weight, belief)
+    nll = {"laplace": losses.laplace_nll, "gaussian": losses.gaussian_nll}[density]
+    best = SOLVED["ch09"]["sigma_factor"](error, scale, weight, density)
 
     def cost(factor):
         one = nll(error.astype(np.float32), (factor * scale).astype(np.float32))

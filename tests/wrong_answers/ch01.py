@@ -1,4 +1,4 @@
-"""Typical wrong answers to the exercises of chapter 01, each with a piece of the hint that it must get."""
+"""Wrong answers to the exercises of chapter 01, each with a piece of its hint."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from posekit.skeleton import COCO17
 TWIN = list(COCO17.flip_indices)
 
 
-# ---- exercise 1 -------------------------------------------------------------------------------------------------------
+# ---- exercise 1 ----------------------------------------------------------------------------------
 
 
 def flip(
@@ -47,7 +47,7 @@ def flip_in_place(image, keypoints, visible, bbox):
     return image[:, ::-1], keypoints[TWIN], visible[TWIN], bbox
 
 
-# ---- exercise 2 -------------------------------------------------------------------------------------------------------
+# ---- exercise 2 ----------------------------------------------------------------------------------
 
 
 def back(bbox, size, padding=1.25, *, longest=max, stretched=False, edge=0.5, middle=-1, pad=True):
@@ -78,7 +78,7 @@ def padding_of_its_own(bbox, size, padding=1.0):
     return back(bbox, size, padding)
 
 
-# ---- exercise 3 -------------------------------------------------------------------------------------------------------
+# ---- exercise 3 ----------------------------------------------------------------------------------
 
 
 def normalise(keypoints, size):
@@ -105,7 +105,7 @@ def normalise_in_place(keypoints, size):
     return keypoints
 
 
-# ---- exercise 4 -------------------------------------------------------------------------------------------------------
+# ---- exercise 4 ----------------------------------------------------------------------------------
 
 
 def count(
@@ -147,7 +147,7 @@ WRONG = [
         flip_with(picture=lambda image: image[..., ::-1]),
         "colours red, green and blue",
     ),
-    (ch01.check_flip_person, flip_with(picture=lambda image: image), "not the mirror image"),
+    (ch01.check_flip_person, flip_with(picture=lambda image: image), "is not mirrored"),
     (ch01.check_flip_person, flip_with(box=lambda width, x, w: width - x), "now its right edge"),
     (
         ch01.check_flip_person,
@@ -176,7 +176,7 @@ WRONG = [
     (
         check_codec,
         codec(lambda x, size: np.asarray(x) / size - 0.5),
-        "Half a pixel is missing: the picture's left edge",
+        "Half a pixel is missing: the image's left edge",
     ),
     (
         check_codec,
@@ -192,7 +192,7 @@ WRONG = [
     (
         check_codec,
         codec(back_again=lambda u, size: (u + 0.5) * size),
-        "half a pixel beside where it was",
+        "half a pixel away from where it was",
     ),
     (check_codec, codec(back_again=lambda u, size: u * np.array(size) - 0.5), "to its corner"),
     (check_codec, codec(back_again=lambda u, size: u * np.array(size)), "to its corner"),
@@ -216,12 +216,12 @@ WRONG = [
     (
         ch01.check_count_joints,
         count_with(weight=lambda inside, visible: inside * 1),
-        "a lesson as well",
+        "a training target as well",
     ),
     (
         ch01.check_count_joints,
         count_with(weight=lambda inside, visible: (visible > 0) * 1),
-        "a lesson as well",
+        "a training target as well",
     ),
     (ch01.check_count_joints, lambda keypoints, visible, known, size: None, "has no value yet"),
 ]

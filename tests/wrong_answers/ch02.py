@@ -1,11 +1,11 @@
-"""Typical wrong answers to the exercises of chapter 02, each with a piece of the hint that it must get."""
+"""Wrong answers to the exercises of chapter 02, each with a piece of its hint."""
 
 import numpy as np
 
 from posekit.notebook.checks import ch02
 from posekit.skeleton import COCO17, LSP14
 
-# ---- exercise 1 -------------------------------------------------------------------------------------------------------
+# ---- exercise 1 ----------------------------------------------------------------------------------
 
 
 def project(
@@ -68,7 +68,7 @@ def homogeneous(points, camera):
     return np.concatenate([project(points, camera), np.ones((len(points), 1))], axis=1)
 
 
-# ---- exercise 2 -------------------------------------------------------------------------------------------------------
+# ---- exercise 2 ----------------------------------------------------------------------------------
 
 LSP_RULE, LSPET_RULE = (lambda flag: 2 - flag), (lambda flag: 2 * flag)
 
@@ -119,7 +119,7 @@ def leeds_swapped(joints, dataset):
     return leeds(joints, dataset, names=SWAPPED)[0], visible, known
 
 
-# ---- exercise 3 -------------------------------------------------------------------------------------------------------
+# ---- exercise 3 ----------------------------------------------------------------------------------
 
 
 def is_real(person):
@@ -159,13 +159,25 @@ def census_with(**mistake):
     return lambda annotations, sizes: census(annotations, sizes, **mistake)
 
 
-# ---- exercise 4 -------------------------------------------------------------------------------------------------------
+# ---- exercise 4 ----------------------------------------------------------------------------------
 
 
 def rows(
-    rows, sizes, *, names=COCO17.joints, flags="012", low=-0.5, high=-0.5, side=None, always=False, whose=("image", "person", "joint"),
-    empty=True, photos=True, first=0, both=False,
-):  # fmt: skip
+    rows,
+    sizes,
+    *,
+    names=COCO17.joints,
+    flags="012",
+    low=-0.5,
+    high=-0.5,
+    side=None,
+    always=False,
+    whose=("image", "person", "joint"),
+    empty=True,
+    photos=True,
+    first=0,
+    both=False,
+):
     bad, seen = [], {}
     for i, row in enumerate(rows):
         wrong = (

@@ -1,4 +1,4 @@
-"""Typical wrong answers to the exercises of chapter 03, each with a piece of the hint that it must get."""
+"""Wrong answers to the exercises of chapter 03, each with a piece of its hint."""
 
 import struct
 
@@ -12,7 +12,7 @@ from posekit.skeleton import COCO17
 TWIN = list(COCO17.flip_indices)
 
 
-# ---- exercise 1 -------------------------------------------------------------------------------------------------------
+# ---- exercise 1 ----------------------------------------------------------------------------------
 
 
 def varint(
@@ -62,13 +62,24 @@ def reads_on(data, at=0):
     return number + (data[len(data)] if data[-1] < 128 else 0), len(data)
 
 
-# ---- exercise 2 -------------------------------------------------------------------------------------------------------
+# ---- exercise 2 ----------------------------------------------------------------------------------
 
 
 def frames(
-    data, *, length_check=True, payload_check=True, end_check=True, skip=16, take=(12, 12), order="<", name="record",
-    crc=masked_crc, empty=True, short=ValueError, covers=8,
-):  # fmt: skip
+    data,
+    *,
+    length_check=True,
+    payload_check=True,
+    end_check=True,
+    skip=16,
+    take=(12, 12),
+    order="<",
+    name="record",
+    crc=masked_crc,
+    empty=True,
+    short=ValueError,
+    covers=8,
+):
     """The right answer, with one handle for each mistake."""
     payloads, at = [], 0
     while at < len(data):
@@ -94,7 +105,7 @@ def frames_with(**mistake):
     return lambda data: frames(data, **mistake)
 
 
-# ---- exercise 3 -------------------------------------------------------------------------------------------------------
+# ---- exercise 3 ----------------------------------------------------------------------------------
 
 
 def flip(
@@ -131,7 +142,7 @@ def flip_in_place(images, place, visibility):
 SAME = list(range(17))
 
 
-# ---- exercise 4 -------------------------------------------------------------------------------------------------------
+# ---- exercise 4 ----------------------------------------------------------------------------------
 
 
 def crops(pictures, box_px):

@@ -1,10 +1,10 @@
-"""Wrong answers to chapter 04's exercises, each with a piece of the hint that it must get."""
+"""Wrong answers to chapter 04's exercises, each with a piece of its hint."""
 
 import numpy as np
 
 from posekit.notebook.checks import ch04
 
-# ---- exercise 1 -------------------------------------------------------------------------------------------------------
+# ---- exercise 1 ----------------------------------------------------------------------------------
 
 
 def bottleneck(
@@ -83,7 +83,7 @@ def adds_in_place(x, filters, stride, conv, norm_relu):
     return answer
 
 
-# ---- exercise 2 -------------------------------------------------------------------------------------------------------
+# ---- exercise 2 ----------------------------------------------------------------------------------
 
 
 def count(c, f, s, *, norms=2, kernel=9, bias=0, when="either", proj_norm=True):
@@ -102,7 +102,7 @@ def count_with(**mistake):
     return lambda *given: count(*given, **mistake)
 
 
-# ---- exercise 3 -------------------------------------------------------------------------------------------------------
+# ---- exercise 3 ----------------------------------------------------------------------------------
 
 
 def free(
@@ -152,7 +152,7 @@ def rectified_twin(out, x):
     return bool(np.allclose(out, x, atol=1e-6) or np.allclose(out, np.maximum(x, 0), atol=1e-6))
 
 
-# ---- exercise 4 -------------------------------------------------------------------------------------------------------
+# ---- exercise 4 ----------------------------------------------------------------------------------
 
 
 def paths(shortcut, slopes):

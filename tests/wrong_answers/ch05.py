@@ -1,4 +1,4 @@
-"""Typical wrong answers to the exercises of chapter 05, and the piece of the hint that each must get."""
+"""Wrong answers to the exercises of chapter 05, and the piece of the hint that each must get."""
 
 from keras import layers
 
@@ -101,7 +101,7 @@ def _at_least_one(work, budget, most=64):
 
 WRONG = [
     (ch05.check_dense_layer, _layer(join="alone"), "new ones alone"),
-    (ch05.check_dense_layer, _layer(join="add"), "side by side"),
+    (ch05.check_dense_layer, _layer(join="add"), "where a dense layer concatenates"),
     (ch05.check_dense_layer, _layer(join="before"), "*before* the old ones"),
     (ch05.check_dense_layer, _layer(normed=True), "before norm and ReLU"),
     (ch05.check_dense_layer, _layer(squeeze=1), "4 k channels"),
@@ -115,11 +115,11 @@ WRONG = [
     (ch05.check_channels, _channels(rounding=float), "half a channel"),
     (ch05.check_channels, _channels(rounding=lambda v: -int(-v // 1)), "not up"),
     (ch05.check_channels, lambda blocks, k, compression=0.5: [1] * len(blocks), "begin with 2 k"),
-    (ch05.check_mended_block, _forgetful, "not those between"),
-    (ch05.check_mended_block, _plain, "plain network"),
-    (ch05.check_mended_block, _side_by_side, "none sees"),
-    (ch05.check_mended_block, _in_front, "*behind*"),
-    (ch05.check_mended_block, _only_new, "and the input"),
+    (ch05.check_fixed_block, _forgetful, "not those between"),
+    (ch05.check_fixed_block, _plain, "plain network"),
+    (ch05.check_fixed_block, _side_by_side, "none sees"),
+    (ch05.check_fixed_block, _in_front, "*behind*"),
+    (ch05.check_fixed_block, _only_new, "and the input"),
     (ch05.check_largest_growth, _one_too_many, "more than the budget"),
     (ch05.check_largest_growth, _strictly, "last multiply-add"),
     (ch05.check_largest_growth, _one_by_one, "halve it"),

@@ -1,4 +1,4 @@
-"""Typical wrong answers to the exercises of chapter 06, each with a piece of the hint that it must get."""
+"""Wrong answers to the exercises of chapter 06, each with a piece of its hint."""
 
 import numpy as np
 from keras import ops
@@ -6,7 +6,7 @@ from keras import ops
 from posekit.notebook.checks import ch06
 from posekit.skeleton import COCO17
 
-# ---- exercise 1 -------------------------------------------------------------------------------------------------------
+# ---- exercise 1 ----------------------------------------------------------------------------------
 
 
 def l2(
@@ -57,7 +57,7 @@ def l2_error_replaced(y_true, y_pred):
     return ops.sum(ops.where(weight > 0, squared, 0.0)) / ops.maximum(ops.sum(weight), 1.0)
 
 
-# ---- exercise 2 -------------------------------------------------------------------------------------------------------
+# ---- exercise 2 ----------------------------------------------------------------------------------
 
 
 def targets(
@@ -105,7 +105,7 @@ def targets_in_place(points, visible, known, size):
     return targets(points, visible, known, size)
 
 
-# ---- exercise 3 -------------------------------------------------------------------------------------------------------
+# ---- exercise 3 ----------------------------------------------------------------------------------
 
 TWIN = list(COCO17.flip_indices)
 
@@ -143,7 +143,7 @@ def as_it_is(x):
     return x
 
 
-# ---- exercise 4 -------------------------------------------------------------------------------------------------------
+# ---- exercise 4 ----------------------------------------------------------------------------------
 
 
 def ratio(
@@ -222,7 +222,7 @@ WRONG = [
     (
         ch06.check_training_targets,
         targets_with(seen=lambda inside, visible: np.ones(17)),
-        "pretend to know",
+        "nothing is known about them",
     ),
     (ch06.check_training_targets, targets_trained_outside, "trained only inside"),
     (ch06.check_training_targets, targets_with(zero=False), "There is NaN"),
@@ -266,7 +266,7 @@ WRONG = [
     (ch06.check_flip_test, flip_in_place, "work on a copy"),
     (ch06.check_collapse_ratio, ratio_with(corner=False, side=False), "in photo pixels"),
     (ch06.check_collapse_ratio, ratio_with(corner=False), "did not subtract"),
-    (ch06.check_collapse_ratio, ratio_with(masked=False), "nobody labelled"),
+    (ch06.check_collapse_ratio, ratio_with(masked=False), "unlabelled joints"),
     (ch06.check_collapse_ratio, ratio_with(top="true"), "upside down"),
     (ch06.check_collapse_ratio, ratio_with(power=0.5), "standard deviations"),
     (ch06.check_collapse_ratio, ratio_with(joints="pooled"), "one variance over all joints"),

@@ -1,4 +1,4 @@
-"""Typical wrong answers to the exercises of chapter 07, each with a piece of the hint that it must get."""
+"""Wrong answers to the exercises of chapter 07, each with a piece of its hint."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ def length(vectors):
     return np.linalg.norm(vectors, axis=-1)
 
 
-# ---- exercise 1 -------------------------------------------------------------------------------------------------------
+# ---- exercise 1 ----------------------------------------------------------------------------------
 
 
 def pck(
@@ -81,7 +81,7 @@ def forgets_the_labels_in_place(pred, true, labelled, threshold=0.2):
     return answer
 
 
-# ---- exercise 2 -------------------------------------------------------------------------------------------------------
+# ---- exercise 2 ----------------------------------------------------------------------------------
 
 
 def back(
@@ -116,7 +116,7 @@ def stored_pixels(u, affine, crop_px, stored_px):
     return (u + 0.5) * crop_px - 0.5 + (stored_px - crop_px) / 2
 
 
-# ---- exercise 3 -------------------------------------------------------------------------------------------------------
+# ---- exercise 3 ----------------------------------------------------------------------------------
 
 
 def longer(boxes):
@@ -159,7 +159,7 @@ def one(boxes):
     return 1
 
 
-# ---- exercise 4 -------------------------------------------------------------------------------------------------------
+# ---- exercise 4 ----------------------------------------------------------------------------------
 
 
 def shares(found, counted, draws):
@@ -255,7 +255,7 @@ WRONG = [
     (
         ch07.check_to_photo,
         back_with(over=lambda crop_px, stored_px: stored_px),
-        "over the stored picture",
+        "over the stored image",
     ),
     (ch07.check_to_photo, back_with(half=0), "Half a pixel is missing"),
     (ch07.check_to_photo, back_with(centre=0), "started at the crop's corner"),

@@ -1,4 +1,4 @@
-"""Typical wrong answers to the exercises of chapter 08, each with a piece of the hint that it must get."""
+"""Wrong answers to the exercises of chapter 08, each with a piece of its hint."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from posekit.skeleton import COCO17
 
 TWINS = list(COCO17.flip_indices)
 
-# ---- exercise 1 -------------------------------------------------------------------------------------------------------
+# ---- exercise 1 ----------------------------------------------------------------------------------
 
 
 def mirror(
@@ -78,7 +78,7 @@ def mirror_sorted_flags(image, joints, visible):
     return (*mirror(image, joints, visible)[:2], np.sort(visible))
 
 
-# ---- exercise 2 -------------------------------------------------------------------------------------------------------
+# ---- exercise 2 ----------------------------------------------------------------------------------
 
 BOXES = (((30, 200, 40, 110), 224), ((300, 20, 90, 35), 96))
 
@@ -152,7 +152,7 @@ def test_that_fails_always(input_affine):
     raise AssertionError
 
 
-# ---- exercise 3 -------------------------------------------------------------------------------------------------------
+# ---- exercise 3 ----------------------------------------------------------------------------------
 
 
 def find_twins(
@@ -231,7 +231,7 @@ WRONG = [
     (ch08.check_mirror, mirror_flags_one_way, "lost the old left"),
     (ch08.check_mirror, mirror_some_names, "name of their twin"),
     (ch08.check_mirror, mirror_with(flags=AS_THEY_ARE), "occluded *right* wrist"),
-    (ch08.check_mirror, mirror_sorted_flags, "do not belong to the joints"),
+    (ch08.check_mirror, mirror_sorted_flags, "do not belong to their joints"),
     (ch08.check_test_crop, test_with(boxes=()), "asserts nothing"),
     (ch08.check_test_crop, test_that_fails_always, "posekit's own crop"),
     (ch08.check_test_crop, test_with(wanted=0), "posekit's own crop"),
@@ -253,12 +253,12 @@ WRONG = [
     ),
     (ch08.check_test_crop, test_of_the_middle_roughly, "half a pixel off"),
     (ch08.check_find_twins, lambda pictures, most: list(range(len(pictures))), "pairs of numbers"),
-    (ch08.check_find_twins, twins_in_place, "changed the `pictures`"),
-    (ch08.check_find_twins, twins_with_themselves, "pictures with themselves"),
+    (ch08.check_find_twins, twins_in_place, "changed the `images`"),
+    (ch08.check_find_twins, twins_with_themselves, "images with themselves"),
     (ch08.check_find_twins, twins_both_ways, "name pairs twice"),
     (ch08.check_find_twins, twins_the_wrong_way_round, "smaller number should come first"),
     (ch08.check_find_twins, twins_again_and_again, "more than once"),
-    (ch08.check_find_twins, lambda pictures, most: [], "found nobody"),
+    (ch08.check_find_twins, lambda pictures, most: [], "you found none"),
     (ch08.check_find_twins, twins_with(turned=None), "mirrored before it was split"),
     (ch08.check_find_twins, twins_with(plain=False), "plain copies and near copies are missing"),
     (ch08.check_find_twins, twins_with(bits=20), "more that differ in over"),

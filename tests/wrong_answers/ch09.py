@@ -1,4 +1,4 @@
-"""Wrong answers that the checks of chapter 09 must catch, each with a piece of the hint that it must get."""
+"""Wrong answers that the checks of chapter 09 must catch, each with a piece of its hint."""
 
 import math
 
@@ -9,7 +9,7 @@ from posekit.notebook.checks import ch09
 
 LOG2 = math.log(2)
 
-# ---- exercise 1 -------------------------------------------------------------------------------------------------------
+# ---- exercise 1 ----------------------------------------------------------------------------------
 
 
 def laplace(
@@ -52,7 +52,7 @@ def half_stopped(y_true, y_pred, a):
     return laplace(y_true, y_pred, a) * 0.5 + ops.stop_gradient(laplace(y_true, y_pred, a)) * 0.5
 
 
-# ---- exercise 2 -------------------------------------------------------------------------------------------------------
+# ---- exercise 2 ----------------------------------------------------------------------------------
 
 
 def coupling(
@@ -92,50 +92,50 @@ def in_place(x, net, stays, back):
     return x, log_det
 
 
-# ---- exercise 3 -------------------------------------------------------------------------------------------------------
+# ---- exercise 3 ----------------------------------------------------------------------------------
 
 
-def repair(error, scale, weight, belief, *, best=None, on=lambda weight: weight > 0):
+def sigma_factor(error, scale, weight, density, *, best=None, on=lambda weight: weight > 0):
     """The right answer, with one handle for each mistake."""
     z = (np.abs(error) / scale)[on(weight)]
     if best:
-        return best(z, belief)
-    return z.mean() if belief == "laplace" else np.sqrt((z**2).mean())
+        return best(z, density)
+    return z.mean() if density == "laplace" else np.sqrt((z**2).mean())
 
 
 def repair_with(**mistake):
-    return lambda *given: repair(*given, **mistake)
+    return lambda *given: sigma_factor(*given, **mistake)
 
 
-def of_means(error, scale, weight, belief):
+def of_means(error, scale, weight, density):
     return np.abs(error[weight > 0]).mean() / scale[weight > 0].mean()
 
 
-def of_mean_squares(error, scale, weight, belief):
-    if belief == "laplace":
-        return repair(error, scale, weight, belief)
+def of_mean_squares(error, scale, weight, density):
+    if density == "laplace":
+        return sigma_factor(error, scale, weight, density)
     return np.sqrt((error[weight > 0] ** 2).mean() / (scale[weight > 0] ** 2).mean())
 
 
-def centred(error, scale, weight, belief):
+def centred(error, scale, weight, density):
     z = (error / scale)[weight > 0]
-    return np.abs(z).mean() if belief == "laplace" else z.std()
+    return np.abs(z).mean() if density == "laplace" else z.std()
 
 
-def cancelling(error, scale, weight, belief):
+def cancelling(error, scale, weight, density):
     return (error / scale)[weight > 0].mean()
 
 
-def by_joint(error, scale, weight, belief):
+def by_joint(error, scale, weight, density):
     return (weight[..., None] * np.abs(error) / scale).sum() / weight.sum()
 
 
-def divides_in_place(error, scale, weight, belief):
+def divides_in_place(error, scale, weight, density):
     error /= scale
-    return repair(error, np.ones_like(scale), weight, belief)
+    return sigma_factor(error, np.ones_like(scale), weight, density)
 
 
-# ---- exercise 4 -------------------------------------------------------------------------------------------------------
+# ---- exercise 4 ----------------------------------------------------------------------------------
 
 
 def middles(n):
@@ -200,7 +200,7 @@ WRONG = [
     (
         ch09.check_laplace_log,
         laplace_with(cost=lambda e, a: size(e) * ops.exp(-a) + a + 2 * LOG2),
-        "count log σ once a joint",
+        "count log σ once per joint",
     ),
     (
         ch09.check_laplace_log,
@@ -230,7 +230,7 @@ WRONG = [
     (
         ch09.check_laplace_log,
         laplace_with(cost=lambda e, a: size(e) / a + 2 * ops.log(ops.abs(a)) + 2 * LOG2),
-        "take `log_scale` for σ",
+        "take `log_sigma` for σ",
     ),
     (
         ch09.check_laplace_log,
@@ -322,27 +322,27 @@ WRONG = [
     (ch09.check_coupling, lambda *given: coupling(*given)[0], "should return two things"),
     (ch09.check_coupling, lambda *given: None, "has no value yet"),
     (
-        ch09.check_repair,
-        repair_with(best=lambda z, belief: np.sqrt((z**2).mean())),
-        "the other belief's",
+        ch09.check_sigma_factor,
+        repair_with(best=lambda z, density: np.sqrt((z**2).mean())),
+        "the other density's",
     ),
-    (ch09.check_repair, repair_with(best=lambda z, belief: z.mean()), "the other belief's"),
-    (ch09.check_repair, repair_with(on=lambda weight: weight >= 0), "whose weight is 0"),
-    (ch09.check_repair, lambda *given: 1 / repair(*given), "the reciprocal"),
-    (ch09.check_repair, of_means, "the mean error by the mean σ"),
-    (ch09.check_repair, of_mean_squares, "by the mean variance"),
+    (ch09.check_sigma_factor, repair_with(best=lambda z, density: z.mean()), "the other density's"),
+    (ch09.check_sigma_factor, repair_with(on=lambda weight: weight >= 0), "whose weight is 0"),
+    (ch09.check_sigma_factor, lambda *given: 1 / sigma_factor(*given), "the reciprocal"),
+    (ch09.check_sigma_factor, of_means, "the mean error by the mean σ"),
+    (ch09.check_sigma_factor, of_mean_squares, "by the mean variance"),
     (
-        ch09.check_repair,
-        repair_with(best=lambda z, belief: z.mean() if belief == "laplace" else (z**2).mean()),
+        ch09.check_sigma_factor,
+        repair_with(best=lambda z, density: z.mean() if density == "laplace" else (z**2).mean()),
         "for the *variance*",
     ),
-    (ch09.check_repair, repair_with(best=lambda z, belief: np.median(z)), "the median of"),
-    (ch09.check_repair, centred, "subtract the mean of e/σ"),
-    (ch09.check_repair, cancelling, "forgot the absolute value"),
-    (ch09.check_repair, by_joint, "counts for *two* coordinates"),
-    (ch09.check_repair, lambda *given: 1.0, "differentiate by c"),
-    (ch09.check_repair, divides_in_place, "changed the `error`"),
-    (ch09.check_repair, lambda *given: None, "has no value yet"),
+    (ch09.check_sigma_factor, repair_with(best=lambda z, density: np.median(z)), "the median of"),
+    (ch09.check_sigma_factor, centred, "subtract the mean of e/σ"),
+    (ch09.check_sigma_factor, cancelling, "forgot the absolute value"),
+    (ch09.check_sigma_factor, by_joint, "counts for *two* coordinates"),
+    (ch09.check_sigma_factor, lambda *given: 1.0, "differentiate by c"),
+    (ch09.check_sigma_factor, divides_in_place, "changed the `error`"),
+    (ch09.check_sigma_factor, lambda *given: None, "has no value yet"),
     (ch09.check_soft_argmax, soft_with(order=(1, 0)), "x and y are swapped"),
     (
         ch09.check_soft_argmax,

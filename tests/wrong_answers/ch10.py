@@ -1,4 +1,4 @@
-"""Typical wrong answers to the exercises of chapter 10, and a piece of the hint that each must get."""
+"""Wrong answers to the exercises of chapter 10, and a piece of the hint that each must get."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ LS, RS, LH, RH = (
 )
 
 
-# ---- exercise 1 -------------------------------------------------------------------------------------------------------
+# ---- exercise 1 ----------------------------------------------------------------------------------
 
 
 def distance(pose, i, j):
@@ -41,7 +41,7 @@ def moves_the_pose(pose, k, sigma):
     return look(pose + 1, k, sigma)
 
 
-# ---- exercise 2 -------------------------------------------------------------------------------------------------------
+# ---- exercise 2 ----------------------------------------------------------------------------------
 
 
 def back(
@@ -64,7 +64,7 @@ def adds_in_place(place, joint, side, mirrored):
     return joint
 
 
-# ---- exercise 3 -------------------------------------------------------------------------------------------------------
+# ---- exercise 3 ----------------------------------------------------------------------------------
 
 
 def invented(
@@ -108,7 +108,7 @@ def in_place(pose, mean, covariance, rng):
     return pose
 
 
-# ---- exercise 4 -------------------------------------------------------------------------------------------------------
+# ---- exercise 4 ----------------------------------------------------------------------------------
 
 
 def cost(
@@ -198,7 +198,7 @@ WRONG = [
     (ch10.check_put_back, back_with(sign=(1, -1)), "the second coordinate"),
     (ch10.check_put_back, back_with(sign=(1, 1)), "ignore the mirror"),
     (ch10.check_put_back, back_with(always=True), "where nothing was mirrored"),
-    (ch10.check_put_back, whole_place_mirrored, "in the *picture*"),
+    (ch10.check_put_back, whole_place_mirrored, "in the *image*"),
     (ch10.check_put_back, adds_in_place, "changed the `joint`"),
     (ch10.check_put_back, back_with(stretch=2.0), "your answer is"),
     (ch10.check_put_back, lambda *given: None, "has no value yet"),
@@ -237,7 +237,7 @@ WRONG = [
     (ch10.check_refiners_cost, cost_with(way=True, heads=17), "fewer *kinds*"),
     (ch10.check_refiners_cost, cost_with(way=True, heads=1), "an output for each kind"),
     (ch10.check_refiners_cost, cost_with(way=True, looks=1), "the work of one sub-image"),
-    (ch10.check_refiners_cost, cost_with(way=True, looks=9), "still another picture"),
+    (ch10.check_refiners_cost, cost_with(way=True, looks=9), "still another image"),
     (ch10.check_refiners_cost, cost_with(way=True, looked=1), "works on all seventeen"),
     (ch10.check_refiners_cost, cost_with(way=True, outputs=1), "computes *all* its outputs"),
     (

@@ -1,10 +1,10 @@
-"""Typical wrong answers to the exercises of chapter 11, and a piece of the hint that each must get."""
+"""Wrong answers to the exercises of chapter 11, and a piece of the hint that each must get."""
 
 import numpy as np
 
 from posekit.notebook.checks import ch11
 
-# ---- exercise 1 -------------------------------------------------------------------------------------------------------
+# ---- exercise 1 ----------------------------------------------------------------------------------
 
 
 def folded(kernel, bias, gamma, beta, mean, variance, epsilon, *, scale=None, new=None, shift=None):
@@ -25,7 +25,7 @@ def folds_in_place(kernel, bias, *norm):
     return kernel, shift
 
 
-# ---- exercise 2 -------------------------------------------------------------------------------------------------------
+# ---- exercise 2 ----------------------------------------------------------------------------------
 
 
 def quantised(
@@ -58,7 +58,7 @@ def runs_over(x, low, high):
     return (np.round(x / s) + z).astype(np.int64).astype(np.uint8), s, z
 
 
-# ---- exercise 3 -------------------------------------------------------------------------------------------------------
+# ---- exercise 3 ----------------------------------------------------------------------------------
 
 
 def contract(
@@ -94,7 +94,7 @@ def stretches_in_place(picture, order, low, high):
     return answer
 
 
-# ---- exercise 4 -------------------------------------------------------------------------------------------------------
+# ---- exercise 4 ----------------------------------------------------------------------------------
 
 
 def chosen(
@@ -241,7 +241,7 @@ WRONG = [
     (ch11.check_to_contract, without_offset, "take `low` away"),
     (ch11.check_to_contract, contract_with(kind=np.float64), "float32 and nothing else"),
     (ch11.check_to_contract, contract_with(then=lambda x: 255 - x), "another one than that"),
-    (ch11.check_to_contract, stretches_in_place, "changed the `picture`"),
+    (ch11.check_to_contract, stretches_in_place, "changed the `image`"),
     (ch11.check_choose, choose_with(size=False), "of 9 MB where 5"),
     (ch11.check_choose, choose_with(key=lambda c: -np.median(c["ms"])), "You chose the fastest"),
     (ch11.check_choose, choose_with(time=np.median), "sees it stutter"),

@@ -1,4 +1,4 @@
-"""Typical wrong answers to the exercises of chapter 12, and a piece of the hint that each must get."""
+"""Wrong answers to the exercises of chapter 12, and a piece of the hint that each must get."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from posekit.geometry import PADDING
 from posekit.notebook.checks import ch12
 from posekit.skeleton import COCO17
 
-# ---- exercise 1 -------------------------------------------------------------------------------------------------------
+# ---- exercise 1 ----------------------------------------------------------------------------------
 
 
 def square(
@@ -39,7 +39,7 @@ def moves_the_joints(joints, velocity, ahead):
     return square(joints, velocity, 0)
 
 
-# ---- exercise 2 -------------------------------------------------------------------------------------------------------
+# ---- exercise 2 ----------------------------------------------------------------------------------
 
 
 def share(cutoff, dt, two_pi=2 * np.pi):
@@ -95,7 +95,7 @@ class Through:
         return value
 
 
-# ---- exercise 3 -------------------------------------------------------------------------------------------------------
+# ---- exercise 3 ----------------------------------------------------------------------------------
 
 
 def there(
@@ -131,7 +131,7 @@ def there_with(**mistake):
     return lambda *given: there(*given, **mistake)
 
 
-# ---- exercise 4 -------------------------------------------------------------------------------------------------------
+# ---- exercise 4 ----------------------------------------------------------------------------------
 
 
 def angle_at(poses, side, radians=False, vertical=False):
@@ -235,7 +235,7 @@ WRONG = [
     (
         ch12.check_is_there,
         lambda presence, times, acquire, keep, lost_after_s: 0 * presence,
-        "your answer is: nobody",
+        "your answer is: no person",
     ),
     (
         ch12.check_is_there,
@@ -272,8 +272,8 @@ WRONG = [
     (ch12.check_count_raises, lambda poses: 1, "Arms that hang"),
     (ch12.check_count_raises, counts_frames, "lasts many frames"),
     (ch12.check_count_raises, raises_with(radians=True), "in degrees"),
-    (ch12.check_count_raises, raises_with(vertical=True), "not against the picture"),
-    (ch12.check_count_raises, raises_with(measure=height_of_the_wrists), "not against the picture"),
+    (ch12.check_count_raises, raises_with(vertical=True), "not against the image"),
+    (ch12.check_count_raises, raises_with(measure=height_of_the_wrists), "not against the image"),
     (ch12.check_count_raises, raises_with(sides=("left",)), "Only the left arm"),
     (ch12.check_count_raises, raises_with(sides=("right",)), "Only the right arm"),
     (ch12.check_count_raises, raises_with(mean=np.max), "Only the left arm"),

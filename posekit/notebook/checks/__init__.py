@@ -1,9 +1,9 @@
 """Checks of the exercises: one module per chapter (`posekit.notebook.checks.ch01` ...).
 
-A check prints one line that starts with a tick, or raises `CheckFailed` with a hint for the mistake.
-It runs the reader's function through `call`, so that an exception, an endless loop or a wrong
-number of arguments gives the same kind of hint in every chapter: one line that names the reader's
-own line. CONTRIBUTING.md says how to write a check.
+A check prints one line that starts with a tick, or raises `CheckFailed` with a hint for the
+mistake. It runs the reader's function through `call`, so that an exception, an endless loop or a
+wrong number of arguments gives the same kind of hint in every chapter: one line that names the
+reader's own line. CONTRIBUTING.md says how to write a check.
 """
 
 import copy
@@ -55,7 +55,8 @@ _LIBRARIES = tuple(
 _NUMBERS = {2: "two", 3: "three", 4: "four"}
 
 _last_called: Callable | None = None
-"""The function whose output is being checked; its `return` is named when the output has a wrong type."""
+"""The function whose output is being checked; its `return` is named when the output has a wrong
+type."""
 
 
 class CheckFailed(AssertionError):
@@ -73,10 +74,11 @@ class CheckFailed(AssertionError):
 
 
 class _TimeUpError(BaseException):
-    """The time limit of a call is over. No Exception, so that `except Exception` does not catch it."""
+    """The time limit of a call is over. No Exception, so that `except Exception` does not catch
+    it."""
 
 
-# ---- what a check says ----------------------------------------------------------------------------
+# ---- what a check says ---------------------------------------------------------------------------
 
 
 def passed(what: str) -> None:
@@ -99,7 +101,8 @@ def near(answer: object, truth: object, tolerance: float = 1e-6) -> bool:
         tolerance: largest difference allowed, relative to the truth's largest value if above 1.
 
     Returns:
-        True when shapes agree and no value differs by more; False for NaN and for what is no number.
+        True when shapes agree and no value differs by more; False for NaN and for what is no
+        number.
     """
     try:
         answer = np.asarray(answer, np.float64)
@@ -280,7 +283,7 @@ def _kind(value: object) -> str:
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
-# ---- running the reader's function ----------------------------------------------------------------
+# ---- running the reader's function ---------------------------------------------------------------
 
 
 def call(
@@ -457,7 +460,7 @@ def _what_stopped(error: BaseException, expression: str, hint: str) -> str:
     return f"{told} {hint}".rstrip()
 
 
-# ---- the reader's own line ------------------------------------------------------------------------
+# ---- the reader's own line -----------------------------------------------------------------------
 
 
 @functools.cache
@@ -522,7 +525,7 @@ def _returned_at() -> str:
     return _place(code.co_filename, lines.pop() if len(lines) == 1 else code.co_firstlineno)
 
 
-# ---- the time limit -------------------------------------------------------------------------------
+# ---- the time limit ------------------------------------------------------------------------------
 
 
 def _time_limit(seconds: float) -> AbstractContextManager:
@@ -551,7 +554,7 @@ def _limit_by_signal(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, signal.SIG_DFL if handler is None else handler)
-        if rest:  # somebody else's timer goes on
+        if rest:  # an outer timer goes on
             rest = max(rest - (time.monotonic() - started), 1e-3)
             signal.setitimer(signal.ITIMER_REAL, rest, interval)
 

@@ -21,18 +21,20 @@ LEFT_WRIST, RIGHT_WRIST = COCO17.index("left_wrist"), COCO17.index("right_wrist"
 
 
 def _person(rng: np.random.Generator, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
-    """A pose whose joints all differ, (17, 2) pixels, and flags (17,) that differ between left and right."""
+    """A pose whose joints all differ, (17, 2) pixels, and flags (17,) that differ between left and
+    right."""
     points = rng.uniform((0, 0), (width - 1, height - 1), (len(COCO17), 2))
     flags = np.array([2 if name.startswith("left_") else 1 for name in COCO17.joints])
     flags[RIGHT_WRIST] = 0
     return points, flags
 
 
-# ---- exercise 1: the mirror -------------------------------------------------------------------------------------------
+# ---- exercise 1: the mirror ----------------------------------------------------------------------
 
 
 def check_flip_person(flip_person: Callable) -> None:
-    """`flip_person(image, keypoints, visible, bbox)` mirrors a whole sample: picture, joints with swap, flags, box."""
+    """`flip_person(image, keypoints, visible, bbox)` mirrors a whole sample: image, joints with
+    swap, flags, box."""
     expression = "flip_person(image, keypoints, visible, bbox)"
     for seed, height, width in ((101, 30, 40), (102, 50, 36)):
         given = _sample(seed, height, width)
@@ -44,7 +46,8 @@ def check_flip_person(flip_person: Callable) -> None:
             "Flipping twice should give everything back as it was, and yours does not.",
         )
     passed(
-        "image, joints, flags and box are mirrored together, and flipping twice gives the person back"
+        "image, joints, flags and box are mirrored together, and flipping twice gives the person "
+        "back"
     )
 
 
@@ -65,34 +68,37 @@ def _expect_flipped(
 ) -> None:
     height, width = image.shape[:2]
     answer = expect_parts(answer, expression, ("the image", "the joints", "the flags", "the box"))
-    picture = expect_array(answer[0], "the flipped picture", (height, width, 3))
+    flipped = expect_array(answer[0], "the flipped image", (height, width, 3))
     joints = expect_array(answer[1], "the flipped joints", (len(COCO17), 2))
     seen = expect_array(answer[2], "the flipped flags", (len(COCO17),))
     flipped_box = expect_array(answer[3], "the flipped box", (4,))
 
     expect(
-        not np.array_equal(picture, image[::-1]),
-        "Your picture stands on its head. Axis 0 of (H, W, 3) runs down the picture, axis 1 runs across it.",
+        not np.array_equal(flipped, image[::-1]),
+        "Your image stands on its head. Axis 0 of (H, W, 3) runs down the image, axis 1 runs "
+        "across it.",
     )
     expect(
-        not np.array_equal(picture, image[:, :, ::-1]),
-        "You reversed the last axis of (H, W, 3): those are the colours red, green and blue. Left and right is axis 1.",
+        not np.array_equal(flipped, image[:, :, ::-1]),
+        "You reversed the last axis of (H, W, 3): those are the colours red, green and blue. Left "
+        "and right is axis 1.",
     )
     expect(
-        np.array_equal(np.sort(picture, axis=None), np.sort(image, axis=None)),
-        "The pixels of your picture have other values than those of the given one. A mirror moves "
+        np.array_equal(np.sort(flipped, axis=None), np.sort(image, axis=None)),
+        "The pixels of your image have other values than those of the given one. A mirror moves "
         "pixels and changes none: the values stay from 0 to 255.",
     )
     expect(
-        np.array_equal(picture, image[:, ::-1]),
-        "The picture is not the mirror image: reverse its columns, axis 1.",
+        np.array_equal(flipped, image[:, ::-1]),
+        "The image is not mirrored: reverse its columns, axis 1.",
     )
 
     swap = list(COCO17.flip_indices)
     for shift, problem in (
         (
             1,
-            "You used W - x, but the last pixel column is W - 1: column 0 must land there, not one further",
+            "You used W - x, but the last pixel column is W - 1: column 0 must land there, not "
+            "one further",
         ),
         (-1, "Column 0 must land on column W - 1, and yours stops one column short of it"),
     ):
@@ -102,8 +108,8 @@ def _expect_flipped(
     mirrored = points * (-1, 1) + (width - 1, 0)
     expect(
         not np.allclose(joints, mirrored),
-        "The joints are mirrored, but they kept their names: the arm that was the person's left one is now a right arm. "
-        "Swap the rows of left and right, too.",
+        "The joints are mirrored, but they kept their names: the arm that was the person's left "
+        "one is now a right arm. Swap the rows of left and right, too.",
     )
     expect(
         not np.allclose(joints, points[swap]),
@@ -113,11 +119,12 @@ def _expect_flipped(
         joints,
         mirrored[swap],
         "the flipped joints",
-        "The joints are not where the mirrored picture shows them.",
+        "The joints are not where the mirrored image shows them.",
     )
     expect(
         not np.array_equal(seen, flags),
-        "The flags stayed with the old names. When row 9 now holds what was joint 10, its visibility must come along.",
+        "The flags stayed with the old names. When row 9 now holds what was joint 10, its "
+        "visibility must come along.",
     )
     expect_close(
         seen, flags[swap], "the flipped flags", "The flags are not those of the swapped joints."
@@ -126,13 +133,13 @@ def _expect_flipped(
     x, y, w, h = box
     expect(
         not np.isclose(flipped_box[0], width - 1 - x) and not np.isclose(flipped_box[0], width - x),
-        "You mirrored the box's left edge, and that is now its right edge. x is where the box begins on the left: "
-        "which of the old edges gets there?",
+        "You mirrored the box's left edge, and that is now its right edge. x is where the box "
+        "begins on the left: which of the old edges gets there?",
     )
     expect(
         not np.isclose(flipped_box[0], width - 1 - x - w),
-        "The box is one pixel off: its x and w are pixel edges, not pixel centres. A box over the whole picture, "
-        "(0, 0, W, H), must stay as it is.",
+        "The box is one pixel off: its x and w are pixel edges, not pixel centres. A box over the "
+        "whole image, (0, 0, W, H), must stay as it is.",
     )
     expect_close(
         flipped_box,
@@ -142,11 +149,12 @@ def _expect_flipped(
     )
 
 
-# ---- exercise 2: crop -> photo ----------------------------------------------------------------------------------------
+# ---- exercise 2: crop -> photo -------------------------------------------------------------------
 
 
 def check_crop_to_photo(crop_to_photo: Callable) -> None:
-    """`crop_to_photo(bbox, size, padding=1.25)` is the (2, 3) map from crop pixels back to photo pixels."""
+    """`crop_to_photo(bbox, size, padding=1.25)` is the (2, 3) map from crop pixels back to photo
+    pixels."""
     expression = "crop_to_photo(bbox, size, padding)"
     for box, size, padding in (
         ((100.0, 40.0, 60.0, 180.0), 224, 1.25),
@@ -178,8 +186,8 @@ def _expect_back(answer: np.ndarray, box: np.ndarray, size: int, padding: float)
     )
     expect(
         np.isclose(answer[0, 0], answer[1, 1]),
-        f"One crop pixel is {answer[0, 0]:.3g} photo pixels wide but {answer[1, 1]:.3g} high: the person is stretched. "
-        "The crop is square, so both axes need the same scale.",
+        f"One crop pixel is {answer[0, 0]:.3g} photo pixels wide but {answer[1, 1]:.3g} high: the "
+        "person is stretched. The crop is square, so both axes need the same scale.",
     )
     linear = answer[:, :2]
     expect(
@@ -192,25 +200,30 @@ def _expect_back(answer: np.ndarray, box: np.ndarray, size: int, padding: float)
     )
     expect(
         not np.isclose(linear[0, 0], min(w, h) * padding / size) or np.isclose(w, h),
-        "Your square is as long as the *shorter* side of the box, so a part of the person is cut off.",
+        "Your square is as long as the *shorter* side of the box, so a part of the person is cut "
+        "off.",
     )
     expect(
         not np.isclose(linear[0, 0], 1 / step) or np.isclose(step, 1),
-        "Your scale is that of the way into the crop. On the way back one crop pixel must become side / size photo pixels.",
+        "Your scale is that of the way into the crop. On the way back one crop pixel must become "
+        "side / size photo pixels.",
     )
     expect(
         np.isclose(linear[0, 0], step),
-        f"One crop pixel should be side / size = {step:.4g} photo pixels; yours is {linear[0, 0]:.4g}.",
+        f"One crop pixel should be side / size = {step:.4g} photo pixels; yours is "
+        f"{linear[0, 0]:.4g}.",
     )
     error = answer[:, 2] - truth[:, 2]
     expect(
         not np.allclose(error, 0.5),
-        "You are half a photo pixel off: the box is given by pixel edges, and a pixel's centre is half a pixel further in. "
-        "The centre of a box over column 0 alone, x = 0 and w = 1, is at 0, not at 0.5.",
+        "You are half a photo pixel off: the box is given by pixel edges, and a pixel's centre is "
+        "half a pixel further in. The centre of a box over column 0 alone, x = 0 and w = 1, is at "
+        "0, not at 0.5.",
     )
     expect(
         not np.allclose(error, -0.5 * step) and not np.allclose(error, 0.5 - 0.5 * step),
-        "You are half a crop pixel off: the middle of a crop of 224 pixels lies between columns 111 and 112, at 111.5, not at 112.",
+        "You are half a crop pixel off: the middle of a crop of 224 pixels lies between columns "
+        "111 and 112, at 111.5, not at 112.",
     )
     middle = geometry.apply_affine(answer, np.full((1, 2), (size - 1) / 2))[0]
     expect(
@@ -220,11 +233,11 @@ def _expect_back(answer: np.ndarray, box: np.ndarray, size: int, padding: float)
     )
 
 
-# ---- exercise 3: the codec --------------------------------------------------------------------------------------------
+# ---- exercise 3: the codec -----------------------------------------------------------------------
 
 
 def check_codec(normalise: Callable, denormalise: Callable) -> None:
-    """`normalise(keypoints, size)` and back, for pictures of size (w, h) and any number of people."""
+    """`normalise(keypoints, size)` and back, for images of size (w, h) and any number of people."""
     expect_written(normalise, "normalise")
     expect_written(denormalise, "denormalise")
     for size in ((192, 256), (288, 160)):
@@ -259,16 +272,19 @@ def _expect_round_trip(normalise: Callable, denormalise: Callable, size: tuple[i
     off = back - people
     expect(
         not np.allclose(np.abs(off), 0.5),
-        "`denormalise` returns every joint half a pixel beside where it was: what `normalise` added to x, it must take off again.",
+        "`denormalise` returns every joint half a pixel away from where it was: what `normalise` "
+        "added to x, it must take off again.",
     )
     expect(
         not np.allclose(back, u * np.array(size))
         and not np.allclose(back, u * np.array(size) - 0.5),
-        "`denormalise` should bring u = 0 to the middle of the picture, but yours brings it to its corner.",
+        "`denormalise` should bring u = 0 to the middle of the image, but yours brings it to its "
+        "corner.",
     )
     expect(
         np.abs(off).max() <= 1e-3,
-        f"There and back again a joint moves by {np.abs(off).max():.3g} px; a thousandth is the most that we allow.",
+        f"There and back again a joint moves by {np.abs(off).max():.3g} px; a thousandth is the "
+        "most that we allow.",
     )
 
 
@@ -276,46 +292,51 @@ def _expect_normalised(u: np.ndarray, corners: np.ndarray, size: np.ndarray) -> 
     half = "Half a pixel is missing: "
     expect(
         not np.allclose(u, corners / size - 0.5),
-        half
-        + "the picture's left edge is at x = -0.5, half a pixel before the centre of column 0, and should become u = -0.5.",
+        half + "the image's left edge is at x = -0.5, half a pixel before the centre of column 0, "
+        "and should become u = -0.5.",
     )
     expect(
         not np.allclose(u, corners / (size - 1) - 0.5),
         half
         + "you divided by W - 1, the distance between the first and the last pixel's *centres*. "
-        "From edge to edge the picture is W wide.",
+        "From edge to edge the image is W wide.",
     )
     expect(
         not np.allclose(u, (corners + 0.5) / size),
-        "Your numbers run from 0 to 1. Ours have their zero in the middle of the picture: -0.5 to 0.5.",
+        "Your numbers run from 0 to 1. Ours have their zero in the middle of the image: -0.5 to "
+        "0.5.",
     )
     expect(
         not np.allclose(u, 2 * ((corners + 0.5) / size) - 1),
-        "Your numbers run from -1 to 1. With the crop's side as the unit they run from -0.5 to 0.5.",
+        "Your numbers run from -1 to 1. With the crop's side as the unit they run from -0.5 to "
+        "0.5.",
     )
     expect(
         not np.allclose(u, (corners + 0.5) / size[::-1] - 0.5),
-        "Width and height changed places: `size` is (w, h) like x and y, not (h, w) like an array's shape.",
+        "Width and height changed places: `size` is (w, h) like x and y, not (h, w) like an "
+        "array's shape.",
     )
     expect(
         not any(np.allclose(u, (corners + 0.5) / side - 0.5) for side in size),
-        "You divided x and y by the same number, but this picture is not square: each axis has its own length.",
+        "You divided x and y by the same number, but this image is not square: each axis has its "
+        "own length.",
     )
     expect(
         not np.allclose(u, (corners - 0.5) / size - 0.5)
         and not np.allclose(u, (corners - 0.5) / size + 0.5),
-        "Half a pixel, but in the wrong direction: the left edge, x = -0.5, should become u = -0.5.",
+        "Half a pixel, but in the wrong direction: the left edge, x = -0.5, should become u = "
+        "-0.5.",
     )
     expect_close(
         u,
         geometry.encode_keypoints(corners, tuple(size)),
         "normalise(keypoints, size)",
-        f"The picture's corners should become (-0.5, -0.5) and (0.5, 0.5); yours are {u[0].round(4).tolist()} and "
-        f"{u[1].round(4).tolist()}.",
+        "The image's corners should become (-0.5, -0.5) and (0.5, 0.5); yours are "
+        f"{u[0].round(4).tolist()} and {u[1].round(4).tolist()}.",
     )
 
 
-# ---- exercise 4: who counts -------------------------------------------------------------------------------------------
+# ---- exercise 4: who counts ----------------------------------------------------------------------
 
 # joint, crop pixel, flag, known
 _CASES = (
@@ -336,7 +357,8 @@ _CASES = (
 
 
 def check_count_joints(count_joints: Callable) -> None:
-    """`count_joints(keypoints, visible, known, size)` -> (inside, weight), each (17,): what a network may be taught."""
+    """`count_joints(keypoints, visible, known, size)` -> (inside, weight), each (17,): what a
+    network may be taught."""
     expression, size = "count_joints(keypoints, visible, known, size)", 100
     points = np.full((len(COCO17), 2), 50.0)
     visible, known = np.full(len(COCO17), 2), np.ones(len(COCO17), bool)
@@ -353,13 +375,13 @@ def check_count_joints(count_joints: Callable) -> None:
 
     expect(
         at(inside, "left_wrist"),
-        "The left wrist is occluded (flag 1), yet it has been labelled and it lies in the crop. Do not throw it away: "
-        "where a hidden hand is can be learned, too.",
+        "The left wrist is occluded (flag 1), yet it has been labelled and it lies in the crop. "
+        "Do not throw it away: where a hidden hand is can be learned, too.",
     )
     expect(
         not at(inside, "left_ankle"),
-        "The left ankle was never labelled, and its (0, 0) means nothing, though it looks like a corner of the crop. "
-        "Ask the flag first, then the coordinates.",
+        "The left ankle was never labelled, and its (0, 0) means nothing, though it looks like a "
+        "corner of the crop. Ask the flag first, then the coordinates.",
     )
     expect(
         not at(inside, "right_ankle"),
@@ -367,21 +389,23 @@ def check_count_joints(count_joints: Callable) -> None:
     )
     expect(
         at(inside, "left_eye") and not at(inside, "right_eye"),
-        "The edge is half a pixel off: a crop of 100 pixels reaches from -0.5 to 99.5, so x = -0.4 is in and x = 99.6 is out.",
+        "The edge is half a pixel off: a crop of 100 pixels reaches from -0.5 to 99.5, so x = "
+        "-0.4 is in and x = 99.6 is out.",
     )
     expect(
         not at(inside, "right_wrist") and not at(inside, "left_knee"),
-        "The right wrist at x = 130 and the left knee at y = 104 have been cut off by this crop of 100 pixels: look at both axes, "
-        "at both ends.",
+        "The right wrist at x = 130 and the left knee at y = 104 have been cut off by this crop "
+        "of 100 pixels: look at both axes, at both ends.",
     )
     expect(
         not at(weight, "left_ankle"),
-        "Nothing is known about the left ankle (known is False). With weight 1 the network would be taught that it is absent, "
-        "and it may well be there.",
+        "Nothing is known about the left ankle (known is False). With weight 1 the network would "
+        "be taught that it is absent, and it may well be there.",
     )
     expect(
         at(weight, "right_wrist") and at(weight, "right_ankle"),
-        'A joint that is *known* to be outside is a lesson as well: its answer is "not in the crop", and it has weight 1.',
+        'A joint that is *known* to be outside is a training target as well: its target is "not '
+        'in the crop", and it has weight 1.',
     )
     truth = (visible >= 1) & geometry.inside(points, (size, size))
     expect(
@@ -410,8 +434,8 @@ def check_count_joints(count_joints: Callable) -> None:
         got = bool(expect_array(answer[0], "inside", (len(COCO17),))[0] > 0.5)
         expect(
             got == bool(geometry.inside(moved[0], (side, side))),
-            f"A labelled nose at {nose} is {'outside' if not got else 'inside'} for you, in a crop of "
-            f"{side} pixels. It reaches from -0.5, which belongs to it, to {side - 0.5}, which does "
-            "not, along both axes.",
+            f"A labelled nose at {nose} is {'outside' if not got else 'inside'} for you, in a "
+            f"crop of {side} pixels. It reaches from -0.5, which belongs to it, to {side - 0.5}, "
+            "which does not, along both axes.",
         )
     passed("every joint is taught what is known about it: inside, outside, or nothing at all")

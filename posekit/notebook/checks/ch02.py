@@ -20,7 +20,7 @@ from posekit.skeleton import COCO17, LSP14, convert, convert_flags
 
 K = len(COCO17)
 
-# ---- exercise 1: from 3D into a picture -------------------------------------------------------------------------------
+# ---- exercise 1: from 3D into an image -----------------------------------------------------------
 
 
 def _camera() -> Camera:
@@ -57,33 +57,68 @@ def _mistakes_of_projection(points: np.ndarray, camera: Camera) -> list[tuple[np
     )
     scaled = xyz[:, :2] @ matrix[:2, :2].T + matrix[:2, 2]
     return [
-        (_project(points, camera, xyz=points @ R + t),
-         "The camera is turned the other way. Points lie in rows: for each of them R X is `points @ R.T`."),
-        (_project(points, camera, xyz=points @ R.T), "The points are turned, but not shifted: R X + t, and t is missing."),
-        (_project(points, camera, xyz=(points - t) @ R.T),
-         "You took t for the place of the camera and subtracted it. t is added, after the turn: R X + t."),
-        (_project(points, camera, lens=np.zeros(5)),
-         "Your picture is taken through a perfect lens. Step 3 is missing: bend the directions with distCoef."),
-        (_project(points, camera, lens=np.array([k1, k2, p2, k3, p1])),
-         "k3 is not the third number: the file's order is k1, k2, p1, p2, k3."),
-        (_project(points, camera, lens=np.array([k1, k2, p2, p1, k3])),
-         "p1 and p2 have changed places. In x, p1 stands before 2xy and p2 before r² + 2x²; in y the other way around."),
-        (copied @ matrix[:2, :2].T + matrix[:2, 2],
-         "All x are right and some y are off by a little: this is the toolbox's bug. Compute y' from the old x, not from x'."),
-        (bent @ matrix[:2, :2].T,
-         "The optical axis should be seen near the middle of the picture, and yours is at (0, 0): add cx and cy."),
-        (bent * matrix[0, 0] + matrix[:2, 2],
-         "You used fx for both axes. y has a focal length of its own, K[1, 1]."),
-        (_project(points, camera)[:, ::-1],
-         "x and y have changed places: a pixel is (x, y), across and down."),
-        (scaled, "What is twice as far away should look half as large. Divide X and Y by Z before you go on."),
-        (cameras.distort(straight @ matrix[:2, :2].T + matrix[:2, 2], camera.distCoef),
-         "You bent the pixels. The lens comes before the sensor: bend the directions X / Z and Y / Z, then apply K."),
-    ]  # fmt: skip
+        (
+            _project(points, camera, xyz=points @ R + t),
+            "The camera is turned the other way. Points lie in rows: for each of them R X is "
+            "`points @ R.T`.",
+        ),
+        (
+            _project(points, camera, xyz=points @ R.T),
+            "The points are turned, but not shifted: R X + t, and t is missing.",
+        ),
+        (
+            _project(points, camera, xyz=(points - t) @ R.T),
+            "You took t for the place of the camera and subtracted it. t is added, after the "
+            "turn: R X + t.",
+        ),
+        (
+            _project(points, camera, lens=np.zeros(5)),
+            "Your image is taken through a perfect lens. Step 3 is missing: bend the directions "
+            "with distCoef.",
+        ),
+        (
+            _project(points, camera, lens=np.array([k1, k2, p2, k3, p1])),
+            "k3 is not the third number: the file's order is k1, k2, p1, p2, k3.",
+        ),
+        (
+            _project(points, camera, lens=np.array([k1, k2, p2, p1, k3])),
+            "p1 and p2 have changed places. In x, p1 stands before 2xy and p2 before r² + 2x²; in "
+            "y the other way around.",
+        ),
+        (
+            copied @ matrix[:2, :2].T + matrix[:2, 2],
+            "All x are right and some y are off by a little: this is the toolbox's bug. Compute "
+            "y' from the old x, not from x'.",
+        ),
+        (
+            bent @ matrix[:2, :2].T,
+            "The optical axis should be seen near the middle of the image, and yours is at (0, "
+            "0): add cx and cy.",
+        ),
+        (
+            bent * matrix[0, 0] + matrix[:2, 2],
+            "You used fx for both axes. y has a focal length of its own, K[1, 1].",
+        ),
+        (
+            _project(points, camera)[:, ::-1],
+            "x and y have changed places: a pixel is (x, y), across and down.",
+        ),
+        (
+            scaled,
+            "What is twice as far away should look half as large. Divide X and Y by Z before you "
+            "go on.",
+        ),
+        (
+            cameras.distort(straight @ matrix[:2, :2].T + matrix[:2, 2], camera.distCoef),
+            "You bent the pixels. The lens comes before the sensor: bend the directions X / Z and "
+            "Y / Z, then apply K.",
+        ),
+    ]
 
 
 def check_project(project: Callable) -> None:
-    """`project(points, camera)` takes world points (N, 3) to pixels (N, 2), and those behind the camera to NaN."""
+    """`project(points, camera)` takes world points (N, 3) to pixels (N, 2), and those behind the
+    camera to NaN."""
     expression = "project(points, camera)"
     camera, rng = _camera(), np.random.default_rng(202)
     ahead = (rng.uniform((-120, -80, 200), (120, 80, 420), (12, 3)) - camera.t) @ camera.R
@@ -91,8 +126,8 @@ def check_project(project: Callable) -> None:
     pixels = expect_array(np.nan_to_num(answer), expression, (12, 2))
     expect(
         np.isfinite(answer).any(),
-        "All 12 points stand in front of this camera, and you find none of them there. Look at step 1: t is not the place "
-        "of the camera; it is added, after the turn.",
+        "All 12 points stand in front of this camera, and you find none of them there. Look at "
+        "step 1: t is not the place of the camera; it is added, after the turn.",
     )
     for wrong, hint in _mistakes_of_projection(ahead, camera):
         there = np.isfinite(answer).all(axis=1)
@@ -102,7 +137,8 @@ def check_project(project: Callable) -> None:
         answer,
         truth,
         expression,
-        "The pixels are not right. Print what each of the four steps gives for one point, and compare with the chapter.",
+        "The pixels are not right. Print what each of the four steps gives for one point, and "
+        "compare with the chapter.",
     )
 
     behind = 2 * camera.position - ahead[:4]
@@ -111,13 +147,13 @@ def check_project(project: Callable) -> None:
         answer = _with_nan(call(project, expression, mixed, camera), expression)
     expect(
         answer.shape == (7, 2),
-        f"For 7 points, 4 of them behind the camera, your answer has shape {answer.shape}. Keep a row for each point: "
-        "the caller must still know whose it is.",
+        f"For 7 points, 4 of them behind the camera, your answer has shape {answer.shape}. Keep a "
+        "row for each point: the caller must still know whose it is.",
     )
     expect(
         not np.any(np.isfinite(answer[3:])),
-        "Points behind the camera get a place in the picture: they went through the lens from the wrong side. "
-        "Where Z is not positive there is no pixel; say so with NaN.",
+        "Points behind the camera get a place in the image: they went through the lens from the "
+        "wrong side. Where Z is not positive there is no pixel; say so with NaN.",
     )
     expect_close(
         answer[:3],
@@ -125,7 +161,9 @@ def check_project(project: Callable) -> None:
         "the points ahead",
         "With others behind the camera, the points ahead are lost.",
     )
-    passed("all four steps agree with OpenCV's, and nobody behind the camera gets into the picture")
+    passed(
+        "all four steps agree with OpenCV's, and no point behind the camera appears in the image"
+    )
 
 
 def _with_nan(answer: object, name: str) -> np.ndarray:
@@ -136,7 +174,7 @@ def _with_nan(answer: object, name: str) -> np.ndarray:
         return expect_array(answer, name)
 
 
-# ---- exercise 2: Leeds into COCO --------------------------------------------------------------------------------------
+# ---- exercise 2: Leeds into COCO -----------------------------------------------------------------
 
 _LEEDS = {"lsp": lambda flags: 2 - flags, "lspet": lambda flags: 2 * flags}
 
@@ -150,7 +188,8 @@ def _leeds_person() -> np.ndarray:
 
 
 def check_read_leeds(read_leeds: Callable) -> None:
-    """`read_leeds(joints, dataset)`: (14, 3) as stored -> keypoints (17, 2), visible (17,), known (17,)."""
+    """`read_leeds(joints, dataset)`: (14, 3) as stored -> keypoints (17, 2), visible (17,), known
+    (17,)."""
     expression, joints = "read_leeds(joints, dataset)", _leeds_person()
     for dataset in ("lsp", "lspet"):
         answer = call(read_leeds, expression, joints, dataset)
@@ -160,7 +199,8 @@ def check_read_leeds(read_leeds: Callable) -> None:
         _expect_flags(visible, joints[:, 2], dataset)
         _expect_known(expect_array(answer[2], "known", (K,)) > 0.5, visible, dataset)
     passed(
-        "both Leeds sets read into COCO's 17 joints, each by its own rule, and what nobody knows stays unknown"
+        "both Leeds sets read into COCO's 17 joints, each by its own rule, and what is not "
+        "labelled stays unknown"
     )
 
 
@@ -173,7 +213,8 @@ def _expect_places(
     for shift, hint in (
         (
             0,
-            "All joints are one pixel too far right and down: MATLAB calls the first pixel 1, and we call it 0.",
+            "All joints are one pixel too far right and down: MATLAB calls the first pixel 1, and "
+            "we call it 0.",
         ),
         (1, "You shifted the wrong way: MATLAB's first pixel is 1 and becomes 0."),
         (-1, None),
@@ -184,7 +225,8 @@ def _expect_places(
         first = there[: len(LSP14)]
         expect(
             not np.allclose(points[: first.sum()], moved[first]),
-            "You kept the order of LSP: your nose is a right ankle. Look each joint up by its name.",
+            "You kept the order of LSP: your nose is a right ankle. Look each joint up by its "
+            "name.",
         )
         expect(
             not np.allclose(points, swapped),
@@ -204,7 +246,8 @@ def _expect_flags(visible: np.ndarray, flags: np.ndarray, dataset: str) -> None:
     face = slice(0, 5)
     expect(
         not np.any(visible[face]),
-        "The Leeds sets have no nose, eyes and ears, but you give them a flag above 0. There is no label: v = 0.",
+        "The Leeds sets have no nose, eyes and ears, but you give them a flag above 0. There is "
+        "no label: v = 0.",
     )
     if dataset == "lsp":
         hints = (
@@ -214,11 +257,13 @@ def _expect_flags(visible: np.ndarray, flags: np.ndarray, dataset: str) -> None:
             ),
             (
                 flags,
-                "You copied LSP's flags. They count the other way: 0 is visible (v = 2), 1 is hidden (v = 1).",
+                "You copied LSP's flags. They count the other way: 0 is visible (v = 2), 1 is "
+                "hidden (v = 1).",
             ),
             (
                 1 - flags,
-                "In LSP every joint is labelled, so no v may be 0: visible is v = 2, hidden is v = 1.",
+                "In LSP every joint is labelled, so no v may be 0: visible is v = 2, hidden is v "
+                "= 1.",
             ),
             (1 + flags, "Upside down: in LSP flag 0 is visible (v = 2) and flag 1 hidden (v = 1)."),
             (2 + 0 * flags, "LSP's hidden joints (flag 1) come out as visible: they are v = 1."),
@@ -228,12 +273,13 @@ def _expect_flags(visible: np.ndarray, flags: np.ndarray, dataset: str) -> None:
         hints = (
             (
                 2 - flags,
-                "You read LSPET by LSP's rule: joints that nobody labelled became visible ones, at a place that means nothing.",
+                "You read LSPET by LSP's rule: unlabelled joints became visible ones, at "
+                "coordinates that mean nothing.",
             ),
             (
                 flags,
-                "You copied LSPET's flags, which calls each labelled joint hidden. Nobody says that it is: v = 2, "
-                "as in every source that knows no occlusion.",
+                "You copied LSPET's flags, which calls each labelled joint hidden. LSPET does not "
+                "say so: v = 2, as in every source that knows no occlusion.",
             ),
             (2 + 0 * flags, "Joints of LSPET with flag 0 are not labelled: v = 0."),
             (1 + flags, "Joints of LSPET with flag 0 are not labelled, not hidden: v = 0."),
@@ -249,8 +295,8 @@ def _expect_flags(visible: np.ndarray, flags: np.ndarray, dataset: str) -> None:
 def _expect_known(known: np.ndarray, visible: np.ndarray, dataset: str) -> None:
     expect(
         not np.any(known[:5]),
-        "You say that something is known about the face. The Leeds sets do not speak about it: a network that is told "
-        "'not in the picture' would unlearn faces.",
+        "You say that something is known about the face. The Leeds sets do not speak about it: a "
+        "network that is told 'not in the image' would unlearn faces.",
     )
     if dataset == "lsp":
         expect(
@@ -261,24 +307,41 @@ def _expect_known(known: np.ndarray, visible: np.ndarray, dataset: str) -> None:
         unlabelled = visible[5:] == 0
         expect(
             not np.any(known[5:][unlabelled]),
-            "A joint that LSPET did not label may be anywhere, in the picture or not: known must be False.",
+            "A joint that LSPET did not label may be anywhere, in the image or not: known must be "
+            "False.",
         )
         expect(np.all(known[5:][~unlabelled]), "What LSPET labelled is known.")
 
 
-# ---- exercise 3: a census ---------------------------------------------------------------------------------------------
+# ---- exercise 3: a census ------------------------------------------------------------------------
 
 _SIZES = {1: (640, 480), 2: (427, 640), 3: (500, 375)}
 
 
 def _annotations() -> list[dict]:
-    """People as COCO writes them, with a crowd and one whom nobody labelled among them."""
+    """People as COCO writes them, with a crowd and two unlabelled people among them."""
     rng = np.random.default_rng(204)
-    boxes = {  # two end at the left edge, one at the upper, two at the right and four at the lower; two exactly
-        1: [(0, 100, 80, 200), (4, 60, 90, 240), (300, 2, 60, 200), (560, 50, 71, 300), (200, 300, 70, 180), (400, 200, 60, 274)],
-        2: [(330, 100, 92, 300), (200, 400, 80, 237), (100, 300, 60, 332), (150, 12, 60, 160), (200, 200, 60, 90), (180, 25, 90, 80)],
+    # two end at the left edge, one at the upper, two at the right and four at the lower; two
+    # exactly
+    boxes = {
+        1: [
+            (0, 100, 80, 200),
+            (4, 60, 90, 240),
+            (300, 2, 60, 200),
+            (560, 50, 71, 300),
+            (200, 300, 70, 180),
+            (400, 200, 60, 274),
+        ],
+        2: [
+            (330, 100, 92, 300),
+            (200, 400, 80, 237),
+            (100, 300, 60, 332),
+            (150, 12, 60, 160),
+            (200, 200, 60, 90),
+            (180, 25, 90, 80),
+        ],
         3: [(2, 50, 300, 300), (250, 120, 60, 90), (120, 110, 50, 80), (60, 60, 120, 200)],
-    }  # fmt: skip
+    }
     people = []
     for image, some in boxes.items():
         for box in some:
@@ -315,7 +378,8 @@ def _census(people: list[dict], keep: Callable, near: float = 10, sides: str = "
 
 
 def check_census(census: Callable) -> None:
-    """`census(annotations, sizes)` -> counts (17, 3) of v = 0, 1, 2, and how many people the photo's edge cuts off."""
+    """`census(annotations, sizes)` -> counts (17, 3) of v = 0, 1, 2, and how many people the
+    photo's edge cuts off."""
     expression, people = "census(annotations, sizes)", _annotations()
     answer = call(census, expression, people, dict(_SIZES))
     answer = expect_parts(
@@ -327,20 +391,46 @@ def check_census(census: Callable) -> None:
         return not person["iscrowd"] and person["num_keypoints"] > 0
 
     truth, cut = _census(people, real)
-    everybody, _ = _census(people, lambda person: True)
+    everyone, _ = _census(people, lambda person: True)
     without_crowds, _ = _census(people, lambda person: not person["iscrowd"])
     labelled, _ = _census(people, lambda person: person["num_keypoints"] > 0)
     folded = np.array([np.reshape(p["keypoints"], (3, K))[2] for p in people if real(p)])
     mistakes = (
-        (everybody, "You counted every annotation. Leave out crowds, and people of whom no joint is labelled."),
-        (without_crowds, "Two people have no labelled joint at all. Nobody looked for their joints, so they tell nothing about how often one is missing: leave them out."),
-        (labelled, "A crowd got in (`iscrowd`): its box is around many people, and its joints are nobody's."),
+        (
+            everyone,
+            "You counted every annotation. Leave out crowds, and people of whom no joint is "
+            "labelled.",
+        ),
+        (
+            without_crowds,
+            "Two people have no labelled joint at all. Their joints were not annotated, so they "
+            "tell nothing about how often one is missing: leave them out.",
+        ),
+        (
+            labelled,
+            "A crowd got in (`iscrowd`): its box is around many people, and its joints belong to "
+            "no single person.",
+        ),
         (truth[:, ::-1], "The columns are in the wrong order: v = 0, then 1, then 2."),
-        (np.stack([np.sum(folded == v, axis=0) for v in (0, 1, 2)], axis=1), "The list is x, y, v, x, y, v, …: fold it to (17, 3), one joint a row, not to (3, 17)."),
-        (np.stack([truth[:, 0], truth[:, 1], truth[:, 1] + truth[:, 2]], axis=1), "Hidden joints are counted twice: v = 2 is `== 2`, not `>= 1`."),
-        (np.stack([truth[:, 0] + truth[:, 1], 0 * truth[:, 1], truth[:, 2]], axis=1), "You counted hidden joints (v = 1) as missing. They are labelled: somebody knew where they are."),
-        (truth / truth[0].sum(), "These are shares. Return the counts; shares can always be taken later, counts never come back."),
-    )  # fmt: skip
+        (
+            np.stack([np.sum(folded == v, axis=0) for v in (0, 1, 2)], axis=1),
+            "The list is x, y, v, x, y, v, …: fold it to (17, 3), one joint a row, not to (3, 17).",
+        ),
+        (
+            np.stack([truth[:, 0], truth[:, 1], truth[:, 1] + truth[:, 2]], axis=1),
+            "Hidden joints are counted twice: v = 2 is `== 2`, not `>= 1`.",
+        ),
+        (
+            np.stack([truth[:, 0] + truth[:, 1], 0 * truth[:, 1], truth[:, 2]], axis=1),
+            "You counted hidden joints (v = 1) as missing. They are labelled: the annotator knew "
+            "where they are.",
+        ),
+        (
+            truth / truth[0].sum(),
+            "These are shares. Return the counts; shares can always be taken later, counts never "
+            "come back.",
+        ),
+    )
     judge(
         counts,
         truth,
@@ -348,22 +438,40 @@ def check_census(census: Callable) -> None:
         "The counts are not right. Count by hand for the first two people, joint by joint.",
     )
     _expect_cut(expect_array(answer[1], "the number of people cut off", ()), people, real, cut)
-    passed("your census leaves out whom nobody labelled, and knows hidden from missing")
+    passed("your census leaves out unlabelled people, and tells hidden joints from missing ones")
 
 
 def _expect_cut(answer: np.ndarray, people: list[dict], real: Callable, truth: int) -> None:
     for number, hint in (
-        (_census(people, lambda person: True)[1], "Whom you left out of the counts must be left out here, too."),
-        (_census(people, real, near=1)[1], "Only boxes that touch the edge to the pixel are counted. Annotators' outlines stop a little short: take all that come within 10 pixels."),
-        (_census(people, real, sides="b")[1], "You looked at the lower edge only. A photo has four."),
-        (_census(people, real, sides="lt")[1], "You find them at the left and the upper edge only. The box ends at x + w and y + h, and the photo at its width and height."),
-        (_census(people, real, sides="rb")[1], "You looked at the right and the lower edge only. A box may also begin at the photo's edge."),
-    ):  # fmt: skip
+        (
+            _census(people, lambda person: True)[1],
+            "The people that you left out of the counts must be left out here, too.",
+        ),
+        (
+            _census(people, real, near=1)[1],
+            "Only boxes that touch the edge to the pixel are counted. Annotators' outlines stop a "
+            "little short: take all that come within 10 pixels.",
+        ),
+        (
+            _census(people, real, sides="b")[1],
+            "You looked at the lower edge only. A photo has four.",
+        ),
+        (
+            _census(people, real, sides="lt")[1],
+            "You find them at the left and the upper edge only. The box ends at x + w and y + h, "
+            "and the photo at its width and height.",
+        ),
+        (
+            _census(people, real, sides="rb")[1],
+            "You looked at the right and the lower edge only. A box may also begin at the photo's "
+            "edge.",
+        ),
+    ):
         expect(answer != number, hint)
     expect(answer == truth, f"{truth} people are cut off, you count {float(answer):g}.")
 
 
-# ---- exercise 4: rows that cannot be right ----------------------------------------------------------------------------
+# ---- exercise 4: rows that cannot be right -------------------------------------------------------
 
 PHOTOS = {"garden.jpg": (400, 300), "stairs.jpg": (300, 400)}
 
@@ -407,7 +515,8 @@ _INNOCENT = {
 
 
 def check_impossible_rows(impossible_rows: Callable) -> None:
-    """`impossible_rows(rows, sizes)` gives the numbers of those rows of a keypoints.csv that cannot be right."""
+    """`impossible_rows(rows, sizes)` gives the numbers of those rows of a keypoints.csv that cannot
+    be right."""
     keys = ("image", "person", "joint", "x", "y", "v")
     rows = [dict(zip(keys, row)) for row in _ROWS]
     found = _row_numbers(impossible_rows, rows, dict(PHOTOS))
@@ -420,7 +529,8 @@ def check_impossible_rows(impossible_rows: Callable) -> None:
     twice = _ROWS.index(next(row for row in _ROWS if row[6] == "twice"))
     expect(
         set(found) - set(bad) != {8},
-        f"You name both rows of the nose that is there twice (rows 8 and {twice}). The first is innocent until a second comes.",
+        f"You name both rows of the nose that is there twice (rows 8 and {twice}). The first is "
+        "innocent until a second comes.",
     )
     for i in found:
         expect(

@@ -24,11 +24,12 @@ K = len(COCO17)
 TWIN = list(COCO17.flip_indices)
 
 
-# ---- exercise 1: a varint, back again -----------------------------------------------------------------------------------
+# ---- exercise 1: a varint, back again ------------------------------------------------------------
 
 
 def check_read_varint(read_varint: Callable) -> None:
-    """`read_varint(data, at)` gives the signed number at a position and the position behind it, or a ValueError."""
+    """`read_varint(data, at)` gives the signed number at a position and the position behind it, or
+    a ValueError."""
     for number in (0, 1, 5, 127):
         got, _ = _number(read_varint, varint(number), 0)
         expect(
@@ -38,7 +39,8 @@ def check_read_varint(read_varint: Callable) -> None:
     got, _ = _number(read_varint, varint(300), 0)
     expect(
         got != 428,
-        "The bytes ac 02 should give 300, and you read 428: the top bit of ac says that more follows. It is a flag, no digit.",
+        "The bytes ac 02 should give 300, and you read 428: the top bit of ac says that more "
+        "follows. It is a flag, no digit.",
     )
     big, wide = (0x2C << 7 | 2, 0xAC << 8 | 2), (0x2C | 2 << 8, 0xAC | 2 << 8)
     expect(
@@ -51,7 +53,8 @@ def check_read_varint(read_varint: Callable) -> None:
     )
     expect(
         got != 0x2C,
-        "You stopped after the first of the bytes ac 02, though its top bit says that more follows.",
+        "You stopped after the first of the bytes ac 02, though its top bit says that more "
+        "follows.",
     )
     for number in (300, 128, 2**14, 2**32 + 1, 2**63 - 1):
         got, _ = _number(read_varint, varint(number), 0)
@@ -62,7 +65,8 @@ def check_read_varint(read_varint: Callable) -> None:
         got, _ = _number(read_varint, varint(number), 0)
         expect(
             got != number + 2**64,
-            f"For {number} you read {got}: that is {number} + 2^64. Numbers from 2^63 on stand for negative ones.",
+            f"For {number} you read {got}: that is {number} + 2^64. Numbers from 2^63 on stand "
+            "for negative ones.",
         )
         expect(
             got == number, f"The bytes {varint(number).hex(' ')} are {number}, but you read {got}."
@@ -78,8 +82,8 @@ def _number(read_varint: Callable, data: bytes, at: int) -> tuple[int, int]:
         "read_varint(data, at)",
         data,
         at,
-        hint=f"The bytes {data[at : at + 10].hex(' ')} are sound: does it read on where the top bit "
-        "is 0?",
+        hint=f"The bytes {data[at : at + 10].hex(' ')} are sound: does it read on where the top "
+        "bit is 0?",
     )
     number, behind = expect_parts(
         answer,
@@ -100,15 +104,18 @@ def _positions(read_varint: Callable) -> None:
         got, stop = _number(read_varint, data, at)
         expect(
             got == number,
-            f"In the bytes {data.hex(' ')} the number at position {at} is {number}, but you read {got}: begin at `at`.",
+            f"In the bytes {data.hex(' ')} the number at position {at} is {number}, but you read "
+            f"{got}: begin at `at`.",
         )
         expect(
             stop != behind - at or at == 0,
-            f"You returned {stop}, the number of bytes that you read. Wanted is the position in `data` behind them: {behind}.",
+            f"You returned {stop}, the number of bytes that you read. Wanted is the position in "
+            f"`data` behind them: {behind}.",
         )
         expect(
             stop == behind,
-            f"A number of {behind - at} bytes at position {at}: the next field begins at {behind}, but you returned {stop}.",
+            f"A number of {behind - at} bytes at position {at}: the next field begins at "
+            f"{behind}, but you returned {stop}.",
         )
 
 
@@ -123,19 +130,20 @@ def _unfinished(read_varint: Callable) -> None:
             continue
         except IndexError:
             raise CheckFailed(
-                f"On {shown} Python stops you with an IndexError. That is an accident; notice it yourself, and raise a "
-                "ValueError that says what is wrong."
+                f"On {shown} Python stops you with an IndexError. That is an accident; notice it "
+                "yourself, and raise a ValueError that says what is wrong."
             ) from None
         raise CheckFailed(
             f"On {shown}: no end, but you returned {answer}. Half a number is worse than an error."
         )
 
 
-# ---- exercise 2: frames -----------------------------------------------------------------------------------------------------
+# ---- exercise 2: frames --------------------------------------------------------------------------
 
 
 def check_read_frames(read_frames: Callable) -> None:
-    """`read_frames(data)` gives the payloads of a TFRecord file, and a ValueError with the record's offset for damage."""
+    """`read_frames(data)` gives the payloads of a TFRecord file, and a ValueError with the record's
+    offset for damage."""
     payloads = [b"left wrist", b"", bytes(range(200)) * 2, b"right wrist"]
     whole = b"".join(map(frame_record, payloads))
     _expect_sound(read_frames, whole, payloads)
@@ -181,12 +189,13 @@ def _expect_sound(read_frames: Callable, data: bytes, payloads: list[bytes]) -> 
         answer = _payloads(read_frames, data)
     except struct.error as error:
         raise CheckFailed(
-            f"On a sound file `struct` stops with: {error}. After the last record there is nothing left to unpack."
+            f"On a sound file `struct` stops with: {error}. After the last record there is nothing "
+            "left to unpack."
         ) from None
     except (ValueError, IndexError) as error:
         raise CheckFailed(
-            f"Your reader complains about a sound file: {error}. Which bytes does each check sum cover, and is every number "
-            "read as little-endian?"
+            f"Your reader complains about a sound file: {error}. Which bytes does each check sum "
+            "cover, and is every number read as little-endian?"
         ) from None
     expect(
         answer != [p + frame_record(p)[-4:] for p in payloads],
@@ -195,7 +204,8 @@ def _expect_sound(read_frames: Callable, data: bytes, payloads: list[bytes]) -> 
     expect(
         answer != [frame_record(p)[8:-4] for p in payloads]
         and answer != [frame_record(p)[:-4] for p in payloads],
-        "Your payloads begin too early: in front of them stand the length and *its* check sum, twelve bytes.",
+        "Your payloads begin too early: in front of them stand the length and *its* check sum, "
+        "twelve bytes.",
     )
     expect(
         answer != [p for p in payloads if p],
@@ -203,8 +213,8 @@ def _expect_sound(read_frames: Callable, data: bytes, payloads: list[bytes]) -> 
     )
     expect(
         len(answer) == len(payloads),
-        f"There are {len(payloads)} payloads in the file, and you found {len(answer)}: each record takes up its length "
-        "and sixteen bytes more.",
+        f"There are {len(payloads)} payloads in the file, and you found {len(answer)}: each "
+        "record takes up its length and sixteen bytes more.",
     )
     expect(
         answer == payloads,
@@ -219,19 +229,21 @@ def _expect_complaint(read_frames: Callable, data: bytes, start: int, what: str)
         message = str(error)
     except (struct.error, IndexError) as error:
         raise CheckFailed(
-            f"{what}, and Python stopped you with {type(error).__name__}: {error}. Notice yourself that too few bytes are "
-            "left, and raise a ValueError with the record's offset."
+            f"{what}, and Python stopped you with {type(error).__name__}: {error}. Notice yourself "
+            "that too few bytes are left, and raise a ValueError with the record's offset."
         ) from None
     else:
         raise CheckFailed(f"{what}, and your reader did not notice.")
     numbers = [int(n) for n in re.findall(r"\d+", message)]
     expect(
         start in numbers or start + 12 not in numbers,
-        f"{what}. You named byte {start + 12}, where the payload begins; the record begins twelve bytes before that.",
+        f"{what}. You named byte {start + 12}, where the payload begins; the record begins twelve "
+        "bytes before that.",
     )
     expect(
         start in numbers or not set(numbers) & {2, 3},
-        f"{what}, and you said {message!r}: that counts records. To find the place in a file one needs the byte.",
+        f"{what}, and you said {message!r}: that counts records. To find the place in a file one "
+        "needs the byte.",
     )
     expect(
         start in numbers,
@@ -239,20 +251,21 @@ def _expect_complaint(read_frames: Callable, data: bytes, start: int, what: str)
     )
 
 
-# ---- exercise 3: mirror a batch ---------------------------------------------------------------------------------------------
+# ---- exercise 3: mirror a batch ------------------------------------------------------------------
 
 
 def check_flip_batch(flip_batch: Callable) -> None:
-    """`flip_batch(images, place, visibility)` mirrors pictures and both targets, names and masks included."""
+    """`flip_batch(images, place, visibility)` mirrors images and both targets, names and masks
+    included."""
     expression = "flip_batch(images, place, visibility)"
     for seed, size in ((303, 8), (304, 12)):
         given = _batch(seed, size)
         answer = _flip(flip_batch, expression, given)
-        pictures, places, seen = (
+        flipped, places, seen = (
             expect_array(a, f"the mirrored {n}", g.shape)
             for a, n, g in zip(answer, ("images", "place", "visibility"), given, strict=True)
         )
-        _expect_pictures(pictures, given[0])
+        _expect_images(flipped, given[0])
         _expect_places(places, given[1])
         _expect_seen(seen, given[2])
         twice = _flip(flip_batch, expression, answer)
@@ -279,8 +292,8 @@ def _flip(flip_batch: Callable, expression: str, given: tuple) -> tuple:
         answer = call(flip_batch, expression, *given, allow=(IndexError,))
     except IndexError as error:
         raise CheckFailed(
-            f"Python says: {error}. `COCO17.flip_indices` counts joints, and in (B, 17, 3) those are on axis 1; axis 0 "
-            "counts people."
+            f"Python says: {error}. `COCO17.flip_indices` counts joints, and in (B, 17, 3) those "
+            "are on axis 1; axis 0 counts people."
         ) from None
     return expect_parts(
         answer,
@@ -289,25 +302,26 @@ def _flip(flip_batch: Callable, expression: str, given: tuple) -> tuple:
     )
 
 
-def _expect_pictures(pictures: np.ndarray, images: np.ndarray) -> None:
+def _expect_images(flipped: np.ndarray, images: np.ndarray) -> None:
     for axis, hint in (
-        (0, "You reversed the order of the people: axis 0 of (B, S, S, 3) counts pictures."),
+        (0, "You reversed the order of the people: axis 0 of (B, S, S, 3) counts images."),
         (
             1,
-            "Your pictures stand on their heads: axis 1 of (B, S, S, 3) runs down, axis 2 runs across.",
+            "Your images stand on their heads: axis 1 of (B, S, S, 3) runs down, axis 2 runs "
+            "across.",
         ),
         (3, "You reversed the colours: the last axis of (B, S, S, 3) is red, green, blue."),
     ):
-        expect(not np.array_equal(pictures, np.flip(images, axis)), hint)
-    expect(not np.array_equal(pictures, images), "The pictures are still as they were.")
+        expect(not np.array_equal(flipped, np.flip(images, axis)), hint)
+    expect(not np.array_equal(flipped, images), "The images are still as they were.")
     expect(
-        np.array_equal(np.sort(pictures, axis=None), np.sort(images, axis=None)),
-        "The pixels of your images have other values than before. A mirror moves pixels and changes "
-        "none: the values stay from 0 to 255.",
+        np.array_equal(np.sort(flipped, axis=None), np.sort(images, axis=None)),
+        "The pixels of your images have other values than before. A mirror moves pixels and "
+        "changes none: the values stay from 0 to 255.",
     )
     expect(
-        np.array_equal(pictures, images[:, :, ::-1]),
-        "The pictures are not the mirror images: reverse axis 2.",
+        np.array_equal(flipped, images[:, :, ::-1]),
+        "The images are not mirrored: reverse axis 2.",
     )
 
 
@@ -318,9 +332,11 @@ def _expect_places(places: np.ndarray, place: np.ndarray) -> None:
             same = np.isclose(places[..., 0], start - moved[..., 0]) | (moved[..., 2] == 0)
             expect(
                 not same.all(),
-                "You mirrored u as 1 - u, but u is 0 in the *middle* of the crop: it runs from -0.5 to 0.5."
+                "You mirrored u as 1 - u, but u is 0 in the *middle* of the crop: it runs from "
+                "-0.5 to 0.5."
                 if start == 1
-                else "You mirrored u as W - 1 - u. That is for pixels; u is measured in shares of the crop, from its middle.",
+                else "You mirrored u as W - 1 - u. That is for pixels; u is measured in shares of "
+                "the crop, from its middle.",
             )
     expect(
         not np.allclose(places[..., 2], -place[:, TWIN, 2])
@@ -329,7 +345,8 @@ def _expect_places(places: np.ndarray, place: np.ndarray) -> None:
     )
     expect(
         not np.allclose(places, place * (-1, 1, 1)),
-        "The joints have moved, but kept their names: what was a left wrist is a right wrist in the mirror.",
+        "The joints have moved, but kept their names: what was a left wrist is a right wrist in "
+        "the mirror.",
     )
     expect(
         not np.allclose(places, place[:, TWIN]),
@@ -338,7 +355,8 @@ def _expect_places(places: np.ndarray, place: np.ndarray) -> None:
     expect(
         not np.allclose(places[..., :2], truth[..., :2])
         or np.allclose(places[..., 2], truth[..., 2]),
-        "The places are swapped, but their weights stayed behind: a row goes as a whole, u, v and weight.",
+        "The places are swapped, but their weights stayed behind: a row goes as a whole, u, v and "
+        "weight.",
     )
     expect(
         not np.allclose(places, place[:, TWIN] * (-1, -1, 1)),
@@ -346,7 +364,8 @@ def _expect_places(places: np.ndarray, place: np.ndarray) -> None:
     )
     expect(
         np.all(places[..., :2][truth[..., 2] == 0] == 0),
-        "A masked joint has a place other than (0, 0) now. Its weight says that nobody looks there, but keep it tidy.",
+        "A masked joint has a place other than (0, 0) now. Its weight is 0, so it is never read, "
+        "but keep it tidy.",
     )
     expect(
         np.allclose(places, truth, atol=1e-6), "The places are not those of the mirrored joints."
@@ -356,11 +375,13 @@ def _expect_places(places: np.ndarray, place: np.ndarray) -> None:
 def _expect_seen(seen: np.ndarray, visibility: np.ndarray) -> None:
     expect(
         not np.allclose(seen, visibility),
-        "The visibility targets stayed with the old names: when the left wrist is cut off, in the mirror it is the right one.",
+        "The visibility targets stayed with the old names: when the left wrist is cut off, in the "
+        "mirror it is the right one.",
     )
     expect(
         np.all((seen == 0) | (seen == 1)),
-        "Visibility targets and their weights are 0 or 1, also in the mirror; yours hold other values.",
+        "Visibility targets and their weights are 0 or 1, also in the mirror; yours hold other "
+        "values.",
     )
     expect(
         np.allclose(seen, visibility[:, TWIN]),
@@ -368,7 +389,7 @@ def _expect_seen(seen: np.ndarray, visibility: np.ndarray) -> None:
     )
 
 
-# ---- exercise 4: was validation augmented? ------------------------------------------------------------------------------------
+# ---- exercise 4: was validation augmented? -------------------------------------------------------
 
 _BOX, _EDGE, _PEOPLE = 16, 4, 5
 
@@ -391,18 +412,18 @@ class _Passes:
 
 
 def _stored() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Stored pictures and keypoints of some people, and what the pipeline should make of them."""
+    """Stored images and keypoints of some people, and what the pipeline should make of them."""
     rng = np.random.default_rng(304)
     size = _BOX + 2 * _EDGE
-    pictures = rng.integers(20, 236, (_PEOPLE, size, size, 3), dtype=np.uint8)
+    stored = rng.integers(20, 236, (_PEOPLE, size, size, 3), dtype=np.uint8)
     keypoints = rng.uniform(0, size - 1, (_PEOPLE, K, 2)).astype(np.float32)
     labelled = rng.random((_PEOPLE, K)) < 0.85
     keypoints[~labelled] = 0
-    inner = pictures[:, _EDGE:-_EDGE, _EDGE:-_EDGE].astype(np.float32)
+    inner = stored[:, _EDGE:-_EDGE, _EDGE:-_EDGE].astype(np.float32)
     u = (keypoints - _EDGE + 0.5) / _BOX - 0.5
     weight = labelled & np.all((u >= -0.5) & (u < 0.5), axis=2)
     place = np.concatenate([u * weight[..., None], weight[..., None]], axis=2).astype(np.float32)
-    return pictures, keypoints, inner, place
+    return stored, keypoints, inner, place
 
 
 def _mirrored(
@@ -415,16 +436,17 @@ def _mirrored(
 
 
 def check_is_clean(is_clean: Callable) -> None:
-    """`is_clean(dataset, pictures, keypoints, box_px)` tells a clean validation set from one that was tampered with."""
-    expression = "is_clean(dataset, pictures, keypoints, box_px)"
-    pictures, keypoints, images, place = _stored()
+    """`is_clean(dataset, stored, keypoints, box_px)` tells a clean validation set from one that was
+    tampered with."""
+    expression = "is_clean(dataset, stored, keypoints, box_px)"
+    stored, keypoints, images, place = _stored()
 
     def says(make: Callable, batch: int = 2) -> bool:
         answer = call(
             is_clean,
             expression,
             _Passes(make, batch),
-            pictures,
+            stored,
             keypoints,
             _BOX,
             hint="Whatever comes out of the dataset, also too much or too little: answer, do not "
@@ -435,8 +457,8 @@ def check_is_clean(is_clean: Callable) -> None:
     for batch in (2, 5, 1):
         expect(
             says(lambda number: (images, place), batch),
-            "You called a clean set dirty. Pictures must be the centre squares; and of the joints, compare only those of "
-            "weight 1: the others have the place (0, 0).",
+            "You called a clean set dirty. Images must be the centre squares; and of the joints, "
+            "compare only those of weight 1: the others have the place (0, 0).",
         )
 
     def coloured(number):
@@ -450,28 +472,32 @@ def check_is_clean(is_clean: Callable) -> None:
             lambda number: _mirrored(
                 images, place, np.random.default_rng(number).random(_PEOPLE) < 0.5
             ),
-            "This set was mirrored at random, anew on each pass, and you called it clean.",
+            "This set was mirrored at random, differently on each pass, and you called it clean.",
         ),
         (
             lambda number: _mirrored(images, place, np.array([True, False, True, True, False])),
-            "This set is mirrored with a fixed seed, so two passes are equal, and yet it is augmented. Compare with what is "
-            "stored, not one pass with another.",
+            "This set is mirrored with a fixed seed, so two passes are equal, and yet it is "
+            "augmented. Compare with what is stored, not one pass with another.",
         ),
         (
             coloured,
-            "Here only the colours were varied: all joints are right, but the pictures are not those that are stored.",
+            "Here only the colours were varied: all joints are right, but the images are not "
+            "those that are stored.",
         ),
         (
             shifted_targets,
-            "Here the pictures are right, but each joint is two pixels off. You did not compare the joints with the stored ones.",
+            "Here the images are right, but each joint is two pixels off. You did not compare the "
+            "joints with the stored ones.",
         ),
         (
             lambda number: (images[:-1], place[:-1]),
-            "The last batch was dropped, so somebody is missing, and you did not notice. Count the people.",
+            "The last batch was dropped, so one person is missing, and you did not notice. Count "
+            "the people.",
         ),
         (
             lambda number: (images, place) if number == 0 else coloured(number),
-            "The first pass was clean and the second was not. Loop over the dataset more than once.",
+            "The first pass was clean and the second was not. Loop over the dataset more than "
+            "once.",
         ),
         (
             lambda number: (
@@ -482,7 +508,8 @@ def check_is_clean(is_clean: Callable) -> None:
         ),
         (
             lambda number: (images[::-1], place[::-1]),
-            "The people came in another order than they are stored in, and you did not notice: scores and names would not match.",
+            "The people came in another order than they are stored in, and you did not notice: "
+            "scores and names would not match.",
         ),
     ):
         expect(not says(make), hint)

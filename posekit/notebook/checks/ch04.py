@@ -1,6 +1,7 @@
 """Checks of the exercises of chapter 04, ResNet.
 
-A mistake is recognised by its fingerprint: the answer is compared with what each typical wrong unit or formula would give.
+A mistake is recognised by comparing the answer with what each typical wrong unit or formula
+gives.
 """
 
 from collections.abc import Callable
@@ -19,11 +20,12 @@ from posekit.notebook.checks import (
     passed,
 )
 
-# ---- exercise 1: the pre-activation bottleneck -----------------------------------------------------------------------------
+# ---- exercise 1: the pre-activation bottleneck ---------------------------------------------------
 
 
 def _conv(x, filters: int, kernel: int, stride: int = 1):
-    """A convolution whose kernel depends on its shape alone, so that equal units give equal numbers."""
+    """A convolution whose kernel depends on its shape alone, so that equal units give equal
+    numbers."""
     from keras import ops
 
     expect_written(x, "the tensor that you hand to `conv`")
@@ -87,34 +89,32 @@ def _bottleneck(
 
 
 _UNIT_HINTS = {
-    "Something follows your addition: you rectify the sum. That was v1. In v2 the sum goes on as it is, or the free way is "
-    "blocked wherever it is negative.": {"after": True},
-    "Your projection takes the raw input. Where shapes change, v2 projects the *pre-activated* one: norm and ReLU come first, and "
-    "both ways share them.": {"raw": True},
-    "Your identity shortcut carries the pre-activated tensor: norm and ReLU now stand on the free way. Where shapes fit, the "
-    "shortcut is the input `x` itself.": {"ready_way": True},
-    "You stride in the first 1×1 convolution: it throws away three pixels in four before anything has looked at them. Stride in "
-    "the 3×3.": {"first": True},
-    "You stride in the last convolution, so that the 3×3 still works at full resolution. Stride in the 3×3.": {
-        "last": True
-    },
-    "Your order is convolution, norm, ReLU. *Pre*-activation turns it round: norm and ReLU before each convolution.": {
-        "order": "post"
-    },
+    "Something follows your addition: you rectify the sum. That was v1. In v2 the sum goes on "
+    "as it is, or the free way is blocked wherever it is negative.": {"after": True},
+    "Your projection takes the raw input. Where shapes change, v2 projects the *pre-activated* "
+    "one: norm and ReLU come first, and both ways share them.": {"raw": True},
+    "Your identity shortcut carries the pre-activated tensor: norm and ReLU now stand on the "
+    "free way. Where shapes fit, the shortcut is the input `x` itself.": {"ready_way": True},
+    "You stride in the first 1×1 convolution: it throws away three pixels in four before "
+    "anything has looked at them. Stride in the 3×3.": {"first": True},
+    "You stride in the last convolution, so that the 3×3 still works at full resolution. Stride "
+    "in the 3×3.": {"last": True},
+    "Your order is convolution, norm, ReLU. *Pre*-activation turns it round: norm and ReLU "
+    "before each convolution.": {"order": "post"},
     "The first convolution takes the raw input: its norm and ReLU are missing.": {
         "order": "no first"
     },
     "Norm and ReLU are missing in front of the 3×3 convolution.": {"order": "no middle"},
     "Norm and ReLU are missing in front of the last 1×1 convolution.": {"order": "no last"},
     "There is no shortcut in your unit: where is the plus sign?": {"order": "no shortcut"},
-    "You project always. Where stride is 1 and the channels fit, the shortcut is the identity: a convolution there is a factor on "
-    "the free way.": {"project": True},
+    "You project always. Where stride is 1 and the channels fit, the shortcut is the identity: "
+    "a convolution there is a factor on the free way.": {"project": True},
 }
 
 
 def check_preact_bottleneck(preact_bottleneck: Callable) -> None:
     """`preact_bottleneck(x, filters, stride, conv, norm_relu)`: a v2 bottleneck unit."""
-    import keras  # noqa: F401  (first, outside of the time limit of the call)
+    import keras  # noqa: F401 - before the call, whose time limit is too short for an import
 
     expression = "preact_bottleneck(x, filters, stride, conv, norm_relu)"
     rng = np.random.default_rng(401)
@@ -129,15 +129,16 @@ def check_preact_bottleneck(preact_bottleneck: Callable) -> None:
             stride,
             _conv,
             _norm_relu,
-            hint=f"That was with {case}. If two shapes do not fit at the addition: the shortcut needs "
-            "a projection where the stride is not 1 *or* the channels change.",
+            hint=f"That was with {case}. If two shapes do not fit at the addition: the shortcut "
+            "needs a projection where the stride is not 1 *or* the channels change.",
         )
         answer = expect_array(answer, "the output of the unit")
         shape = answer.shape
         wanted = (2, 8 // stride, 8 // stride, 4 * filters)
         expect(
             shape[-1:] != (filters,),
-            f"With {case}, {filters} channels come out. The last 1×1 widens again: to four times `filters`.",
+            f"With {case}, {filters} channels come out. The last 1×1 widens again: to four times "
+            "`filters`.",
         )
         expect(
             shape[1:3] == wanted[1:3],
@@ -151,14 +152,15 @@ def check_preact_bottleneck(preact_bottleneck: Callable) -> None:
                 (hint, _bottleneck(x, filters, stride, **mistake))
                 for hint, mistake in _UNIT_HINTS.items()
             ),
-            f"With {case} the numbers differ. Go along the drawing: norm-ReLU, 1×1 to `filters`; norm-ReLU, 3×3 with the stride; "
-            "norm-ReLU, 1×1 to four times `filters`; add the shortcut.",
+            f"With {case} the numbers differ. Go along the drawing: norm-ReLU, 1×1 to `filters`; "
+            "norm-ReLU, 3×3 with the stride; norm-ReLU, 1×1 to four times `filters`; add the "
+            "shortcut.",
             tolerance=1e-4,
         )
     passed("a pre-activation bottleneck: three convolutions, and nothing on the free way")
 
 
-# ---- exercise 2: its parameters, by formula --------------------------------------------------------------------------------
+# ---- exercise 2: its parameters, by formula ------------------------------------------------------
 
 
 def _count(
@@ -175,9 +177,9 @@ _COUNT_HINTS = {
     "You count no norms. Each batch norm learns a scale and a shift for every channel.": {
         "norms": 0
     },
-    "You count four numbers a channel for the norms. Mean and variance are kept, not learned: only scale and shift are parameters "
-    "that training changes.": {"norms": 4},
-    "You count one number a channel for the norms: there are a scale and a shift.": {"norms": 1},
+    "You count four numbers per channel for the norms. Mean and variance are kept, not learned: "
+    "only scale and shift are parameters that training changes.": {"norms": 4},
+    "You count one number per channel for the norms: there are a scale and a shift.": {"norms": 1},
     "You count biases. The convolutions have none: the norm behind would subtract them.": {
         "bias": 1
     },
@@ -186,15 +188,15 @@ _COUNT_HINTS = {
     "The projection is missing: where stride or channels change, the shortcut has weights, too.": {
         "project": False
     },
-    "You always count a projection. Where the shapes fit, the shortcut is the identity and costs nothing.": {
-        "project": True
-    },
+    "You always count a projection. Where the shapes fit, the shortcut is the identity and "
+    "costs nothing.": {"project": True},
     "You counted the projection's kernel, but not its norm.": {"proj_norm": False},
 }
 
 
 def check_unit_parameters(unit_parameters: Callable) -> None:
-    """`unit_parameters(channels_in, filters, stride)`: trainable parameters of a v1 bottleneck unit."""
+    """`unit_parameters(channels_in, filters, stride)`: trainable parameters of a v1 bottleneck
+    unit."""
     expression = "unit_parameters(channels_in, filters, stride)"
     cases = ((256, 64, 1), (64, 64, 1), (256, 128, 2), (512, 128, 2), (40, 10, 1), (40, 10, 2))
     values = []
@@ -207,23 +209,26 @@ def check_unit_parameters(unit_parameters: Callable) -> None:
             expect(values != [_count(*case, **mistake) for case in cases], hint)
         expect(
             values != [_count(c, f, s, project=s > 1) for c, f, s in cases],
-            "You project only where the stride is 2. In ResNet-50's first stage the stride is 1 and the channels change all the same.",
+            "You project only where the stride is 2. In ResNet-50's first stage the stride is 1 "
+            "and the channels change all the same.",
         )
         expect(
             values != [_count(c, f, s, project=c != 4 * f) for c, f, s in cases],
-            "You project only where the channels change. Where the stride is 2 the shapes do not fit either.",
+            "You project only where the channels change. Where the stride is 2 the shapes do not "
+            "fit either.",
         )
         (c, f, s), value, truth = next(
             row for row in zip(cases, values, truths, strict=True) if row[1] != row[2]
         )
         raise CheckFailed(
-            f"With {c} channels in, filters={f} and stride={s} the unit has {truth:,} parameters; you say {value:,.0f}. Count in turn: "
-            "three kernels, three norms, and the projection where one is needed."
+            f"With {c} channels in, filters={f} and stride={s} the unit has {truth:,} parameters; "
+            f"you say {value:,.0f}. Count in turn: three kernels, three norms, and the projection "
+            "where one is needed."
         )
     passed("every unit of ResNet-50, counted")
 
 
-# ---- exercise 3: a test for free shortcuts ---------------------------------------------------------------------------------
+# ---- exercise 3: a test for free shortcuts -------------------------------------------------------
 
 SPECIMENS = (
     "free",
@@ -282,22 +287,28 @@ def specimen(kind: str, channels: int = 8, seed: int = 0):
 
 
 _SPECIMEN_HINTS = {
-    "free": "You refuse a unit whose shortcut is free. With all kernels at zero F adds nothing, so the output is the input: did you "
-    "silence *all* convolutions?",
-    "relu in front": "You let a ReLU on the shortcut pass. It leaves positive numbers as they are: feed negative ones, too.",
-    "norm on it": "You let a batch norm on the shortcut pass. Before training its running mean is 0 and its variance 1, so when it is "
-    "*used* it does nothing. In training mode it computes with the batch.",
-    "halved": "You let a shortcut pass that halves what it carries. The output has to *equal* the input.",
-    "relu behind": "You let a ReLU behind the addition pass. It leaves positive sums as they are: feed negative numbers, too.",
-    "convolution": "You let a 1×1 convolution on the shortcut pass. It has a kernel as well; with all kernels at zero it carries nothing.",
-    "nearly free": "You let a shortcut pass that carries 97 % of its input. That is 22 % after fifty units: allow for rounding, not for "
-    "more.",
+    "free": "You refuse a unit whose shortcut is free. With all kernels at zero F adds nothing, so "
+    "the output is the input: did you silence *all* convolutions?",
+    "relu in front": "You let a ReLU on the shortcut pass. It leaves positive numbers as they "
+    "are: feed negative ones, too.",
+    "norm on it": "You let a batch norm on the shortcut pass. Before training its running mean "
+    "is 0 and its variance 1, so when it is *used* it does nothing. In training mode it computes with the "
+    "batch.",
+    "halved": "You let a shortcut pass that halves what it carries. The output has to *equal* the "
+    "input.",
+    "relu behind": "You let a ReLU behind the addition pass. It leaves positive sums as they are: "
+    "feed negative numbers, too.",
+    "convolution": "You let a 1×1 convolution on the shortcut pass. It has a kernel as well; "
+    "with all kernels at zero it carries nothing.",
+    "nearly free": "You let a shortcut pass that carries 97 % of its input. That is 22 % after "
+    "fifty units: allow for rounding, not for more.",
     "no shortcut": "You let a plain block without any shortcut pass.",
 }
 
 
 def check_shortcut_is_free(shortcut_is_free: Callable) -> None:
-    """`shortcut_is_free(unit)`: whether the unit, with F silenced, hands on exactly what it gets."""
+    """`shortcut_is_free(unit)`: whether the unit, with F silenced, hands on exactly what it
+    gets."""
     for seed, kind in enumerate((*SPECIMENS, "free")):
         unit = specimen(kind, channels=8 if seed else 4, seed=seed)
         before = unit.get_weights()
@@ -307,18 +318,18 @@ def check_shortcut_is_free(shortcut_is_free: Callable) -> None:
         kernels = [(a, b) for a, b in zip(before, unit.get_weights(), strict=True) if a.ndim == 4]
         expect(
             all(np.array_equal(a, b) for a, b in kernels),
-            "The verdict is right, but your test left the unit changed: its kernels are not what they were. Keep a copy of the weights "
-            "and put them back, or test a clone.",
+            "The verdict is right, but your test left the unit changed: its kernels are not what "
+            "they were. Keep a copy of the weights and put them back, or test a clone.",
         )
         expect(
             all(np.array_equal(a, b) for a, b in zip(before, unit.get_weights(), strict=True)),
-            "The kernels are back, but the running statistics of the norms have moved: in training mode they are updated at each call. Put "
-            "*all* weights back.",
+            "The kernels are back, but the running statistics of the norms have moved: in "
+            "training mode they are updated at each call. Put *all* weights back.",
         )
     passed("one free shortcut among seven that are not, and no unit was harmed")
 
 
-# ---- exercise 4: the gradient, path by path --------------------------------------------------------------------------------
+# ---- exercise 4: the gradient, path by path ------------------------------------------------------
 
 
 def _paths(shortcut: float, slopes: np.ndarray) -> np.ndarray:
@@ -329,7 +340,8 @@ def _paths(shortcut: float, slopes: np.ndarray) -> np.ndarray:
 
 
 def check_paths(paths: Callable) -> None:
-    """`paths(shortcut, slopes)`: what the paths through k of the residual branches add to the gradient, k = 0 ... L."""
+    """`paths(shortcut, slopes)`: what the paths through k of the residual branches add to the
+    gradient, k = 0 ... L."""
     rng = np.random.default_rng(404)
     for shortcut, n in ((1.0, 2), (0.5, 3), (1.0, 7), (0.9, 12), (1.1, 5)):
         slopes = rng.uniform(0.1, 0.9, n)
@@ -338,35 +350,40 @@ def check_paths(paths: Callable) -> None:
         truth = _paths(shortcut, slopes)
         expect(
             not near(answer, truth.sum(), 1e-4),
-            "That is the whole gradient, the sum over all paths. Wanted is its parts: one number for each k, 0 to L.",
+            "That is the whole gradient, the sum over all paths. Wanted is its parts: one number "
+            "for each k, 0 to L.",
         )
         expect(
             np.shape(answer) != (n,),
-            f"{n} units give {n + 1} kinds of paths: through 0, 1, ... {n} of the residual branches. One is missing.",
+            f"{n} units give {n + 1} kinds of paths: through 0, 1, ... {n} of the residual "
+            "branches. One is missing.",
         )
         answer = expect_array(answer, "the answer of `paths`", (n + 1,))
         mean = _paths(shortcut, np.full(n, slopes.mean()))
         counts = _paths(1.0, np.ones(n))
         in_order = np.array([slopes[:k].prod() * shortcut ** (n - k) for k in range(n + 1)])
         wrong = {
-            "You counted the paths. A path also has a size: the product of all it passes, slopes and shortcuts.": counts,
-            "Your list is the wrong way round: k = 0 comes first, the path that takes every shortcut.": truth[
-                ::-1
-            ],
-            "You left out the factors of the shortcuts: a path that goes through k branches passes L − k shortcuts.": _paths(
-                1.0, slopes
-            ),
-            "You took the mean slope for all units. The slopes differ: each choice of k branches has its own product.": mean,
-            "You took one path for each k, through the *first* k branches. Any k of the L will do, and all of them count.": in_order,
-            "You gave shares of the whole. Wanted are the parts themselves: they add up to the gradient.": truth
-            / truth.sum(),
+            "You counted the paths. A path also has a size: the product of all it passes, "
+            "slopes and shortcuts.": counts,
+            "Your list is the wrong way round: k = 0 comes first, the path that takes every "
+            "shortcut.": truth[::-1],
+            "You left out the factors of the shortcuts: a path that goes through k branches "
+            "passes L − k shortcuts.": _paths(1.0, slopes),
+            "You took the mean slope for all units. The slopes differ: each choice of k "
+            "branches has its own product.": mean,
+            "You took one path for each k, through the *first* k branches. Any k of the L will "
+            "do, and all of them count.": in_order,
+            "You gave shares of the whole. Wanted are the parts themselves: they add up to the "
+            "gradient.": truth / truth.sum(),
         }
         judge(
             answer,
             truth,
             wrong,
-            f"With shortcut {shortcut} and {n} units the paths through no branch add {truth[0]:.4f} and those through one {truth[1]:.4f}; "
-            f"yours: {answer[0]:.4f} and {answer[1]:.4f}. Multiply the units out one after the other: each path so far goes on in two ways.",
+            f"With shortcut {shortcut} and {n} units the paths through no branch add "
+            f"{truth[0]:.4f} and those through one {truth[1]:.4f}; yours: {answer[0]:.4f} and "
+            f"{answer[1]:.4f}. Multiply the units out one after the other: each path so far goes "
+            "on in two ways.",
             tolerance=1e-4,
         )
     passed("the gradient unfolded into its paths")

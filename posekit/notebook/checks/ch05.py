@@ -1,6 +1,7 @@
 """Checks of the exercises of chapter 05, DenseNet.
 
-Layers and blocks are judged by what they compute; counts are compared with what each typical mistake would give.
+Layers and blocks are judged by what they compute; counts are compared with what each typical
+mistake would give.
 """
 
 from collections.abc import Callable
@@ -32,7 +33,7 @@ def _of(kind: type, model: keras.Model) -> list:
     return [layer for layer in model.layers if isinstance(layer, kind)]
 
 
-# ---- exercise 1: the dense layer -------------------------------------------------------------------------------------------
+# ---- exercise 1: the dense layer -----------------------------------------------------------------
 
 
 def check_dense_layer(dense_layer: Callable) -> None:
@@ -47,28 +48,33 @@ def _expect_dense_layer(dense_layer: Callable, c: int, k: int) -> None:
     image = keras.Input((6, 6, c))
     theirs = keras.Model(image, densenet.dense_layer(image, k, name="layer"))
     got = mine.output.shape[-1]
-    expect(got != k, f"{got} channels come out: the new ones alone. Put them beside the old ones.")
+    expect(
+        got != k,
+        f"{got} channels come out: the new ones alone. Concatenate them with the old ones.",
+    )
     expect(
         got != c,
-        f"{got} channels come out, as many as came in: you added where a dense layer puts side by side.",
+        f"{got} channels come out, as many as came in: you added where a dense layer concatenates.",
     )
     expect(
         got == c + k, f"With {c} channels in and k = {k}, {got} come out; there should be {c + k}."
     )
     expect(
         mine.output.shape == theirs.output.shape,
-        f"The picture changed its size to {tuple(mine.output.shape[1:3])}: nothing strides here.",
+        f"The image changed its size to {tuple(mine.output.shape[1:3])}: nothing strides here.",
     )
     kernels = [
         sorted(tuple(layer.kernel.shape) for layer in _of(layers.Conv2D, m)) for m in (mine, theirs)
     ]
     expect(
         len(kernels[0]) == 2,
-        f"You have {len(kernels[0])} convolutions; there are two: 1 × 1 to squeeze, 3 × 3 to look around.",
+        f"You have {len(kernels[0])} convolutions; there are two: 1 × 1 to squeeze, 3 × 3 to look "
+        "around.",
     )
     expect(
         kernels[0] == kernels[1],
-        f"Your kernels are {kernels[0]}, they should be {kernels[1]}: the 1 × 1 squeezes to 4 k channels, the 3 × 3 makes k of them.",
+        f"Your kernels are {kernels[0]}, they should be {kernels[1]}: the 1 × 1 squeezes to 4 k "
+        "channels, the 3 × 3 makes k of them.",
     )
     norms = len(_of(layers.BatchNormalization, mine))
     expect(
@@ -90,19 +96,22 @@ def _expect_dense_layer(dense_layer: Callable, c: int, k: int) -> None:
     answer, right = np.asarray(mine(x)), np.asarray(theirs(x))
     expect(
         not np.allclose(answer[..., k:], x, atol=1e-5),
-        "The new channels stand *before* the old ones. Behind them, so that a slab keeps its place for all later layers.",
+        "The new channels stand *before* the old ones. Behind them, so that a slab keeps its "
+        "place for all later layers.",
     )
     expect(
         np.allclose(answer[..., :c], x, atol=1e-5),
-        "The old channels do not come through unchanged: what is joined is `x` as it came in, before norm and ReLU.",
+        "The old channels do not come through unchanged: what is joined is `x` as it came in, "
+        "before norm and ReLU.",
     )
     expect(
         np.allclose(answer, right, atol=1e-4),
-        "The layers are all there, but the new channels differ from posekit's with the same weights. Norm and ReLU come *before* each convolution.",
+        "The layers are all there, but the new channels differ from posekit's with the same "
+        "weights. Norm and ReLU come *before* each convolution.",
     )
 
 
-# ---- exercise 2: channels --------------------------------------------------------------------------------------------------
+# ---- exercise 2: channels ------------------------------------------------------------------------
 
 
 def _channels(
@@ -128,8 +137,11 @@ def check_channels(channels_after_blocks: Callable) -> None:
         got = call(channels_after_blocks, expression, blocks, k, compression)
         got = expect_array(got, expression, (None,)).tolist()
         want = _channels(blocks, k, compression)
-        case = f"channels_after_blocks({blocks}, {k}, {compression}): you say {[round(v, 2) for v in got]}, it is {want}: "
-        expect(len(got) == len(blocks), f"{case}one number a block, please.")
+        case = (
+            f"channels_after_blocks({blocks}, {k}, {compression}): you say "
+            f"{[round(v, 2) for v in got]}, it is {want}: "
+        )
+        expect(len(got) == len(blocks), f"{case}one number per block, please.")
         hints = [
             (
                 _channels(blocks, k, compression, stem=0),
@@ -156,34 +168,36 @@ def check_channels(channels_after_blocks: Callable) -> None:
         for wrong, hint in hints:
             expect(got == want or not np.allclose(got, wrong), case + hint)
         expect(
-            got == want, f"{case}begin with 2 k, add k a layer, and keep a share between blocks."
+            got == want, f"{case}begin with 2 k, add k per layer, and keep a share between blocks."
         )
     passed("your channels are those of three networks, DenseNet-121 among them")
 
 
-# ---- exercise 3: the block that forgot -------------------------------------------------------------------------------------
+# ---- exercise 3: the block that forgot -----------------------------------------------------------
 
 
 def layer(x: object, k: int) -> object:
-    """The k new channels that a layer computes from everything in x: a 1 x 1 convolution and a ReLU."""
+    """The k new channels that a layer computes from everything in x: a 1 x 1 convolution and a
+    ReLU."""
     return layers.Conv2D(k, 1, use_bias=False, activation="relu")(x)
 
 
-def check_mended_block(mended_block: Callable) -> None:
+def check_fixed_block(fixed_block: Callable) -> None:
     """Every layer reads all channels before it, and the block keeps them in order."""
     for c, count, k in ((5, 4, 3), (4, 3, 2)):
-        _expect_block(mended_block, c, count, k)
+        _expect_block(fixed_block, c, count, k)
     passed("every layer reads all that came before it, and nothing is lost")
 
 
-def _expect_block(mended_block: Callable, c: int, count: int, k: int) -> None:
-    model = _network(mended_block, "mended_block(x, count, k)", (4, 4, c), count, k)
+def _expect_block(fixed_block: Callable, c: int, count: int, k: int) -> None:
+    model = _network(fixed_block, "fixed_block(x, count, k)", (4, 4, c), count, k)
     read = [layer.kernel.shape[2] for layer in _of(layers.Conv2D, model)]
     want = [c + i * k for i in range(count)]
     expect(len(read) == count, f"The block has {len(read)} layers, asked for {count}.")
     expect(
         read != [c, *[c + k] * (count - 1)],
-        f"The layers read {read} channels: each but the first sees the block's input and the newest slab, but not those between.",
+        f"The layers read {read} channels: each but the first sees the block's input and the "
+        "newest slab, but not those between.",
     )
     expect(
         read != [c] * count,
@@ -191,22 +205,26 @@ def _expect_block(mended_block: Callable, c: int, count: int, k: int) -> None:
     )
     expect(
         read != [c, *[k] * (count - 1)],
-        f"The layers read {read} channels: each sees its predecessor only. That is a plain network.",
+        f"The layers read {read} channels: each sees its predecessor only. That is a plain "
+        "network.",
     )
     expect(
         read == want,
-        f"The layers read {read} channels; they should read {want}: all that came before, each time.",
+        f"The layers read {read} channels; they should read {want}: all that came before, each "
+        "time.",
     )
     got = model.output.shape[-1]
     expect(
         got == c + count * k,
-        f"{got} channels come out, {c + count * k} should: everything that was made, and the input.",
+        f"{got} channels come out, {c + count * k} should: everything that was made, and the "
+        "input.",
     )
     x = np.random.default_rng(0).normal(size=(2, 4, 4, c)).astype(np.float32)
     out = np.asarray(model(x))
     expect(
         np.allclose(out[..., :c], x),
-        "The first channels of the output are not the block's input: append the new slab *behind* the old ones.",
+        "The first channels of the output are not the block's input: append the new slab *behind* "
+        "the old ones.",
     )
     first = np.asarray(keras.Model(model.input, _of(layers.Conv2D, model)[0].output)(x))
     expect(
@@ -215,11 +233,12 @@ def _expect_block(mended_block: Callable, c: int, count: int, k: int) -> None:
     )
 
 
-# ---- exercise 4: a budget --------------------------------------------------------------------------------------------------
+# ---- exercise 4: a budget ------------------------------------------------------------------------
 
 
 def work(k: int) -> int:
-    """Multiply-adds of posekit's DenseNet-43 backbone with growth rate k on a picture of 128 x 128 pixels."""
+    """Multiply-adds of posekit's DenseNet-43 backbone with growth rate k on an image of 128 x 128
+    pixels."""
     image = keras.Input((128, 128, 3))
     model = keras.Model(image, densenet.densenet(image, densenet.LAYERS[43], int(k)))
     return sum(models.multiply_adds(model).values())
@@ -250,7 +269,8 @@ def check_largest_growth(largest_growth: Callable) -> None:
         expect(want != 0 or got == 0, f"{case}but not even k = 1 fits: return 0.")
         expect(
             got != want + 1 or want == most,
-            f"{case}but work({want + 1}) is {3 * (want + 1) ** 2 + 2 * (want + 1)}, more than the budget.",
+            f"{case}but work({want + 1}) is {3 * (want + 1) ** 2 + 2 * (want + 1)}, more than the "
+            "budget.",
         )
         expect(
             got != want - 1,
@@ -259,6 +279,7 @@ def check_largest_growth(largest_growth: Callable) -> None:
         expect(got == want, f"{case}it is {want}.")
         expect(
             len(asked) <= 8,
-            f"{case}which is right, but you built {len(asked)} networks. Ask in the middle of what is left, and halve it each time: seven will do.",
+            f"{case}which is right, but you built {len(asked)} networks. Ask in the middle of "
+            "what is left, and halve it each time: seven will do.",
         )
     passed("the largest growth rate for six budgets, never with more than eight questions")

@@ -19,7 +19,7 @@ from posekit.skeleton import COCO17
 K = len(COCO17)
 
 
-# ---- exercise 1: the loss of the paper, masked --------------------------------------------------------------------------
+# ---- exercise 1: the loss of the paper, masked ---------------------------------------------------
 
 
 def _value_and_gradient(
@@ -49,7 +49,8 @@ def _with_nan(answer: object, name: str) -> np.ndarray:
 
 
 def check_masked_l2(masked_l2: Callable) -> None:
-    """`masked_l2(y_true, y_pred)`: the mean squared distance over the joints that count, and nothing of the others."""
+    """`masked_l2(y_true, y_pred)`: the mean squared distance over the joints that count, and
+    nothing of the others."""
     rng = np.random.default_rng(601)
     y_true = rng.uniform(-0.5, 0.5, (6, K, 3)).astype(np.float32)
     y_true[..., 2] = rng.random((6, K)) > 0.4
@@ -60,10 +61,13 @@ def check_masked_l2(masked_l2: Callable) -> None:
     value, gradient = _value_and_gradient(masked_l2, y_true, y_pred)
 
     masked = (
-        "You divide by the number of *all* entries, the masked ones too. Then the loss shrinks where labels are rare: "
-        "divide by the sum of the weights."
+        "You divide by the number of *all* entries, the masked ones too. Then the loss shrinks "
+        "where labels are rare: divide by the sum of the weights."
     )
-    every_joint = "Your loss counts every joint, with or without a label. The weight is the third number of `y_true`."
+    every_joint = (
+        "Your loss counts every joint, with or without a label. The weight is the third number of "
+        "`y_true`."
+    )
     l1 = np.abs(y_true[..., :2] - y_pred).sum(axis=-1)
     mistakes = [
         (masked, (weight * squared).mean()),
@@ -71,7 +75,8 @@ def check_masked_l2(masked_l2: Callable) -> None:
         (every_joint, squared.mean()),
         (every_joint, squared.mean() / 2),
         (
-            "You return the sum. It grows with the batch, so that the learning rate would depend on the batch size: take the mean.",
+            "You return the sum. It grows with the batch, so that the learning rate would depend "
+            "on the batch size: take the mean.",
             (weight * squared).sum(),
         ),
         (
@@ -83,7 +88,8 @@ def check_masked_l2(masked_l2: Callable) -> None:
             (weight * l1).sum() / weight.sum(),
         ),
         (
-            "Your loss is half of what it should be: the squared distance of a joint is dx² + dy², a sum over the last axis, not a mean.",
+            "Your loss is half of what it should be: the squared distance of a joint is dx² + "
+            "dy², a sum over the last axis, not a mean.",
             truth / 2,
         ),
     ]
@@ -96,7 +102,8 @@ def check_masked_l2(masked_l2: Callable) -> None:
     )
     expect(
         gradient is not None,
-        "The value is right, but no gradient comes through. Compute with `keras.ops` all the way: NumPy leaves the graph.",
+        "The value is right, but no gradient comes through. Compute with `keras.ops` all the way: "
+        "NumPy leaves the graph.",
     )
     expect_close(
         gradient,
@@ -110,34 +117,41 @@ def check_masked_l2(masked_l2: Callable) -> None:
     again, gradient_again = _value_and_gradient(masked_l2, poisoned, y_pred)
     expect(
         np.isfinite(again),
-        "With NaN in a masked target your loss is NaN. Multiplying by a weight of 0 does not help, for 0 · NaN is NaN: "
-        "replace the masked target before you compute with it (`ops.where`).",
+        "With NaN in a masked target your loss is NaN. Multiplying by a weight of 0 does not "
+        "help, for 0 · NaN is NaN: replace the masked target before you compute with it "
+        "(`ops.where`).",
     )
     expect(
         gradient_again is not None
         and np.all(np.isfinite(gradient_again))
         and np.array_equal(gradient_again, gradient)
         and again == value,
-        "With NaN in a masked target the loss is right, but its gradient is not. Replace the *target*, not the finished "
-        "error: the gradient of `ops.where` runs through both of its branches.",
+        "With NaN in a masked target the loss is right, but its gradient is not. Replace the "
+        "*target*, not the finished error: the gradient of `ops.where` runs through both of its "
+        "branches.",
     )
-    nobody, gradient_nobody = _value_and_gradient(masked_l2, y_true * np.float32([1, 1, 0]), y_pred)
-    expect(
-        np.isfinite(nobody) and (gradient_nobody is None or np.all(np.isfinite(gradient_nobody))),
-        "When no joint of the batch is labelled, your loss is 0 / 0. One such batch, and every weight of the network is NaN.",
+    unlabelled, gradient_unlabelled = _value_and_gradient(
+        masked_l2, y_true * np.float32([1, 1, 0]), y_pred
     )
     expect(
-        nobody == 0,
-        f"When no joint of the batch is labelled the loss should be 0, but it is {nobody:.4g}.",
+        np.isfinite(unlabelled)
+        and (gradient_unlabelled is None or np.all(np.isfinite(gradient_unlabelled))),
+        "When no joint of the batch is labelled, your loss is 0 / 0. One such batch, and every "
+        "weight of the network is NaN.",
+    )
+    expect(
+        unlabelled == 0,
+        f"When no joint of the batch is labelled the loss should be 0, but it is {unlabelled:.4g}.",
     )
     passed("masked L2: right value, right gradient, and masked joints change neither")
 
 
-# ---- exercise 2: what the network is to answer ---------------------------------------------------------------------------
+# ---- exercise 2: what the network is to answer ---------------------------------------------------
 
 
 def check_training_targets(training_targets: Callable) -> None:
-    """`training_targets(points, visible, known, size)` -> keypoints (17, 3) and visibility (17, 2), by the truth table."""
+    """`training_targets(points, visible, known, size)` -> keypoints (17, 3) and visibility (17, 2),
+    by the truth table."""
     expression = "training_targets(points, visible, known, size)"
     parts = ("the keypoint targets (17, 3)", "the visibility targets (17, 2)")
     size, rng = 224, np.random.default_rng(602)
@@ -155,7 +169,7 @@ def check_training_targets(training_targets: Callable) -> None:
         0,
     )  # known to be outside the camera's frame
     lost = [name("left_ear"), name("nose")]
-    points[lost], visible[lost], known[lost] = np.nan, 0, False  # nobody knows
+    points[lost], visible[lost], known[lost] = np.nan, 0, False  # unlabelled
     points[name("left_eye")] = [-0.4, 100.2]  # on the first pixel column, left of its centre
 
     answer = call(training_targets, expression, points, visible, known, size)
@@ -168,48 +182,56 @@ def check_training_targets(training_targets: Callable) -> None:
     occluded, outside = name("left_wrist"), [name("left_ankle"), name("right_ankle")]
     expect(
         seen[occluded, 0] == 1 and keypoints[occluded, 2] == 1,
-        "The left wrist is occluded (v = 1), but it lies inside the crop. So its visibility target is 1, and its position is trained.",
+        "The left wrist is occluded (v = 1), but it lies inside the crop. So its visibility "
+        "target is 1, and its position is trained.",
     )
     expect(
         np.all(seen[outside, 0] == 0),
-        "The ankles are labelled, but the crop cuts them off: their visibility target is 0. The label alone is not enough.",
+        "The ankles are labelled, but the crop cuts them off: their visibility target is 0. The "
+        "label alone is not enough.",
     )
     expect(
         np.all(seen[outside, 1] == 1),
-        "The ankles lie outside the crop, and we know that. Those are the negatives that random crops give for free: "
-        "their visibility needs the weight 1.",
+        "The ankles lie outside the crop, and we know that. Those are the negatives that random "
+        "crops give for free: their visibility needs the weight 1.",
     )
     expect(
         np.all(keypoints[outside, 2] == 0),
-        "The ankles lie outside the crop, and still their coordinates have a weight. Coordinates are trained only inside.",
+        "The ankles lie outside the crop, and still their coordinates have a weight. Coordinates "
+        "are trained only inside.",
     )
     knee = name("right_knee")
     expect(
         seen[knee, 0] == 0 and seen[knee, 1] == 1,
-        "The right knee has v = 0, but its position is known (outside the camera's frame): target 0 with weight 1.",
+        "The right knee has v = 0, but its position is known (outside the camera's frame): target "
+        "0 with weight 1.",
     )
     expect(
         np.all(seen[lost, 1] == 0) and np.all(keypoints[lost, 2] == 0),
-        "Nobody knows where the nose and the left ear are. No target may pretend to know: weight 0 in both outputs.",
+        "The nose and the left ear are not labelled, so nothing is known about them: weight 0 in "
+        "both outputs.",
     )
     expect(
         np.all(np.isfinite(keypoints)),
-        "There is NaN among your keypoint targets. The weight is 0 there, but put a 0 for the coordinates as well.",
+        "There is NaN among your keypoint targets. The weight is 0 there, but put a 0 for the "
+        "coordinates as well.",
     )
     eye = name("left_eye")
     expect(
         seen[eye, 0] == 1 and keypoints[eye, 2] == 1,
-        f"The left eye is at x = {points[eye, 0]}: that is on the first pixel column, whose area runs from -0.5 to 0.5, so it is inside.",
+        f"The left eye is at x = {points[eye, 0]}: that is on the first pixel column, whose area "
+        "runs from -0.5 to 0.5, so it is inside.",
     )
     wanted = np.where(inside[:, None], geometry.encode_keypoints(points, (size, size)), 0)
     expect(
         not np.allclose(keypoints[inside, :2], (points / size - 0.5)[inside], atol=1e-6),
-        "All coordinates are half a pixel off. Pixel centres are at integers, so the crop's left edge is at x = -0.5: "
-        "u = (x + 0.5) / size - 0.5.",
+        "All coordinates are half a pixel off. Pixel centres are at integers, so the crop's left "
+        "edge is at x = -0.5: u = (x + 0.5) / size - 0.5.",
     )
     expect(
         not np.allclose(keypoints[inside, :2], points[inside]),
-        "Your coordinates are still in pixels: the network wants shares of the crop, from -0.5 to 0.5.",
+        "Your coordinates are still in pixels: the network wants shares of the crop, from -0.5 to "
+        "0.5.",
     )
     expect_close(
         keypoints[inside, :2],
@@ -266,18 +288,20 @@ def check_training_targets(training_targets: Callable) -> None:
     passed("targets for every line of the truth table")
 
 
-# ---- exercise 3: the flip test --------------------------------------------------------------------------------------------
+# ---- exercise 3: the flip test -------------------------------------------------------------------
 
 
 def _stranger(seed: int, side: int = 6) -> Callable:
-    """A network with random weights: it answers each picture differently, and its mirror image again differently."""
+    """A network with random weights: it answers each image differently, and its mirror image again
+    differently."""
     rng = np.random.default_rng(seed)
     weights = rng.normal(0, 0.002, (side * side * 3, K * 3))
 
     def predict(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         expect(
             np.shape(images)[1:] == (side, side, 3),
-            f"The network was given pictures of shape {np.shape(images)[1:]}; mirrored pictures have the shape of the pictures.",
+            f"The network was given images of shape {np.shape(images)[1:]}; mirrored images have "
+            "the shape of the images.",
         )
         out = np.asarray(images, np.float64).reshape(len(images), -1) @ weights
         return np.tanh(out[:, : 2 * K]).reshape(-1, K, 2) / 2, 1 / (1 + np.exp(-out[:, 2 * K :]))
@@ -285,40 +309,57 @@ def _stranger(seed: int, side: int = 6) -> Callable:
     return predict
 
 
-_NOT_BACK = "The second answer lies in the mirrored picture. Bring it back before you average: what was at u is at -u."
-_UPSIDE = "You turned the second answer upside down: a mirror changes the sign of u, the first number, not of v."
-_FROM_EDGE = "You mirrored by 1 - u. That is right from 0 to 1; our coordinates have their 0 in the middle of the crop."
-_NAIVE = "You averaged the left wrist with the right one. In the mirror a left hand is a right hand: use `TWIN`."
-_FIRST_LOOK = "You exchanged left and right in the first look, which was right: it is the mirrored one that has to change."
+_NOT_BACK = (
+    "The second answer lies in the mirrored image. Bring it back before you average: what was at u "
+    "is at -u."
+)
+_UPSIDE = (
+    "You turned the second answer upside down: a mirror changes the sign of u, the first number, "
+    "not of v."
+)
+_FROM_EDGE = (
+    "You mirrored by 1 - u. That is right from 0 to 1; our coordinates have their 0 in the middle "
+    "of the crop."
+)
+_NAIVE = (
+    "You averaged the left wrist with the right one. In the mirror a left hand is a right hand: "
+    "use `TWIN`."
+)
+_FIRST_LOOK = (
+    "You exchanged left and right in the first look, which was right: it is the mirrored one that "
+    "has to change."
+)
 
 
 def check_flip_test(flip_test: Callable) -> None:
-    """`flip_test(predict, images)`: the mean of the answer for the pictures and of that for their mirror images, mirrored back."""
+    """`flip_test(predict, images)`: the mean of the answer for the images and of that for their
+    mirror images, mirrored back."""
     expression, parts = "flip_test(predict, images)", ("the joints", "the visibility")
     rng, predict, twin = np.random.default_rng(603), _stranger(603), list(COCO17.flip_indices)
     images = rng.integers(0, 256, (5, 6, 6, 3)).astype(np.uint8)
     asked = []
 
-    def listening(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        asked.append(np.array(pictures))
-        return predict(pictures)
+    def listening(given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        asked.append(np.array(given))
+        return predict(given)
 
     answer = call(flip_test, expression, listening, images)
     answer = expect_parts(answer, expression, parts)
     mirror = images[:, :, ::-1]
     shown = [
-        any(np.array_equal(pictures, wanted) for pictures in asked)
+        any(np.array_equal(given, wanted) for given in asked)
         for wanted in (mirror, images[:, ::-1])
     ]
     expect(
         shown[0] or not shown[1],
-        "You showed the network people who stand on their heads. Pictures are (N, height, width, 3): mirror the width.",
+        "You showed the network people who stand on their heads. Images are (N, height, width, "
+        "3): mirror the width.",
     )
     expect(
-        shown[0] or not any(np.array_equal(pictures, images[..., ::-1]) for pictures in asked),
+        shown[0] or not any(np.array_equal(given, images[..., ::-1]) for given in asked),
         "You turned the last axis round: those are the colours, red for blue. Mirror the width.",
     )
-    expect(shown[0], "The network was never shown the mirrored pictures.")
+    expect(shown[0], "The network was never shown the mirrored images.")
     points = expect_array(answer[0], "the joints of flip_test(predict, images)", (5, K, 2))
     seen = expect_array(answer[1], "the visibility of flip_test(predict, images)", (5, K))
     (plain, plain_seen), (other, other_seen) = predict(images), predict(mirror)
@@ -326,14 +367,15 @@ def check_flip_test(flip_test: Callable) -> None:
 
     swapped, from_edge = back[:, twin], np.stack([1 - other[..., 0], other[..., 1]], axis=-1)
     mistakes = (
-        (plain, "Your joints are those of the plain pictures: the second look has no say in them."),
+        (plain, "Your joints are those of the plain images: the second look has no say in them."),
         (
             swapped,
             "Your joints are the second look alone, mirrored back. Take the mean of both looks.",
         ),
         (
             plain + swapped,
-            "You added the two looks up: every joint is twice as far from the middle. Take their mean.",
+            "You added the two looks up: every joint is twice as far from the middle. Take their "
+            "mean.",
         ),
         ((plain + other[:, twin]) / 2, _NOT_BACK),
         ((plain + other) / 2, _NOT_BACK),
@@ -370,11 +412,12 @@ def check_flip_test(flip_test: Callable) -> None:
     passed("the flip test: two looks, one answer, and left stays left")
 
 
-# ---- exercise 4: the collapse detector ------------------------------------------------------------------------------------
+# ---- exercise 4: the collapse detector -----------------------------------------------------------
 
 
 def _population(seed: int, n: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Poses of n people in crop coordinates (n, 17, 2), labels (n, 17), boxes (n, 3): x, y, side of the square."""
+    """Poses of n people in crop coordinates (n, 17, 2), labels (n, 17), boxes (n, 3): x, y, side of
+    the square."""
     rng = np.random.default_rng(seed)
     middle = rng.uniform(-0.3, 0.3, (K, 2))
     poses = middle + rng.normal(0, 1, (n, K, 2)) * rng.uniform(0.02, 0.12, (K, 1))
@@ -388,7 +431,8 @@ def _photo(normalised: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 def check_collapse_ratio(collapse_ratio: Callable) -> None:
-    """`collapse_ratio(pred, true, labelled, boxes)`: photo pixels in, the variance ratio in crop coordinates out."""
+    """`collapse_ratio(pred, true, labelled, boxes)`: photo pixels in, the variance ratio in crop
+    coordinates out."""
     expression = "collapse_ratio(pred, true, labelled, boxes)"
     poses, labelled, boxes = _population(603)
     rng = np.random.default_rng(604)
@@ -396,9 +440,7 @@ def check_collapse_ratio(collapse_ratio: Callable) -> None:
     timid = (
         mean + rng.uniform(0.3, 0.9, (K, 1)) * (poses - mean) + rng.normal(0, 0.002, poses.shape)
     )
-    junk = np.where(
-        labelled[..., None], poses, 9.0
-    )  # where nobody labelled a joint stands anything at all
+    junk = np.where(labelled[..., None], poses, 9.0)  # unlabelled joints hold arbitrary numbers
 
     def ask(pred: np.ndarray) -> float:
         given = (_photo(pred, boxes), _photo(junk, boxes), labelled, boxes)
@@ -421,22 +463,25 @@ def check_collapse_ratio(collapse_ratio: Callable) -> None:
     sides = boxes[:, None, 2:]
     expect(
         not equals(ratio(_photo(timid, boxes), _photo(poses, boxes))),
-        "You measured in photo pixels. People stand in different places, so even a constant pose varies there: first go to the "
-        "coordinates of each person's box.",
+        "You measured in photo pixels. People stand in different places, so even a constant pose "
+        "varies there: first go to the coordinates of each person's box.",
     )
     expect(
         not equals(ratio(_photo(timid, boxes) / sides, _photo(poses, boxes) / sides)),
-        "You divided by the box's side, but did not subtract where the box is. The place of the person is still in your numbers.",
+        "You divided by the box's side, but did not subtract where the box is. The place of the "
+        "person is still in your numbers.",
     )
     everyone = np.ones_like(labelled)
     in_photo = ratio(_photo(timid, boxes), _photo(junk, boxes), everyone)
     expect(
         not equals(ratio(timid, junk, everyone)) and not equals(in_photo),
-        "You counted joints that nobody labelled: whatever stands there, it is not the truth. Use `labelled`, joint by joint.",
+        "You counted unlabelled joints: their coordinates mean nothing. Use `labelled`, joint by "
+        "joint.",
     )
     expect(
         not equals(ratio(poses, timid)),
-        "Your ratio is upside down: the variance of the prediction goes on top, so that a collapse shows as 0.",
+        "Your ratio is upside down: the variance of the prediction goes on top, so that a "
+        "collapse shows as 0.",
     )
     expect(
         not equals(ratio(timid, poses, power=0.5)),
@@ -446,17 +491,20 @@ def check_collapse_ratio(collapse_ratio: Callable) -> None:
     flat = timid[labelled].var() / poses[labelled].var()
     expect(
         not equals(pooled) and not equals(flat),
-        "You took one variance over all joints together. A nose and an ankle are far apart in *every* pose, so even the mean "
-        "pose varies that way. Take it joint by joint, over the people, and average the ratios.",
+        "You took one variance over all joints together. A nose and an ankle are far apart in "
+        "*every* pose, so even the mean pose varies that way. Take it joint by joint, over the "
+        "people, and average the ratios.",
     )
     constant = ask(mean)
     expect(
         constant < 0.01,
-        f"For the mean pose, the same in every box, the ratio should be 0, but yours is {constant:.3f}.",
+        "For the mean pose, the same in every box, the ratio should be 0, but yours is "
+        f"{constant:.3f}.",
     )
     expect(
         equals(truth),
-        f"For a network that is a little timid the ratio should be {truth:.3f}, but yours is {value:.3f}.",
+        f"For a network that is a little timid the ratio should be {truth:.3f}, but yours is "
+        f"{value:.3f}.",
     )
     expect(abs(ask(poses) - 1) < 1e-6, "For a perfect network the ratio should be exactly 1.")
     passed("a dead network shows 0 and a perfect one shows 1, wherever the people stand")

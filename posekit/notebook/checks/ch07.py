@@ -1,6 +1,6 @@
 """Checks of the exercises of chapter 07, evaluation.
 
-A mistake is recognised by its fingerprint: the answer is compared with what each typical wrong formula would give.
+A mistake is recognised by comparing the answer with what each typical wrong formula gives.
 """
 
 from collections.abc import Callable
@@ -28,11 +28,12 @@ def _length(vectors: np.ndarray) -> np.ndarray:
     return np.linalg.norm(vectors, axis=-1)
 
 
-# ---- exercise 1: PCK ----------------------------------------------------------------------------------------------------
+# ---- exercise 1: PCK -----------------------------------------------------------------------------
 
 
 def _crowd(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """People of different sizes with errors about as large as the threshold; some joints and torsos unlabelled."""
+    """People of different sizes with errors about as large as the threshold; some joints and torsos
+    unlabelled."""
     size = rng.uniform(20, 200, (n, 1, 1))
     true = size * rng.normal(0, 0.5, (n, K, 2)) + rng.uniform(0, 500, (n, 1, 2))
     pred = true + size * rng.normal(0, 0.15, (n, K, 2))
@@ -76,40 +77,42 @@ def _pck_mistakes(
         diagonal + "You took the two shoulders.": _pck(
             *crowd, ends=(LEFT_SHOULDER, RIGHT_SHOULDER)
         ),
-        "You measure with the *predicted* torso: a model that draws large people would be judged more kindly. The unit "
-        "comes from the truth.": _pck(
+        "You measure with the *predicted* torso: a model that draws large people would be "
+        "judged more kindly. The unit comes from the truth.": _pck(
             *crowd, unit=_length(pred[:, LEFT_SHOULDER] - pred[:, RIGHT_HIP])
         ),
-        "You measure everybody with one torso, the mean over all people. Each person has a unit of their own, or those "
-        "near the camera are judged too hard.": _pck(
+        "You measure all people with one torso, the mean over all people. Each person has a "
+        "unit of their own, or those near the camera are judged too hard.": _pck(
             *crowd, unit=np.full(len(true), torso[scored].mean())
         ),
-        "You measure with the extent of the person's joints. That is another PCK (Yang and Ramanan's); here the unit is "
-        "the torso.": _pck(*crowd, unit=span),
-        "You do not divide by anything: your circle has `threshold` pixels for everybody.": _pck(
+        "You measure with the extent of the person's joints. That is another PCK (Yang and "
+        "Ramanan's); here the unit is the torso.": _pck(*crowd, unit=span),
+        "You do not divide by anything: your circle has `threshold` pixels for all people.": _pck(
             *crowd, unit=np.ones(len(true))
         ),
         "You count joints that are not labelled: what stands there is no truth.": _pck(
             *crowd, judged=everyone
         ),
-        "You count every joint of everybody, labelled or not.": _pck(
+        "You count every joint of all people, labelled or not.": _pck(
             *crowd, judged=np.ones_like(labelled)
         ),
-        "You score people whose torso is not labelled, with a unit made from numbers that mean nothing. Leave them out, "
-        "and count them.": _pck(*crowd, judged=labelled),
-        "Joints of people without a torso count as misses for you. They are left out: neither hit nor miss.": float(
-            (hit & scored[:, None])[labelled].mean()
+        "You score people whose torso is not labelled, with a unit made from numbers that mean "
+        "nothing. Leave them out, and count them.": _pck(*crowd, judged=labelled),
+        "Joints of people without a torso count as misses for you. They are left out: neither "
+        "hit nor miss.": float((hit & scored[:, None])[labelled].mean()),
+        "You took each person's share first and then the mean over people. Then a joint of a "
+        "person with few labels weighs more. Pool the joints of all people.": float(
+            np.mean(shares)
         ),
-        "You took each person's share first and then the mean over people. Then a joint of somebody with few labels weighs "
-        "more. Pool the joints of all people.": float(np.mean(shares)),
-        "You took each joint's share first and then the mean over joints. Pool them all: each labelled joint counts "
-        "once.": float(np.mean(joints)),
+        "You took each joint's share first and then the mean over joints. Pool them all: each "
+        "labelled joint counts once.": float(np.mean(joints)),
         "Your score grows as the prediction gets worse: you count the misses.": 1 - _pck(*crowd),
     }
 
 
 def check_pck(pck: Callable) -> None:
-    """`pck(pred, true, labelled, threshold)`: the share of joints found, and the people left out."""
+    """`pck(pred, true, labelled, threshold)`: the share of joints found, and the people left
+    out."""
     expression = "pck(pred, true, labelled, threshold)"
     rng = np.random.default_rng(708)
     for threshold in (0.2, 0.2, 0.1):
@@ -129,23 +132,26 @@ def check_pck(pck: Callable) -> None:
             value,
             truth["value"],
             mistakes,
-            f"On 60 people the score at threshold {threshold} is {truth['value']:.4f}; yours is {value:.4f}. Check in "
-            "turn: the distance, the unit, which people count, which joints of them count.",
+            f"On 60 people the score at threshold {threshold} is {truth['value']:.4f}; yours is "
+            f"{value:.4f}. Check in turn: the distance, the unit, which people count, which "
+            "joints of them count.",
             tolerance=1e-9,
         )
         expect(
             filtered == truth["filtered"],
-            f"The score is right, but {truth['filtered']} people have no labelled torso and you left out {filtered:g}."
+            f"The score is right, but {truth['filtered']} people have no labelled torso and you "
+            f"left out {filtered:g}."
             + (" You counted those who stayed." if filtered == truth["people"] else ""),
         )
     passed("PCK with the torso as its unit, and the people without one are counted")
 
 
-# ---- exercise 2: back to the photo -----------------------------------------------------------------------------------------
+# ---- exercise 2: back to the photo ---------------------------------------------------------------
 
 
 def check_to_photo(to_photo: Callable) -> None:
-    """`to_photo(normalised, crop_to_image, crop_px, stored_px)`: normalised coordinates -> pixels of the photo."""
+    """`to_photo(normalised, crop_to_image, crop_px, stored_px)`: normalised coordinates -> pixels
+    of the photo."""
     expression = "to_photo(normalised, crop_to_image, crop_px, stored_px)"
     rng = np.random.default_rng(709)
     for crop_px, stored_px in ((224, 300), (224, 336), (448, 672), (224, 224), (100, 130)):
@@ -163,22 +169,19 @@ def check_to_photo(to_photo: Callable) -> None:
         linear, offset = affine[:, :2], affine[:, 2]
         truth = (crop + margin) @ linear.T + offset
         wrong = {
-            "You forgot the margin: the crop is the middle of the stored picture, so its pixel 0 is not the stored "
-            "picture's pixel 0.": crop @ linear.T + offset,
-            "The margin lies on both sides: half of the difference between the two sizes is on the left.": (
-                (crop + 2 * margin) @ linear.T + offset
-            ),
-            "You took the margin away instead of adding it: a joint at the crop's left edge lies further right in the "
-            "stored picture.": (crop - margin) @ linear.T + offset,
-            "You stretched the normalised coordinates over the stored picture. The network saw the crop: its edges are "
-            "-0.5 and 0.5.": ((u + 0.5) * stored_px - 0.5) @ linear.T + offset,
-            "Half a pixel is missing: -0.5 is the crop's left *edge*, and that is half a pixel left of the centre of "
-            "pixel 0.": (crop + 0.5 + margin) @ linear.T + offset,
-            "You started at the crop's corner, but (0, 0) in normalised coordinates is its centre.": (
-                u * crop_px - 0.5 + margin
-            )
-            @ linear.T
+            "You forgot the margin: the crop is the middle of the stored image, so its pixel 0 "
+            "is not the stored image's pixel 0.": crop @ linear.T + offset,
+            "The margin lies on both sides: half of the difference between the two sizes is on "
+            "the left.": ((crop + 2 * margin) @ linear.T + offset),
+            "You took the margin away instead of adding it: a joint at the crop's left edge "
+            "lies further right in the stored image.": (crop - margin) @ linear.T + offset,
+            "You stretched the normalised coordinates over the stored image. The network saw "
+            "the crop: its edges are -0.5 and 0.5.": ((u + 0.5) * stored_px - 0.5) @ linear.T
             + offset,
+            "Half a pixel is missing: -0.5 is the crop's left *edge*, and that is half a pixel "
+            "left of the centre of pixel 0.": (crop + 0.5 + margin) @ linear.T + offset,
+            "You started at the crop's corner, but (0, 0) in normalised coordinates is its "
+            "centre.": (u * crop_px - 0.5 + margin) @ linear.T + offset,
             "You used the 2x2 part of the map only: add its last column, the shift.": (
                 crop + margin
             )
@@ -186,32 +189,34 @@ def check_to_photo(to_photo: Callable) -> None:
             "Your matrix is transposed: for points in rows it is `points @ A[:, :2].T`.": (
                 (crop + margin) @ linear + offset
             ),
-            "You went through the map the wrong way: `crop_to_image` leads from the stored picture to the photo already.": (
+            "You went through the map the wrong way: `crop_to_image` leads from the stored "
+            "image to the photo already.": (
                 geometry.apply_affine(geometry.invert(affine), crop + margin)
             ),
-            "These are still pixels of the stored picture: the last step, to the photo, is missing.": crop
-            + margin,
+            "These are still pixels of the stored image: the last step, to the photo, is "
+            "missing.": crop + margin,
             "These are still pixels of the crop: two steps are missing.": crop,
-            "You multiplied by the size of the crop minus 1: a crop of W pixels is W wide, from -0.5 to W - 0.5.": (
-                ((u + 0.5) * (crop_px - 1) + margin) @ linear.T + offset
-            ),
+            "You multiplied by the size of the crop minus 1: a crop of W pixels is W wide, from "
+            "-0.5 to W - 0.5.": (((u + 0.5) * (crop_px - 1) + margin) @ linear.T + offset),
         }
         judge(
             answer,
             truth,
             wrong,
-            f"Your joints are up to {np.abs(answer - truth).max():.1f} px away from where they belong. Go step by step: "
-            "normalised to crop pixels, crop to stored picture, stored picture to photo; try the point (0, 0) first.",
+            f"Your joints are up to {np.abs(answer - truth).max():.1f} px away from where they "
+            "belong. Go step by step: normalised to crop pixels, crop to stored image, stored "
+            "image to photo; try the point (0, 0) first.",
             tolerance=1e-3 / max(1.0, np.abs(truth).max()),  # a thousandth of a pixel
         )
     passed("three steps back, exact to a thousandth of a pixel")
 
 
-# ---- exercise 3: spot the collapse -----------------------------------------------------------------------------------------
+# ---- exercise 3: spot the collapse ---------------------------------------------------------------
 
 
 def _groups(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """80 people in different places of large photos: photo joints of a mediocre model and the truth, labels, boxes."""
+    """80 people in different places of large photos: photo joints of a mediocre model and the
+    truth, labels, boxes."""
     boxes = np.concatenate([rng.uniform(0, 1500, (80, 2)), rng.uniform(60, 400, (80, 2))], axis=1)
     side = 1.25 * boxes[:, 2:].max(axis=1)[:, None, None]
     center = (boxes[:, :2] + boxes[:, 2:] / 2 - 0.5)[:, None]
@@ -234,7 +239,8 @@ def _ratio(pred, true, labelled, *, spread=np.var, pool=False, everyone=False) -
 
 
 def check_collapse(collapse: Callable) -> None:
-    """`collapse(pred, true, labelled, boxes)`: the collapse ratio of predictions that come in photo pixels."""
+    """`collapse(pred, true, labelled, boxes)`: the collapse ratio of predictions that come in photo
+    pixels."""
     expression = "collapse(pred, true, labelled, boxes)"
     rng = np.random.default_rng(710)
     for _ in range(3):
@@ -249,46 +255,50 @@ def check_collapse(collapse: Callable) -> None:
         xy = np.mean([_ratio(crop[0][..., [i]], crop[1][..., [i]], labelled) for i in (0, 1)])
         wide = boxes[:, None, 2:]
         wrong = {
-            "You took the variance in photo pixels. People stand in different places and at different distances, so there "
-            "even a constant pose varies: bring the joints into their crop first.": _ratio(
-                pred, true, labelled
+            "You took the variance in photo pixels. People stand in different places and at "
+            "different distances, so there even a constant pose varies: bring the joints into "
+            "their crop first.": _ratio(pred, true, labelled),
+            "You moved the joints into their boxes, but did not divide by the boxes' size: "
+            "people near the camera count more than those far away.": _ratio(
+                pred - center, true - center, labelled
             ),
-            "You moved the joints into their boxes, but did not divide by the boxes' size: people near the camera count "
-            "more than those far away.": _ratio(pred - center, true - center, labelled),
-            "You divided x by the box's width and y by its height. The crop is square, its side in the box's *longer* "
-            "side: nothing is stretched.": _ratio(
+            "You divided x by the box's width and y by its height. The crop is square, its side "
+            "in the box's *longer* side: nothing is stretched.": _ratio(
                 (pred - center) / wide, (true - center) / wide, labelled
             ),
             "You divided the spreads (standard deviations), not the variances.": _ratio(
                 *crop, spread=np.std
             ),
-            "You took joints that are not labelled along: their coordinates are 0, and mean nothing.": _ratio(
-                *crop, everyone=True
+            "You took joints that are not labelled along: their coordinates are 0, and mean "
+            "nothing.": _ratio(*crop, everyone=True),
+            "You added up all joints before you divided. Then ankles and wrists, which vary "
+            "most, decide alone: divide joint by joint, then take the mean.": _ratio(
+                *crop, pool=True
             ),
-            "You added up all joints before you divided. Then ankles and wrists, which vary most, decide alone: divide "
-            "joint by joint, then take the mean.": _ratio(*crop, pool=True),
-            "Your variance runs over the joints of one person: that says how large the person is. Does the *same* joint "
-            "vary from person to person?": _ratio(*(np.swapaxes(a, 0, 1) for a in crop)),
-            "You turned the ratio round: it is the prediction's variance divided by the truth's.": _ratio(
-                crop[1], crop[0], labelled
+            "Your variance runs over the joints of one person: that says how large the person "
+            "is. Does the *same* joint vary from person to person?": _ratio(
+                *(np.swapaxes(a, 0, 1) for a in crop)
             ),
+            "You turned the ratio round: it is the prediction's variance divided by the "
+            "truth's.": _ratio(crop[1], crop[0], labelled),
         }
         if not near(answer, xy):  # the mean of the ratios of x and of y is right as well
             judge(
                 answer,
                 truth,
                 wrong,
-                f"Here the ratio is {truth:.4f}; yours is {answer:.4f}. The variance runs over *people*, joint by joint, "
-                "in the coordinates of each person's own crop.",
+                f"Here the ratio is {truth:.4f}; yours is {answer:.4f}. The variance runs over "
+                "*people*, joint by joint, in the coordinates of each person's own crop.",
             )
     passed("seen: in its crop, a constant pose has nowhere to hide")
 
 
-# ---- exercise 4: is A better than B? ---------------------------------------------------------------------------------------
+# ---- exercise 4: is A better than B? -------------------------------------------------------------
 
 
 def _two_models(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """50 people, some easy and some hard for both models; what was found where nothing counts means nothing; 400 draws."""
+    """50 people, some easy and some hard for both models; what was found where nothing counts means
+    nothing; 400 draws."""
     ease = rng.beta(1.5, 1.2, (50, 1))
     luck = rng.random((50, K))
     found_b, found_a = (
@@ -324,42 +334,43 @@ def _difference_mistakes(found_a, found_b, counted, draws) -> dict[str, np.ndarr
     apart = (found_a[counted].astype(float) - found_b[counted])[joints].mean(axis=1)
     return {
         "You turned the difference round: it is A's share minus B's.": _middle(-gain),
-        "You made one interval for A and one for B, and subtracted their ends. That throws away what pairs them: take the "
-        "difference *within each draw*, and the interval of the differences.": np.subtract(
-            _middle(a), _middle(b)[::-1]
-        ),
-        "You subtracted the ends of two intervals, low from low and high from high. Take the difference within each draw "
-        "first.": np.subtract(_middle(a), _middle(b)),
-        "You took each person's share first, and then the mean over people. PCK pools the joints: add up what was found and what "
-        "counts over the people drawn, then divide.": _middle(mean_share[0] - mean_share[1]),
+        "You made one interval for A and one for B, and subtracted their ends. That throws away "
+        "what pairs them: take the difference *within each draw*, and the interval of the "
+        "differences.": np.subtract(_middle(a), _middle(b)[::-1]),
+        "You subtracted the ends of two intervals, low from low and high from high. Take the "
+        "difference within each draw first.": np.subtract(_middle(a), _middle(b)),
+        "You took each person's share first, and then the mean over people. PCK pools the "
+        "joints: add up what was found and what counts over the people drawn, then "
+        "divide.": _middle(mean_share[0] - mean_share[1]),
         "You count joints that do not count: what `found` says of them means nothing.": _middle(
             _shares(found_a, every, draws) - _shares(found_b, every, draws)
         ),
         "You divide by all joints. Only those that count belong below the fraction's bar.": _middle(
             _shares(found_a & counted, every, draws) - _shares(found_b & counted, every, draws)
         ),
-        "Somebody who was drawn twice counts twice; you count everybody once.": _middle(
+        "A person who was drawn twice counts twice; you count each person once.": _middle(
             np.subtract(*single)
         ),
         "`np.percentile` wants per cent: 2.5 and 97.5, not 0.025 and 0.975.": _middle(
             gain, 0.025, 0.975
         ),
-        "You cut off 5 % on *each* side, and 90 % are left. Half of it belongs on either side.": _middle(
-            gain, 5, 95
-        ),
+        "You cut off 5 % on *each* side, and 90 % are left. Half of it belongs on "
+        "either side.": _middle(gain, 5, 95),
         "That is the interval of A's own share. Where is B?": _middle(a),
         "That is the interval of B's own share. Where is A?": _middle(b),
-        "That is where the *mean* of the draws lies: it shrinks the more often you draw. How far do the draws "
-        "themselves reach?": gain.mean()
+        "That is where the *mean* of the draws lies: it shrinks the more often you draw. How "
+        "far do the draws themselves reach?": gain.mean()
         + np.array([-1.96, 1.96]) * gain.std() / np.sqrt(len(draws)),
-        "You went to 1.96 standard deviations on either side of the mean, as if the differences were a bell curve. Ask the draws: the "
-        "middle 95 % of them.": gain.mean() + np.array([-1.96, 1.96]) * gain.std(),
+        "You went to 1.96 standard deviations on either side of the mean, as if the differences "
+        "were a bell curve. Ask the draws: the middle 95 % of them.": gain.mean()
+        + np.array([-1.96, 1.96]) * gain.std(),
         "You drew joints, not people.": _middle(apart),
     }
 
 
 def check_difference(difference: Callable) -> None:
-    """`difference(found_a, found_b, counted, draws)`: the paired bootstrap interval of PCK(A) - PCK(B)."""
+    """`difference(found_a, found_b, counted, draws)`: the paired bootstrap interval of PCK(A) -
+    PCK(B)."""
     expression = "difference(found_a, found_b, counted, draws)"
     rng = np.random.default_rng(711)
     for _ in range(3):
@@ -372,8 +383,9 @@ def check_difference(difference: Callable) -> None:
                 answer,
                 truth,
                 _difference_mistakes(*crowd),
-                f"For these two models the interval reaches from {truth[0]:.4f} to {truth[1]:.4f}; yours from {answer[0]:.4f} to "
-                f"{answer[1]:.4f}. For each row of `draws`: those people, their joints pooled, A's share minus B's.",
+                f"For these two models the interval reaches from {truth[0]:.4f} to "
+                f"{truth[1]:.4f}; yours from {answer[0]:.4f} to {answer[1]:.4f}. For each row of "
+                "`draws`: those people, their joints pooled, A's share minus B's.",
                 tolerance=1e-9,
             )
     passed("the interval of a difference, person for person")

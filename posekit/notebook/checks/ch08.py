@@ -1,6 +1,7 @@
 """Checks of the exercises of chapter 08, the silent mistakes.
 
-The second exercise is a test, so its check turns the tables: it hands the reader's test a zoo of crops, right and broken.
+The second exercise is a test, so its check turns the tables: it hands the reader's test a zoo of
+crops, right and broken.
 """
 
 from collections.abc import Callable
@@ -25,11 +26,11 @@ LEFT = [i for i, name in enumerate(COCO17.joints) if name.startswith("left")]
 RIGHT = [TWINS[i] for i in LEFT]
 
 
-# ---- exercise 1: mend the mirror ----------------------------------------------------------------------------------------
+# ---- exercise 1: fix the mirror ------------------------------------------------------------------
 
 
 def check_mirror(mirror: Callable) -> None:
-    """`mirror(image, joints, visible)`: picture, joints and flags of the mirrored person."""
+    """`mirror(image, joints, visible)`: image, joints and flags of the mirrored person."""
     for seed, height, width in ((801, 30, 50), (802, 24, 44)):
         _expect_mirrored(mirror, seed, height, width)
     passed("mirrored: image, places, names and flags")
@@ -45,7 +46,7 @@ def _expect_mirrored(mirror: Callable, seed: int, height: int, width: int) -> No
     answer = expect_parts(
         answer, expression, ("the image", "the joints (17, 2)", "the flags (17,)")
     )
-    _check_mirrored_picture(expect_array(answer[0], "the mirrored image"), image)
+    _expect_mirrored_image(expect_array(answer[0], "the mirrored image"), image)
     points, flags = (
         expect_array(answer[1], "the mirrored joints", (K, 2)),
         expect_array(answer[2], "the mirrored flags", (K,)),
@@ -53,15 +54,15 @@ def _expect_mirrored(mirror: Callable, seed: int, height: int, width: int) -> No
     moved = joints * [-1, 1] + [width - 1, 0]
     expect(
         not (np.allclose(points[LEFT], points[RIGHT]) or np.array_equal(flags[LEFT], flags[RIGHT])),
-        "Left and right twins have become the same. Who writes `a[left] = a[right]` and then `a[right] = a[left]` has lost the "
-        "old left by the second line.",
+        "Left and right twins have become the same. Who writes `a[left] = a[right]` and then "
+        "`a[right] = a[left]` has lost the old left by the second line.",
     )
     for hint, x in {
-        "All joints are one pixel too far right: pixel 0 must land on the last pixel, which is width - 1.": width
-        - joints[:, 0],
-        "The joints stand at `height - 1 - x`. With square images nobody would notice; "
+        "All joints are one pixel too far right: pixel 0 must land on the last pixel, which is "
+        "width - 1.": width - joints[:, 0],
+        "The joints stand at `height - 1 - x`. With square images this would go unnoticed; "
         f"this one is {width} wide and {height} high.": (height - 1 - joints[:, 0]),
-        "The picture is mirrored, but the joints stand where they were.": joints[:, 0],
+        "The image is mirrored, but the joints stand where they were.": joints[:, 0],
     }.items():
         expect(not np.allclose(np.sort(points[:, 0]), np.sort(x)), hint)
     expect(
@@ -70,48 +71,48 @@ def _expect_mirrored(mirror: Callable, seed: int, height: int, width: int) -> No
     )
     expect(
         not np.allclose(points, moved),
-        "The joints lie on the right pixels and have the wrong names: what is called left shoulder is now the *right* one. "
-        "Draw it with the sides in colour.",
+        "The joints lie on the right pixels and have the wrong names: what is called left "
+        "shoulder is now the *right* one. Draw it with the sides in colour.",
     )
     expect(
         np.allclose(points, moved[TWINS]),
-        "The joints are mirrored, but some do not carry the name of their twin. Nose stays nose; each other joint changes its name.",
+        "The joints are mirrored, but some do not carry the name of their twin. Nose stays nose; "
+        "each other joint changes its name.",
     )
     expect(
         not np.array_equal(flags, visible),
-        "The joints have changed their names, and the flags have not: an occluded left wrist is now an occluded *right* wrist.",
+        "The joints have changed their names, and the flags have not: an occluded left wrist is "
+        "now an occluded *right* wrist.",
     )
-    expect(
-        np.array_equal(flags, visible[TWINS]), "The flags do not belong to the joints beside them."
-    )
+    expect(np.array_equal(flags, visible[TWINS]), "The flags do not belong to their joints.")
 
 
-def _check_mirrored_picture(picture: np.ndarray, image: np.ndarray) -> None:
+def _expect_mirrored_image(mirrored: np.ndarray, image: np.ndarray) -> None:
     expect(
-        picture.shape == image.shape,
-        f"The mirrored picture should have the shape of the given one, {image.shape}, but it has {picture.shape}.",
+        mirrored.shape == image.shape,
+        f"The mirrored image should have the shape of the given one, {image.shape}, but it has "
+        f"{mirrored.shape}.",
     )
     for hint, wrong in {
-        "Your picture is the one you were given: it is not mirrored.": image,
-        "Your picture stands on its head. Rows are the first axis, columns the second: which one is mirrored?": image[
-            ::-1
-        ],
-        "Your picture is turned by 180 degrees: you mirrored both axes.": image[::-1, ::-1],
+        "Your image is the one you were given: it is not mirrored.": image,
+        "Your image stands on its head. Rows are the first axis, columns the second: which one "
+        "is mirrored?": image[::-1],
+        "Your image is turned by 180 degrees: you mirrored both axes.": image[::-1, ::-1],
         "You reversed the last axis, the colours: red has become blue.": image[..., ::-1],
     }.items():
-        expect(not np.array_equal(picture, wrong), hint)
+        expect(not np.array_equal(mirrored, wrong), hint)
     expect(
-        np.array_equal(np.sort(picture, axis=None), np.sort(image, axis=None)),
+        np.array_equal(np.sort(mirrored, axis=None), np.sort(image, axis=None)),
         "The pixels of your image have other values than those of the given one. A mirror moves "
         "pixels and changes none: the values stay from 0 to 255.",
     )
     expect(
-        np.array_equal(picture, image[:, ::-1]),
-        "The picture is not the mirror image of the given one.",
+        np.array_equal(mirrored, image[:, ::-1]),
+        "The image is not the mirrored image.",
     )
 
 
-# ---- exercise 2: a test that catches ------------------------------------------------------------------------------------
+# ---- exercise 2: a test that catches -------------------------------------------------------------
 
 
 def _crop(box, size: int, padding: float = 1.25) -> np.ndarray:
@@ -165,19 +166,20 @@ BROKEN_CROPS = {
         _from_sides(box, size, 1.25 * np.asarray(box[2:], float))
     ),
     "the one that takes x for y (and w for h)": _rows_first,
-    "the one that takes the *shorter* side, so that the ends of the box are cut off": lambda box, size: (
-        _from_sides(box, size, 1.25 * min(box[2:]))
-    ),
+    "the one that takes the *shorter* side, so that the ends of the box are cut "
+    "off": lambda box, size: _from_sides(box, size, 1.25 * min(box[2:])),
     "the one that puts the box into the upper left corner": _cornered,
     "the one that is mirrored without saying so": _mirrored,
     "the one that always makes 224 pixels, whatever `size` says": _always_224,
     "the one that goes the wrong way, from the crop to the photo": _inverse,
-    "the one that is half a pixel off (its centre is size / 2 where it should be (size - 1) / 2)": _half_off,
+    "the one that is half a pixel off (its centre is size / 2 where it should be "
+    "(size - 1) / 2)": _half_off,
 }
 
 
 def _fails(test: Callable, crop: Callable, name: str) -> bool:
-    """Whether the reader's test raises AssertionError for a crop; another error is the test's own."""
+    """Whether the reader's test raises AssertionError for a crop; another error is the test's
+    own."""
     try:
         answer = call(
             test,
@@ -193,7 +195,8 @@ def _fails(test: Callable, crop: Callable, name: str) -> bool:
         return True
     expect(
         answer is None,
-        f"Your test returned {answer!r}. A test returns nothing: it raises AssertionError, by `assert`, or it passes.",
+        f"Your test returned {answer!r}. A test returns nothing: it raises AssertionError, by "
+        "`assert`, or it passes.",
     )
     return False
 
@@ -206,40 +209,46 @@ def check_test_crop(test_crop: Callable) -> None:
     }
     expect(
         not all(passes.values()),
-        "`test_crop` has no value yet, or it asserts nothing: it lets through every crop, the broken ones too.",
+        "`test_crop` has no value yet, or it asserts nothing: it lets through every crop, the "
+        "broken ones too.",
     )
     expect(
         passes["posekit's own crop"],
-        "Your test fails what is right, posekit's own crop. Take one box and print where its middle and its corners land; mind "
-        "the half pixels.",
+        "Your test fails what is right, posekit's own crop. Take one box and print where its "
+        "middle and its corners land; mind the half pixels.",
     )
     for name in RIGHT_CROPS:
         expect(
             passes[name],
-            f"Your test fails {name}. Nothing in the task says how much air there must be: test what must hold for *every* right crop.",
+            f"Your test fails {name}. Nothing in the task says how much air there must be: test "
+            "what must hold for *every* right crop.",
         )
     for name in BROKEN_CROPS:
         expect(
             not passes[name],
-            f"{sum(not passes[n] for n in BROKEN_CROPS)} of {len(BROKEN_CROPS)} broken crops are caught. Got through: {name}. "
-            "Which box and size, and which point of the box, would show it?",
+            f"{sum(not passes[n] for n in BROKEN_CROPS)} of {len(BROKEN_CROPS)} broken crops are "
+            f"caught. Got through: {name}. Which box and size, and which point of the box, would "
+            "show it?",
         )
     passed(
-        f"your test passes {len(RIGHT_CROPS)} right crops and catches {len(BROKEN_CROPS)} broken ones"
+        f"your test passes {len(RIGHT_CROPS)} right crops and catches {len(BROKEN_CROPS)} broken "
+        "ones"
     )
 
 
-# ---- exercise 3: find the twins -----------------------------------------------------------------------------------------
+# ---- exercise 3: find the twins ------------------------------------------------------------------
 
 
-def dhash(picture: np.ndarray) -> np.ndarray:
-    """64 bits (bool) that say how the brightness of a grey picture (H, W) changes from left to right: chapter 08's hash."""
-    tiny = cv2.resize(picture, (9, 8), interpolation=cv2.INTER_AREA)
+def dhash(image: np.ndarray) -> np.ndarray:
+    """64 bits (bool) that say how the brightness of a grey image (H, W) changes from left to right:
+    chapter 08's hash."""
+    tiny = cv2.resize(image, (9, 8), interpolation=cv2.INTER_AREA)
     return (tiny[:, 1:] > tiny[:, :-1]).ravel()
 
 
 def _album() -> list[np.ndarray]:
-    """Grey pictures (H, W) uint8 of several sizes, with copies, near copies and mirror images among them."""
+    """Grey images (H, W) uint8 of several sizes, with copies, near copies and mirror images among
+    them."""
     rng = np.random.default_rng(803)
 
     def scene() -> np.ndarray:
@@ -268,10 +277,10 @@ def _album() -> list[np.ndarray]:
     ]
 
 
-def _distances(pictures: list) -> tuple[np.ndarray, np.ndarray]:
+def _distances(images: list) -> tuple[np.ndarray, np.ndarray]:
     """Bits that differ, for every pair as they are, and with the second one mirrored."""
-    plain = np.stack([dhash(p) for p in pictures])
-    mirrored = np.stack([dhash(np.ascontiguousarray(p[:, ::-1])) for p in pictures])
+    plain = np.stack([dhash(p) for p in images])
+    mirrored = np.stack([dhash(np.ascontiguousarray(p[:, ::-1])) for p in images])
     return (plain[:, None] != plain).sum(axis=2), (plain[:, None] != mirrored).sum(axis=2)
 
 
@@ -280,14 +289,15 @@ def _pairs(close: np.ndarray) -> set[tuple[int, int]]:
 
 
 def check_find_twins(find_twins: Callable) -> None:
-    """`find_twins(pictures, most)`: the pairs (i, j), i < j, that differ in at most `most` bits, or do so mirrored."""
-    expression = "find_twins(pictures, most)"
-    pictures = _album()
-    plain, mirrored = _distances(pictures)
+    """`find_twins(images, most)`: the pairs (i, j), i < j, that differ in at most `most` bits, or
+    do so mirrored."""
+    expression = "find_twins(images, most)"
+    images = _album()
+    plain, mirrored = _distances(images)
 
     def ask(most: int) -> list[tuple[int, int]]:
-        answer = call(find_twins, expression, pictures, most)
-        wanted = "pairs of numbers of pictures, like [(0, 3), (2, 5)]"
+        answer = call(find_twins, expression, images, most)
+        wanted = "pairs of numbers of images, like [(0, 3), (2, 5)]"
         expect_type(answer, expression, wanted, (list, tuple, set, frozenset, np.ndarray))
         try:
             return [(int(i), int(j)) for i, j in answer]
@@ -306,7 +316,7 @@ def _check_pairs(
     got = set(found)
     expect(
         not any(i == j for i, j in got),
-        "You pair pictures with themselves. Of course they are alike: only i < j counts.",
+        "You pair images with themselves. Of course they are alike: only i < j counts.",
     )
     expect(
         not any((j, i) in got for i, j in got),
@@ -319,18 +329,20 @@ def _check_pairs(
     close = _pairs(plain <= most)
     expect(
         got != _pairs((plain < most) | (mirrored < most)),
-        f"With `most` = {most}, the pairs that differ in exactly {most} bits are missing: 'at most' is <=.",
+        f"With `most` = {most}, the pairs that differ in exactly {most} bits are missing: 'at "
+        "most' is <=.",
     )
-    expect(got, f"With `most` = {most} you found nobody, but there are {len(truth)} pairs.")
+    expect(got, f"With `most` = {most} you found none, but there are {len(truth)} pairs.")
     expect(
         got != close,
-        f"You found {len(got)} of {len(truth)} pairs: those that are mirror images of each other are missing. A data set that was "
-        "mirrored before it was split is full of them.",
+        f"You found {len(got)} of {len(truth)} pairs: those that are mirror images of each other "
+        "are missing. A data set that was mirrored before it was split is full of them.",
     )
     expect(
         not truth <= got,
-        f"All {len(truth)} pairs are there, and {len(got - truth)} more that differ in over {most} bits, such as {min(got - truth, default=0)}. "
-        "Count the bits that differ, in the pictures as they are or left-right mirrored, and in no other way.",
+        f"All {len(truth)} pairs are there, and {len(got - truth)} more that differ in over "
+        f"{most} bits, such as {min(got - truth, default=0)}. Count the bits that differ, in the "
+        "images as they are or left-right mirrored, and in no other way.",
     )
     expect(
         got != _pairs(mirrored <= most),
@@ -338,15 +350,17 @@ def _check_pairs(
     )
     expect(
         got != _pairs(np.eye(len(plain), k=1, dtype=bool) & ((plain <= most) | (mirrored <= most))),
-        "You compare each picture with its neighbour in the list only. Twins may stand anywhere.",
+        "You compare each image with its neighbour in the list only. Twins may stand anywhere.",
     )
     exact = _pairs(plain == 0) | _pairs(mirrored == 0)
     expect(
         most == 0 or not got <= exact,
-        "You found exact copies only. A twin may be brighter, smaller or noisy: count the bits in which the hashes differ.",
+        "You found exact copies only. A twin may be brighter, smaller or noisy: count the bits in "
+        "which the hashes differ.",
     )
     missing = min(truth - got)
     i, j = missing
     raise CheckFailed(
-        f"With `most` = {most} the pair {missing} is missing: its hashes differ in {min(plain[i, j], mirrored[i, j])} bits."
+        f"With `most` = {most} the pair {missing} is missing: its hashes differ in "
+        f"{min(plain[i, j], mirrored[i, j])} bits."
     )

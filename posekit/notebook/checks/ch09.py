@@ -1,6 +1,6 @@
 """Checks of the exercises of chapter 09, the loss ladder.
 
-A mistake is recognised by its fingerprint: the answer is compared with what each typical wrong formula would give.
+A mistake is recognised by comparing the answer with what each typical wrong formula gives.
 """
 
 from collections.abc import Callable
@@ -22,10 +22,10 @@ K = len(COCO17)
 _TOLERANCE = 1e-4  # losses are computed in float32
 
 
-# ---- exercise 1: Laplace's likelihood with one log σ a joint ---------------------------------------------------------------
+# ---- exercise 1: Laplace's likelihood with one log σ per joint -----------------------------------
 
 
-_LAPLACE = "laplace_log(y_true, y_pred, log_scale)"
+_LAPLACE = "laplace_log(y_true, y_pred, log_sigma)"
 
 
 def _with_nan(answer: object, name: str) -> np.ndarray:
@@ -54,7 +54,8 @@ def _loss_and_gradients(
 
 
 def check_laplace_log(laplace_log: Callable) -> None:
-    """`laplace_log(y_true, y_pred, log_scale)`: masked negative log-likelihood, one log σ a joint for x and y."""
+    """`laplace_log(y_true, y_pred, log_sigma)`: masked negative log-likelihood, one log σ per joint
+    for x and y."""
     rng = np.random.default_rng(901)
     y_true = rng.uniform(-0.5, 0.5, (6, K, 3)).astype(np.float32)
     y_true[..., 2] = rng.random((6, K)) > 0.4
@@ -71,11 +72,13 @@ def check_laplace_log(laplace_log: Callable) -> None:
     value, (by_place, by_scale) = _loss_and_gradients(laplace_log, y_true, y_pred, a)
     mistakes = [
         (
-            "You divide by the number of *all* entries, the masked ones too. Divide by the sum of the weights.",
+            "You divide by the number of *all* entries, the masked ones too. Divide by the sum of "
+            "the weights.",
             (weight * right).mean(),
         ),
         (
-            "Your loss counts every joint, with or without a label. The weight is the third number of `y_true`.",
+            "Your loss counts every joint, with or without a label. The weight is the third "
+            "number of `y_true`.",
             right.mean(),
         ),
         (
@@ -83,21 +86,24 @@ def check_laplace_log(laplace_log: Callable) -> None:
             (weight * right).sum(),
         ),
         (
-            "The log σ is missing. As it is, an infinite σ is for free: the network will claim it, and learn nothing.",
+            "The log σ is missing. As it is, an infinite σ is for free: the network will claim "
+            "it, and learn nothing.",
             mean(size * np.exp(-a)),
         ),
         (
-            "You count log σ once a joint. The joint has two coordinates, each with a density of its own and the same σ: their "
-            "logarithms add up.",
+            "You count log σ once per joint. The joint has two coordinates, each with a density "
+            "of its own and the same σ: their logarithms add up.",
             mean(size * np.exp(-a) + a + 2 * log2),
         ),
         (
-            "You count log σ and log 2 once a joint. The joint has two coordinates, each with a density of its own: their logarithms add up.",
+            "You count log σ and log 2 once per joint. The joint has two coordinates, each with a "
+            "density of its own: their logarithms add up.",
             mean(size * np.exp(-a) + a + log2),
         ),
         (
-            "All but a constant is there: the density is 1/(2σ) · exp(−|e|/σ), and its 2 leaves a log 2 for each coordinate. "
-            "The gradient does not mind, but only a whole likelihood can be compared with another one's.",
+            "All but a constant is there: the density is 1/(2σ) · exp(−|e|/σ), and its 2 leaves a "
+            "log 2 for each coordinate. The gradient does not mind, but only a whole likelihood "
+            "can be compared with another one's.",
             mean(size * np.exp(-a) + 2 * a),
         ),
         (
@@ -105,7 +111,8 @@ def check_laplace_log(laplace_log: Callable) -> None:
             mean(size * np.exp(-a) + 2 * a + log2),
         ),
         (
-            "You multiply the error by σ. A large σ must forgive: divide (with a = log σ, that is exp(−a)).",
+            "You multiply the error by σ. A large σ must forgive: divide (with a = log σ, that is "
+            "exp(−a)).",
             mean(size * np.exp(a) + 2 * a + 2 * log2),
         ),
         (
@@ -113,7 +120,7 @@ def check_laplace_log(laplace_log: Callable) -> None:
             mean(size * np.exp(-a) - 2 * a + 2 * log2),
         ),
         (
-            "You take `log_scale` for σ. It is its logarithm, and may well be negative.",
+            "You take `log_sigma` for σ. It is its logarithm, and may well be negative.",
             mean(size / a + 2 * np.log(np.abs(a)) + 2 * log2),
         ),
         (
@@ -121,11 +128,13 @@ def check_laplace_log(laplace_log: Callable) -> None:
             mean(0.5 * square * np.exp(-2 * a) + 2 * a + np.log(2 * np.pi)),
         ),
         (
-            "You take the distance of the joint, √(dx² + dy²). Here each coordinate has a density of its own: |dx| + |dy|.",
+            "You take the distance of the joint, √(dx² + dy²). Here each coordinate has a density "
+            "of its own: |dx| + |dy|.",
             mean(distance * np.exp(-a) + 2 * a + 2 * log2),
         ),
         (
-            "Half of what it should be: the likelihoods of x and y are multiplied, so their logarithms are *added*, not averaged.",
+            "Half of what it should be: the likelihoods of x and y are multiplied, so their "
+            "logarithms are *added*, not averaged.",
             mean(right / 2),
         ),
     ]
@@ -133,35 +142,41 @@ def check_laplace_log(laplace_log: Callable) -> None:
         value,
         mean(right),
         mistakes,
-        f"On our test batch the loss should be {mean(right):.4f}, but yours is {value:.4f}. For each coordinate: |e|/σ + log σ + log 2.",
+        f"On our test batch the loss should be {mean(right):.4f}, but yours is {value:.4f}. For "
+        "each coordinate: |e|/σ + log σ + log 2.",
         _TOLERANCE,
     )
     expect(
         by_place is not None and by_scale is not None,
-        "The value is right, but no gradient comes through. Compute with `keras.ops` all the way: NumPy leaves the graph.",
+        "The value is right, but no gradient comes through. Compute with `keras.ops` all the way: "
+        "NumPy leaves the graph.",
     )
     per = weight / weight.sum()
     expect(
         near(by_scale, per * (2 - size * np.exp(-a)), 1e-3)
         and near(by_place, (per * np.exp(-a))[..., None] * np.sign(error), 1e-3),
-        "The value is right, but its gradient is not that of the likelihood. Is something cut off (`stop_gradient`, a clip)?",
+        "The value is right, but its gradient is not that of the likelihood. Is something cut off "
+        "(`stop_gradient`, a clip)?",
     )
     poisoned = np.where(weight[..., None] > 0, y_true, np.float32([np.nan, np.nan, 0]))
     again, gradients = _loss_and_gradients(laplace_log, poisoned, y_pred, a)
     expect(
         np.isfinite(again) and all(np.all(np.isfinite(g)) for g in gradients),
-        "With NaN in a masked target your loss or its gradient is NaN, for 0 · NaN is NaN: replace the *target* before you compute "
-        "with it (`ops.where`).",
+        "With NaN in a masked target your loss or its gradient is NaN, for 0 · NaN is NaN: "
+        "replace the *target* before you compute with it (`ops.where`).",
     )
-    nobody, gradients = _loss_and_gradients(laplace_log, y_true * np.float32([1, 1, 0]), y_pred, a)
+    unlabelled, gradients = _loss_and_gradients(
+        laplace_log, y_true * np.float32([1, 1, 0]), y_pred, a
+    )
     expect(
-        np.isfinite(nobody) and all(g is None or np.all(np.isfinite(g)) for g in gradients),
-        "When no joint of the batch is labelled, your loss is 0 / 0. One such batch, and every weight of the network is NaN.",
+        np.isfinite(unlabelled) and all(g is None or np.all(np.isfinite(g)) for g in gradients),
+        "When no joint of the batch is labelled, your loss is 0 / 0. One such batch, and every "
+        "weight of the network is NaN.",
     )
     passed("Laplace's likelihood: right value, right gradients, and masked joints change neither")
 
 
-# ---- exercise 2: a coupling with a mask ------------------------------------------------------------------------------------
+# ---- exercise 2: a coupling with a mask ----------------------------------------------------------
 
 
 def _net(seed: int, width: int) -> Callable:
@@ -177,7 +192,8 @@ def _net(seed: int, width: int) -> Callable:
 
 
 def check_coupling(coupling: Callable) -> None:
-    """`coupling(x, net, stays, back)` -> points and log-determinants; the masked coordinates stay and rule the others."""
+    """`coupling(x, net, stays, back)` -> points and log-determinants; the masked coordinates stay
+    and rule the others."""
     rng = np.random.default_rng(902)
     for width, stays in ((2, [1, 0]), (2, [0, 1]), (5, [1, 0, 1, 0, 0])):
         stays = np.array(stays, float)
@@ -197,7 +213,8 @@ def check_coupling(coupling: Callable) -> None:
                     z * np.exp(s) + t,
                 ),
                 (
-                    "Your `net` sees all of `x`. Then the way back would need what it does not have yet: hand it only what stays.",
+                    "Your `net` sees all of `x`. Then the way back would need what it does not "
+                    "have yet: hand it only what stays.",
                     z * stays + moves * (z * np.exp(blind[0]) + blind[1]),
                 ),
                 (
@@ -205,11 +222,13 @@ def check_coupling(coupling: Callable) -> None:
                     z * moves + stays * (z * np.exp(wild[0]) + wild[1]),
                 ),
                 (
-                    "Your `net` sees the coordinates that move. It must see those that stay: they are the same on both sides.",
+                    "Your `net` sees the coordinates that move. It must see those that stay: they "
+                    "are the same on both sides.",
                     z * stays + moves * (z * np.exp(wild[0]) + wild[1]),
                 ),
                 (
-                    "You multiply by the log-stretch itself. It may be negative or 0, and could not be undone: multiply by its exponential.",
+                    "You multiply by the log-stretch itself. It may be negative or 0, and could "
+                    "not be undone: multiply by its exponential.",
                     z * stays + moves * (z * s + t),
                 ),
                 (
@@ -232,8 +251,8 @@ def check_coupling(coupling: Callable) -> None:
         )
         expect(
             not near(home, x * stays + moves * (x * np.exp(-s) - t), _TOLERANCE),
-            "Your way back undoes things in the order in which they were done. What came last is undone first, like shoes and "
-            "socks: subtract t, then shrink.",
+            "Your way back undoes things in the order in which they were done. What came last is "
+            "undone first, like shoes and socks: subtract t, then shrink.",
         )
         expect(
             not near(home, x * stays + moves * (x - t) * np.exp(s), _TOLERANCE),
@@ -241,13 +260,13 @@ def check_coupling(coupling: Callable) -> None:
         )
         expect(
             near(home, z, _TOLERANCE),
-            "There and back again does not end where it began. The coordinates that stay are the same on both sides: compute s and t "
-            "from them as before, and reverse the arithmetic.",
+            "There and back again does not end where it began. The coordinates that stay are the "
+            "same on both sides: compute s and t from them as before, and reverse the arithmetic.",
         )
         expect(
             not near(log_det, truth, _TOLERANCE),
-            "The log-determinant of the way back is that of the way forth. Stretching by 3 and shrinking by 3 cancel: it "
-            "needs a minus sign.",
+            "The log-determinant of the way back is that of the way forth. Stretching by 3 and "
+            "shrinking by 3 cancel: it needs a minus sign.",
         )
         _determinants(log_det, -truth, -s, stays, "back")
     passed(
@@ -268,21 +287,24 @@ def _determinants(
     moves, where = 1 - stays, f"on the way {way}"
     expect(
         not near(log_det, s.sum(axis=1), _TOLERANCE),
-        f"Your log-determinant ({where}) also counts coordinates that stay. They are stretched by 1, whose logarithm is 0.",
+        f"Your log-determinant ({where}) also counts coordinates that stay. They are stretched by "
+        "1, whose logarithm is 0.",
     )
     expect(
         not near(log_det, truth.sum(), _TOLERANCE) and not near(log_det, truth.mean(), _TOLERANCE),
-        f"Your log-determinant ({where}) is one number for all points. Each point has its own: sum over coordinates only.",
+        f"Your log-determinant ({where}) is one number for all points. Each point has its own: "
+        "sum over coordinates only.",
     )
     expect(
         not near(log_det, moves * s, _TOLERANCE),
-        f"Your log-determinant ({where}) has one number for each coordinate. The determinant of a triangle is the product of "
-        "its diagonal, so the logarithms add up.",
+        f"Your log-determinant ({where}) has one number for each coordinate. The determinant of a "
+        "triangle is the product of its diagonal, so the logarithms add up.",
     )
     expect(
         not near(log_det, (moves * np.exp(s)).sum(axis=1), _TOLERANCE)
         and not near(log_det, np.exp(truth), _TOLERANCE),
-        f"You return the determinant or the stretches themselves ({where}); their logarithm is wanted.",
+        f"You return the determinant or the stretches themselves ({where}); their logarithm is "
+        "wanted.",
     )
     expect(
         not near(log_det, -truth, _TOLERANCE),
@@ -295,46 +317,47 @@ def _determinants(
     )
 
 
-# ---- exercise 3: the factor that repairs σ ---------------------------------------------------------------------------------
+# ---- exercise 3: the factor that repairs σ -------------------------------------------------------
 
 
-def check_repair(repair: Callable) -> None:
-    """`repair(error, scale, weight, belief)`: the factor for all σ that makes the errors most probable."""
-    expression = "repair(error, scale, weight, belief)"
+def check_sigma_factor(sigma_factor: Callable) -> None:
+    """`sigma_factor(error, sigma, weight, density)`: the factor for all σ that makes the errors
+    most probable."""
+    expression = "sigma_factor(error, sigma, weight, density)"
     rng = np.random.default_rng(903)
-    for belief, other in (("laplace", "gaussian"), ("gaussian", "laplace")):
-        scale = rng.uniform(0.01, 0.3, (60, K, 2))
-        error = 1.7 * scale * rng.standard_t(4, scale.shape)
+    for density, other in (("laplace", "gaussian"), ("gaussian", "laplace")):
+        sigma = rng.uniform(0.01, 0.3, (60, K, 2))
+        error = 1.7 * sigma * rng.standard_t(4, sigma.shape)
         weight = (rng.random((60, K)) > 0.3).astype(float)
         error[weight == 0] = 9.0  # what stands there means nothing
-        answer = call(repair, expression, error, scale, weight, belief)
+        answer = call(sigma_factor, expression, error, sigma, weight, density)
         value = float(expect_array(answer, "the factor", ()))
         on = weight > 0
-        ratio = np.abs(error[on]) / scale[on]
+        ratio = np.abs(error[on]) / sigma[on]
         best = {"laplace": ratio.mean(), "gaussian": np.sqrt((ratio**2).mean())}
-        every = np.abs(error) / scale
-        say = f"For belief {belief!r}: "
+        every = np.abs(error) / sigma
+        say = f"For density {density!r}: "
         mistakes = [
             (
-                f"{say}that is the other belief's factor. Laplace's best width is a mean of sizes, the Gaussian's a "
-                "root of a mean of squares.",
+                f"{say}that is the other density's factor. Laplace's best width is a mean of "
+                "sizes, the Gaussian's a root of a mean of squares.",
                 best[other],
             ),
             (f"{say}you count joints whose weight is 0.", every.mean()),
             (f"{say}you count joints whose weight is 0.", np.sqrt((every**2).mean())),
             (
                 f"{say}that is the reciprocal. Errors larger than promised want a *larger* σ.",
-                1 / best[belief],
+                1 / best[density],
             ),
             (
-                f"{say}you divide the mean error by the mean σ. Then the unsure joints decide alone. Each error is to be held "
-                "against its *own* σ first.",
-                np.abs(error[on]).mean() / scale[on].mean(),
+                f"{say}you divide the mean error by the mean σ. Then the unsure joints decide "
+                "alone. Each error is to be held against its *own* σ first.",
+                np.abs(error[on]).mean() / sigma[on].mean(),
             ),
             (
-                f"{say}you divide the mean square by the mean variance. Then the unsure joints decide alone. Each error is to be held "
-                "against its *own* σ first.",
-                np.sqrt((error[on] ** 2).mean() / (scale[on] ** 2).mean()),
+                f"{say}you divide the mean square by the mean variance. Then the unsure joints "
+                "decide alone. Each error is to be held against its *own* σ first.",
+                np.sqrt((error[on] ** 2).mean() / (sigma[on] ** 2).mean()),
             ),
             (f"{say}that is the factor for the *variance*. σ is its root.", (ratio**2).mean()),
             (
@@ -342,12 +365,13 @@ def check_repair(repair: Callable) -> None:
                 np.median(ratio),
             ),
             (
-                f"{say}you subtract the mean of e/σ. The density has its middle at 0, wherever the errors have theirs.",
-                (error[on] / scale[on]).std(),
+                f"{say}you subtract the mean of e/σ. The density has its middle at 0, wherever "
+                "the errors have theirs.",
+                (error[on] / sigma[on]).std(),
             ),
             (
                 f"{say}you forgot the absolute value: errors to the left and to the right cancel.",
-                (error[on] / scale[on]).mean(),
+                (error[on] / sigma[on]).mean(),
             ),
             (
                 f"{say}twice too large: each weight counts for *two* coordinates, x and y.",
@@ -356,22 +380,23 @@ def check_repair(repair: Callable) -> None:
         ]
         judge(
             value,
-            best[belief],
+            best[density],
             mistakes,
-            f"{say}the factor should be {best[belief]:.4f}, but yours is {value:.4f}. Write the mean of −log p with c·σ in "
-            "place of σ, differentiate by c, set to zero.",
+            f"{say}the factor should be {best[density]:.4f}, but yours is {value:.4f}. Write the "
+            "mean of −log p with c·σ in place of σ, differentiate by c, set to zero.",
             _TOLERANCE,
         )
     passed("one factor, and the promise is kept again: for both beliefs")
 
 
-# ---- exercise 4: soft-argmax and the spread of its map ---------------------------------------------------------------------
+# ---- exercise 4: soft-argmax and the spread of its map -------------------------------------------
 
 
 def _mean_and_spread(
     weights: np.ndarray, x: np.ndarray, y: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(B, H, W, K) weights and the places of columns and rows -> mean (B, K, 2), spread (B, K, 2)."""
+    """(B, H, W, K) weights and the places of columns and rows -> mean (B, K, 2), spread (B, K,
+    2)."""
     places = np.stack(np.meshgrid(x, y), axis=-1)
     mean = np.einsum("bhwk,hwd->bkd", weights, places)
     square = np.einsum("bhwk,hwd->bkd", weights, places**2)
@@ -379,7 +404,8 @@ def _mean_and_spread(
 
 
 def check_soft_argmax(soft_argmax: Callable) -> None:
-    """`soft_argmax(scores)` -> centre of mass (B, K, 2) and spread (B, K, 2) of each map, normalised crop coordinates."""
+    """`soft_argmax(scores)` -> centre of mass (B, K, 2) and spread (B, K, 2) of each map,
+    normalised crop coordinates."""
     for seed, h, w in ((904, 6, 9), (905, 7, 4)):
         _expect_means(soft_argmax, seed, h, w)
     sharp = np.zeros((1, 6, 9, 1))
@@ -388,8 +414,9 @@ def check_soft_argmax(soft_argmax: Callable) -> None:
         answer = expect_parts(call(soft_argmax, _SOFT_ARGMAX, sharp), _SOFT_ARGMAX, _MAPS)
     expect(
         all(np.all(np.isfinite(_with_nan(part, _SOFT_ARGMAX))) for part in answer),
-        "With a score of 2000 your answer is NaN: exp(2000) is infinite. Subtract the largest score of each map first; the weights "
-        "stay the same. (And a variance that rounding made −0.0000001 has no root.)",
+        "With a score of 2000 your answer is NaN: exp(2000) is infinite. Subtract the largest "
+        "score of each map first; the weights stay the same. (And a variance that rounding made "
+        "−0.0000001 has no root.)",
     )
     passed("soft-argmax, and how far its map is spread: a σ for free")
 
@@ -411,19 +438,23 @@ def _expect_means(soft_argmax: Callable, seed: int, h: int, w: int) -> None:
     best = scores.reshape(3, h * w, 4).argmax(axis=1)
     mistakes = [
         (
-            "x and y are swapped: x runs along the columns (the third axis of `scores`), and comes first.",
+            "x and y are swapped: x runs along the columns (the third axis of `scores`), and "
+            "comes first.",
             right[..., ::-1],
         ),
         (
-            "You take the cells' corners: everything lies half a cell too far to the left and up. Their *middles* are wanted.",
+            "You take the cells' corners: everything lies half a cell too far to the left and up. "
+            "Their *middles* are wanted.",
             _mean_and_spread(weights, np.arange(w) / w - 0.5, np.arange(h) / h - 0.5)[0],
         ),
         (
-            "Your first and last cell lie on the edge of the crop. A cell's middle is half a cell inside: (i + 0.5) / n − 0.5.",
+            "Your first and last cell lie on the edge of the crop. A cell's middle is half a cell "
+            "inside: (i + 0.5) / n − 0.5.",
             _mean_and_spread(weights, np.linspace(-0.5, 0.5, w), np.linspace(-0.5, 0.5, h))[0],
         ),
         (
-            "Your answers run from 0 to 1. Normalised coordinates have 0 in the *middle* of the crop.",
+            "Your answers run from 0 to 1. Normalised coordinates have 0 in the *middle* of the "
+            "crop.",
             right + 0.5,
         ),
         (
@@ -431,23 +462,28 @@ def _expect_means(soft_argmax: Callable, seed: int, h: int, w: int) -> None:
             _mean_and_spread(weights, np.arange(w), np.arange(h))[0],
         ),
         (
-            "You pick the best cell: that is argmax, with no gradient and no finer than a cell. Take the weighted mean of all.",
+            "You pick the best cell: that is argmax, with no gradient and no finer than a cell. "
+            "Take the weighted mean of all.",
             np.stack([x[best % w], y[best // w]], axis=-1),
         ),
         (
-            "Your weights add up to one over the *joints*. Each joint has a map of its own: normalise over its cells.",
+            "Your weights add up to one over the *joints*. Each joint has a map of its own: "
+            "normalise over its cells.",
             _mean_and_spread(exp / exp.sum(axis=-1, keepdims=True), x, y)[0],
         ),
         (
-            "You normalise over everything, people and joints included. Each map's weights should add up to one.",
+            "You normalise over everything, people and joints included. Each map's weights should "
+            "add up to one.",
             _mean_and_spread(exp / exp.sum(), x, y)[0],
         ),
         (
-            "Your softmax runs over each row by itself. It must run over all cells of a map at once.",
+            "Your softmax runs over each row by itself. It must run over all cells of a map at "
+            "once.",
             _mean_and_spread(exp / exp.sum(axis=2, keepdims=True), x, y)[0],
         ),
         (
-            "Your softmax runs over each column by itself. It must run over all cells of a map at once.",
+            "Your softmax runs over each column by itself. It must run over all cells of a map at "
+            "once.",
             _mean_and_spread(exp / exp.sum(axis=1, keepdims=True), x, y)[0],
         ),
         (
@@ -463,16 +499,19 @@ def _expect_means(soft_argmax: Callable, seed: int, h: int, w: int) -> None:
         mean,
         right,
         mistakes,
-        "The means are not right. Softmax over all cells of a map, then Σ weight · middle of the cell.",
+        "The means are not right. Softmax over all cells of a map, then Σ weight · middle of the "
+        "cell.",
         _TOLERANCE,
     )
     expect(
         not near(spread, width**2, _TOLERANCE),
-        "Your spread is the variance. Its root is wanted: a σ has the unit of a place, not of an area.",
+        "Your spread is the variance. Its root is wanted: a σ has the unit of a place, not of an "
+        "area.",
     )
     expect(
         not near(spread, np.sqrt(width**2 + right**2), _TOLERANCE),
-        "You take the spread around the middle of the *crop*: subtract the mean's square before the root.",
+        "You take the spread around the middle of the *crop*: subtract the mean's square before "
+        "the root.",
     )
     spread = expect_array(spread, "the spreads", (3, 4, 2))
     expect(

@@ -1,6 +1,6 @@
 """Checks of the exercises of chapter 10, the cascade.
 
-A mistake is recognised by its fingerprint: the answer is compared with what each typical wrong formula would give.
+A mistake is recognised by comparing the answer with what each typical wrong formula gives.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ _LS, _RS, _LH, _RH = (
 _K, _KINDS = len(COCO17), 9
 
 
-# ---- exercise 1: where to look ---------------------------------------------------------------------------------------------
+# ---- exercise 1: where to look -------------------------------------------------------------------
 
 
 def _diagonals(pose: np.ndarray) -> tuple[float, float]:
@@ -57,16 +57,19 @@ def check_second_look(second_look: Callable) -> None:
         torso = pose[[_LS, _RS, _LH, _RH]].mean(axis=0)
         expect(
             not near(centre, pose[k] - sigma * diameter / 2),
-            "Your first two numbers are the box's corner: half a side left of the joint and above it. Asked is its centre.",
+            "Your first two numbers are the box's corner: half a side left of the joint and above "
+            "it. Asked is its centre.",
         )
         expect(
             not near(centre, torso),
-            "Your sub-image is centred on the torso. Every joint gets one of its own, with the joint in the middle.",
+            "Your sub-image is centred on the torso. Every joint gets one of its own, with the "
+            "joint in the middle.",
         )
         expect(not near(centre, pose[k][::-1]), "Your centre has y before x.")
         expect(
             not near(centre, np.round(pose[k])) or near(pose[k], np.round(pose[k])),
-            "You rounded the centre to whole pixels. The affine map does not need that, and half a pixel here is half a pixel of error later.",
+            "You rounded the centre to whole pixels. The affine map does not need that, and half "
+            "a pixel here is half a pixel of error later.",
         )
         expect(
             near(centre, pose[k]),
@@ -74,17 +77,14 @@ def check_second_look(second_look: Callable) -> None:
         )
         wrong = {
             "Your side does not change with sigma.": diameter,
-            "Your side is half as long as it should be: sigma times the diameter is the *whole* side, not the way from centre to edge.": sigma
-            * diameter
-            / 2,
-            "Your side is twice too long: you add the two diagonals. Their *mean* is the diameter.": sigma
-            * (a + b),
-            "You measure from a shoulder to the hip *below* it. Opposing corners: left shoulder to right hip, and right to left.": sigma
-            * sum(sides)
-            / 2,
-            "You measure across the shoulders and the hips. Seen from the side a person has no such width: take the diagonals.": sigma
-            * sum(widths)
-            / 2,
+            "Your side is half as long as it should be: sigma times the diameter is the *whole* "
+            "side, not the way from centre to edge.": sigma * diameter / 2,
+            "Your side is twice too long: you add the two diagonals. Their *mean* is the "
+            "diameter.": sigma * (a + b),
+            "You measure from a shoulder to the hip *below* it. Opposing corners: left shoulder "
+            "to right hip, and right to left.": sigma * sum(sides) / 2,
+            "You measure across the shoulders and the hips. Seen from the side a person has no "
+            "such width: take the diagonals.": sigma * sum(widths) / 2,
             "Your distance has no square root.": sigma * (a**2 + b**2) / 2,
         }
         right = sigma * diameter
@@ -99,7 +99,8 @@ def check_second_look(second_look: Callable) -> None:
         )
     expect(
         not any(np.all(used, axis=0)),
-        "You use only one of the two diagonals. If that shoulder or hip is mispredicted, all sub-images suffer: take the mean of both.",
+        "You use only one of the two diagonals. If that shoulder or hip is mispredicted, all "
+        "sub-images suffer: take the mean of both.",
     )
     expect(
         used[0] != (True, False),
@@ -112,11 +113,11 @@ def check_second_look(second_look: Callable) -> None:
     passed("the box of a second look: the joint in the middle, the side in diameters")
 
 
-# ---- exercise 2: the way back ------------------------------------------------------------------------------------------------
+# ---- exercise 2: the way back --------------------------------------------------------------------
 
 
 def check_put_back(put_back: Callable) -> None:
-    """`put_back(place, joint, side, mirrored)`: the corrected joint in pixels of the picture."""
+    """`put_back(place, joint, side, mirrored)`: the corrected joint in pixels of the image."""
     expression = "put_back(place, joint, side, mirrored)"
     rng = np.random.default_rng(1002)
     for mirrored in (False, True):
@@ -143,11 +144,13 @@ def check_put_back(put_back: Callable) -> None:
                 joint + step / 2,
             ),
             (
-                "you count from the corner of the sub-image. (0, 0) is its middle, which is where the joint was.",
+                "you count from the corner of the sub-image. (0, 0) is its middle, which is where "
+                "the joint was.",
                 right - side / 2,
             ),
             (
-                "you turn round both coordinates. A mirror exchanges left and right, not up and down.",
+                "you turn round both coordinates. A mirror exchanges left and right, not up and "
+                "down.",
                 joint - side * place,
             ),
             (
@@ -155,12 +158,14 @@ def check_put_back(put_back: Callable) -> None:
                 joint + side * place * [1, -1],
             ),
             (
-                "you ignore the mirror: in the mirrored sub-image, more to the right means more to the left in the picture.",
+                "you ignore the mirror: in the mirrored sub-image, more to the right means more "
+                "to the left in the image.",
                 joint + side * place,
             ),
             ("you mirror where nothing was mirrored.", joint + side * place * [-1, 1]),
             (
-                "you mirror the place in the *picture*: the joint is where it was, only the way to the truth turns round.",
+                "you mirror the place in the *image*: the joint is where it was, only the way to "
+                "the truth turns round.",
                 right * [-1, 1],
             ),
         )
@@ -173,7 +178,7 @@ def check_put_back(put_back: Callable) -> None:
     passed("corrections find their way back, from mirrored sub-images too")
 
 
-# ---- exercise 3: invented mistakes ----------------------------------------------------------------------------------------------
+# ---- exercise 3: invented mistakes ---------------------------------------------------------------
 
 
 def check_invent(invent: Callable) -> None:
@@ -195,34 +200,40 @@ def check_invent(invent: Callable) -> None:
     )
     expect(
         near(one, again),
-        "The same `rng` should give the same mistakes: draw from `rng`, not from NumPy's global one.",
+        "The same `rng` should give the same mistakes: draw from `rng`, not from NumPy's global "
+        "one.",
     )
     rng = np.random.default_rng(7)
     many = [call(invent, expression, pose, mean, covariance, rng) for _ in range(1500)]
     many = expect_array(many, "1500 calls of `invent`", (1500, _K, 2))
     expect(
         np.ptp(many, axis=0).max() > 0,
-        "Every call invents the same mistakes. Take the random numbers from the `rng` that is handed in, anew each time.",
+        "Every call invents the same mistakes. Take the random numbers from the `rng` that is "
+        "handed in, at each call.",
     )
     off = pose - many
     expect(
         np.abs(off).max() > 0.02 * size,
-        "Your mistakes are a fraction of a pixel: mean and covariance are in diameters, and the pose is in pixels.",
+        "Your mistakes are a fraction of a pixel: mean and covariance are in diameters, and the "
+        "pose is in pixels.",
     )
     delta = off / size  # what should be distributed as was measured
     middle, spread = delta.mean(axis=0), np.array([np.cov(delta[:, k].T) for k in range(_K)])
     loose = 0.03
     expect(
         np.abs(np.corrcoef(delta[:, 3, 0], delta[:, 8, 0])[0, 1]) < 0.5,
-        "All joints make the same mistake at once: one draw for all of them. Draw two numbers for each joint.",
+        "All joints make the same mistake at once: one draw for all of them. Draw two numbers for "
+        "each joint.",
     )
     for hint, value in (
         (
-            "Your mistakes point the wrong way. δ leads from the prediction to the truth, so the prediction is the truth *minus* δ.",
+            "Your mistakes point the wrong way. δ leads from the prediction to the truth, so the "
+            "prediction is the truth *minus* δ.",
             -mean,
         ),
         (
-            "Your mistakes have no mean: the stage before is off to one side, and so should be its imitation.",
+            "Your mistakes have no mean: the stage before is off to one side, and so should be "
+            "its imitation.",
             0 * mean,
         ),
     ):
@@ -233,11 +244,13 @@ def check_invent(invent: Callable) -> None:
     crossed = np.swapaxes(root, 1, 2) @ root
     for hint, value in (
         (
-            "You multiply by the covariance itself. It is a square: what a round draw is sent through is its root (`np.linalg.cholesky`).",
+            "You multiply by the covariance itself. It is a square: what a round draw is sent "
+            "through is its root (`np.linalg.cholesky`).",
             squared,
         ),
         (
-            "You send the draws through the transposed root: the ellipses have the right size and lie the wrong way. Which index is summed over?",
+            "You send the draws through the transposed root: the ellipses have the right size and "
+            "lie the wrong way. Which index is summed over?",
             crossed,
         ),
     ):
@@ -245,7 +258,8 @@ def check_invent(invent: Callable) -> None:
     axes = np.allclose(spread[:, [0, 1], [0, 1]], covariance[:, [0, 1], [0, 1]], rtol=0.3)
     expect(
         not (axes and flat < 0.3),
-        "x and y of your mistakes do not hang together: you use the variances only. The ellipses of the chapter are tilted.",
+        "x and y of your mistakes do not hang together: you use the variances only. The ellipses "
+        "of the chapter are tilted.",
     )
     sure = np.abs(np.array([np.corrcoef(delta[:, k].T)[0, 1] for k in range(_K)]))
     expect(
@@ -257,16 +271,18 @@ def check_invent(invent: Callable) -> None:
     )
     expect(
         np.abs(middle - mean).max() < loose,
-        f"On average your mistakes are {middle[9].round(2)} diameters at the left wrist; {mean[9].round(2)} was measured.",
+        f"On average your mistakes are {middle[9].round(2)} diameters at the left wrist; "
+        f"{mean[9].round(2)} was measured.",
     )
     passed("invented mistakes that are distributed as the measured ones")
 
 
-# ---- exercise 4: what the two ways cost -------------------------------------------------------------------------------------------
+# ---- exercise 4: what the two ways cost ----------------------------------------------------------
 
 
 def check_refiners_cost(refiners_cost: Callable) -> None:
-    """`refiners_cost(shared, stages, trunk, head)`: parameters, and multiply-adds a person, of all refining stages."""
+    """`refiners_cost(shared, stages, trunk, head)`: parameters, and multiply-adds per person, of
+    all refining stages."""
     for shared, stages in ((False, 1), (True, 1), (False, 2), (True, 2)):
         trunk, head = (1009, 100_003), (53, 2003)
         case = f"refiners_cost(shared={shared}, stages={stages}, trunk, head)"
@@ -278,28 +294,34 @@ def check_refiners_cost(refiners_cost: Callable) -> None:
         parameters, work = answer / stages
         expect(
             stages == 1 or not near(answer, right / stages),
-            "Every stage has refiners of its own, with weights of their own: you count one stage for two.",
+            "Every stage has refiners of its own, with weights of their own: you count one stage "
+            "for two.",
         )
         if shared:
             expect(
                 not near(parameters, _K * (tp + hp)),
-                "Shared: you count the trunk's parameters seventeen times. It exists once; that is the point of it.",
+                "Shared: you count the trunk's parameters seventeen times. It exists once; that "
+                "is the point of it.",
             )
             expect(
                 not near(parameters, tp + _K * hp),
-                "Shared: seventeen outputs? Right joints come mirrored, so that there are fewer *kinds* of joints.",
+                "Shared: seventeen outputs? Right joints come mirrored, so that there are fewer "
+                "*kinds* of joints.",
             )
             expect(
                 not near(parameters, tp + hp),
-                "Shared: one network, but its last convolution has an output for each kind of joint.",
+                "Shared: one network, but its last convolution has an output for each kind of "
+                "joint.",
             )
             expect(
                 not (near(work, tw + _KINDS * hw) or near(work, tw + hw)),
-                "Shared: you count the work of one sub-image. The weights exist once, but seventeen sub-images go through them.",
+                "Shared: you count the work of one sub-image. The weights exist once, but "
+                "seventeen sub-images go through them.",
             )
             expect(
                 not (near(work, _KINDS * (tw + hw)) or near(work, _KINDS * (tw + _KINDS * hw))),
-                "Shared: nine kinds of joints, but seventeen sub-images: a mirrored one is still another picture.",
+                "Shared: nine kinds of joints, but seventeen sub-images: a mirrored one is still "
+                "another image.",
             )
             expect(
                 not near(work, _K * tw + _KINDS * hw),
@@ -307,7 +329,8 @@ def check_refiners_cost(refiners_cost: Callable) -> None:
             )
             expect(
                 not near(work, each),
-                "Shared: the last convolution computes *all* its outputs for every sub-image; the one that is asked for is picked afterwards.",
+                "Shared: the last convolution computes *all* its outputs for every sub-image; the "
+                "one that is asked for is picked afterwards.",
             )
         else:
             expect(
@@ -323,7 +346,8 @@ def check_refiners_cost(refiners_cost: Callable) -> None:
             )
             expect(
                 not near(work, _K * _K * (tw + hw)),
-                "Separate: each network looks at its own joint's sub-image only, not at all seventeen.",
+                "Separate: each network looks at its own joint's sub-image only, not at all "
+                "seventeen.",
             )
             expect(
                 not near(work, tw + hw),
@@ -334,6 +358,7 @@ def check_refiners_cost(refiners_cost: Callable) -> None:
         for name, got, want in zip(names, answer, right, strict=True):
             expect(
                 near(got, want),
-                f"{case}: {want:,.0f} {name} expected, yours are {got:,.0f}. Count sub-images for work, weights for parameters.",
+                f"{case}: {want:,.0f} {name} expected, yours are {got:,.0f}. Count sub-images for "
+                "work, weights for parameters.",
             )
     passed("sharing saves parameters; the work stays")

@@ -1,6 +1,6 @@
 """Checks of the exercises of chapter 11, deployment.
 
-A mistake is recognised by its fingerprint: the answer is compared with what each typical wrong formula would give.
+A mistake is recognised by comparing the answer with what each typical wrong formula gives.
 """
 
 from collections.abc import Callable
@@ -18,11 +18,12 @@ from posekit.notebook.checks import (
     passed,
 )
 
-# ---- exercise 1: a norm before a dense layer --------------------------------------------------------------------------------
+# ---- exercise 1: a norm before a dense layer -----------------------------------------------------
 
 
 def check_fold_before(fold_before: Callable) -> None:
-    """`fold_before(kernel, bias, gamma, beta, mean, variance, epsilon)`: kernel and bias of one dense layer for norm and dense."""
+    """`fold_before(kernel, bias, gamma, beta, mean, variance, epsilon)`: kernel and bias of one
+    dense layer for norm and dense."""
     expression = "fold_before(kernel, bias, gamma, beta, mean, variance, epsilon)"
     rng, size = (
         np.random.default_rng(1101),
@@ -42,13 +43,13 @@ def check_fold_before(fold_before: Callable) -> None:
     a = gamma / np.sqrt(variance + epsilon)
     b = beta - a * mean
     mistakes = {
-        "Your kernel is scaled along its *outputs*, as in the chapter. This norm stands before the layer: its channels are the kernel's inputs.": kernel
-        * a,
+        "Your kernel is scaled along its *outputs*, as in the chapter. This norm stands before "
+        "the layer: its channels are the kernel's inputs.": kernel * a,
         "Your kernel has not changed. The norm multiplies, so the kernel must.": kernel,
-        "Your scale forgets epsilon; it stands under the root, beside the variance.": kernel
+        "Your scale forgets epsilon; it stands under the root, next to the variance.": kernel
         * (gamma / np.sqrt(variance))[:, None],
-        "Your scale adds epsilon to the standard deviation. It belongs under the root, beside the variance.": kernel
-        * (gamma / (np.sqrt(variance) + epsilon))[:, None],
+        "Your scale adds epsilon to the standard deviation. It belongs under the root, next to "
+        "the variance.": kernel * (gamma / (np.sqrt(variance) + epsilon))[:, None],
         "Your scale divides by the variance. Its square root is what the norm divides by.": kernel
         * (gamma / (variance + epsilon))[:, None],
         "Your scale forgets gamma.": kernel / np.sqrt(variance + epsilon)[:, None],
@@ -61,12 +62,13 @@ def check_fold_before(fold_before: Callable) -> None:
         tolerance=1e-5,
     )
     mistakes = {
-        "Your bias is the layer's own. What the norm adds to each of its channels must come through the kernel, too.": bias,
-        "Your bias is the norm's shift, plus the layer's, as it is. But that shift is added *before* the kernel: send it through.": bias
-        + b,
+        "Your bias is the layer's own. What the norm adds to each of its channels must come "
+        "through the kernel, too.": bias,
+        "Your bias is the norm's shift, plus the layer's, as it is. But that shift is added "
+        "*before* the kernel: send it through.": bias + b,
         "Your bias lacks the layer's own.": b @ kernel,
-        "Your shift goes through the *new* kernel, which has been scaled already: the scale counts twice.": bias
-        + b @ (a[:, None] * kernel),
+        "Your shift goes through the *new* kernel, which has been scaled already: the scale "
+        "counts twice.": bias + b @ (a[:, None] * kernel),
         "Your shift forgets the mean: what is added is beta minus the scaled mean.": bias
         + beta @ kernel,
         "You add the scaled mean. The norm takes it away.": bias + (beta + a * mean) @ kernel,
@@ -78,13 +80,14 @@ def check_fold_before(fold_before: Callable) -> None:
         shift,
         bias + b @ kernel,
         mistakes,
-        "Your kernel is right, your bias is not. Put in an x of zeros: what comes out of norm and layer?",
+        "Your kernel is right, your bias is not. Put in an x of zeros: what comes out of norm and "
+        "layer?",
         tolerance=1e-5,
     )
     passed("norm and layer are one layer, and say the same")
 
 
-# ---- exercise 2: eight bits -------------------------------------------------------------------------------------------------
+# ---- exercise 2: eight bits ----------------------------------------------------------------------
 
 
 def _affine(x: np.ndarray, low: float, high: float) -> tuple[np.ndarray, float, int]:
@@ -132,12 +135,14 @@ def check_quantise(quantise: Callable) -> None:
             )
             expect(
                 not near(scale, (wide.max() - wide.min()) / 255),
-                "Your scale comes from x itself. The range was fixed by calibration, before x was seen.",
+                "Your scale comes from x itself. The range was fixed by calibration, before x was "
+                "seen.",
             )
         else:
             expect(
                 not near(scale, (high - low) / 255),
-                f"With a range of {low} to {high} your grid does not contain 0, which must be exact: padding and ReLU make zeros. Widen the range until it does.",
+                f"With a range of {low} to {high} your grid does not contain 0, which must be "
+                "exact: padding and ReLU make zeros. Widen the range until it does.",
             )
         expect(
             near(scale, s),
@@ -158,7 +163,8 @@ def check_quantise(quantise: Callable) -> None:
         )
         expect(
             q.min() >= 0 and q.max() <= 255,
-            "Some of your q lie outside 0 to 255. What is beyond the calibrated range must be cut off.",
+            "Some of your q lie outside 0 to 255. What is beyond the calibrated range must be cut "
+            "off.",
         )
         expect(np.all(q == np.round(q)), "Your q are not whole numbers.")
         expect(
@@ -169,7 +175,8 @@ def check_quantise(quantise: Callable) -> None:
         expect(
             (np.abs(q - truth)[:-2].max() <= 1 and np.abs(q - truth)[-2:].max() < 1)
             or np.abs(q - truth).max() <= 1,
-            "Some of your values ran over: 8 bits begin anew at 256. Cut off before you convert.",
+            "Some of your values ran over: 8 bits start again at 0 after 255. Cut off before you "
+            "convert.",
         )
         down = np.clip(np.floor(wide / s) + z, 0, 255)
         expect(
@@ -186,12 +193,12 @@ def check_quantise(quantise: Callable) -> None:
     passed("256 steps, zero among them, and what is outside is cut off")
 
 
-# ---- exercise 3: the border --------------------------------------------------------------------------------------------------
+# ---- exercise 3: the border ----------------------------------------------------------------------
 
 
 def check_to_contract(to_contract: Callable) -> None:
-    """`to_contract(picture, order, low, high)`: (1, 224, 224, 3) float32, RGB, 0 ... 255."""
-    expression, rng = "to_contract(picture, order, low, high)", np.random.default_rng(1103)
+    """`to_contract(image, order, low, high)`: (1, 224, 224, 3) float32, RGB, 0 ... 255."""
+    expression, rng = "to_contract(image, order, low, high)", np.random.default_rng(1103)
     truth = rng.integers(0, 256, (224, 224, 3)).astype(np.float32)
     for order, low, high in (
         ("RGB", 0, 255),
@@ -200,8 +207,8 @@ def check_to_contract(to_contract: Callable) -> None:
         ("BGR", -1.0, 1.0),
     ):
         seen = truth if order == "RGB" else truth[..., ::-1]
-        picture = (low + seen / 255 * (high - low)).astype(np.uint8 if high == 255 else np.float32)
-        answer = call(to_contract, expression, picture, order, low, high)
+        image = (low + seen / 255 * (high - low)).astype(np.uint8 if high == 255 else np.float32)
+        answer = call(to_contract, expression, image, order, low, high)
         expect_array(answer, expression)
         raw = np.asarray(answer)
         expect(
@@ -211,7 +218,7 @@ def check_to_contract(to_contract: Callable) -> None:
             raw.shape != (1, 3, 224, 224), "Your channels stand first. This contract has them last."
         )
         got = expect_array(answer, expression, (1, 224, 224, 3))[0]
-        said = f"For a picture in {order}, {low} to {high}"
+        said = f"For an image in {order}, {low} to {high}"
         mistakes = {
             f"{said} red and blue are swapped.": truth[..., ::-1],
             f"{said} the values still run from {low} to {high}; the contract has 0 to 255.": low
@@ -219,12 +226,10 @@ def check_to_contract(to_contract: Callable) -> None:
             f"{said} red and blue are swapped, and the values still run from {low} to {high}.": low
             + truth[..., ::-1] / 255 * (high - low),
             f"{said} your answer runs from 0 to 1; the contract has 0 to 255.": truth / 255,
-            f"{said} your answer runs from -1 to 1. That rescaling is inside the graph already.": truth
-            / 127.5
-            - 1,
-            f"{said} you turned the picture round too: rows or columns are reversed. Only the last axis has colours.": truth[
-                ::-1
-            ],
+            f"{said} your answer runs from -1 to 1. That rescaling is inside the graph "
+            "already.": truth / 127.5 - 1,
+            f"{said} you turned the image round too: rows or columns are reversed. Only the "
+            "last axis has colours.": truth[::-1],
             f"{said} the columns are mirrored. Only the last axis has colours.": truth[:, ::-1],
             f"{said} your values are off by the offset: take `low` away before you stretch.": truth
             + (255 * low / (high - low) if low else 1e9),
@@ -233,7 +238,7 @@ def check_to_contract(to_contract: Callable) -> None:
             got,
             truth,
             mistakes,
-            f"{said} your picture is another one than that which was photographed.",
+            f"{said} your image is another one than that which was photographed.",
             tolerance=5e-3,
         )
         expect(
@@ -243,11 +248,12 @@ def check_to_contract(to_contract: Callable) -> None:
     passed("whatever comes to the border leaves it in RGB, 0 to 255, float32")
 
 
-# ---- exercise 4: choosing ----------------------------------------------------------------------------------------------------
+# ---- exercise 4: choosing ------------------------------------------------------------------------
 
 
 def check_choose(choose: Callable) -> None:
-    """`choose(candidates, milliseconds, megabytes)`: the name of the best model that keeps both limits, or "none"."""
+    """`choose(candidates, milliseconds, megabytes)`: the name of the best model that keeps both
+    limits, or "none"."""
     expression, rng = "choose(candidates, milliseconds, megabytes)", np.random.default_rng(1104)
 
     def model(name: str, pcp: float, megabytes: float, *times: float) -> dict:
@@ -288,8 +294,10 @@ def check_choose(choose: Callable) -> None:
             5,
             "steady",
             {
-                "jumpy": "You chose a model that takes 60 ms every seventh time. Its mean or median looks fine, but a viewer sees it stutter: ask for the 95th percentile.",
-                "quick": "You chose the fastest, or the smallest. Accuracy decides among those that keep both limits.",
+                "jumpy": "You chose a model that takes 60 ms every seventh time. Its "
+                "mean or median looks fine, but a viewer sees it stutter: ask for the 95th percentile.",
+                "quick": "You chose the fastest, or the smallest. Accuracy decides among "
+                "those that keep both limits.",
             },
         ),
         (
@@ -298,7 +306,8 @@ def check_choose(choose: Callable) -> None:
             5,
             "once",
             {
-                "steady": "You rejected a model for a single slow call in two hundred. Not the maximum: the 95th percentile.",
+                "steady": "You rejected a model for a single slow call in two hundred. Not "
+                "the maximum: the 95th percentile.",
                 "quick": "Accuracy decides among those that keep both limits.",
             },
         ),
@@ -332,7 +341,8 @@ def check_choose(choose: Callable) -> None:
         expect(answer == right or answer not in hints, hints.get(answer, ""))
         expect(
             answer == right,
-            f"Among {', '.join(c['name'] for c in candidates)}, with {limit} ms and {size} MB, the answer is not {answer!r}.",
+            f"Among {', '.join(c['name'] for c in candidates)}, with {limit} ms and {size} MB, "
+            f"the answer is not {answer!r}.",
         )
     passed(
         "the most accurate of those that are small enough, and fast enough nineteen times in twenty"

@@ -1,4 +1,5 @@
-"""Checks of the exercises of chapter 12, live: where to look, the One-Euro filter, lost and found, a counter."""
+"""Checks of the exercises of chapter 12, live: where to look, the One-Euro filter, lost and found,
+a counter."""
 
 from collections.abc import Callable
 
@@ -17,7 +18,7 @@ from posekit.notebook.checks import (
 )
 from posekit.skeleton import COCO17
 
-# ---- exercise 1: where to look ---------------------------------------------------------------------------------------------
+# ---- exercise 1: where to look -------------------------------------------------------------------
 
 
 def check_next_square(next_square: Callable) -> None:
@@ -44,12 +45,14 @@ def check_next_square(next_square: Callable) -> None:
         )
         expect(
             not near(x_y, middle + velocity),
-            "You moved the centre on by the whole velocity. It is in pixels *a second*; the next frame is only `ahead` seconds away.",
+            "You moved the centre on by the whole velocity. It is in pixels *a second*; the next "
+            "frame is only `ahead` seconds away.",
         )
         mean = joints.mean(axis=0) + velocity * ahead
         expect(
             not near(x_y, mean),
-            "Your centre is the mean of the joints. Most joints sit in the head: take the middle between the outermost ones.",
+            "Your centre is the mean of the joints. Most joints sit in the head: take the middle "
+            "between the outermost ones.",
         )
         expect(
             not near(x_y, centre - length / 2),
@@ -63,11 +66,13 @@ def check_next_square(next_square: Callable) -> None:
         (np.min, "Your side comes from the shorter extent: the longer one would stick out."),
         (
             lambda e: e[0],
-            "Your side always comes from the width. Somebody may stretch upwards: take the longer of the two.",
+            "Your side always comes from the width. A person may stretch upwards: take the longer "
+            "of the two.",
         ),
         (
             lambda e: e[1],
-            "Your side always comes from the height. Somebody may stretch sideways: take the longer of the two.",
+            "Your side always comes from the height. A person may stretch sideways: take the "
+            "longer of the two.",
         ),
     ):
         expect(
@@ -76,7 +81,8 @@ def check_next_square(next_square: Callable) -> None:
     for factor, hint in (
         (
             1.0,
-            "Your square touches the outermost joints. A person is more than joints: leave the margins.",
+            "Your square touches the outermost joints. A person is more than joints: leave the "
+            "margins.",
         ),
         (
             PADDING,
@@ -91,7 +97,7 @@ def check_next_square(next_square: Callable) -> None:
     passed("the next crop: around the last pose, and moved on")
 
 
-# ---- exercise 2: the One-Euro filter ---------------------------------------------------------------------------------------
+# ---- exercise 2: the One-Euro filter -------------------------------------------------------------
 
 
 def _stream(change: Callable, values: np.ndarray, times: np.ndarray, how: dict) -> np.ndarray:
@@ -133,7 +139,8 @@ def _variant(
 _MISTAKES = (
     (
         _variant(flip=True),
-        "You keep the share that should be taken, and take the one that should be kept: at a high cutoff α is near 1, and the *new* value counts.",
+        "You keep the share that should be taken, and take the one that should be kept: at a high "
+        "cutoff α is near 1, and the *new* value counts.",
     ),
     (
         _variant(plus=lambda f, b, v: f + 0 * v),
@@ -141,11 +148,13 @@ _MISTAKES = (
     ),
     (
         _variant(speed_of=lambda v: np.maximum(v, -0.9)),
-        "One way your filter opens, the other way it shuts: the cutoff wants the speed without its sign.",
+        "One way your filter opens, the other way it shuts: the cutoff wants the speed without "
+        "its sign.",
     ),
     (
         _variant(smoothed=False),
-        "You use the speed as it comes. It jitters more than the values: give it the low pass of 1 Hz first.",
+        "You use the speed as it comes. It jitters more than the values: give it the low pass of "
+        "1 Hz first.",
     ),
     (
         _variant(plus=lambda f, b, v: f * (1 + b * v)),
@@ -153,14 +162,16 @@ _MISTAKES = (
     ),
     (
         _variant(plus=lambda f, b, v: b * v + 1e-9),
-        "Without f_min your filter stands still whenever the joint does: the cutoff must never fall below f_min.",
+        "Without f_min your filter stands still whenever the joint does: the cutoff must never "
+        "fall below f_min.",
     ),
     (_variant(tau=1.0), "Your α lacks 2π: τ is 1 / (2π · cutoff)."),
 )
 
 
 def check_one_euro(OneEuroFilter: Callable) -> None:
-    """`OneEuroFilter(f_min, beta)`, whose call `(value, dt)` gives the filtered value; the speed has a low pass of 1 Hz."""
+    """`OneEuroFilter(f_min, beta)`, whose call `(value, dt)` gives the filtered value; the speed
+    has a low pass of 1 Hz."""
     rng = np.random.default_rng(1202)
     how, expression = {"f_min": 0.8, "beta": 0.4}, "OneEuroFilter(f_min, beta)(value, dt)"
     times = np.cumsum(rng.uniform(0.02, 0.07, 40))
@@ -184,7 +195,8 @@ def check_one_euro(OneEuroFilter: Callable) -> None:
     mine, again = run(values), run(values)
     expect(
         near(mine, again),
-        "A second filter does not begin afresh: keep what is remembered in the filter, not in the class or a global.",
+        "A second filter does not begin afresh: keep what is remembered in the filter, not in the "
+        "class or a global.",
     )
     expect(
         near(mine[0], values[0]), "The first value has nothing before it: give it back as it is."
@@ -195,12 +207,14 @@ def check_one_euro(OneEuroFilter: Callable) -> None:
     steady = _stream(_variant(), values, np.arange(40) / 30, how)
     expect(
         not near(mine, steady),
-        "Your filter takes every frame for a thirtieth of a second. Frames come when they come: use dt.",
+        "Your filter takes every frame for a thirtieth of a second. Frames come when they come: "
+        "use dt.",
     )
     from_raw = _from_raw(values, times, how)
     expect(
         not near(mine, from_raw),
-        "Your speed is the difference of two *raw* values. Take the new value minus the last *filtered* one.",
+        "Your speed is the difference of two *raw* values. Take the new value minus the last "
+        "*filtered* one.",
     )
     state, right = None, []
     for value, time in zip(values, times, strict=True):
@@ -209,7 +223,8 @@ def check_one_euro(OneEuroFilter: Callable) -> None:
     far = int(np.argmax(np.abs(mine - right).max(axis=1) > 1e-6))
     expect(
         near(mine, right),
-        f"Value {far} should become {right[far][0]:.4f}, yours is {mine[far][0]:.4f}. Speed first, cutoff next, then the step.",
+        f"Value {far} should become {right[far][0]:.4f}, yours is {mine[far][0]:.4f}. Speed "
+        "first, cutoff next, then the step.",
     )
     passed("a One-Euro filter, equal to posekit's at any frame rate")
 
@@ -225,7 +240,7 @@ def _from_raw(values: np.ndarray, times: np.ndarray, how: dict) -> np.ndarray:
     return np.array(out)
 
 
-# ---- exercise 3: lost and found --------------------------------------------------------------------------------------------
+# ---- exercise 3: lost and found ------------------------------------------------------------------
 
 
 def _hysteresis(
@@ -261,12 +276,12 @@ def check_is_there(is_there: Callable) -> None:
     )
     expect(
         ask([0.9, 0.9]).all(),
-        "A presence of .9 is above both thresholds, and your answer is: nobody.",
+        "A presence of .9 is above both thresholds, and your answer is: no person.",
     )
     kept = ask([0.9] + [0.45] * 8)
     expect(
         kept[1],
-        "Somebody who was found stays until presence falls below `keep`: .45 lies above it.",
+        "A person who was found stays until presence falls below `keep`: .45 lies above it.",
     )
     expect(
         kept.all(),
@@ -283,8 +298,11 @@ def check_is_there(is_there: Callable) -> None:
         f"After half a second below `keep`, with 0.25 for `lost_after_s`, the person is still "
         f"there: {gone.astype(int)}.",
     )
-    expect(not gone[4:].any() and gone[3], "Patience counts from the *first* low moment; at 0.3 seconds after it, 0.25 seconds are over. "
-           f"Yours: {gone.astype(int)}, expected {_hysteresis(np.array([0.9] + [0.1] * 8), 0.1 * np.arange(9), 0.6, 0.3, 0.25).astype(int)}.")  # fmt: skip
+    expect(
+        not gone[4:].any() and gone[3],
+        "Patience counts from the *first* low moment; at 0.3 seconds after it, 0.25 seconds are "
+        f"over. Yours: {gone.astype(int)}, expected {np.array([1] * 4 + [0] * 5)}.",
+    )
     dips = ask([0.9, 0.1, 0.1, 0.9, 0.1, 0.1, 0.9, 0.1, 0.1])
     expect(
         dips.all(),
@@ -293,12 +311,13 @@ def check_is_there(is_there: Callable) -> None:
     slow = ask([0.9, 0.1, 0.1, 0.1, 0.1, 0.9], step=0.02)
     expect(
         slow.all(),
-        "You count frames. Patience is in *seconds*: with fifty frames a second it lasts for more of them.",
+        "You count frames. Patience is in *seconds*: with fifty frames a second it lasts for more "
+        "of them.",
     )
     back = ask([0.9] + [0.1] * 5 + [0.45] * 3 + [0.7, 0.45])
     expect(
         not back[6:9].any(),
-        "Once lost, somebody must reach `acquire` again; your answer takes `keep`.",
+        "Once lost, a person must reach `acquire` again; your answer takes `keep`.",
     )
     expect(back[9:].all(), "Presence was back above `acquire`, and your person was not.")
     rng = np.random.default_rng(1203)
@@ -310,12 +329,14 @@ def check_is_there(is_there: Callable) -> None:
         wrong = np.flatnonzero(mine != _hysteresis(presence, times, 0.6, 0.3, 0.25))
         expect(
             not len(wrong),
-            f"On a random signal moment {wrong[0] if len(wrong) else 0} is wrong: presence was {presence[max(wrong[0] - 3, 0) : wrong[0] + 1].round(2) if len(wrong) else ''} up to there.",
+            f"On a random signal moment {wrong[0] if len(wrong) else 0} is wrong: presence was "
+            f"{presence[max(wrong[0] - 3, 0) : wrong[0] + 1].round(2) if len(wrong) else ''} up "
+            "to there.",
         )
     passed("lost and found, with two thresholds and patience")
 
 
-# ---- exercise 4: a counter -------------------------------------------------------------------------------------------------
+# ---- exercise 4: a counter -----------------------------------------------------------------------
 
 _ARM_RAISES = repetitions.EXERCISES["arm raises"]
 
@@ -323,11 +344,11 @@ _ARM_RAISES = repetitions.EXERCISES["arm raises"]
 def arm_poses(
     left: np.ndarray, right: np.ndarray, lean: float = 0.0, size: float = 1.0
 ) -> np.ndarray:
-    """Somebody who faces the camera and holds the upper arms away from the torso.
+    """Make poses of a person who faces the camera, upper arms held away from the torso.
 
     Args:
         left, right: (T,) degrees of the person's own left and right arm; 0 hangs down.
-        lean: degrees by which the whole body is tilted in the picture.
+        lean: degrees by which the whole body is tilted in the image.
         size: 1 is a torso of 50 pixels.
 
     Returns:
@@ -374,17 +395,20 @@ def check_count_raises(count_raises: Callable) -> None:
     one = ask(*whole)
     expect(
         one < 3,
-        f"One raise, and you count {one}: it lasts many frames and counts once, when the goal is reached.",
+        f"One raise, and you count {one}: it lasts many frames and counts once, when the goal is "
+        "reached.",
     )
     expect(
         one != 0,
-        "One raise, to 150 degrees and down again, and you count none. Are your angles in degrees, and measured at the shoulder?",
+        "One raise, to 150 degrees and down again, and you count none. Are your angles in "
+        "degrees, and measured at the shoulder?",
     )
     expect(one == 1, f"One raise, up and down again, and you count {one}.")
     leaning = ask(*whole, lean=55)
     expect(
         leaning == 1,
-        f"Somebody who leans over raises the arms, and you count {leaning}: measure between upper arm and torso, not against the picture.",
+        f"A leaning person raises the arms once, and you count {leaning}: measure between upper "
+        "arm and torso, not against the image.",
     )
     far = ask(*whole, size=0.2)
     expect(far == 1, f"The same raise from far away counts {far}: angles have no size.")
@@ -393,16 +417,19 @@ def check_count_raises(count_raises: Callable) -> None:
     for name, count in (("left", ask(*whole, right=still)), ("right", ask(*still, right=whole))):
         expect(
             count == 0,
-            f"Only the {name} arm went up, and you count {count}: take the mean of both shoulders' angles.",
+            f"Only the {name} arm went up, and you count {count}: take the mean of both "
+            "shoulders' angles.",
         )
     expect(
         ask(20, 130) == 1,
-        "Count when the goal is *reached*, not when the arms are down again: who plays wants to hear it at once.",
+        "Count when the goal is *reached*, not when the arms are down again: who plays wants to "
+        "hear it at once.",
     )
     trembling = ask(20, 100, 112, 108, 113, 107, 111, 105, 20)
     expect(
         trembling == 1,
-        f"Arms that tremble about 110 degrees count {trembling} times. Between two raises the angle must fall below 45.",
+        f"Arms that tremble about 110 degrees count {trembling} times. Between two raises the "
+        "angle must fall below 45.",
     )
     half = ask(20, 130, 60, 130, 60, 130, 20)
     expect(
