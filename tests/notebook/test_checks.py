@@ -356,7 +356,7 @@ def interrupt():
         ("x[x / 2]", "An index must be a whole number"),
         ("x[1.0]", "An index must be a whole number"),
         ("[1, 2][x]", "A list takes one whole number"),
-        ("[1, 2][0, 1]", "A list takes one whole number"),
+        ("x.tolist()[0, 1]", "A list takes one whole number"),
         ("x + np.ones(5)", "Print the shapes of both sides"),
         ("None + x", "Something in this line is None"),
         ("[1, 2].sum()", "`np.asarray(...)` makes it one"),

@@ -291,9 +291,9 @@ _SPECIMEN_HINTS = {
     "the output is the input: did you silence *all* convolutions?",
     "relu in front": "You let a ReLU on the shortcut pass. It leaves positive numbers as they "
     "are: feed negative ones, too.",
-    "norm on it": "You let a batch norm on the shortcut pass. Before training its running mean "
-    "is 0 and its variance 1, so when it is *used* it does nothing. In training mode it computes with the "
-    "batch.",
+    "norm on it": "You let a batch norm on the shortcut pass. Before training its running "
+    "mean is 0 and its variance 1, so when it is *used* it does "
+    "nothing. In training mode it computes with the batch.",
     "halved": "You let a shortcut pass that halves what it carries. The output has to *equal* the "
     "input.",
     "relu behind": "You let a ReLU behind the addition pass. It leaves positive sums as they are: "

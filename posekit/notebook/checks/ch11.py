@@ -294,8 +294,9 @@ def check_choose(choose: Callable) -> None:
             5,
             "steady",
             {
-                "jumpy": "You chose a model that takes 60 ms every seventh time. Its "
-                "mean or median looks fine, but a viewer sees it stutter: ask for the 95th percentile.",
+                "jumpy": "You chose a model that takes 60 ms every seventh time. "
+                "Its mean or median looks fine, but a viewer sees it stutter: ask for the "
+                "95th percentile.",
                 "quick": "You chose the fastest, or the smallest. Accuracy decides among "
                 "those that keep both limits.",
             },
