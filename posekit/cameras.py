@@ -12,7 +12,8 @@ from posekit.geometry import inside
 
 @dataclass(frozen=True)
 class Camera:
-    """A calibrated pinhole camera with OpenCV's five distortion coefficients, as in CMU Panoptic's calibration files.
+    """A calibrated pinhole camera with OpenCV's five distortion coefficients, as in CMU Panoptic's
+    calibration files.
 
     Args:
         name: e.g. `"00_03"` (panel_node).
@@ -37,7 +38,8 @@ class Camera:
 
 
 def distort(xy: np.ndarray, distCoef: np.ndarray) -> np.ndarray:
-    """Brown-Conrady lens distortion of points on the plane z = 1 (OpenCV's model): (..., 2) -> (..., 2) float64."""
+    """Brown-Conrady lens distortion of points on the plane z = 1 (OpenCV's model): (..., 2) ->
+    (..., 2) float64."""
     k1, k2, p1, p2, k3 = np.asarray(distCoef, np.float64)
     x, y = np.moveaxis(np.asarray(xy, np.float64), -1, 0)
     r2 = x * x + y * y
@@ -52,7 +54,8 @@ def distort(xy: np.ndarray, distCoef: np.ndarray) -> np.ndarray:
 
 
 def to_camera(points: np.ndarray, camera: Camera) -> np.ndarray:
-    """World points (..., 3) cm -> camera coordinates (..., 3) cm; z is the depth, positive in front of the camera."""
+    """World points (..., 3) cm -> camera coordinates (..., 3) cm; z is the depth, positive in front
+    of the camera."""
     return np.asarray(points, np.float64) @ camera.R.T + camera.t
 
 
@@ -64,8 +67,9 @@ def project(points: np.ndarray, camera: Camera) -> np.ndarray:
         camera: the camera.
 
     Returns:
-        (..., 2) float64 pixels; NaN for a point that is not in front of the camera. Equal to `cv2.projectPoints`
-        (the Panoptic toolbox's own `projectPoints` is up to 0.36 px off: it distorts y with the already distorted x).
+        (..., 2) float64 pixels; NaN for a point that is not in front of the camera. Equal to
+        `cv2.projectPoints` (the Panoptic toolbox's own `projectPoints` is up to 0.36 px off: it
+        distorts y with the already distorted x).
     """
     xyz = to_camera(points, camera)
     z = np.where(xyz[..., 2:] > 1e-6, xyz[..., 2:], np.nan)
@@ -74,10 +78,12 @@ def project(points: np.ndarray, camera: Camera) -> np.ndarray:
 
 
 def in_view(points: np.ndarray, camera: Camera) -> np.ndarray:
-    """Which world points the camera's picture shows: in front of it, within the lens's range, inside the frame.
+    """Which world points the camera's picture shows: in front of it, within the lens's range,
+    inside the frame.
 
-    The distortion polynomial only describes the lens up to the radius where it stops growing; farther out it folds back
-    and would put people who stand beside the camera into the middle of its picture.
+    The distortion polynomial only describes the lens up to the radius where it stops growing;
+    farther out it folds back and would put people who stand beside the camera into the middle of
+    its picture.
 
     Args:
         points: (..., 3) cm.
@@ -95,9 +101,11 @@ def in_view(points: np.ndarray, camera: Camera) -> np.ndarray:
 
 
 def lens_range(distCoef: np.ndarray) -> float:
-    """The distance from the axis (on the plane z = 1) up to which a lens's radial distortion keeps growing; may be inf."""
+    """The distance from the axis (on the plane z = 1) up to which a lens's radial distortion keeps
+    growing; may be inf."""
     k1, k2, _, _, k3 = np.asarray(distCoef, np.float64)
-    # d/dr of r (1 + k1 r^2 + k2 r^4 + k3 r^6) = 0, as a polynomial in 1 / r^2: its largest positive root is where it folds
+    # d/dr of r (1 + k1 r^2 + k2 r^4 + k3 r^6) = 0, as a polynomial in 1 / r^2: its largest positive
+    # root is where it folds
     roots = np.roots([1, 3 * k1, 5 * k2, 7 * k3])
     folds = roots.real[(abs(roots.imag) < 1e-9) & (roots.real > 1e-9)]
     return float(1 / np.sqrt(folds.max())) if len(folds) else np.inf

@@ -1,10 +1,12 @@
-"""Boxes, crops and cameras: the affine maps that take a person from photo to network input and back (chapters 01, 02).
+"""Boxes, crops and cameras: the affine maps that take a person from photo to network input and back
+(chapters 01, 02).
 
 Conventions
     A pixel's *centre* is at integer coordinates, so a picture W wide spans -0.5 ... W - 0.5.
-    `bbox` is COCO's (x, y, w, h) of pixel *edges*: a box over pixel columns 0 ... W - 1 is (0, ..., W, ...), its centre W / 2 - 0.5.
-    An affine map is a (2, 3) float64 array A with p' = A[:, :2] p + A[:, 2].
-    Normalised coordinates run over -0.5 ... 0.5 across the crop: u = (x + 0.5) / W - 0.5 (DeepPose, eq. 1, with the box as unit).
+    `bbox` is COCO's (x, y, w, h) of pixel *edges*: a box over pixel columns 0 ... W - 1 is (0, ...,
+    W, ...), its centre W / 2 - 0.5. An affine map is a (2, 3) float64 array A with p' = A[:, :2] p
+    + A[:, 2]. Normalised coordinates run over -0.5 ... 0.5 across the crop: u = (x + 0.5) / W - 0.5
+    (DeepPose, eq. 1, with the box as unit).
 """
 
 import numpy as np
@@ -13,7 +15,7 @@ PADDING = 1.25
 """How much larger than the person's box the square crop is, as in MMPose and SimpleBaseline."""
 
 
-# ---- boxes ------------------------------------------------------------------------------------------------------------
+# ---- boxes ---------------------------------------------------------------------------------------
 
 
 def bbox_from_keypoints(keypoints: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -48,7 +50,8 @@ def bbox_center(bbox: np.ndarray) -> np.ndarray:
 
 
 def square_side(bbox: np.ndarray, padding: float = PADDING) -> float:
-    """Side in photo pixels of the padded square around a bbox. The person keeps its proportions: no axis is stretched.
+    """Side in photo pixels of the padded square around a bbox. The person keeps its proportions: no
+    axis is stretched.
 
     Raises:
         ValueError: when the box is empty or not finite.
@@ -59,7 +62,7 @@ def square_side(bbox: np.ndarray, padding: float = PADDING) -> float:
     return max(w, h) * padding
 
 
-# ---- affine maps ------------------------------------------------------------------------------------------------------
+# ---- affine maps ---------------------------------------------------------------------------------
 
 
 def crop_affine(
@@ -76,8 +79,10 @@ def crop_affine(
         center: (2,) crop centre in photo pixels.
         side: side of the crop in photo pixels, > 0.
         size: side of the crop in its own pixels.
-        rotation: degrees; positive turns the picture's content counter-clockwise as seen (y points down).
-        flip: mirror the crop left-right *after* the rotation; swap left and right labels with it (`flip_keypoints`).
+        rotation: degrees; positive turns the picture's content counter-clockwise as seen (y points
+            down).
+        flip: mirror the crop left-right *after* the rotation; swap left and right labels with it
+            (`flip_keypoints`).
         shift: (2,) displacement of the content in shares of the crop's side.
 
     Returns:
@@ -117,7 +122,8 @@ def invert(affine: np.ndarray) -> np.ndarray:
 
 
 def apply_affine(affine: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Map points: affine (..., 2, 3), points (..., K, 2) -> (..., K, 2) float64. The inputs are not changed."""
+    """Map points: affine (..., 2, 3), points (..., K, 2) -> (..., K, 2) float64. The inputs are not
+    changed."""
     affine = np.asarray(affine, np.float64)
     return (
         np.asarray(points, np.float64) @ np.swapaxes(affine[..., :2], -1, -2)
@@ -130,8 +136,9 @@ def warp(
 ) -> np.ndarray:
     """Resample a picture through an affine map; what lies outside the photo becomes black.
 
-    Enlarging and mild shrinking use one bilinear `cv2.warpAffine`. At half size and below bilinear sampling would skip pixels
-    (aliasing), so the part of the photo that is needed is halved first, as often as it takes, each pixel the mean of four.
+    Enlarging and mild shrinking use one bilinear `cv2.warpAffine`. At half size and below bilinear
+    sampling would skip pixels (aliasing), so the part of the photo that is needed is halved first,
+    as often as it takes, each pixel the mean of four.
 
     Args:
         image: (H, W, C) uint8.
@@ -167,27 +174,31 @@ def warp(
     )
 
 
-# ---- codec: pixels <-> normalised coordinates ---------------------------------------------------------------------------
+# ---- codec: pixels <-> normalised coordinates ----------------------------------------------------
 
 
 def encode_keypoints(keypoints: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Crop pixels (..., K, 2) -> normalised coordinates; -0.5 and 0.5 are the crop's edges. `size` is (w, h)."""
+    """Crop pixels (..., K, 2) -> normalised coordinates; -0.5 and 0.5 are the crop's edges. `size`
+    is (w, h)."""
     return (np.asarray(keypoints, np.float64) + 0.5) / np.asarray(size, np.float64) - 0.5
 
 
 def decode_keypoints(normalised: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The inverse of `encode_keypoints`: normalised coordinates (..., K, 2) -> crop pixels. `size` is (w, h)."""
+    """The inverse of `encode_keypoints`: normalised coordinates (..., K, 2) -> crop pixels. `size`
+    is (w, h)."""
     return (np.asarray(normalised, np.float64) + 0.5) * np.asarray(size, np.float64) - 0.5
 
 
 def inside(keypoints: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(..., K) bool: does the joint lie on the picture's area (-0.5 <= x < w - 0.5)? `size` is (w, h)."""
+    """(..., K) bool: does the joint lie on the picture's area (-0.5 <= x < w - 0.5)? `size` is (w,
+    h)."""
     points = np.asarray(keypoints)
     return np.all((points >= -0.5) & (points < np.asarray(size) - 0.5), axis=-1)
 
 
 def flip_keypoints(keypoints: np.ndarray, width: int, flip_indices: tuple[int, ...]) -> np.ndarray:
-    """Mirror joints left-right *and* swap their labels: a mirrored left wrist is a right wrist. (..., K, 2) pixels."""
+    """Mirror joints left-right *and* swap their labels: a mirrored left wrist is a right wrist.
+    (..., K, 2) pixels."""
     flipped = np.array(keypoints, copy=True)[..., list(flip_indices), :]
     flipped[..., 0] = width - 1 - flipped[..., 0]
     return flipped

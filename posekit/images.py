@@ -1,4 +1,5 @@
-"""Reading and writing pictures: RGB in memory everywhere, OpenCV's BGR only inside this room (chapter 08 shows why)."""
+"""Reading and writing pictures: RGB in memory everywhere, OpenCV's BGR only inside this room
+(chapter 08 shows why)."""
 
 from pathlib import Path
 
@@ -13,14 +14,14 @@ _MAY_BE_TRANSPARENT = (b"\x89PNG", b"RIFF")  # PNG and WebP
 def decode_image(data: bytes, where: object, as_displayed: bool = False) -> np.ndarray:
     """A picture file's bytes -> (H, W, 3) uint8 RGB, whatever it was stored as.
 
-    Grey and palettes become RGB, CMYK (Adobe's inverted one too) is converted without colour management, 16 bits keep their upper 8,
-    and what is transparent shows white, as on a page.
+    Grey and palettes become RGB, CMYK (Adobe's inverted one too) is converted without colour
+    management, 16 bits keep their upper 8, and what is transparent shows white, as on a page.
 
     Args:
         data: the file's bytes: JPEG, PNG, or what else OpenCV reads.
         where: what to name in an error (file, or shard and record).
-        as_displayed: turn the picture as its EXIF orientation says, as viewers and browsers do; False takes the pixels as
-            they are stored, as the tools of the official data sets do.
+        as_displayed: turn the picture as its EXIF orientation says, as viewers and browsers do;
+            False takes the pixels as they are stored, as the tools of the official data sets do.
 
     Raises:
         DataError: when the bytes are no picture, or a JPEG that ends early.
@@ -58,7 +59,8 @@ def decode_image(data: bytes, where: object, as_displayed: bool = False) -> np.n
 
 
 def _jpeg_ends(data: bytes) -> bool:
-    """Whether an end marker follows the picture's data: that of a preview in its head does not count, and a film behind it does not matter."""
+    """Whether an end marker follows the picture's data: that of a preview in its head does not
+    count, and a film behind it does not matter."""
     place = 2
     while (
         data[place : place + 1] == b"\xff" and data[place + 1 : place + 2] != b"\xda"
@@ -95,10 +97,12 @@ def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
 
 
 def simulate_cheap_camera(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A picture as a cheap camera would have taken it in a dim room: each of four faults in about half of the pictures.
+    """A picture as a cheap camera would have taken it in a dim room: each of four faults in about
+    half of the pictures.
 
-    Dim: up to four times darker, shadows more than lights (a gamma). Blurred: by a movement of up to 6 % of the side, in any direction.
-    Noisy: normal, up to 15 of 255, grainier in half the resolution. Compressed: JPEG of quality 15 to 60.
+    Dim: up to four times darker, shadows more than lights (a gamma). Blurred: by a movement of up
+    to 6 % of the side, in any direction. Noisy: normal, up to 15 of 255, grainier in half the
+    resolution. Compressed: JPEG of quality 15 to 60.
 
     Args:
         image: (H, W, 3) uint8 RGB; left as it is.
@@ -141,7 +145,8 @@ def simulate_cheap_camera(image: np.ndarray, rng: np.random.Generator) -> np.nda
 
 
 def aligned(shape: tuple[int, ...]) -> np.ndarray:
-    """An empty uint8 array that begins at a multiple of 64 bytes, where TensorFlow takes it over without copying."""
+    """An empty uint8 array that begins at a multiple of 64 bytes, where TensorFlow takes it over
+    without copying."""
     buffer = np.empty(np.prod(shape) + 63, np.uint8)
     start = -buffer.ctypes.data % 64
     return buffer[start : start + np.prod(shape)].reshape(shape)

@@ -1,6 +1,7 @@
 """Joint names, limbs and left/right pairs of the skeletons that the data sets use (chapter 01).
 
-Joint sides are the *person's own*: `left_wrist` is the wrist of the left arm, wherever it appears in the picture.
+Joint sides are the *person's own*: `left_wrist` is the wrist of the left arm, wherever it appears
+in the picture.
 """
 
 from dataclasses import dataclass
@@ -29,7 +30,8 @@ class Skeleton:
         return len(self.joints)
 
     def index(self, joint: str) -> int:
-        """Position of `joint` in the skeleton. Raises `KeyError` with the known names when there is none."""
+        """Position of `joint` in the skeleton. Raises `KeyError` with the known names when there is
+        none."""
         try:
             return self.joints.index(joint)
         except ValueError:
@@ -39,7 +41,8 @@ class Skeleton:
 
     @cached_property
     def flip_indices(self) -> tuple[int, ...]:
-        """For each joint the index of its mirror twin: `keypoints[flip_indices]` swaps left and right, (K,) ints."""
+        """For each joint the index of its mirror twin: `keypoints[flip_indices]` swaps left and
+        right, (K,) ints."""
         swap = {"left_": "right_", "right_": "left_"}
         names = [
             next((swap[p] + j[len(p) :] for p in swap if j.startswith(p)), j) for j in self.joints
@@ -81,8 +84,9 @@ _BODY = (
 COCO17 = Skeleton(
     name="COCO17",
     joints=_names(
-        "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow "
-        "left_wrist right_wrist left_hip right_hip left_knee right_knee left_ankle right_ankle"
+        "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow "
+        "right_elbow left_wrist right_wrist left_hip right_hip left_knee right_knee left_ankle "
+        "right_ankle"
     ),
     limbs=_FACE + _BODY,
     sigmas=tuple(
@@ -134,7 +138,8 @@ LSP14 = Skeleton(
 )
 
 
-#: COCO's 17 and the two that sports data sets label besides: a network may learn all 19, and only the 17 leave it.
+#: COCO's 17 and the two that sports data sets label besides: a network may learn all 19, and only
+#: the 17 leave it.
 COCO19 = Skeleton(
     name="COCO19",
     joints=(*COCO17.joints, "neck", "head_top"),
@@ -145,13 +150,14 @@ COCO19 = Skeleton(
 MPII16 = Skeleton(
     name="MPII16",
     joints=_names(
-        "right_ankle right_knee right_hip left_hip left_knee left_ankle pelvis thorax upper_neck head_top "
-        "right_wrist right_elbow right_shoulder left_shoulder left_elbow left_wrist"
+        "right_ankle right_knee right_hip left_hip left_knee left_ankle pelvis thorax upper_neck "
+        "head_top right_wrist right_elbow right_shoulder left_shoulder left_elbow left_wrist"
     ),
     limbs=(("pelvis", "thorax"), ("thorax", "upper_neck"), ("upper_neck", "head_top"), *_BODY),
 )
 
-#: The 15 joints of CMU Panoptic's older `hdPose3d_stage1`: as the first of the 19, without eyes and ears.
+#: The 15 joints of CMU Panoptic's older `hdPose3d_stage1`: as the first of the 19, without eyes and
+#: ears.
 PANOPTIC15 = Skeleton(
     name="PANOPTIC15",
     joints=PANOPTIC19.joints[:15],
@@ -163,7 +169,8 @@ def convert(values: np.ndarray, source: Skeleton, target: Skeleton, fill: float 
     """Reorder per-joint values from one skeleton to another by joint name.
 
     Args:
-        values: (..., K_source, D), joints on the second to last axis (`convert_flags` takes (..., K_source)).
+        values: (..., K_source, D), joints on the second to last axis (`convert_flags` takes (...,
+            K_source)).
         source: the skeleton that `values` is in.
         target: the skeleton wanted.
         fill: what a joint gets that `source` does not have; mark it as unknown beside.

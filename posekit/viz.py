@@ -1,7 +1,9 @@
-"""Skeletons drawn over people, and figures that everyone can read, each with its description (used in every chapter).
+"""Skeletons drawn over people, and figures that everyone can read, each with its description (used
+in every chapter).
 
-Left and right differ in colour *and* lightness (Okabe and Ito's palette): orange is the person's own left, blue the right.
-Figures are white cards, so they read the same on a light and on a dark page.
+Left and right differ in colour *and* lightness (Okabe and Ito's palette): orange is the person's
+own left, blue the right. Figures are white cards, so they read the same on a light and on a dark
+page.
 """
 
 import base64
@@ -23,7 +25,8 @@ GREEN, RED, PURPLE, SKY, YELLOW, BLACK = (
     "#1A1A1A",
 )
 PALETTE = (RIGHT, RED, GREEN, PURPLE, LEFT, SKY, BLACK)
-"""Colours of lines and bars, in order; told apart with any kind of colour blindness (Okabe & Ito, 2008)."""
+"""Colours of lines and bars, in order; told apart with any kind of colour blindness (Okabe & Ito,
+2008)."""
 
 MAX_PNG_BYTES = 75_000
 _PAGE_DPI = 96  # CSS pixels an inch: a 6.4 inch figure is shown 614 px wide
@@ -61,11 +64,12 @@ def style() -> None:
     )
 
 
-# ---- showing ----------------------------------------------------------------------------------------------------------
+# ---- showing -------------------------------------------------------------------------------------
 
 
 def _few_colours(picture, colours: int):
-    """A picture in a palette of its own most common colours; those of the poses are always among them."""
+    """A picture in a palette of its own most common colours; those of the poses are always among
+    them."""
     from PIL import Image, ImageColor
     from scipy.spatial import cKDTree
 
@@ -84,7 +88,8 @@ def _few_colours(picture, colours: int):
 
 
 def png(fig, dpi: int = 160, limit: int = MAX_PNG_BYTES) -> bytes:
-    """A figure as PNG of at most `limit` bytes: in 256 colours or 128, with fewer pixels until it fits.
+    """A figure as PNG of at most `limit` bytes: in 256 colours or 128, with fewer pixels until it
+    fits.
 
     Args:
         fig: a Matplotlib figure.
@@ -114,7 +119,8 @@ def png(fig, dpi: int = 160, limit: int = MAX_PNG_BYTES) -> bytes:
 
 
 class Figure:
-    """A rendered figure with its alt text, as notebooks store it: the PNG, and the alt text as plain text.
+    """A rendered figure with its alt text, as notebooks store it: the PNG, and the alt text as
+    plain text.
 
     Args:
         data: PNG bytes.
@@ -169,13 +175,14 @@ def figure(fig, alt: str) -> Figure:
 
 
 def show(fig, alt: str) -> None:
-    """Show a figure with its description, and close it (see `figure`). Every figure of the book goes this way."""
+    """Show a figure with its description, and close it (see `figure`). Every figure of the book
+    goes this way."""
     from IPython.display import display
 
     display(figure(fig, alt))
 
 
-# ---- poses ------------------------------------------------------------------------------------------------------------
+# ---- poses ---------------------------------------------------------------------------------------
 
 
 def _side_colour(*names: str) -> str:
@@ -188,7 +195,8 @@ def _side_colour(*names: str) -> str:
 
 
 def joint_colours(skeleton: Skeleton = COCO17) -> list[str]:
-    """One colour a joint, K hex strings: orange for the person's left, blue for the right, grey for the middle."""
+    """One colour a joint, K hex strings: orange for the person's left, blue for the right, grey for
+    the middle."""
     return [_side_colour(name) for name in skeleton.joints]
 
 
@@ -225,10 +233,12 @@ def draw_pose(
     Args:
         ax: the axes; pictures have their y axis pointing down.
         keypoints: (K, 2) in the axes' units.
-        visible: (K,) flags as in COCO: 0 is left out, 1 (occluded) is hollow, 2 is solid; or bool; None draws all.
+        visible: (K,) flags as in COCO: 0 is left out, 1 (occluded) is hollow, 2 is solid; or bool;
+            None draws all.
         skeleton: names, limbs and sides.
         labels: write the joints' names beside them: all, none, or those that are listed.
-        colour: one colour for the whole pose, e.g. to tell truth from prediction; None: by the person's side.
+        colour: one colour for the whole pose, e.g. to tell truth from prediction; None: by the
+            person's side.
         linestyle: of the limbs.
         size: 1 is right for one person some 3 inches high.
         alpha: opacity, 0 ... 1.

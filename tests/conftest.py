@@ -19,7 +19,8 @@ def realdata() -> Path:
 
 @pytest.fixture(scope="session")
 def built_book(tmp_path_factory) -> Path:
-    """The HTML of the book, built once for all tests (and all their processes) from the committed outputs."""
+    """The HTML of the book, built once for all tests (and all their processes) from the committed
+    outputs."""
     import subprocess
     import sys
     import time

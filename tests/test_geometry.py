@@ -131,7 +131,7 @@ def test_boxes_by_hand():
             geometry.square_side(empty)
 
 
-# ---- warp -------------------------------------------------------------------------------------------------------------
+# ---- warp ----------------------------------------------------------------------------------------
 
 
 def centroid(image: np.ndarray) -> np.ndarray:
@@ -166,7 +166,8 @@ def test_a_bright_dot_lands_where_the_affine_map_says(x, y, scale, rotation, fli
 
 @pytest.mark.parametrize("phase", range(8))
 def test_warp_averages_when_it_shrinks(phase):
-    """Bilinear sampling alone would look at two of eight rows, and see each white line wholly or not at all."""
+    """Bilinear sampling alone would look at two of eight rows, and see each white line wholly or
+    not at all."""
     lines = np.zeros((512, 512, 3), np.uint8)
     lines[phase::8] = 240
     small = geometry.warp(lines, geometry.crop_affine((255.5, 255.5), 512, 64), (64, 64))
@@ -212,7 +213,7 @@ def test_no_input_is_changed():
     assert all(np.array_equal(arrays[name], before[name]) for name in arrays)
 
 
-# ---- cameras ------------------------------------------------------------------------------------------------------------
+# ---- cameras -------------------------------------------------------------------------------------
 
 
 def made_camera(rng: np.random.Generator) -> cameras.Camera:

@@ -49,7 +49,8 @@ def test_a_missing_picture_is_named(tmp_path):
 
 
 def test_a_poor_camera_darkens_blurs_and_adds_noise_but_moves_nothing():
-    """A bright dot on grey stays where it is; all four faults occur; the picture that came in is as it was."""
+    """A bright dot on grey stays where it is; all four faults occur; the picture that came in is as
+    it was."""
     image = np.full((120, 160, 3), 90, np.uint8)
     cv2.circle(image, (60, 50), 6, (250, 250, 250), -1)
     before, darker, noisier, places = image.copy(), 0, 0, []
@@ -72,7 +73,8 @@ def test_a_poor_camera_darkens_blurs_and_adds_noise_but_moves_nothing():
 
 
 def test_a_film_behind_a_photo_does_not_matter_and_a_preview_in_its_head_is_no_end(tmp_path):
-    """As phones write them: a Motion Photo has megabytes behind the picture; EXIF holds a whole small JPEG."""
+    """As phones write them: a Motion Photo has megabytes behind the picture; EXIF holds a whole
+    small JPEG."""
     photo = encode_jpeg(np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8))
     np.testing.assert_array_equal(
         decode_image(photo + b"ftypmp42" * 1000, "x"), decode_image(photo, "x")

@@ -11,7 +11,8 @@ POISON = (np.nan, np.inf, -np.inf, 1e9, 0.0)
 
 
 def people(seed: int = 0, n: int = 5, joints: int = 17) -> tuple[np.ndarray, np.ndarray]:
-    """Targets (n, joints, 3) with about a third of the joints masked, and predictions (n, joints, 2)."""
+    """Targets (n, joints, 3) with about a third of the joints masked, and predictions (n, joints,
+    2)."""
     rng = np.random.default_rng(seed)
     target = rng.uniform(-0.5, 0.5, (n, joints, 3)).astype(np.float32)
     target[..., 2] = rng.random((n, joints)) > 0.35
@@ -32,11 +33,12 @@ def value_and_gradient(loss, y_true, y_pred) -> tuple[float, np.ndarray]:
     return float(value), tape.gradient(value, y_pred).numpy()
 
 
-# ---- the formula ------------------------------------------------------------------------------------------------------
+# ---- the formula ---------------------------------------------------------------------------------
 
 
 def test_hand_worked_values():
-    """Three joints, the last one masked: |dx|+|dy| = 0.3, 0.1 and dx²+dy² = 0.05, 0.01; both means over two joints."""
+    """Three joints, the last one masked: |dx|+|dy| = 0.3, 0.1 and dx²+dy² = 0.05, 0.01; both means
+    over two joints."""
     y_true = np.array([[[0.1, 0.2, 1], [0.0, -0.4, 1], [9, 9, 0]]], np.float32)
     y_pred = np.array([[[0.2, 0.0], [0.0, -0.3], [0, 0]]], np.float32)
     assert float(losses.masked_l1(y_true, y_pred)) == pytest.approx((0.3 + 0.1) / 2, abs=1e-6)
@@ -52,7 +54,8 @@ def test_hand_worked_cross_entropy():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_l2_is_the_loss_of_deeppose(seed):
-    """Toshev & Szegedy 2014, section 3.1: the sum over people and joints of ||y_i - psi_i||², here divided by its terms."""
+    """Toshev & Szegedy 2014, section 3.1: the sum over people and joints of ||y_i - psi_i||², here
+    divided by its terms."""
     y_true, y_pred = people(seed)
     total, terms = 0.0, 0
     for person, predicted in zip(y_true, y_pred):
@@ -64,7 +67,8 @@ def test_l2_is_the_loss_of_deeppose(seed):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_gradient_is_the_formula(seed):
-    """L1: sign(error) / joints; L2: 2 error / joints; cross-entropy: (p - t) / (p (1 - p)) / joints; 0 where masked."""
+    """L1: sign(error) / joints; L2: 2 error / joints; cross-entropy: (p - t) / (p (1 - p)) /
+    joints; 0 where masked."""
     y_true, y_pred = people(seed)
     weight, error = y_true[..., 2:], y_pred - y_true[..., :2]
     np.testing.assert_allclose(
@@ -86,7 +90,8 @@ def test_gradient_is_the_formula(seed):
 
 
 def test_full_mask_equals_keras():
-    """With every joint labelled, L2 is twice Keras' mean squared error (it means over x and y too), BCE is Keras' own."""
+    """With every joint labelled, L2 is twice Keras' mean squared error (it means over x and y too),
+    BCE is Keras' own."""
     import keras
 
     y_true, y_pred = people()
@@ -102,7 +107,7 @@ def test_full_mask_equals_keras():
     )
 
 
-# ---- the mask ---------------------------------------------------------------------------------------------------------
+# ---- the mask ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("poison", POISON)
@@ -148,7 +153,8 @@ def test_prediction_of_a_masked_joint_changes_nothing(loss):
 
 @pytest.mark.parametrize("loss", COORDINATE_LOSSES)
 def test_more_masked_joints_do_not_dilute(loss):
-    """The trap of dividing by all entries: people without labels must not make the others count less."""
+    """The trap of dividing by all entries: people without labels must not make the others count
+    less."""
     y_true, y_pred = people()
     value, gradient = value_and_gradient(loss, y_true, y_pred)
     unlabelled = np.zeros_like(y_true)
@@ -186,7 +192,7 @@ def test_certain_and_wrong_stays_finite():
     assert 10 < value < 20 and np.all(np.isfinite(gradient))
 
 
-# ---- what must not matter ---------------------------------------------------------------------------------------------
+# ---- what must not matter ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("loss", [*COORDINATE_LOSSES, losses.masked_bce])
@@ -208,7 +214,8 @@ def test_half_precision_predictions_give_a_float32_loss(loss):
 
 
 def test_works_in_compile_and_fit():
-    """The losses as Keras calls them: the mask rides in y_true, and only the labelled joint is learned."""
+    """The losses as Keras calls them: the mask rides in y_true, and only the labelled joint is
+    learned."""
     import keras
 
     keras.utils.set_random_seed(0)

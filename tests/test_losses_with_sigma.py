@@ -1,4 +1,5 @@
-"""The loss ladder of chapter 09: densities that are densities, a flow that can be undone, gradients against differences, the mask."""
+"""The loss ladder of chapter 09: densities that are densities, a flow that can be undone, gradients
+against differences, the mask."""
 
 import json
 import math
@@ -24,7 +25,8 @@ def sigmas(seed: int = 0, n: int = 5, joints: int = 17) -> np.ndarray:
 
 
 def shaken(layer, seed: int = 0, size: float = 0.5):
-    """A flow, or a loss with one, that has left the identity. Sizes keep the sums of 64 units near those of 8."""
+    """A flow, or a loss with one, that has left the identity. Sizes keep the sums of 64 units near
+    those of 8."""
     rng = np.random.default_rng(seed)
     for variable in layer.trainable_variables:
         variable.assign(
@@ -50,7 +52,7 @@ def call(name, loss, y_true, y_pred, sigma=None):
 
 NAMES = tuple(ladder())
 
-# ---- the formulas --------------------------------------------------------------------------------------------------------
+# ---- the formulas --------------------------------------------------------------------------------
 
 
 def test_hand_worked_values():
@@ -69,7 +71,8 @@ def test_hand_worked_values():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_smooth_l1_with_beta_1_is_half_of_l2(seed):
-    """The published trap: on a crop of side 1 every error is below 1, and nothing of the line is left."""
+    """The published trap: on a crop of side 1 every error is below 1, and nothing of the line is
+    left."""
     y_true, y_pred = people(seed)
     y_pred = np.clip(y_pred, -0.49, 0.49)
     smooth, gradient = value_and_gradient(losses.masked_smooth_l1, y_true, y_pred)
@@ -105,7 +108,8 @@ def test_densities_integrate_to_one_and_have_their_scale(density, sigma):
 
 @pytest.mark.parametrize(("name", "power"), [("gaussian", 2), ("laplace", 1)])
 def test_the_best_scale_is_the_size_of_the_error(name, power):
-    """The likelihood is largest at σ = |e|: for a wrong joint the network must say so, for a right one it may."""
+    """The likelihood is largest at σ = |e|: for a wrong joint the network must say so, for a right
+    one it may."""
     y_true, y_pred = np.array([[[0, 0, 1]]], np.float32), np.array([[[0.07, -0.2]]], np.float32)
     loss, at = losses.keypoint_loss(name), np.abs(y_pred)
     best = float(loss(y_true, y_pred, at))
@@ -115,7 +119,8 @@ def test_the_best_scale_is_the_size_of_the_error(name, power):
 
 
 def test_a_fixed_scale_gives_the_losses_without_one():
-    """Gaussian at σ = 1 is L2 / 2, Laplace at σ = 1 is L1, up to constants: the ladder's rungs are one idea."""
+    """Gaussian at σ = 1 is L2 / 2, Laplace at σ = 1 is L1, up to constants: the ladder's rungs are
+    one idea."""
     y_true, y_pred = people()
     one = np.ones_like(y_pred)
     for likelihood, plain, factor in (
@@ -156,7 +161,7 @@ def test_gradients_are_the_differences(name):
         assert (ends[0] - ends[1]) / (2 * step) == pytest.approx(wanted, rel=3e-2, abs=2e-2), which
 
 
-# ---- the flow --------------------------------------------------------------------------------------------------------------
+# ---- the flow ------------------------------------------------------------------------------------
 
 
 def test_a_new_flow_is_the_identity():
@@ -241,7 +246,7 @@ def test_the_flow_learns_the_shape_of_what_it_sees():
     assert history[-1] < gaussian - 0.2
 
 
-# ---- RLE -------------------------------------------------------------------------------------------------------------------
+# ---- RLE -----------------------------------------------------------------------------------------
 
 
 def test_rle_with_an_identity_flow_is_the_plain_likelihood():
@@ -256,7 +261,8 @@ def test_rle_with_an_identity_flow_is_the_plain_likelihood():
 
 
 def test_only_the_simple_density_holds_the_scale():
-    """σ doubled and the flow stretched to half: the flow's likelihood does not notice. Why Laplace needs a log σ of its own."""
+    """σ doubled and the flow stretched to half: the flow's likelihood does not notice. Why Laplace
+    needs a log σ of its own."""
 
     class Half(losses.RealNVP):
         def call(self, x):
@@ -278,13 +284,14 @@ def test_gradients_reach_the_flow_and_both_outputs():
         assert gradient is not None and np.all(np.isfinite(gradient)) and np.abs(gradient).max() > 0
 
 
-# ---- the mask, and what must not matter ----------------------------------------------------------------------------------------
+# ---- the mask, and what must not matter ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("poison", POISON)
 @pytest.mark.parametrize("name", NAMES)
 def test_masked_joints_change_nothing(name, poison):
-    """Neither the label nor the prediction of a masked joint moves the loss or a gradient, the flow's included."""
+    """Neither the label nor the prediction of a masked joint moves the loss or a gradient, the
+    flow's included."""
     loss, (y_true, y_pred) = ladder()[name], people()
     masked, found = y_true[..., 2] == 0, []
     for label, guess in ((0.1, None), (poison, None), (0.1, 1e3)):
@@ -327,7 +334,7 @@ def test_an_unknown_loss_names_the_known():
         losses.keypoint_loss("l3")
 
 
-# ---- the same on every backend -------------------------------------------------------------------------------------------------
+# ---- the same on every backend -------------------------------------------------------------------
 
 SCRIPT = """
 import json, sys

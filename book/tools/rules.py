@@ -17,7 +17,7 @@ from notebooks import BEGIN, END, ROOT, find, is_exercise, normalise, read, to_t
 
 MAX_LINES, MAX_PICTURE, MAX_NAMES = 25, 100_000, 8
 MAX_IGNORED = 0.25
-MAX_WRAPPED = 55
+MAX_WRAPPED = 60
 MIN_ALT = 15
 TAGS = {
     "cited-figures",
@@ -64,9 +64,9 @@ def pictures(output: dict) -> list[int]:
 def logical_lines(source: str) -> int:
     """Count a cell's statements, comments, blank lines and the lines of its multi-line strings.
 
-    A statement that the formatter wraps over several lines counts once.
+    A statement that the formatter wraps over several lines counts once, nbgrader's markers not.
     """
-    count = 0
+    count = -source.count(BEGIN) - source.count(END)
     code = "\n".join("pass" if line.startswith(("%", "!")) else line for line in source.split("\n"))
     in_statement = False
     for token in tokenize.generate_tokens(io.StringIO(code).readline):

@@ -110,8 +110,8 @@ def coco(archive: Path) -> dict:
     sized = np.all(sizes > 0, axis=1)[photo]
     split = np.array([Path(name).parent.name for name in names])
     return {
-        "source": "COCO 2017 person keypoints (Lin et al. 2014), as YOLO-pose labels of train2017 and "
-        "val2017",
+        "source": "COCO 2017 person keypoints (Lin et al. 2014), as YOLO-pose labels of "
+        "train2017 and val2017",
         "licence": "CC BY 4.0, COCO Consortium; photos are not used",
         "command": f"python book/tools/tables.py coco {archive.name}",
         "input": {archive.name: _sha256(archive)},
@@ -222,8 +222,8 @@ def leeds(lsp: Path, lspet: Path) -> dict:
         }
     files = {"lsp/joints.mat": lsp / "joints.mat", "lspet/joints.mat": lspet / "joints.mat"}
     return {
-        "source": "Leeds Sports Pose, im0001-im1000 (Johnson and Everingham 2010), and LSP Extended "
-        "(2011)",
+        "source": "Leeds Sports Pose, im0001-im1000 (Johnson and Everingham 2010), and LSP "
+        "Extended (2011)",
         "licence": "for research; only counts are kept, no pose and no photo",
         "command": "python book/tools/tables.py leeds LSP LSPET",
         "input": {name: _sha256(path) for name, path in files.items()},

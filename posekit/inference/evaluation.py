@@ -1,4 +1,5 @@
-"""A model put to the question: on records, with the scores of this book, and on COCO annotations, with COCO's (chapters 07 and 08)."""
+"""A model put to the question: on records, with the scores of this book, and on COCO annotations,
+with COCO's (chapters 07 and 08)."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -19,21 +20,26 @@ from posekit.inputs import AugmentParams
 
 @dataclass(frozen=True)
 class EvalResults:
-    """What a model says of the people of a record folder, beside the truth, person by person in the order of the records.
+    """What a model says of the people of a record folder, beside the truth, person by person in the
+    order of the records.
 
     Args:
         keypoints: (N, 17, 2) predicted joints, pixels of the original photos.
         visibility: (N, 17) predicted probability that the joint lies inside the crop.
-        sigma: (N, 17, 2) predicted standard deviation of x and y, shares of the crop's side; NaN if the
-            model gives none.
+        sigma: (N, 17, 2) predicted standard deviation of x and y, shares of the crop's side; NaN if
+            the model gives none.
         score: (N, 17) score of each joint in 0 ... 1, see `predictor.joint_score`.
         presence: (N,) predicted probability that a person is in the crop.
         target: (N, 17, 2) annotated joints, photo pixels, valid where `labelled`.
-        keypoints_visible: (N, 17) uint8, COCO's v of the annotation: 0 not labelled, 1 occluded, 2 visible.
-        in_crop: (N, 17) bool, the joint is labelled and lies inside the crop; the target of `visibility`.
-        in_crop_known: (N, 17) bool, whether it is known that the joint lies inside or outside the crop.
+        keypoints_visible: (N, 17) uint8, COCO's v of the annotation: 0 not labelled, 1 occluded, 2
+            visible.
+        in_crop: (N, 17) bool, the joint is labelled and lies inside the crop; the target of
+            `visibility`.
+        in_crop_known: (N, 17) bool, whether it is known that the joint lies inside or outside the
+            crop.
         crop_keypoints: (N, 17, 2) predicted joints, normalised crop coordinates.
-        crop_target: (N, 17, 2) annotated joints, normalised crop coordinates, valid where `in_crop`.
+        crop_target: (N, 17, 2) annotated joints, normalised crop coordinates, valid where
+            `in_crop`.
         crop_to_image: (N, 2, 3) crop pixels -> photo pixels.
         bbox: (N, 4) the box that was cut, photo pixels.
         area: (N,) the person's area in photo pixels squared, NaN where it is not known.
@@ -110,8 +116,9 @@ def predict_records(
         model: the model.
         directory: a record folder.
         flip: flip test, see `Predictor.predict_crops`.
-        jitter: how badly the box is put: its centre is moved by this share of its side (standard deviation, each axis) and its side
-            scaled by exp(jitter * normal). 0: the annotated one. The stored context limits how far there are pixels.
+        jitter: how badly the box is put: its centre is moved by this share of its side (standard
+            deviation, each axis) and its side scaled by exp(jitter * normal). 0: the annotated one.
+            The stored context limits how far there are pixels.
         seed: of the jitter.
         batch_size: people at a time.
         spoil: done to each crop, (S, S, 3) uint8 RGB, before the model sees it: a dim room, say.
@@ -198,7 +205,8 @@ def evaluate(
         model, directory, flip, jitter, batch_size: see `predict_records`.
 
     Returns:
-        `n`, `flip`, `box`, `jitter`; what `scores` gives; and `mean_pose`: the same for always predicting the training mean.
+        `n`, `flip`, `box`, `jitter`; what `scores` gives; and `mean_pose`: the same for always
+        predicting the training mean.
 
     Raises:
         DataError: see `predict_records`.
@@ -217,9 +225,11 @@ def scores(answers: EvalResults) -> dict:
         answers: of `predict_records`.
 
     Returns:
-        `pcp` {`upper_arm`, `lower_arm`, `upper_leg`, `lower_leg`, `mean`}, strict; `pck@0.2` (torso); `oks`, the mean over people whose area
-        is known; `confidence_oks`, see there; `visibility_accuracy`, `visibility_auroc`, `visibility_ece`; `collapse_ratio`; `intervals`: [low, high] of 95 %
-        for `pcp`, `pck@0.2` and `oks`, by a bootstrap over people. What cannot be scored is NaN.
+        `pcp` {`upper_arm`, `lower_arm`, `upper_leg`, `lower_leg`, `mean`}, strict; `pck@0.2`
+        (torso); `oks`, the mean over people whose area is known; `confidence_oks`, see there;
+        `visibility_accuracy`, `visibility_auroc`, `visibility_ece`; `collapse_ratio`; `intervals`:
+        [low, high] of 95 % for `pcp`, `pck@0.2` and `oks`, by a bootstrap over people. What cannot
+        be scored is NaN.
     """
     a, labelled = answers, answers.labelled
     limbs, limbs_counted = metrics.pcp_hits(a.keypoints, a.target, labelled)
@@ -247,10 +257,12 @@ def scores(answers: EvalResults) -> dict:
 
 
 def confidence_oks(sigma: np.ndarray, oks: np.ndarray, in_crop: np.ndarray) -> float:
-    """Spearman's rank correlation, over people, of 1 - σ with OKS: does σ tell good poses from bad ones?
+    """Spearman's rank correlation, over people, of 1 - σ with OKS: does σ tell good poses from bad
+    ones?
 
     Args:
-        sigma: (N, 17, 2), see `EvalResults`; a person's 1 - σ is the mean over the joints inside the crop.
+        sigma: (N, 17, 2), see `EvalResults`; a person's 1 - σ is the mean over the joints inside
+            the crop.
         oks: (N,), NaN where it is not known.
         in_crop: (N, 17) bool.
 
@@ -258,7 +270,8 @@ def confidence_oks(sigma: np.ndarray, oks: np.ndarray, in_crop: np.ndarray) -> f
         -1 ... 1; NaN without σ, with fewer than three people, or where all are alike.
 
     Source:
-        Li et al., "Human pose regression with residual log-likelihood estimation", ICCV 2021, section 4.4, which takes Pearson's.
+        Li et al., "Human pose regression with residual log-likelihood estimation", ICCV 2021,
+        section 4.4, which takes Pearson's.
     """
     from scipy.stats import rankdata
 
@@ -281,7 +294,8 @@ def jsonable(value: object) -> object:
 
 
 def _annotated_squares(people: list, finder: ImageFinder) -> Iterator[tuple]:
-    """Yield image, centre and side of the square around each annotated box; read each image once."""
+    """Yield image, centre and side of the square around each annotated box; read each image
+    once."""
     image = None
     current = None
     for person, bbox in people:

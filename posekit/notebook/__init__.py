@@ -1,4 +1,5 @@
-"""Every notebook's first call: quiet, seeded, and fitted to the machine it runs on (book: setup; all chapters)."""
+"""Every notebook's first call: quiet, seeded, and fitted to the machine it runs on (book: setup;
+all chapters)."""
 
 import contextlib
 import os
@@ -17,7 +18,8 @@ class Runtime:
     Args:
         device: `"GPU"` or `"CPU"`: where the backend puts its work.
         cores: processor cores that this process may use.
-        live_seconds: how long a chapter may train a model while the reader waits; `POSEKIT_LIVE_SECONDS` sets another.
+        live_seconds: how long a chapter may train a model while the reader waits;
+            `POSEKIT_LIVE_SECONDS` sets another.
     """
 
     device: str
@@ -26,12 +28,14 @@ class Runtime:
 
     @cached_property
     def train_records(self) -> Path:
-        """Folder of training records: `POSEKIT_RECORDS_TRAIN` where it is set, else MiniDome's, made on first use."""
+        """Folder of training records: `POSEKIT_RECORDS_TRAIN` where it is set, else MiniDome's,
+        made on first use."""
         return _records("POSEKIT_RECORDS_TRAIN") or _minidome().train_records
 
     @cached_property
     def val_records(self) -> Path:
-        """Folder of validation records: `POSEKIT_RECORDS_VAL` where it is set, else MiniDome's, made on first use."""
+        """Folder of validation records: `POSEKIT_RECORDS_VAL` where it is set, else MiniDome's,
+        made on first use."""
         return _records("POSEKIT_RECORDS_VAL") or _minidome().val_records
 
 
@@ -43,7 +47,8 @@ def _records(variable: str) -> Path | None:
         raise DataError(
             value,
             f"{variable} points to it, but it holds no manifest.json",
-            "write records with data_scripts/build_tfrecords.py, give their full path, or unset the variable",
+            "write records with data_scripts/build_tfrecords.py, give their full path, or unset "
+            "the variable",
         )
     return Path(value)
 
@@ -55,7 +60,8 @@ def _minidome():
 
 
 def setup(seed: int = 0) -> Runtime:
-    """Begin a chapter: quiet the libraries, fix the seeds of Python, NumPy and the backend, set the figure style.
+    """Begin a chapter: quiet the libraries, fix the seeds of Python, NumPy and the backend, set the
+    figure style.
 
     Args:
         seed: of everything that draws random numbers without a generator of its own.

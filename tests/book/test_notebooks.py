@@ -99,7 +99,7 @@ def test_a_notebook_in_order_has_no_complaints():
         ([code("\n".join(["x = 1"] * 26))], "26 lines"),
         ([code("\n".join(["# why"] * 26))], "26 lines"),
         ([code('x = """' + "\n" * 26 + '"""')], "27 lines"),
-        ([code("x = [\n" + "    1,\n" * 54 + "]")], "56 lines as wrapped"),
+        ([code("x = [\n" + "    1,\n" * 59 + "]")], "61 lines as wrapped"),
         ([code("x = 1", count=None)], "no execution count"),
         ([code("x = 1", stream("careful", "stderr"))], "stderr"),
         ([code("print(p)", stream("/home/me/book"))], "path of this machine"),

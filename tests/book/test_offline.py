@@ -192,16 +192,36 @@ def test_no_page_runs_over_the_edge(browser, html, size):
 
 
 CONTRAST = """() => {
-  const lum = c => { const v = c.map(x => { x /= 255; return x <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4 });
-                     return 0.2126 * v[0] + 0.7152 * v[1] + 0.0722 * v[2] };
-  const rgb = s => { const m = s.match(/[\\d.]+/g).map(Number); return [m.slice(0, 3), m.length > 3 ? m[3] : 1] };
-  const behind = e => { for (; e; e = e.parentElement) { const [c, a] = rgb(getComputedStyle(e).backgroundColor); if (a > 0.5) return c } return [255, 255, 255] };
+  const lum = c => {
+    const v = c.map(x => {
+      x /= 255;
+      return x <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * v[0] + 0.7152 * v[1] + 0.0722 * v[2];
+  };
+  const rgb = s => {
+    const m = s.match(/[\\d.]+/g).map(Number);
+    return [m.slice(0, 3), m.length > 3 ? m[3] : 1];
+  };
+  const behind = e => {
+    for (; e; e = e.parentElement) {
+      const [c, a] = rgb(getComputedStyle(e).backgroundColor);
+      if (a > 0.5) return c;
+    }
+    return [255, 255, 255];
+  };
+  const texts = ['p', 'li', 'td', 'th', 'h1', 'h2', 'h3', 'a', 'pre span'];
+  const selector = [...texts.map(t => 'article ' + t), 'figcaption p'].join(', ');
   const bad = [];
-  for (const e of document.querySelectorAll('article p, article li, article td, article th, article h1, article h2, article h3, article a, article pre span, figcaption p')) {
-    if (!e.textContent.trim() || e.closest('mjx-container, svg, details:not([open])') || !e.offsetParent) continue;
+  for (const e of document.querySelectorAll(selector)) {
+    const hidden = e.closest('mjx-container, svg, details:not([open])') || !e.offsetParent;
+    if (!e.textContent.trim() || hidden) continue;
     const a = lum(rgb(getComputedStyle(e).color)[0]), b = lum(behind(e));
     const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    if (ratio < 4.5 && !e.matches('.headerlink')) bad.push(e.tagName + ' ' + e.className + ' ' + ratio.toFixed(2) + ' ' + e.textContent.trim().slice(0, 40));
+    if (ratio < 4.5 && !e.matches('.headerlink')) {
+      const text = e.textContent.trim().slice(0, 40);
+      bad.push(`${e.tagName} ${e.className} ${ratio.toFixed(2)} ${text}`);
+    }
   }
   return bad.slice(0, 5);
 }"""

@@ -1,4 +1,5 @@
-"""The readers: each data set's own meaning of coordinates and flags, what is left out, and clear errors."""
+"""The readers: each data set's own meaning of coordinates and flags, what is left out, and clear
+errors."""
 
 import json
 import re
@@ -31,7 +32,7 @@ def error_of(function, *args, **kwargs) -> str:
     return str(caught.value)
 
 
-# ---- PersonAnnotation ---------------------------------------------------------------------------------------------------------
+# ---- PersonAnnotation ----------------------------------------------------------------------------
 
 
 def sample(**changes) -> PersonAnnotation:
@@ -73,7 +74,7 @@ def test_a_sample_keeps_its_own_copy():
     assert np.all(person.keypoints == 1)
 
 
-# ---- COCO -------------------------------------------------------------------------------------------------------------------
+# ---- COCO ----------------------------------------------------------------------------------------
 
 
 def test_coco_people_come_as_they_stand_in_the_file(tmp_path):
@@ -210,7 +211,7 @@ def test_broken_json_is_named_with_its_line(tmp_path):
     assert "No such file" in error_of(coco.read, tmp_path / "gone.json", tmp_path)
 
 
-# ---- LSP and LSPET ------------------------------------------------------------------------------------------------------------
+# ---- LSP and LSPET -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("extended", [False, True])
@@ -348,7 +349,8 @@ def test_the_real_lsp_and_lspet(realdata):
 
 @pytest.mark.realdata
 def test_real_people_have_their_left_on_the_proper_side(realdata):
-    """Seen from the front the left shoulder is to the right in the picture; COCO tells front by the nose being seen."""
+    """Seen from the front the left shoulder is to the right in the picture; COCO tells front by the
+    nose being seen."""
     signs = []
     for person in datasets.read("coco", realdata / "coco", "val"):
         v = person.keypoints_visible
@@ -377,7 +379,7 @@ def test_the_real_coco_files(realdata, folder, split, people, exact_areas, left)
     assert sum(p.area > 0 for p in samples) == exact_areas, "an estimated area counts as unknown"
 
 
-# ---- Panoptic ------------------------------------------------------------------------------------------------------------------
+# ---- Panoptic ------------------------------------------------------------------------------------
 
 
 def test_panoptic_people_are_projected_into_each_camera_with_photos(tmp_path):
@@ -417,7 +419,8 @@ def test_which_cameras(tmp_path):
 
 
 def one_body(**joints) -> np.ndarray:
-    """(1, 19, 4): everyone stands at the origin, but for the joints given as (x, y, z, confidence)."""
+    """(1, 19, 4): everyone stands at the origin, but for the joints given as (x, y, z,
+    confidence)."""
     body = np.tile([0.0, -100, 0, 0.8], (19, 1))
     for joint, value in joints.items():
         body[PANOPTIC19.index(joint)] = value
@@ -462,7 +465,8 @@ def test_a_person_nobody_sees_is_left_out_and_counted(tmp_path):
 
 
 def test_the_lens_polynomial_does_not_fold_people_back_into_the_picture(tmp_path):
-    """A joint 61 degrees off the axis lies far outside; the polynomial alone would put it near the middle."""
+    """A joint 61 degrees off the axis lies far outside; the polynomial alone would put it near the
+    middle."""
     root = tmp_path / "seq"
     tiny_data.panoptic(root, frames=1)
     camera = panoptic.read_calibration(root / "calibration_seq.json")["00_00"]
@@ -565,7 +569,7 @@ def test_the_real_sequence_in_its_31_cameras(realdata):
     assert 0 < missing.mean() < 0.2
 
 
-# ---- all of them -----------------------------------------------------------------------------------------------------------------
+# ---- all of them ---------------------------------------------------------------------------------
 
 
 def test_read_knows_every_data_set(tmp_path):

@@ -1,4 +1,5 @@
-"""Downloads against a real server that drops, stalls, lies and changes its mind; archives made to do harm."""
+"""Downloads against a real server that drops, stalls, lies and changes its mind; archives made to
+do harm."""
 
 import contextlib
 import email.utils
@@ -53,7 +54,10 @@ def certificate(tmp_path_factory) -> Path:
     if shutil.which("openssl") is None:
         pytest.skip("no openssl to make a certificate with")
     folder = tmp_path_factory.mktemp("certificate")
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=127.0.0.1"
+    command = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "
+        "/CN=127.0.0.1"
+    )
     command += " -addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out certificate.pem"
     subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
     (folder / "both.pem").write_bytes(
@@ -86,7 +90,7 @@ def ranges(server: FaultyServer) -> list[str | None]:
     return [seen.headers.get("Range") for seen in server.requests("/file.bin")]
 
 
-# ---- what must work ---------------------------------------------------------------------------------------------------
+# ---- what must work ------------------------------------------------------------------------------
 
 
 def test_a_file_comes_whole_is_recorded_and_is_not_fetched_twice(tmp_path, server):
@@ -234,7 +238,7 @@ def test_an_empty_file_is_a_file(tmp_path, server):
     assert_right(tmp_path, b"")
 
 
-# ---- servers that fail ------------------------------------------------------------------------------------------------
+# ---- servers that fail ---------------------------------------------------------------------------
 
 
 def test_503_is_tried_again_after_the_time_it_asks_for(tmp_path, server):
@@ -463,7 +467,7 @@ def test_a_certificate_of_ones_own_network_is_accepted_when_named(
     assert_right(tmp_path)
 
 
-# ---- the manifest -----------------------------------------------------------------------------------------------------
+# ---- the manifest --------------------------------------------------------------------------------
 
 
 def test_a_file_damaged_on_disk_is_fetched_again(tmp_path, server, capsys):
@@ -514,7 +518,10 @@ def test_many_files_do_not_write_the_manifest_each_time(tmp_path):
 
 
 def test_one_process_at_a_time(tmp_path, server):
-    code = "import sys; from posekit.datasets import download\nwith download.open_folder(sys.argv[1]): print(1, flush=True); input()"
+    code = (
+        "import sys; from posekit.datasets import download\nwith "
+        "download.open_folder(sys.argv[1]): print(1, flush=True); input()"
+    )
     other = subprocess.Popen([sys.executable, "-c", code, tmp_path], stdin=-1, stdout=-1, text=True)
     try:
         assert other.stdout.readline() == "1\n"
@@ -540,7 +547,7 @@ def test_a_disk_that_is_mounted_to_be_read_is_named(tmp_path, monkeypatch):
         fetch(tmp_path / "new", "http://127.0.0.1:9/x")
 
 
-# ---- disks, signals ---------------------------------------------------------------------------------------------------
+# ---- disks, signals ------------------------------------------------------------------------------
 
 CHILD = """
 import resource, signal, sys
@@ -600,7 +607,8 @@ def test_a_file_larger_than_the_disk_is_refused_before_a_byte_is_written(tmp_pat
 
 @posix
 def test_a_disk_that_gets_full_is_told_and_the_part_stays(tmp_path, server):
-    """The system's limit on a file's size stands in for the full disk: the same failing write, at a known byte."""
+    """The system's limit on a file's size stands in for the full disk: the same failing write, at a
+    known byte."""
     process = child(server, tmp_path, largest=400_000)
     _, told = process.communicate()
     assert process.returncode == 1 and "Traceback" not in told
@@ -613,7 +621,7 @@ def test_a_disk_that_gets_full_is_told_and_the_part_stays(tmp_path, server):
     assert server.seen[-1].status == 206
 
 
-# ---- archives ---------------------------------------------------------------------------------------------------------
+# ---- archives ------------------------------------------------------------------------------------
 
 
 def tar(path: Path, *members: tuple | tarfile.TarInfo, mode: str = "w") -> Path:
@@ -816,10 +824,10 @@ def test_what_a_killed_extraction_left_is_cleared(tmp_path):
 def test_unpacking_onto_a_full_disk_leaves_nothing(tmp_path):
     tar(tmp_path / "x.tar", ("a", bytes(1000)), ("b", bytes(900_000)))
     code = (
-        "import resource, sys; from posekit.datasets.download import archives; from posekit.errors import DataError\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))\n"
-        "try: archives.extract(*sys.argv[1:], progress=False)\n"
-        "except DataError as error: sys.exit(str(error))"
+        "import resource, sys; from posekit.datasets.download import archives; from posekit.errors "
+        "import DataError\nresource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))\ntry: "
+        "archives.extract(*sys.argv[1:], progress=False)\nexcept DataError as error: "
+        "sys.exit(str(error))"
     )
     command = [sys.executable, "-c", code, tmp_path / "x.tar", tmp_path / "out"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

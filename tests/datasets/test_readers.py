@@ -1,4 +1,5 @@
-"""MPII, your own photos, the older Panoptic poses, who stands before whom, and photos of odd kinds (chapter 02)."""
+"""MPII, your own photos, the older Panoptic poses, who stands before whom, and photos of odd kinds
+(chapter 02)."""
 
 import csv
 import io
@@ -41,7 +42,7 @@ def brightest(image: np.ndarray, near: np.ndarray, reach: int = 4) -> np.ndarray
     return low + np.array([(columns * window).sum(), (rows * window).sum()]) / window.sum()
 
 
-# ---- MPII --------------------------------------------------------------------------------------------------------------------
+# ---- MPII ----------------------------------------------------------------------------------------
 
 
 def test_mpii_people_lie_on_their_dots(tmp_path):
@@ -101,7 +102,7 @@ def test_mpii_without_its_files(tmp_path):
         list(mpii.read(tmp_path, "train"))
 
 
-# ---- your own photos -------------------------------------------------------------------------------------------------------------
+# ---- your own photos -----------------------------------------------------------------------------
 
 
 def table(rows, columns=custom.COLUMNS, delimiter=",") -> str:
@@ -227,7 +228,8 @@ def test_the_template_is_a_table_that_can_be_filled_in(tmp_path):
 
 
 def test_a_tools_json_may_order_its_joints_as_it_likes(tmp_path):
-    """As CVAT or Label Studio export it: joints in the order in which somebody defined them, one more, one missing."""
+    """As CVAT or Label Studio export it: joints in the order in which somebody defined them, one
+    more, one missing."""
     path, data = tiny_data.coco(tmp_path, photos=1, people=1)
     order = [*reversed(COCO17.joints[1:]), "belly button"]
     old = np.array(data["annotations"][0]["keypoints"]).reshape(K, 3)
@@ -261,11 +263,12 @@ def test_own_photos_become_records_by_the_command_line(album, tmp_path):
     np.testing.assert_allclose(back, points[0][0], atol=0.01)
 
 
-# ---- photos of odd kinds -------------------------------------------------------------------------------------------------------------
+# ---- photos of odd kinds -------------------------------------------------------------------------
 
 
 def turned(picture: np.ndarray, orientation: int) -> bytes:
-    """A JPEG whose pixels lie as a camera held in that way stores them, with the note how to turn them."""
+    """A JPEG whose pixels lie as a camera held in that way stores them, with the note how to turn
+    them."""
     undo = {3: 2, 6: 1, 8: 3}[orientation]  # quarter turns to the left
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -287,7 +290,8 @@ def test_a_turned_photo_is_read_as_stored_or_as_displayed(orientation):
 
 
 def test_own_turned_photos_keep_joints_and_pixels_together(album, tmp_path):
-    """A telephone's photo, annotated as displayed: in the record the joints lie on their dots, and no EXIF is left to turn it again."""
+    """A telephone's photo, annotated as displayed: in the record the joints lie on their dots, and
+    no EXIF is left to turn it again."""
     folder, points, _ = album
     picture = tiny_data.dots(160, 120, np.concatenate(points))
     (folder / "images" / "garden.jpg").write_bytes(turned(picture, 6))
@@ -370,7 +374,7 @@ def test_a_photo_of_another_size_than_its_annotations_is_named(tmp_path):
         )
 
 
-# ---- COCO's small print ------------------------------------------------------------------------------------------------------------
+# ---- COCO's small print --------------------------------------------------------------------------
 
 
 def test_tiny_people_are_left_out_by_stated_thresholds(tmp_path):
@@ -399,7 +403,7 @@ def test_an_estimated_area_is_no_area(tmp_path):
     assert exact.area > 0 and estimated.area == 0
 
 
-# ---- Panoptic: older poses, other versions, who stands before whom -----------------------------------------------------------------------
+# ---- Panoptic: older poses, other versions, who stands before whom -------------------------------
 
 
 def test_the_older_15_joints_are_the_first_of_the_19(tmp_path):
@@ -514,7 +518,8 @@ def test_a_body_before_another_hides_it_and_one_beside_or_behind_does_not():
 
 
 def test_the_guess_agrees_with_minidomes_truth(tmp_path, record_property):
-    """MiniDome knows who and what stands before whom. The guess knows bodies only: it misses furniture, and is right when it speaks."""
+    """MiniDome knows who and what stands before whom. The guess knows bodies only: it misses
+    furniture, and is right when it speaks."""
     minidome.make_sequence(tmp_path / "dome", frames=25, seed=11, progress=False)
     truth = {}
     for person in coco.read(*coco.find_minidome(tmp_path / "dome"), dataset="minidome"):
@@ -537,17 +542,19 @@ def test_the_guess_agrees_with_minidomes_truth(tmp_path, record_property):
     ):
         record_property(name, round(float(value), 3))
     print(
-        f"agreement {agreement:.3f}, precision {precision:.3f}, recall {recall:.3f} of {true.mean():.3f} hidden"
+        f"agreement {agreement:.3f}, precision {precision:.3f}, recall {recall:.3f} of "
+        f"{true.mean():.3f} hidden"
     )
     assert len(true) > 800
     assert agreement > 0.78 and precision > 0.75 and recall > 0.5
 
 
-# ---- any input ----------------------------------------------------------------------------------------------------------------------
+# ---- any input -----------------------------------------------------------------------------------
 
 KEYS = st.sampled_from(
-    "images annotations categories id image_id file_name width height keypoints bbox area iscrowd category_id name bodies joints19 "
-    "joints15 version cameras K R t distCoef resolution image joints joints_vis center scale".split()
+    "images annotations categories id image_id file_name width height keypoints bbox area "
+    "iscrowd category_id name bodies joints19 joints15 version cameras K R t distCoef "
+    "resolution image joints joints_vis center scale".split()
 )
 VALUE = (
     st.none()
@@ -662,7 +669,7 @@ def test_any_table_gives_people_or_a_data_error(tmp_path, rows, header, noise):
     people_or_data_error(lambda: custom.read(tmp_path))
 
 
-# ---- nobody ------------------------------------------------------------------------------------------------------------------
+# ---- nobody --------------------------------------------------------------------------------------
 
 
 def rooms(folder, count=12):
@@ -672,7 +679,8 @@ def rooms(folder, count=12):
 
 
 def test_nobody_is_known_to_be_there(tmp_path):
-    """Every joint counts as known to be away; the records keep that, and a training asks for no coordinate."""
+    """Every joint counts as known to be away; the records keep that, and a training asks for no
+    coordinate."""
     rooms(tmp_path / "rooms" / "images")
     people = list(datasets.read("background", tmp_path / "rooms", "all"))
     assert len(people) == 12 and all(p.joint_known.all() and not p.labelled.any() for p in people)
@@ -706,7 +714,8 @@ def test_every_sixth_room_is_kept_for_validation(tmp_path):
 
 
 def test_beside_people_there_is_nobody(tmp_path):
-    """The context crop of a square that people leave free lies in the photo and off every box; a photo without people is taken whole."""
+    """The context crop of a square that people leave free lies in the photo and off every box; a
+    photo without people is taken whole."""
     rng = np.random.default_rng(0)
     for _ in range(200):
         width, height = rng.integers(200, 700, 2)
@@ -732,7 +741,8 @@ def test_beside_people_there_is_nobody(tmp_path):
 
 
 def test_a_photo_of_people_without_a_box_is_nobodys(tmp_path):
-    """No square is put where somebody may be; entries that cannot be used name the file, and one bad room does not end a run that skips."""
+    """No square is put where somebody may be; entries that cannot be used name the file, and one
+    bad room does not end a run that skips."""
     file, data = tiny_data.coco(tmp_path / "coco")
     for annotation in data["annotations"]:
         annotation["bbox"] = [0, 0, 0, 0]

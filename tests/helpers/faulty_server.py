@@ -1,4 +1,5 @@
-"""A real HTTP server on 127.0.0.1 that serves bytes, and fails in the ways that real ones do, when told to."""
+"""A real HTTP server on 127.0.0.1 that serves bytes, and fails in the ways that real ones do, when
+told to."""
 
 import hashlib
 import re
@@ -61,8 +62,8 @@ class Seen:
 class FaultyServer:
     """Serves `files` (path -> bytes), from its own thread, until the `with` block ends.
 
-    `faults[path]` is a list: each request for the path takes the first away, until it is empty. `always[path]` is the
-    fault of every request then. `seen` are all requests.
+    `faults[path]` is a list: each request for the path takes the first away, until it is empty.
+    `always[path]` is the fault of every request then. `seen` are all requests.
     """
 
     def __init__(self, files: dict[str, bytes] | None = None, certificate: Path | None = None):

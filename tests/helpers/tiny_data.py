@@ -1,4 +1,5 @@
-"""Tiny data sets in the layouts that the readers know, with photos that show a dot on each joint."""
+"""Tiny data sets in the layouts that the readers know, with photos that show a dot on each
+joint."""
 
 import json
 from pathlib import Path
@@ -29,7 +30,8 @@ def write_photo(path: Path, points: np.ndarray = (), width: int = 160, height: i
 
 
 def spread(rng: np.random.Generator, n: int = K, low=(20, 20), high=(140, 100)) -> np.ndarray:
-    """(n, 2) points, far enough apart that their dots can be told from each other: one in each cell of a grid."""
+    """(n, 2) points, far enough apart that their dots can be told from each other: one in each cell
+    of a grid."""
     columns, rows = 6, -(-n // 6)
     cells = rng.permutation(columns * rows)[:n]
     cell = (np.asarray(high, float) - low) / (columns, rows)
@@ -73,7 +75,8 @@ def coco(
 
 
 def lsp(root: Path, numbers=range(1, 5), extended: bool = False, seed: int = 0) -> np.ndarray:
-    """`joints.mat` and `images/`. Returns joints (N, 14, 3) as they stand in the file, counted from 1."""
+    """`joints.mat` and `images/`. Returns joints (N, 14, 3) as they stand in the file, counted from
+    1."""
     rng = np.random.default_rng(seed)
     joints = np.zeros((len(numbers), 14, 3))
     for i, number in enumerate(numbers):
@@ -94,7 +97,8 @@ def save_joints(root: Path, joints: np.ndarray, name: str = "joints") -> None:
 
 
 def look_at(position, target=(0.0, -100.0, 0.0)) -> tuple[np.ndarray, np.ndarray]:
-    """R (3, 3) and t (3,) of a camera that stands at `position` and looks at `target`; the world's y points down."""
+    """R (3, 3) and t (3,) of a camera that stands at `position` and looks at `target`; the world's
+    y points down."""
     position = np.asarray(position, float)
     forward = np.asarray(target, float) - position
     forward /= np.linalg.norm(forward)
@@ -128,7 +132,8 @@ def camera_entry(
 
 
 def panoptic(root: Path, frames: int = 2, bodies: int = 2, seed: int = 0) -> dict:
-    """A sequence with two HD cameras and one VGA camera, photos of all frames in the HD ones. Returns frame -> (B, 19, 4)."""
+    """A sequence with two HD cameras and one VGA camera, photos of all frames in the HD ones.
+    Returns frame -> (B, 19, 4)."""
     rng = np.random.default_rng(seed)
     cameras = [
         camera_entry("00_00", (0, -150, -300)),
@@ -178,7 +183,8 @@ def opencv_projection(points: np.ndarray, camera: cameras.Camera) -> np.ndarray:
 
 
 def mpii_entry(root: Path, name: str = "015601864.jpg", seed: int = 0) -> dict:
-    """One person of MPII's JSON conversion, counted from 1, and the photo with a dot on each joint."""
+    """One person of MPII's JSON conversion, counted from 1, and the photo with a dot on each
+    joint."""
     points = spread(np.random.default_rng(seed), 16)
     write_photo(root / "images" / name, points)
     return {

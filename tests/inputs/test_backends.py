@@ -1,4 +1,5 @@
-"""The same batches train the same network on TensorFlow, JAX and PyTorch; a backend that is not installed is skipped."""
+"""The same batches train the same network on TensorFlow, JAX and PyTorch; a backend that is not
+installed is skipped."""
 
 import importlib.util
 import json

@@ -60,7 +60,8 @@ def test_tensorflow_cuts_the_same_crops_from_photos(benchmark, people, monkeypat
 
 
 def test_tensorflow_varies_as_far_as_posekit(benchmark, people, monkeypatch):
-    """Each kind alone: where the joints come to lie spreads as in posekit's batches, and each dot stays under its joint."""
+    """Each kind alone: where the joints come to lie spreads as in posekit's batches, and each dot
+    stays under its joint."""
     samples, folder = people
     for kind in (
         {"flip": 1.0},

@@ -1,4 +1,5 @@
-"""posekit.metrics: every score worked by hand on a figure of a few numbers, and what must not change it (chapter 07)."""
+"""posekit.metrics: every score worked by hand on a figure of a few numbers, and what must not
+change it (chapter 07)."""
 
 import warnings
 
@@ -21,7 +22,8 @@ TORSO = COCO17.index("left_shoulder"), COCO17.index("right_hip")
 
 
 def one_person(**joints: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """A person of whom only the named joints are labelled: (1, 17, 2) and (1, 17); the rest is NaN."""
+    """A person of whom only the named joints are labelled: (1, 17, 2) and (1, 17); the rest is
+    NaN."""
     true, labelled = np.full((1, K, 2), np.nan), np.zeros((1, K), bool)
     for name, xy in joints.items():
         true[0, COCO17.index(name)], labelled[0, COCO17.index(name)] = xy, True
@@ -29,7 +31,8 @@ def one_person(**joints: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def moved(true: np.ndarray, **by: tuple[float, float]) -> np.ndarray:
-    """A prediction: the truth with the named joints displaced (and 0, 0 where the truth is unknown)."""
+    """A prediction: the truth with the named joints displaced (and 0, 0 where the truth is
+    unknown)."""
     pred = np.nan_to_num(true)
     for name, xy in by.items():
         pred[0, COCO17.index(name)] += xy
@@ -39,7 +42,8 @@ def moved(true: np.ndarray, **by: tuple[float, float]) -> np.ndarray:
 def crowd(
     seed: int = 0, n: int = 40, error: float = 0.3
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """n random people of unit size with errors about the size of the thresholds; a fifth of the joints is unlabelled."""
+    """n random people of unit size with errors about the size of the thresholds; a fifth of the
+    joints is unlabelled."""
     rng = np.random.default_rng(seed)
     true = rng.normal(size=(n, K, 2))
     return true + rng.normal(0, error, (n, K, 2)), true, rng.random((n, K)) > 0.2
@@ -60,7 +64,7 @@ def all_scores(pred, true, labelled) -> np.ndarray:
     )
 
 
-# ---- strict PCP -------------------------------------------------------------------------------------------------------
+# ---- strict PCP ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -80,7 +84,8 @@ def all_scores(pred, true, labelled) -> np.ndarray:
     ],
 )
 def test_strict_pcp_by_hand_and_where_relaxed_pcp_differs(shoulder, elbow, strict, relaxed):
-    """An upper arm of length 10: strict wants each end within 5, relaxed wants the mean of the two distances within 5."""
+    """An upper arm of length 10: strict wants each end within 5, relaxed wants the mean of the two
+    distances within 5."""
     true, labelled = one_person(left_shoulder=(100, 50), left_elbow=(100, 60))
     pred = moved(true, left_shoulder=shoulder, left_elbow=elbow)
     score = metrics.pcp(pred, true, labelled)
@@ -97,7 +102,8 @@ def test_the_unit_is_the_true_limb_not_the_predicted_one():
 
 
 def test_pcp_pools_left_and_right_and_takes_the_mean_over_the_four_kinds_of_limb():
-    """Arms: 2 limbs labelled, 1 found; one lower leg, found: mean of 1/2 and 1, not of three limbs (2/3)."""
+    """Arms: 2 limbs labelled, 1 found; one lower leg, found: mean of 1/2 and 1, not of three limbs
+    (2/3)."""
     true, labelled = one_person(
         left_shoulder=(0, 0),
         left_elbow=(0, 10),
@@ -152,11 +158,12 @@ def test_pcp_scores_the_limbs_of_the_papers_tables():
         assert [{j.split("_")[0] for j in limb} for limb in sides] == [{"left"}, {"right"}]
 
 
-# ---- PCK --------------------------------------------------------------------------------------------------------------
+# ---- PCK -----------------------------------------------------------------------------------------
 
 
 def test_pck_by_hand():
-    """Torso (30, 40): 50 long, so the circle has radius 10. Errors 10 (in), 10.01 (out), 0, 0 -> 3 of 4."""
+    """Torso (30, 40): 50 long, so the circle has radius 10. Errors 10 (in), 10.01 (out), 0, 0 -> 3
+    of 4."""
     true, labelled = one_person(
         left_shoulder=(100, 100), right_hip=(130, 140), nose=(90, 60), left_wrist=(150, 150)
     )
@@ -243,7 +250,7 @@ def test_a_wider_threshold_never_lowers_a_score():
         assert score[0] == 0 and score[-1] > 0.9
 
 
-# ---- both -------------------------------------------------------------------------------------------------------------
+# ---- both ----------------------------------------------------------------------------------------
 
 
 def test_a_perfect_prediction_scores_one():
@@ -258,7 +265,8 @@ def test_a_perfect_prediction_scores_one():
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf, 1e300, 0.0])
 def test_unlabelled_joints_change_nothing(poison):
-    """Whatever stands in an unlabelled joint, in truth or prediction: no score moves, and no warning is raised."""
+    """Whatever stands in an unlabelled joint, in truth or prediction: no score moves, and no
+    warning is raised."""
     pred, true, labelled = crowd(1)
     target, weight, probability = (
         true[..., 0] > 0,
@@ -285,8 +293,8 @@ def test_unlabelled_joints_change_nothing(poison):
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_scores_are_invariant_under_similarity_transforms(seed):
-    """Turn, uniform scale, shift, mirror: every length grows by the same factor. So PCP and PCK in the pixels of an
-    aspect-true crop are those in photo pixels."""
+    """Turn, uniform scale, shift, mirror: every length grows by the same factor. So PCP and PCK in
+    the pixels of an aspect-true crop are those in photo pixels."""
     rng = np.random.default_rng(seed)
     pred, true, labelled = crowd(seed, n=12)
     affine = similarity(rng)
@@ -308,7 +316,8 @@ def test_each_person_may_have_a_crop_of_its_own():
 
 
 def test_a_stretched_crop_scores_differently():
-    """A 100 x 200 box squeezed into a square: across, every length doubles; a limb and its error need not lie alike."""
+    """A 100 x 200 box squeezed into a square: across, every length doubles; a limb and its error
+    need not lie alike."""
     true, labelled = one_person(
         left_shoulder=(0, 0),
         right_hip=(0, 50),
@@ -373,11 +382,12 @@ def test_lists_and_single_precision_will_do(dtype):
     )
 
 
-# ---- the collapse detector --------------------------------------------------------------------------------------------
+# ---- the collapse detector -----------------------------------------------------------------------
 
 
 def people_in_photos(seed: int = 0, n: int = 300) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Poses in normalised crop coordinates (n, 17, 2), and the affine from there to photos 1920 x 1080 (n, 2, 3)."""
+    """Poses in normalised crop coordinates (n, 17, 2), and the affine from there to photos 1920 x
+    1080 (n, 2, 3)."""
     rng = np.random.default_rng(seed)
     true = rng.uniform(-0.4, 0.4, (1, K, 2)) + rng.normal(0, 0.1, (n, K, 2))
     side, center = rng.uniform(100, 400, n), rng.uniform((200, 200), (1720, 880), (n, 2))
@@ -402,8 +412,8 @@ def test_a_prediction_drawn_towards_the_mean_shows_its_share_squared(share):
 
 
 def test_in_photo_coordinates_a_constant_predictor_looks_alive():
-    """Why the ratio is taken in crop coordinates: people stand in different places, so a constant, mapped back to the
-    photos, varies nearly as much as the truth."""
+    """Why the ratio is taken in crop coordinates: people stand in different places, so a constant,
+    mapped back to the photos, varies nearly as much as the truth."""
     true, to_photo, labelled = people_in_photos(2)
     constant = np.broadcast_to(true.mean(axis=0), true.shape)
     in_crop = metrics.collapse_ratio(constant, true, labelled)
@@ -415,7 +425,8 @@ def test_in_photo_coordinates_a_constant_predictor_looks_alive():
 
 
 def test_the_collapse_ratio_by_hand():
-    """Two joints, two people. Nose: truth ±2 across, prediction ±1: 1/4. Left eye: truth ±1 down, prediction ±1: 1."""
+    """Two joints, two people. Nose: truth ±2 across, prediction ±1: 1/4. Left eye: truth ±1 down,
+    prediction ±1: 1."""
     true, pred, labelled = np.zeros((2, K, 2)), np.zeros((2, K, 2)), np.zeros((2, K), bool)
     labelled[:, :2] = True
     true[:, 0, 0], pred[:, 0, 0] = (-2, 2), (-1, 1)
@@ -432,11 +443,12 @@ def test_joints_labelled_once_or_never_moving_have_no_ratio():
     assert np.isnan(metrics.collapse_ratio(true, true, labelled))
 
 
-# ---- visibility -------------------------------------------------------------------------------------------------------
+# ---- visibility ----------------------------------------------------------------------------------
 
 
 def test_visibility_accuracy_by_hand():
-    """Four joints are known; 0.9 for 1, 0.2 for 0 and 0.51 for 1 are right, 0.5 for 1 is not; two more are unknown."""
+    """Four joints are known; 0.9 for 1, 0.2 for 0 and 0.51 for 1 are right, 0.5 for 1 is not; two
+    more are unknown."""
     probability = np.array([[0.9, 0.2, 0.51, 0.5, 0.1, 0.9]])
     target, weight = np.array([[1, 0, 1, 1, 1, 0]]), np.array([[1, 1, 1, 1, 0, 0]])
     assert metrics.visibility_accuracy(probability, target, weight) == 0.75

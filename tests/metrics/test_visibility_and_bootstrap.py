@@ -1,4 +1,5 @@
-"""Curves, PCKh and pixels; probabilities; bootstrap intervals: against hand calculations, SciPy and known distributions (chapter 07)."""
+"""Curves, PCKh and pixels; probabilities; bootstrap intervals: against hand calculations, SciPy and
+known distributions (chapter 07)."""
 
 import tracemalloc
 import warnings
@@ -21,7 +22,7 @@ def people(seed: int = 0, n: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return true + rng.normal(0, 0.3, true.shape), true, rng.random((n, K)) > 0.2
 
 
-# ---- curves and other lengths --------------------------------------------------------------------------------------------
+# ---- curves and other lengths --------------------------------------------------------------------
 
 
 def test_pdj_is_pck_at_every_threshold_and_its_area_is_that_of_the_curve():
@@ -56,7 +57,8 @@ def test_a_single_threshold_has_no_area():
 
 
 def test_pckh_by_hand():
-    """Heads of 20 and 40 px: half of it is 10 and 20 px. Errors of 12 px: no for the first, yes for the second."""
+    """Heads of 20 and 40 px: half of it is 10 and 20 px. Errors of 12 px: no for the first, yes for
+    the second."""
     true = np.zeros((3, K, 2))
     labelled = np.zeros((3, K), bool)
     labelled[:, 9] = True
@@ -126,7 +128,7 @@ def test_what_is_found_adds_up_to_the_scores():
     assert np.mean(kinds) == pytest.approx(metrics.pcp(pred, true, labelled)["mean"])
 
 
-# ---- probabilities -----------------------------------------------------------------------------------------------------------
+# ---- probabilities -------------------------------------------------------------------------------
 
 
 def answers(seed: int = 0, n: int = 300, ties: bool = True):
@@ -168,7 +170,8 @@ def test_auroc_and_average_precision_equal_their_definitions(rows):
 
 
 def test_a_constant_answer_is_accurate_calibrated_and_useless():
-    """The trap of the visibility output: most joints are inside, so saying so every time looks good by two of three scores."""
+    """The trap of the visibility output: most joints are inside, so saying so every time looks good
+    by two of three scores."""
     _, target, weight = answers()
     constant = np.full(target.shape, target[weight].mean())
     assert metrics.visibility_accuracy(constant, target, weight) > 0.8
@@ -217,11 +220,12 @@ def test_nothing_known_gives_nan_without_a_warning():
             assert np.isnan(metrics.paired_bootstrap(found, found, counted)["difference"])
 
 
-# ---- the bootstrap -----------------------------------------------------------------------------------------------------------
+# ---- the bootstrap -------------------------------------------------------------------------------
 
 
 def test_the_interval_of_a_share_is_the_binomial_one():
-    """Independent people with one joint each: the normal interval of a share is the truth to compare with."""
+    """Independent people with one joint each: the normal interval of a share is the truth to
+    compare with."""
     found = np.arange(400)[:, None] < 280
     low, high = metrics.bootstrap_ci(found, np.ones_like(found))
     half = 1.96 * np.sqrt(0.7 * 0.3 / 400)
@@ -229,7 +233,8 @@ def test_the_interval_of_a_share_is_the_binomial_one():
 
 
 def test_joints_of_one_person_are_not_independent():
-    """Seventeen joints that stand and fall together are one observation: the interval must not shrink by the root of 17."""
+    """Seventeen joints that stand and fall together are one observation: the interval must not
+    shrink by the root of 17."""
     one = np.arange(100)[:, None] < 60
     low, high = metrics.bootstrap_ci(one, np.ones_like(one))
     together = np.repeat(one, K, axis=1)
@@ -262,7 +267,8 @@ def test_a_mean_of_numbers_has_an_interval_too():
 
 
 def test_two_overlapping_models_can_differ_for_sure():
-    """Hard people are hard for both: paired, a small steady gain shows; unpaired, the intervals overlap."""
+    """Hard people are hard for both: paired, a small steady gain shows; unpaired, the intervals
+    overlap."""
     rng = np.random.default_rng(2)
     skill = rng.beta(2, 2, 150)[:, None]
     luck = rng.random((150, K))

@@ -1,4 +1,5 @@
-"""posekit.models: what goes in and out, how large it is, and the three traps (padding, shortcut, number type)."""
+"""posekit.models: what goes in and out, how large it is, and the three traps (padding, shortcut,
+number type)."""
 
 import keras
 import numpy as np
@@ -22,7 +23,8 @@ def pictures(n: int = 3, size: int = 64, seed: int = 0) -> np.ndarray:
 
 
 def shake(model: keras.Model, seed: int = 1) -> None:
-    """Give every weight a value that is not its initial one: a fresh norm (0, 1, 0, 1) would hide mistakes."""
+    """Give every weight a value that is not its initial one: a fresh norm (0, 1, 0, 1) would hide
+    mistakes."""
     rng = np.random.default_rng(seed)
     model.set_weights(
         [
@@ -35,7 +37,8 @@ def shake(model: keras.Model, seed: int = 1) -> None:
 def expected_parameters(
     width: int, side: int, units=(2, 2, 2, 2), hidden: int = 512, joints: int = 17
 ) -> int:
-    """Counted by hand from the paper's figure: no bias before a norm, four numbers a channel in a norm."""
+    """Counted by hand from the paper's figure: no bias before a norm, four numbers a channel in a
+    norm."""
     norm, total, channels = 4, 7 * 7 * 3 * width, width
     for stage, count in enumerate(units):
         filters = width * 2**stage
@@ -50,7 +53,7 @@ def expected_parameters(
     return total + norm * channels + head
 
 
-# ---- the model --------------------------------------------------------------------------------------------------------
+# ---- the model -----------------------------------------------------------------------------------
 
 
 def test_outputs(small):
@@ -63,7 +66,8 @@ def test_outputs(small):
 
 
 def test_training_starts_at_the_centre_of_the_crop():
-    """Small output weights behind a norm: the first answers of a training scatter little around the centre."""
+    """Small output weights behind a norm: the first answers of a training scatter little around the
+    centre."""
     keras.utils.set_random_seed(0)
     out = np.asarray(
         models.build(base_channels=4, input_size=64)(pictures(32), training=True)["keypoints"]
@@ -188,7 +192,8 @@ def test_bfloat16_inside_float32_outside(small):
 
 
 def test_flattening_keeps_where_averaging_forgets():
-    """Move a feature to another place: the flattened head answers otherwise, an averaging head could not."""
+    """Move a feature to another place: the flattened head answers otherwise, an averaging head
+    could not."""
     features = np.zeros((2, 4, 4, 8), np.float32)
     features[0, 0, 0], features[1, 3, 2] = 1, 1
     tensor = keras.Input((4, 4, 8))
@@ -201,7 +206,7 @@ def test_flattening_keeps_where_averaging_forgets():
     np.testing.assert_allclose(here, there, atol=1e-6)
 
 
-# ---- the voting head ----------------------------------------------------------------------------------------------------
+# ---- the voting head -----------------------------------------------------------------------------
 
 
 def voting(side: int = 3, channels: int = 6, joints: int = 17) -> keras.Model:
@@ -212,7 +217,8 @@ def voting(side: int = 3, channels: int = 6, joints: int = 17) -> keras.Model:
 
 
 def test_votes_are_the_formula():
-    """Each cell: a softmax weight and an offset from its centre for each joint; the joint is the weighted mean."""
+    """Each cell: a softmax weight and an offset from its centre for each joint; the joint is the
+    weighted mean."""
     model, x = voting(), np.random.default_rng(5).normal(size=(2, 3, 3, 6)).astype(np.float32)
     kernel, bias = (w.numpy().astype(np.float64) for w in model.get_layer("head_votes").weights)
     answers = (x @ kernel[0, 0] + bias).reshape(2, 3, 3, 17, 3)
@@ -263,7 +269,7 @@ def test_voting_head_is_small():
     assert voting(channels=6).count_params() == (6 + 1) * 3 * 17 + (6 + 1) * 17
 
 
-# ---- integral regression, and how sure ------------------------------------------------------------------------------------------
+# ---- integral regression, and how sure -----------------------------------------------------------
 
 
 def test_integral_head_is_the_centre_of_mass_of_its_heat_map():
@@ -287,7 +293,8 @@ def test_integral_head_is_the_centre_of_mass_of_its_heat_map():
 
 
 def test_multiply_adds_of_a_deconvolution():
-    """Each input cell meets the whole kernel: 6 cells x 4 x 4 x 5 x 64, then 24 x 4 x 4 x 64 x 64."""
+    """Each input cell meets the whole kernel: 6 cells x 4 x 4 x 5 x 64, then 24 x 4 x 4 x 64 x
+    64."""
     features = keras.Input((2, 3, 5))
     counts = models.multiply_adds(keras.Model(features, models.integral_head(features, 4)))
     assert counts["head_deconv1"] == 6 * 16 * 5 * 64 and counts["head_deconv2"] == 24 * 16 * 64 * 64
@@ -324,7 +331,7 @@ def test_unknown_head_names_the_known():
         models.build(head="hydra")
 
 
-# ---- the residual unit --------------------------------------------------------------------------------------------------
+# ---- the residual unit ---------------------------------------------------------------------------
 
 
 def unit_model(channels: int, filters: int, stride: int, side: int = 8) -> keras.Model:
@@ -333,7 +340,8 @@ def unit_model(channels: int, filters: int, stride: int, side: int = 8) -> keras
 
 
 def test_shortcut_is_the_identity_where_shapes_allow():
-    """With the last convolution at zero, F(x) = 0 and the unit must return its input, bit for bit, negatives too."""
+    """With the last convolution at zero, F(x) = 0 and the unit must return its input, bit for bit,
+    negatives too."""
     model = unit_model(6, 6, 1)
     assert not any("proj" in layer.name for layer in model.layers)
     model.get_layer("unit_conv2").kernel.assign(np.zeros((3, 3, 6, 6)))
@@ -351,7 +359,8 @@ def test_shortcut_projects_where_they_do_not(filters, stride):
 
 @pytest.mark.parametrize(("channels", "filters", "stride"), [(4, 4, 1), (4, 8, 2), (4, 4, 2)])
 def test_unit_is_the_formula(channels, filters, stride):
-    """BN, ReLU, 3x3 (stride), BN, ReLU, 3x3, plus the shortcut: worked in numpy with shaken weights."""
+    """BN, ReLU, 3x3 (stride), BN, ReLU, 3x3, plus the shortcut: worked in numpy with shaken
+    weights."""
     model = unit_model(channels, filters, stride)
     shake(model)
     x = np.random.default_rng(2).normal(size=(2, 8, 8, channels)).astype(np.float32)
@@ -374,7 +383,8 @@ def test_unit_is_the_formula(channels, filters, stride):
 
 
 def test_norm_has_a_short_memory():
-    """Momentum 0.9 in every norm: Keras' 0.99 needs hundreds of steps to forget the random initial statistics."""
+    """Momentum 0.9 in every norm: Keras' 0.99 needs hundreds of steps to forget the random initial
+    statistics."""
     norms = [
         layer
         for layer in models.build(base_channels=4, input_size=64).layers
@@ -383,11 +393,12 @@ def test_norm_has_a_short_memory():
     assert len(norms) == 18 and {layer.momentum for layer in norms} == {0.9}
 
 
-# ---- padding ----------------------------------------------------------------------------------------------------------
+# ---- padding -------------------------------------------------------------------------------------
 
 
 def convolve(x: np.ndarray, kernel: np.ndarray, stride: int) -> np.ndarray:
-    """Convolution by its definition, k // 2 zeros on *every* side: (B, H, W, C), (k, k, C, F) -> (B, H', W', F)."""
+    """Convolution by its definition, k // 2 zeros on *every* side: (B, H, W, C), (k, k, C, F) ->
+    (B, H', W', F)."""
     k = kernel.shape[0]
     x = np.pad(x.astype(np.float64), ((0, 0), (k // 2, k // 2), (k // 2, k // 2), (0, 0)))
     rows = range(0, x.shape[1] - k + 1, stride)
@@ -410,7 +421,8 @@ def test_padding_is_symmetric(side, kernel, stride):
 
 @pytest.mark.parametrize("kernel", [3, 7])
 def test_keras_same_pads_otherwise_on_even_sizes(kernel):
-    """The trap: "same" at stride 2 pads one pixel less on the left and top, so its output is ours half a stride off."""
+    """The trap: "same" at stride 2 pads one pixel less on the left and top, so its output is ours
+    half a stride off."""
     image = keras.Input((16, 16, 3))
     ours = keras.Model(image, resnet.conv(image, 5, kernel, 2, name="c"))
     same = keras.Model(image, layers.Conv2D(5, kernel, 2, padding="same", use_bias=False)(image))
@@ -424,7 +436,8 @@ def test_keras_same_pads_otherwise_on_even_sizes(kernel):
 
 
 def test_stem_pool_pads_symmetrically():
-    """A bright pixel in the first column reaches the first cell of the pool only: "same" would shift the grid."""
+    """A bright pixel in the first column reaches the first cell of the pool only: "same" would
+    shift the grid."""
     image = keras.Input((64, 64, 3))
     backbone = keras.Model(image, resnet.resnet(image, 18, 4))
     pool = keras.Model(

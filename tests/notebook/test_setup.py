@@ -1,4 +1,5 @@
-"""A notebook's first call: the same numbers each time, nothing on stderr, records from where the reader says."""
+"""A notebook's first call: the same numbers each time, nothing on stderr, records from where the
+reader says."""
 
 import os
 import subprocess
@@ -22,9 +23,9 @@ def run(code, **environment):
 
 def test_start_is_quiet_and_repeatable():
     code = (
-        "from posekit import notebook\nmachine = notebook.setup(seed=3)\n"
-        "import random, numpy, keras\n"
-        "print(random.random(), numpy.random.rand(), float(keras.random.normal(())), machine.device in ('CPU', 'GPU'), machine.cores >= 1)"
+        "from posekit import notebook\nmachine = notebook.setup(seed=3)\nimport random, numpy, "
+        "keras\nprint(random.random(), numpy.random.rand(), float(keras.random.normal(())), "
+        "machine.device in ('CPU', 'GPU'), machine.cores >= 1)"
     )
     environment = {"TF_CPP_MIN_LOG_LEVEL": "0", "CUDA_VISIBLE_DEVICES": "-1"}
     first, second = run(code, **environment), run(code, **environment)

@@ -1,4 +1,5 @@
-"""Four devices train as one does: the same curve, and batch norm over the whole batch. The devices are simulated on the processor."""
+"""Four devices train as one does: the same curve, and batch norm over the whole batch. The devices
+are simulated on the processor."""
 
 import csv
 import os
@@ -78,7 +79,8 @@ def curve(run: Path) -> list[dict]:
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["device", "tfdata"])
 def test_four_devices_train_as_one(folder, tmp_path, way):
-    """18 people: neither the eight of a batch nor the rest that is scored fill four devices by chance alone."""
+    """18 people: neither the eight of a batch nor the rest that is scored fill four devices by
+    chance alone."""
     pytest.importorskip("jax")
     done = subprocess.run(
         [

@@ -1,4 +1,5 @@
-"""The live progress picture: what it keeps, that it is drawn in place, and that a training is the same with it and without."""
+"""The live progress picture: what it keeps, that it is drawn in place, and that a training is the
+same with it and without."""
 
 import keras
 import numpy as np
