@@ -1,4 +1,4 @@
-"""Samples into payloads on all cores, in order, few of them in memory (chapter 03)."""
+"""Encode people as record payloads on all cores, in order and in constant memory (chapter 03)."""
 
 import ctypes
 import multiprocessing
@@ -8,7 +8,7 @@ import pickle
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -20,31 +20,39 @@ from posekit.errors import DataError
 from posekit.records.schema import CropSettings, encode_person
 
 CHUNK = 16
-"""People that a worker takes at a time."""
+"""Number of people that a worker encodes at a time."""
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+_M_TRIM_THRESHOLD = -1  # constants of malloc.h
+_M_MMAP_THRESHOLD = -3
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """A person who could not be written, and why: takes the payload's place where bad ones are skipped."""
+    """A person who could not be encoded, and why; stands in the place of the payload."""
 
     person_id: str
     problem: str
 
 
-def read_spooled(spool: Path, place: int) -> PersonAnnotation:
-    """The sample at a place of the spool, which `writing` filled."""
+def read_spooled(spool: Path, offset: int) -> PersonAnnotation:
+    """Read the sample at a byte offset of the spool that `writer` filled."""
     with spool.open("rb") as file:
-        file.seek(place)
+        file.seek(offset)
         return pickle.load(file)
 
 
 def encode_at(
-    spool: Path, place: int, settings: CropSettings, skip_errors: bool
+    spool: Path, offset: int, settings: CropSettings, skip_errors: bool
 ) -> bytes | Skipped:
-    """The payload of the person at a place of the spool; with `skip_errors`, what is wrong with one who cannot be written."""
-    sample = read_spooled(spool, place)
+    """Encode the person at a byte offset of the spool.
+
+    Returns:
+        the payload; with `skip_errors`, `Skipped` for a person who cannot be encoded.
+
+    Raises:
+        DataError: without `skip_errors`, when the person cannot be encoded.
+    """
+    sample = read_spooled(spool, offset)
     try:
         return encode_person(sample, settings)
     except DataError as error:
@@ -54,26 +62,41 @@ def encode_at(
 
 
 def _encode_chunk(
-    spool: Path, places: list[int], settings: CropSettings, skip_errors: bool
+    spool: Path, offsets: list[int], settings: CropSettings, skip_errors: bool
 ) -> list[bytes | Skipped]:
-    return [encode_at(spool, place, settings, skip_errors) for place in places]
+    return [encode_at(spool, offset, settings, skip_errors) for offset in offsets]
 
 
 @contextmanager
-def encode_in_pool(spool: Path, settings: CropSettings, workers: int, skip_errors: bool):
-    """A function: places -> payloads (or `Skipped`) in that order, made by `workers` processes, few of them waiting in memory."""
+def encode_in_pool(
+    spool: Path, settings: CropSettings, workers: int, skip_errors: bool
+) -> Iterator[Callable[[list[int]], Iterator[bytes | Skipped]]]:
+    """Yield a function that encodes people by a process pool: offsets -> payloads or `Skipped`.
+
+    Args:
+        spool: file of the samples.
+        settings: how each person is cut out of the photo.
+        workers: number of processes; 1 encodes in this process. At most 2 chunks per worker wait in
+            memory.
+        skip_errors: see `encode_at`.
+
+    Raises:
+        DataError: for a person who cannot be encoded, and when a worker was killed.
+    """
     if workers == 1:
-        yield lambda places: (encode_at(spool, place, settings, skip_errors) for place in places)
+        yield lambda offsets: (
+            encode_at(spool, offset, settings, skip_errors) for offset in offsets
+        )
         return
     # spawn: a forked child of a process that runs TensorFlow's threads may hang
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
 
-    def encode(places: list[int]) -> Iterator[bytes | Skipped]:
+    def encode(offsets: list[int]) -> Iterator[bytes | Skipped]:
         waiting: deque[Future] = deque()
-        for start in range(0, len(places), CHUNK):
+        for start in range(0, len(offsets), CHUNK):
             waiting.append(
                 pool.submit(
-                    _encode_chunk, spool, places[start : start + CHUNK], settings, skip_errors
+                    _encode_chunk, spool, offsets[start : start + CHUNK], settings, skip_errors
                 )
             )
             if len(waiting) > 2 * workers:
@@ -101,16 +124,18 @@ def _start_worker() -> None:
 
 
 def _leave_with_parent() -> None:
-    """A killed parent cannot tell its workers to stop: they watch it."""
+    """End with the parent process: a killed parent cannot tell its workers to stop."""
     multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
     os._exit(1)
 
 
 def keep_memory() -> None:
-    """A freed photo stays with this process: glibc gives it back to the system, and the next one pays with thousands of page faults."""
-    with suppress(
-        AttributeError, OSError, TypeError
-    ):  # other systems than Linux have no mallopt, and no need of it
+    """Keep the memory of freed photos in this process.
+
+    By default glibc gives it back to the system, and the next photo costs thousands of page faults.
+    """
+    # systems other than Linux have no mallopt, and do not need it
+    with suppress(AttributeError, OSError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
         for parameter, megabytes in ((_M_MMAP_THRESHOLD, 32), (_M_TRIM_THRESHOLD, 128)):
             mallopt(parameter, megabytes << 20)

@@ -1,4 +1,4 @@
-"""Record folders, read back: the manifest first, every byte verified; and `check`, which names all damage at once (chapter 03)."""
+"""Reader of record folders: verifies every byte; `check` names all damage at once (chapter 03)."""
 
 import hashlib
 from collections.abc import Iterator
@@ -14,10 +14,10 @@ MANIFEST = "manifest.json"
 
 
 def read_manifest(directory: str | Path) -> dict:
-    """The manifest of a record folder.
+    """Read the manifest of a record folder.
 
     Raises:
-        DataError: when there is none, it is broken, or of a schema that this posekit does not read.
+        DataError: when there is none, it is damaged, or its schema version is another.
     """
     path = Path(directory) / MANIFEST
     if not path.is_file():
@@ -38,10 +38,10 @@ def read_manifest(directory: str | Path) -> dict:
 
 
 def shard_paths(directory: str | Path) -> list[Path]:
-    """The shards that the manifest lists, in order.
+    """Return the paths of the shards that the manifest lists, in order.
 
     Raises:
-        DataError: when one of them is missing or does not have the size that the manifest says.
+        DataError: when one of them is missing or has another size than the manifest says.
     """
     paths = []
     for shard in sorted(read_manifest(directory)["shards"], key=lambda shard: shard["file"]):
@@ -59,10 +59,11 @@ def shard_paths(directory: str | Path) -> list[Path]:
 
 
 def read_records(directory: str | Path) -> Iterator[PersonRecord]:
-    """The people of a record folder, shard by shard, each record verified.
+    """Yield the people of a record folder, shard by shard, each record verified.
 
     Raises:
-        DataError: naming the shard, and the byte or the record, when something is missing or damaged.
+        DataError: naming the shard, and the byte or the record, when something is missing or
+            damaged.
     """
     for path in shard_paths(directory):
         for number, payload in enumerate(read_payloads(path)):
@@ -70,23 +71,29 @@ def read_records(directory: str | Path) -> Iterator[PersonRecord]:
 
 
 def check(directory: str | Path) -> dict:
-    """Verify every byte of a record folder, and go on where something is wrong.
+    """Verify every byte of a record folder, and collect all damage.
 
-    Of each record: its length and both check sums, that it is one of ours, that its JPEG decodes to the stated size and has the stated
-    SHA-256. Of each shard: size, number of people and SHA-256 as in the manifest. Of the folder: nobody twice, no shard too many.
+    Each record: its length and both check sums, its schema, the size and SHA-256 of its JPEG. Each
+    shard: size, number of people and SHA-256 as in the manifest. The folder: no person twice, no
+    shard too many.
 
     Args:
         directory: a record folder.
 
     Returns:
-        `people`, `shards`, `bytes` that were read, and `damage`: a list of sentences, each naming shard and byte; empty when all is whole.
-        Behind a damaged length a shard cannot be read on: the sentence says so.
+        `people`, `shards` and `bytes` that were read, and `damage`: a list of sentences, each
+        naming shard and byte, empty when there is none. After a damaged length the rest of a shard
+        cannot be read: the sentence says so.
 
     Raises:
         DataError: when there is no manifest, or it cannot be read.
     """
-    directory, manifest = Path(directory), read_manifest(directory)
-    seen, damage, people, size = set(), [], 0, 0
+    directory = Path(directory)
+    manifest = read_manifest(directory)
+    seen: set[str] = set()
+    damage: list[str] = []
+    people = 0
+    size = 0
     try:
         listed = {
             str(s["file"]): (int(s["people"]), int(s["bytes"]), str(s["sha256"]))
@@ -96,7 +103,9 @@ def check(directory: str | Path) -> dict:
         problem = f"its list of shards cannot be read: {type(error).__name__} {error}"
         raise DataError(directory / MANIFEST, problem, "build the records again") from None
     for name, (expected_people, expected_bytes, sha256) in sorted(listed.items()):
-        path, before, found = directory / name, len(damage), 0
+        path = directory / name
+        before = len(damage)
+        found = 0
         if not path.is_file():
             damage.append(f"{path}: is missing")
             continue
@@ -117,9 +126,10 @@ def check(directory: str | Path) -> dict:
             damage.append(f"{path}: holds {found} records, the manifest says {expected_people}")
         if len(damage) == before and _sha256(path) != sha256:
             damage.append(
-                f"{path}: another SHA-256 than the manifest says, though each record is whole"
+                f"{path}: has another SHA-256 than the manifest says, though each record is intact"
             )
-        people, size = people + found, size + actual
+        people += found
+        size += actual
     for path in sorted(directory.glob("*.tfrecord-*")):
         if path.name not in listed:
             damage.append(f"{path}: is not in the manifest")
@@ -127,22 +137,25 @@ def check(directory: str | Path) -> dict:
 
 
 def _problem(payload: bytes, where: str, seen: set[str]) -> str | None:
-    """What is wrong with one payload whose check sums fit, or None."""
+    """Return what is wrong with a payload whose check sums match, or None."""
     try:
         person = decode_person(payload, where)
         image = decode_image(person.encoded, where)
     except DataError as error:
         return error.problem
     if image.shape[:2] != (person.height, person.width):
-        return f"the picture is {image.shape[1]}x{image.shape[0]}, the record says {person.width}x{person.height}"
+        return (
+            f"the image is {image.shape[1]}x{image.shape[0]}, "
+            f"the record says {person.width}x{person.height}"
+        )
     stated = parse_example(payload).get("image/key/sha256")
     if (
         not stated
         or stated[0].decode(errors="replace") != hashlib.sha256(person.encoded).hexdigest()
     ):
-        return "the picture has another SHA-256 than the record says"
+        return "the image has another SHA-256 than the record says"
     if person.person_id in seen:
-        return f"the person {person.person_id!r} is there twice"
+        return f"the person {person.person_id!r} occurs twice"
     seen.add(person.person_id)
     return None
 

@@ -1,4 +1,4 @@
-"""One person as one record: how a sample is cut out of its photo, and the keys that it is stored under (chapter 03)."""
+"""Schema of a record: the crop of one person, and the keys of its tf.train.Example (chapter 03)."""
 
 import hashlib
 from dataclasses import dataclass
@@ -17,19 +17,20 @@ JPEG_QUALITY = 92
 BOX_SOURCES = ("annotation", "joints", "image")
 
 MIN_SPAN_PX = 4.0
-"""Joints that span less than this many pixels make no box."""
+"""Smallest span in pixels of joints that make a box."""
 
 
 @dataclass(frozen=True)
 class CropSettings:
-    """How a person is cut out of the photo.
+    """Settings of the crop of a person from a photo.
 
     Args:
-        box_source: `"annotation"`: the annotated box where there is one, else the joints'; `"joints"`: the box of the labelled
-            joints; `"image"`: the full photo, as DeepPose does on LSP.
-        context: the stored picture's side in padded boxes, >= 1.
-        box_px: the padded box's side in stored pixels.
-        padding: the padded box's side in sides of the box; the same for each kind of box.
+        box_source: `"annotation"`: the annotated box where there is one, else the joints';
+            `"joints"`: the box of the labelled joints; `"image"`: the full photo, as DeepPose does
+            on LSP.
+        context: side of the stored image in sides of the padded box, 1 ... 10.
+        box_px: side of the padded box in stored pixels, 8 ... 4096.
+        padding: side of the padded box in sides of the box, 0.1 ... 10.
     """
 
     box_source: str = "annotation"
@@ -38,7 +39,7 @@ class CropSettings:
     padding: float = geometry.PADDING
 
     def __post_init__(self):
-        for name, value, good, expected in (
+        for name, value, valid, expected in (
             (
                 "box_source",
                 self.box_source,
@@ -49,12 +50,12 @@ class CropSettings:
             ("box_px", self.box_px, 8 <= self.box_px <= 4096, "a whole number in 8 ... 4096"),
             ("padding", self.padding, 0.1 <= self.padding <= 10, "a number in 0.1 ... 10"),
         ):
-            if not good:
+            if not valid:
                 raise DataError(name, f"is {value!r}", f"expected {expected}")
 
     @property
     def stored_px(self) -> int:
-        """Side of the stored picture in pixels."""
+        """Side of the stored image in pixels."""
         return round(self.box_px * self.context)
 
     def as_manifest(self) -> dict:
@@ -68,13 +69,14 @@ class CropSettings:
 
 
 def encode_person(sample: PersonAnnotation, settings: CropSettings) -> bytes:
-    """One sample as a serialized tf.train.Example: reads its photo, cuts the context crop in one warp.
+    """Encode one person as a serialized tf.train.Example: read the photo, crop it in one warp.
 
-    Depends on nothing but its arguments and the photo, so it can run anywhere: here, in a worker process, in a cluster.
+    It depends on its arguments and the photo only, so it can run in this process, a worker or a
+    cluster.
 
     Args:
         sample: the person.
-        settings: how to cut it out.
+        settings: of the crop.
 
     Returns:
         the record's payload; the keys are listed in `PersonRecord`.
@@ -127,7 +129,14 @@ def _box(sample: PersonAnnotation, box_source: str, photo_shape: tuple) -> np.nd
 
 
 def reason_unusable(sample: PersonAnnotation, box_source: str) -> str | None:
-    """Why a person has no box to be cut out by, or None. A picture of which it is known that nobody is there has its own (`datasets.background`)."""
+    """Return the reason why a person has no usable box, or None.
+
+    Background samples (no person, `datasets.background`) have a box of their own.
+
+    Args:
+        sample: the person.
+        box_source: see `CropSettings`.
+    """
     if not sample.labelled.any() and not (
         sample.joint_known.all() and sample.bbox is not None and box_source != "joints"
     ):
@@ -141,24 +150,28 @@ def reason_unusable(sample: PersonAnnotation, box_source: str) -> str | None:
 
 @dataclass(frozen=True)
 class PersonRecord:
-    """One record, as read back. S is the stored picture's side; keys of the tf.train.Example in brackets.
+    """One decoded record.
+
+    P is the side of the stored image; keys of the tf.train.Example are in brackets.
 
     Args:
-        encoded: JPEG of the context crop, (S, S, 3) [image/encoded].
-        height: S [image/height].
-        width: S [image/width].
-        source_id: the photo's name [image/source_id].
-        keypoints: (17, 2) float32 stored pixels, valid where v >= 1, also outside the picture [person/keypoints].
+        encoded: JPEG of the context crop, (P, P, 3) [image/encoded].
+        height: P [image/height].
+        width: P [image/width].
+        source_id: name of the photo [image/source_id].
+        keypoints: (17, 2) float32 stored pixels, valid where v >= 1, also outside the image
+            [person/keypoints].
         keypoints_visible: (17,) uint8 in {0, 1, 2} [person/keypoints_visible].
         joint_known: (17,) bool, see `PersonAnnotation` [person/joint_known].
         bbox: (4,) float32 the box that was used, unpadded, photo pixels [person/bbox].
-        area: the person's area in photo pixels squared, 0 where not known [person/area].
+        area: of the person in photo pixels squared, 0 if not known [person/area].
         crop_to_image: (2, 3) float64 stored pixels -> photo pixels [person/crop_to_image].
         person_id: unique in the data set [person/id].
         dataset: its name [dataset].
-        extra_keypoints: (2, 3) float32 stored pixels x, y and v of neck and head top; v = 0: not known [person/extra, where they are labelled].
+        extra_keypoints: (2, 3) float32 stored pixels x, y and v of neck and head top; v = 0: not
+            known [person/extra, where they are labelled].
 
-    `image/format` and `image/key/sha256` (of the JPEG) are stored beside.
+    `image/format` and `image/key/sha256` (of the JPEG) are stored, too.
     """
 
     encoded: bytes
@@ -175,8 +188,20 @@ class PersonRecord:
     dataset: str
     extra_keypoints: np.ndarray
 
+    @property
+    def labelled(self) -> np.ndarray:
+        """(17,) bool, v >= 1."""
+        return self.keypoints_visible >= 1
+
     def labels(self, joints: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """keypoints (K, 2), keypoints_visible (K,) and joint_known (K,) of the first K joints of COCO19: 17, or all 19."""
+        """Return the labels of the first K joints of COCO19.
+
+        Args:
+            joints: K, 17 or 19.
+
+        Returns:
+            keypoints (K, 2), keypoints_visible (K,) and joint_known (K,).
+        """
         more = joints - len(COCO17)
         seen = self.extra_keypoints[:more, 2].astype(np.uint8)
         return (
@@ -187,7 +212,15 @@ class PersonRecord:
 
 
 def decode_person(payload: bytes, where: object = "record") -> PersonRecord:
-    """The inverse of `encode_person`. Raises `DataError` naming `where` when the payload is not one of our records."""
+    """Decode a record's payload, the inverse of `encode_person`.
+
+    Args:
+        payload: of the record.
+        where: what to name in an error.
+
+    Raises:
+        DataError: when the payload is not a record of posekit.
+    """
     try:
         features = parse_example(payload)
         return PersonRecord(

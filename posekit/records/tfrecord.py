@@ -1,89 +1,103 @@
-"""The TFRecord file format and the tf.train.Example message in plain Python, byte for byte (chapter 03).
+"""TFRecord files and tf.train.Example messages in plain Python, byte for byte (chapter 03).
 
-A TFRecord file is a row of records, each: length (8 bytes), its masked CRC-32C (4), payload, its masked CRC-32C (4), all
-little-endian (tensorflow.org/tutorials/load_data/tfrecord). A payload here is a tf.train.Example
-(tensorflow/core/example/example.proto): a map from names to lists of bytes, of float32 or of int64, as protocol buffers.
+A TFRecord file is a row of records, each: length (8 bytes), its masked CRC-32C (4), payload, its
+masked CRC-32C (4), all little-endian (tensorflow.org/tutorials/load_data/tfrecord). A payload here
+is a tf.train.Example (tensorflow/core/example/example.proto): a map from names to lists of bytes,
+of float32 or of int64, as protocol buffers.
 """
 
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
 import google_crc32c
 import numpy as np
 
 from posekit.errors import DataError
 
-_HEADER, _CRC = struct.Struct("<QI"), struct.Struct("<I")
+_HEADER = struct.Struct("<QI")
+_CRC = struct.Struct("<I")
 
-# ---- framing ------------------------------------------------------------------------------------------------------------
+# ---- framing -------------------------------------------------------------------------------------
 
 
 def masked_crc(data: bytes) -> int:
-    """CRC-32C, rotated right by 15 bits plus a constant: so that a CRC of data that holds CRCs stays a good check."""
+    """Compute the masked CRC-32C of data: rotated right by 15 bits, plus a constant.
+
+    The mask keeps a CRC of data that contain CRCs a good check.
+    """
     crc = google_crc32c.value(data)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def frame_record(payload: bytes) -> bytes:
-    """One payload as it stands in a TFRecord file: length, its check sum, the payload, its check sum."""
+    """Frame a payload as in a TFRecord file: length, its check sum, the payload, its check sum."""
     length = struct.pack("<Q", len(payload))
     return length + _CRC.pack(masked_crc(length)) + payload + _CRC.pack(masked_crc(payload))
 
 
 def scan(shard: str | Path) -> Iterator[tuple[int, bytes | DataError]]:
-    """Every record of a TFRecord file with its offset, the damaged ones too.
+    """Scan a TFRecord file record by record, damaged ones included.
 
     Args:
         shard: the file.
 
     Yields:
-        (offset, payload), or (offset, what is wrong there). Where only the payload's check sum is wrong the length still holds, and the
-        next record follows; a wrong length ends the file.
+        (offset, payload), or (offset, DataError) for a damaged record. After a damaged payload the
+        next record follows; a damaged length ends the file.
 
     Raises:
         DataError: when the file cannot be read.
     """
-    hint = "write the records again"
     try:
         with Path(shard).open("rb") as file:
-            size, offset = file.seek(0, 2), 0
+            size = file.seek(0, 2)
+            offset = 0
             file.seek(0)
             while header := file.read(_HEADER.size):
-                where = f"{shard}, record at byte {offset}"
-                if len(header) < _HEADER.size:
-                    yield offset, DataError(where, "the file ends inside a record's header", hint)
-                    return
-                length, check = _HEADER.unpack(header)
-                if masked_crc(header[:8]) != check:
-                    problem = "damaged: the check sum of the length does not fit; what follows cannot be found"
-                    yield offset, DataError(where, problem, hint)
-                    return
-                if offset + _HEADER.size + length + _CRC.size > size:
-                    yield (
-                        offset,
-                        DataError(where, f"the file ends inside a record of {length} bytes", hint),
-                    )
-                    return
-                payload = file.read(length)
-                if masked_crc(payload) == _CRC.unpack(file.read(_CRC.size))[0]:
-                    yield offset, payload
+                payload, end = _read_record(file, header, offset, size)
+                if isinstance(payload, str):
+                    where = f"{shard}, record at byte {offset}"
+                    yield offset, DataError(where, payload, "write the records again")
                 else:
-                    yield (
-                        offset,
-                        DataError(
-                            where, "damaged: the check sum of the payload does not fit", hint
-                        ),
-                    )
-                offset += _HEADER.size + length + _CRC.size
+                    yield offset, payload
+                if end is None:
+                    return
+                offset = end
     except OSError as error:
         raise DataError(
             shard, f"cannot be read: {error.strerror or error}", "check the path"
         ) from None
 
 
+def _read_record(
+    file: IO[bytes], header: bytes, offset: int, size: int
+) -> tuple[bytes | str, int | None]:
+    """Read the record behind its header.
+
+    Returns:
+        the payload, or a sentence about the damage; the offset of the next record, None if unknown.
+    """
+    if len(header) < _HEADER.size:
+        return "the file ends inside a record's header", None
+    length, check = _HEADER.unpack(header)
+    if masked_crc(header[:8]) != check:
+        return (
+            "damaged: the check sum of the length does not fit; what follows cannot be found",
+            None,
+        )
+    end = offset + _HEADER.size + length + _CRC.size
+    if end > size:
+        return f"the file ends inside a record of {length} bytes", None
+    payload = file.read(length)
+    if masked_crc(payload) != _CRC.unpack(file.read(_CRC.size))[0]:
+        return "damaged: the check sum of the payload does not fit", end
+    return payload, end
+
+
 def read_payloads(shard: str | Path) -> Iterator[bytes]:
-    """The payloads of a TFRecord file, one at a time, each verified.
+    """Yield the payloads of a TFRecord file, each verified.
 
     Args:
         shard: the file.
@@ -92,7 +106,8 @@ def read_payloads(shard: str | Path) -> Iterator[bytes]:
         payload bytes.
 
     Raises:
-        DataError: naming the file and the offset of the record whose length or check sum is wrong, or that ends early.
+        DataError: naming the file and the offset of the record whose length or check sum is wrong,
+            or that ends early.
     """
     for _, payload in scan(shard):
         if isinstance(payload, DataError):
@@ -100,13 +115,19 @@ def read_payloads(shard: str | Path) -> Iterator[bytes]:
         yield payload
 
 
-# ---- protocol buffers: the four shapes that an Example needs ----------------------------------------------------------------
+# ---- protocol buffers: the four shapes that an Example needs -------------------------------------
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_VARINT = 0
+_FIXED64 = 1
+_BYTES = 2
+_FIXED32 = 5
 
 
 def varint(number: int) -> bytes:
-    """An integer in groups of 7 bits, lowest first; the top bit says "more to come". Negative: as 64-bit two's complement."""
+    """Encode an integer in groups of 7 bits, lowest first; the top bit means that more follow.
+
+    Negative numbers are encoded as 64-bit two's complement.
+    """
     if 0 <= number < 0x80:
         return bytes((number,))
     number &= (1 << 64) - 1
@@ -119,7 +140,7 @@ def varint(number: int) -> bytes:
 
 
 def _field(number: int, content: bytes) -> bytes:
-    """A length-delimited field: key (number and wire type), length, content."""
+    """Encode a length-delimited field: key (number and wire type), length, content."""
     return varint(number << 3 | _BYTES) + varint(len(content)) + content
 
 
@@ -130,17 +151,19 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
             raise ValueError("a number without an end")
         byte = data[at]
         value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
+        at += 1
+        shift += 7
         if byte < 0x80:
             return value & (1 << 64) - 1, at
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int, bytes | int]]:
-    """(field number, wire type, content) of each field of a message."""
+    """Yield (field number, wire type, content) of each field of a message."""
     at = 0
     while at < len(data):
         key, at = _read_varint(data, at)
-        number, wire = key >> 3, key & 7
+        number = key >> 3
+        wire = key & 7
         if wire == _VARINT:
             content, at = _read_varint(data, at)
         else:
@@ -152,25 +175,29 @@ def _fields(data: bytes) -> Iterator[tuple[int, int, bytes | int]]:
                 raise ValueError(f"unknown wire type {wire}")
             if at + size > len(data):
                 raise ValueError("a field that ends early")
-            content, at = data[at : at + size], at + size
+            content = data[at : at + size]
+            at += size
         yield number, wire, content
 
 
-# ---- tf.train.Example ------------------------------------------------------------------------------------------------------
+# ---- tf.train.Example ----------------------------------------------------------------------------
 
-_BYTES_LIST, _FLOAT_LIST, _INT64_LIST = 1, 2, 3
+_BYTES_LIST = 1
+_FLOAT_LIST = 2
+_INT64_LIST = 3
 
 
 def encode_example(features: Mapping[str, object]) -> bytes:
-    """Features as a serialized tf.train.Example, names in sorted order: equal features give equal bytes.
+    """Encode features as a tf.train.Example; equal features give equal bytes.
 
     Args:
-        features: name -> bytes, str, a list of these; or a number, list or array of integers or booleans (stored as int64)
-            or of floats (stored as float32). Arrays are flattened: an Example knows no shapes.
+        features: name -> bytes, str, a list of these; or a number, list or array of integers or
+            booleans (stored as int64) or of floats (stored as float32). Arrays are flattened: an
+            Example knows no shapes.
 
     Returns:
-        the message; to TensorFlow equal to its own, and to the byte where no name is the beginning of another (protobuf's
-        Python library sorts such pairs the other way round).
+        the message; to TensorFlow equal to its own, and to the byte where no name is the beginning
+        of another (protobuf's Python library sorts such pairs the other way round).
 
     Raises:
         ValueError: for values that are none of these, and for integers beyond 64 bits.
@@ -194,13 +221,15 @@ def _encode_feature(name: bytes, value: object) -> bytes:
     try:
         array = np.asarray(value).reshape(-1)
         if array.dtype.kind == "f":
-            content, kind = array.astype("<f4").tobytes(), _FLOAT_LIST
+            content = array.astype("<f4").tobytes()
+            kind = _FLOAT_LIST
         elif array.dtype.kind in "biu" and not (
             array.dtype.kind == "u" and np.any(array > np.iinfo(np.int64).max)
         ):
             items = array.tolist()
             small = not items or (min(items) >= 0 and max(items) < 0x80)  # one byte each
-            content, kind = bytes(items) if small else b"".join(map(varint, items)), _INT64_LIST
+            content = bytes(items) if small else b"".join(map(varint, items))
+            kind = _INT64_LIST
         else:
             raise ValueError(f"dtype {array.dtype}")
     except (ValueError, OverflowError) as error:
@@ -211,10 +240,10 @@ def _encode_feature(name: bytes, value: object) -> bytes:
 
 
 def parse_example(data: bytes) -> dict[str, list[bytes] | np.ndarray]:
-    """The features of a serialized tf.train.Example.
+    """Parse the features of a serialized tf.train.Example.
 
     Args:
-        data: a record's payload, written by TensorFlow, `encode_example` or anyone else.
+        data: a record's payload, written by TensorFlow, `encode_example` or another library.
 
     Returns:
         name -> list of bytes, float32 array (n,) or int64 array (n,).
@@ -225,10 +254,13 @@ def parse_example(data: bytes) -> dict[str, list[bytes] | np.ndarray]:
     features = {}
     for content in _messages(data, 1):
         for entry in _messages(content, 1):
-            name, feature = b"", b""
+            name = b""
+            feature = b""
             for number, wire, part in _fields(entry):
-                if wire == _BYTES and number in (1, 2):
-                    name, feature = (part, feature) if number == 1 else (name, feature + part)
+                if wire == _BYTES and number == 1:
+                    name = part
+                elif wire == _BYTES and number == 2:
+                    feature += part
             features[name.decode()] = _parse_feature(feature)
     return features
 
@@ -240,11 +272,13 @@ def _messages(data: bytes, wanted: int) -> Iterator[bytes]:
 
 
 def _parse_feature(data: bytes) -> list[bytes] | np.ndarray:
-    kind, content = _BYTES_LIST, b""
+    kind = _BYTES_LIST
+    content = b""
     for number, wire, part in _fields(data):
         if wire == _BYTES and number in (_BYTES_LIST, _FLOAT_LIST, _INT64_LIST):
             # the same kind again is one list in two parts, another kind replaces the one before
-            kind, content = number, (content + part if number == kind else part)
+            content = content + part if number == kind else part
+            kind = number
     if kind == _BYTES_LIST:
         return list(_messages(content, 1))
     if kind == _FLOAT_LIST:
@@ -258,7 +292,8 @@ def _parse_feature(data: bytes) -> list[bytes] | np.ndarray:
     for number, wire, part in _fields(content):
         if number != 1 or wire not in (_BYTES, _VARINT):
             continue
-        at, packed = 0, part if wire == _BYTES else varint(part)
+        packed = part if wire == _BYTES else varint(part)
+        at = 0
         while at < len(packed):
             value, at = _read_varint(packed, at)
             integers.append(value - (1 << 64) if value >> 63 else value)

@@ -1,8 +1,7 @@
-"""The writer: order by hash, shard by shard into a hidden folder, moved when whole; what was interrupted can be finished (chapter 03)."""
+"""Writer of record folders: shuffled by a hash, atomic and resumable (chapter 03)."""
 
 import hashlib
 import json
-import os
 import pickle
 import shutil
 import sys
@@ -18,59 +17,81 @@ import numpy as np
 import posekit
 from posekit.datasets import PersonAnnotation, read_json
 from posekit.errors import DataError
+from posekit.files import atomic_file, atomic_write
 from posekit.records.encoding import CHUNK, Skipped, encode_in_pool, read_spooled
 from posekit.records.reader import MANIFEST, read_manifest
 from posekit.records.schema import SCHEMA_VERSION, CropSettings, reason_unusable
 from posekit.records.tfrecord import frame_record
 from posekit.skeleton import COCO17
 
-_PARTIAL, _CONFIG, _SPOOL = ".partial", "plan.json", "samples.spool"
+_STAGING = ".partial"
+_CONFIG = "plan.json"
+_SPOOL = "samples.spool"
 _DEFAULT_SETTINGS = CropSettings()
 
 
 @dataclass(frozen=True)
 class WriterConfig:
-    """What a set of records will be: the same config gives the same bytes, on any number of workers, at one go or in several.
+    """What decides the bytes of a record folder, besides the samples and their photos.
+
+    The same config gives the same bytes, on any number of workers, in one run or in several.
 
     Args:
-        name, split: as in `NAME-SPLIT.tfrecord-…`.
-        settings: how people are cut out.
+        dataset: name of the data set, as in `DATASET-SPLIT.tfrecord-…`.
+        split: as in `DATASET-SPLIT.tfrecord-…`.
+        settings: how each person is cut out of the photo.
         shards: number of files.
         seed: of the order.
     """
 
-    name: str
+    dataset: str
     split: str
     settings: CropSettings = _DEFAULT_SETTINGS
     shards: int = 8
     seed: int = 0
 
-    def key(self, person_id: str) -> bytes:
-        """(32,) bytes: people are written in the order of these."""
+    def sort_key(self, person_id: str) -> bytes:
+        """Return the hash of a person, (32,) bytes: people are written in the order of these."""
         return hashlib.sha256(f"{self.seed}/{person_id}".encode()).digest()
 
     def files(self, people: int) -> list[tuple[str, int, int]]:
-        """(file name, first person, last person + 1) of each shard; at most one shard a person."""
-        n = min(self.shards, people)
-        bounds = [people * i // n for i in range(n + 1)]
+        """Return (file name, first person, last person + 1) of each shard.
+
+        There is at most one shard per person.
+        """
+        count = min(self.shards, people)
+        bounds = [people * i // count for i in range(count + 1)]
         return [
-            (f"{self.name}-{self.split}.tfrecord-{i:05d}-of-{n:05d}", start, stop)
+            (f"{self.dataset}-{self.split}.tfrecord-{i:05d}-of-{count:05d}", start, stop)
             for i, (start, stop) in enumerate(pairwise(bounds))
         ]
 
     def arguments(self) -> dict:
-        """What decides the bytes besides the samples and their photos."""
-        head = {"name": self.name, "split": self.split, **self.settings.as_manifest()}
-        return {**head, "shards": self.shards, "seed": self.seed}
+        """Return the config as a manifest states it."""
+        return {
+            "name": self.dataset,
+            "split": self.split,
+            **self.settings.as_manifest(),
+            "shards": self.shards,
+            "seed": self.seed,
+        }
 
     def manifest(
         self, shards: list[dict], samples: str, filtered: dict, skipped: list[dict]
     ) -> dict:
-        """The manifest of the whole set; `shards` as `write_shard` returns them, `samples` as `digest_of` gives it."""
+        """Return the manifest of the set.
+
+        Args:
+            shards: entries, as `write_shard` returns them.
+            samples: SHA-256 over `digest_of` of all samples.
+            filtered: reason -> number of annotations that were left out.
+            skipped: `person_id` and `problem` of people who could not be written.
+        """
+        digests = "".join(shard["sha256"] for shard in shards)
         return {
             "schema_version": SCHEMA_VERSION,
             "posekit_version": posekit.__version__,
-            "dataset": self.name,
+            "dataset": self.dataset,
             "split": self.split,
             "people": sum(shard["people"] for shard in shards),
             "skeleton": COCO17.name,
@@ -80,9 +101,7 @@ class WriterConfig:
             "filtered": dict(sorted(filtered.items())),
             "skipped": skipped,
             "samples": samples,
-            "digest": hashlib.sha256(
-                "".join(shard["sha256"] for shard in shards).encode()
-            ).hexdigest(),
+            "digest": hashlib.sha256(digests.encode()).hexdigest(),
             "arguments": self.arguments(),
             "shards": shards,
         }
@@ -90,15 +109,15 @@ class WriterConfig:
 
 @dataclass(frozen=True)
 class ShardJob:
-    """Shards that are to be written, and all that it takes: who sees these paths can do it, in this process or far away.
+    """Shards to write, with all that it takes: any process that sees these paths can do it.
 
     Args:
         folder: where the shards go.
         files: (file name, first person, last person + 1) of each.
-        order: places in the spool of everybody in the set, in order.
-        spool: the samples.
-        settings: how people are cut out.
-        skip_errors: list whom it cannot write, instead of stopping there.
+        order: byte offsets in the spool of all people of the set, in order.
+        spool: file of the samples.
+        settings: how each person is cut out of the photo.
+        skip_errors: list people who cannot be written, instead of stopping at the first.
     """
 
     folder: Path
@@ -110,7 +129,7 @@ class ShardJob:
 
 
 def digest_of(sample: PersonAnnotation) -> bytes:
-    """(32,) bytes over all that is known of a person but the photo's pixels and the folder that it lies in."""
+    """Hash all that is known of a person except the photo's pixels and folder, (32,) bytes."""
     digest = hashlib.sha256()
     for text in (
         sample.person_id,
@@ -147,10 +166,11 @@ def write_records(
 ) -> dict:
     """Write people as TFRecord shards, in an order shuffled by a hash of `person_id`.
 
-    The bytes depend on the samples, their photos, the settings, `shards` and `seed`; not on the order of the samples nor on
-    `workers`, nor on how often the run was interrupted. Memory stays constant: the samples are spooled to disk, photos are read
-    one at a time. Everything is written into `OUT/.partial` and moved when it is whole; when anything goes wrong nothing stays. Only a
-    process that is killed, or the machine with it, leaves `.partial` behind: for `resume`, or to be replaced by the next run.
+    The bytes depend on the samples, their photos, the settings, `shards` and `seed`; not on the
+    order of the samples, on `workers` or on interruptions. Memory stays constant: samples are
+    spooled to disk, and photos are read one at a time. All files are written into `OUT/.partial`
+    and moved when the set is complete; after an error nothing is left. Only a process that is
+    killed leaves `.partial` behind, for `resume` or to be replaced by the next run.
 
     Args:
         samples: the people; may be a generator.
@@ -161,196 +181,217 @@ def write_records(
         shards: number of files, >= 1; there is at most one per person.
         seed: of the order.
         workers: number of processes, >= 1; 1 encodes in this process.
-        resume: keep the whole shards of an interrupted run with the same samples and arguments, and write the others; begin anew where
-            there is none; change nothing where the set is whole. When this run stops early it leaves its whole shards too.
-        skip_errors: leave people out whose photo cannot be used, and list them in the manifest, instead of stopping at the first.
-        filtered: what the reader of `samples` left out so far and goes on counting; people who have no box are added.
-        skipped: whom the reader of `samples` had to skip so far and goes on adding, see `sources.read`.
-        progress: show a bar on stderr.
-        executor: writes the shards instead of processes on this machine, and returns what `write_shard` does, by file name; see
-            `posekit.records.beam`.
+        resume: keep finished shards of an interrupted run with the same samples and arguments, and
+            write the others. Without such a run everything is written; a complete set is left as it
+            is. When this run stops early it leaves its finished shards, too.
+        skip_errors: leave out people whose photo cannot be used, and list them in the manifest,
+            instead of stopping at the first.
+        filtered: counts what the reader of `samples` leaves out, while it reads; people without a
+            usable box are added.
+        skipped: lists people whom the reader of `samples` skips, see `datasets.read`.
+        progress: show a progress bar on stderr.
+        executor: writes the shards instead of processes on this machine and returns the entries of
+            `write_shard` by file name, see `posekit.records.beam`.
 
     Returns:
         The manifest.
 
     Raises:
-        DataError: when the folder cannot be used, there is nobody to write, two people have one id, a sample or its
-            photo cannot be used, or what is to be resumed was begun with other arguments or another source.
+        DataError: when the folder cannot be used, there are no people to write, two people have the
+            same id, a sample or its photo cannot be used, or the run to be resumed had other
+            arguments or samples.
     """
-    config = WriterConfig(dataset, split, settings, shards, seed)
     for argument, value in (("shards", shards), ("workers", workers)):
         if value < 1:
             raise DataError(argument, f"is {value}", "expected a whole number >= 1")
-    filtered, out = Counter() if filtered is None else filtered, Path(out)
-    with _written_aside(out, resume) as partial:
-        spool = partial / _SPOOL
-        order, samples_digest = _spool(samples, spool, config, filtered)
+    out = Path(out)
+    config = WriterConfig(dataset, split, settings, shards, seed)
+    filtered = Counter() if filtered is None else filtered
+    with _staging_folder(out, resume) as staging:
+        order, digest = _spool(samples, staging / _SPOOL, config, filtered)
         if not order:
-            reasons = (
-                ", ".join(f"{n} {reason}" for reason, n in filtered.items())
-                or "the source is empty"
-            )
+            reasons = ", ".join(f"{n} {reason}" for reason, n in filtered.items())
             raise DataError(
                 out,
-                f"nobody to write for split {split!r} of {dataset}: {reasons}",
+                f"no people to write for split {split!r} of {dataset}: "
+                f"{reasons or 'the source is empty'}",
                 "check source and split",
             )
-        begun = {**config.arguments(), "people": len(order), "samples": samples_digest}
+        begun = {**config.arguments(), "people": len(order), "samples": digest}
         if resume and (out / MANIFEST).is_file():
-            whole = read_manifest(out)
-            people = whole["people"] + len(whole.get("skipped", ())) - len(skipped or ())
-            _same_run(
-                {**whole["arguments"], "people": people, "samples": whole.get("samples")},
-                begun,
-                out,
-            )
-            return whole
-        if (partial / _CONFIG).is_file():
-            _same_run(read_json(partial / _CONFIG), begun, out)
+            return _complete_set(out, begun, skipped)
+        if (staging / _CONFIG).is_file():
+            _require_same_run(read_json(staging / _CONFIG), begun, out)
         else:
-            _write_json(partial / _CONFIG, begun)
+            _write_json(staging / _CONFIG, begun)
         files = config.files(len(order))
-        written = {file: entry for file, *_ in files if (entry := _finished(partial / file))}
-        job = ShardJob(
-            partial,
-            [file for file in files if file[0] not in written],
-            order,
-            spool,
-            config.settings,
-            skip_errors,
-        )
+        written = {file: entry for file, *_ in files if (entry := _finished(staging / file))}
+        missing = [file for file in files if file[0] not in written]
+        job = ShardJob(staging, missing, order, staging / _SPOOL, settings, skip_errors)
         written |= executor(job) if executor else _write_here(job, workers, progress)
         entries = [written[file] for file, *_ in files]
         unwritten = [person for entry in entries for person in entry.pop("skipped")]
-        skipped = [*(skipped or ()), *unwritten]
         if len(unwritten) == len(order):
             raise DataError(
                 out,
-                f"nobody is left: all {len(order)} were skipped",
-                f"the first: {skipped[0]['problem']}",
+                f"no people are left: all {len(order)} were skipped",
+                f"the first: {unwritten[0]['problem']}",
             )
-        manifest = config.manifest(entries, samples_digest, filtered, skipped)
-        _write_json(partial / MANIFEST, manifest)
+        manifest = config.manifest(entries, digest, filtered, [*(skipped or ()), *unwritten])
+        _write_json(staging / MANIFEST, manifest)
         for entry in entries:
-            (partial / entry["file"]).replace(out / entry["file"])
-        (partial / MANIFEST).replace(out / MANIFEST)
+            (staging / entry["file"]).replace(out / entry["file"])
+        (staging / MANIFEST).replace(out / MANIFEST)
     return manifest
 
 
-@contextmanager
-def _written_aside(out: Path, resume: bool) -> Iterator[Path]:
-    """A hidden folder in `out` to write into; when the block fails, it goes, and so does all that was created for it.
+def _complete_set(out: Path, begun: dict, skipped: list[dict] | None) -> dict:
+    """Return the manifest of a set that is complete already, after a check that it is the same."""
+    manifest = read_manifest(out)
+    people = manifest["people"] + len(manifest.get("skipped", ())) - len(skipped or ())
+    had = {**manifest["arguments"], "people": people, "samples": manifest.get("samples")}
+    _require_same_run(had, begun, out)
+    return manifest
 
-    With `resume` it stays with its whole shards, and is found again.
+
+# ---- the folder ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def _staging_folder(out: Path, resume: bool) -> Iterator[Path]:
+    """Yield a hidden folder in `out`; when the block fails, it and all created folders are removed.
+
+    With `resume` it stays with its finished shards, and is used again.
     """
-    partial, created = out / _PARTIAL, []
+    created: list[Path] = []
     try:
-        names = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
-        whole = MANIFEST in names
-        if whole and not resume:
-            raise DataError(
-                out, "already holds records", "give a new folder, or remove this one first"
-            )
-        shards = [name for name in names if ".tfrecord-" in name]
-        if shards and not whole and not (partial / MANIFEST).is_file():
-            raise DataError(
-                out,
-                f"holds shards without a manifest ({shards[0]} …)",
-                "give a new folder, or remove them",
-            )
+        complete = _is_complete(out, resume)
         try:
-            for folder in reversed(
-                [folder for folder in (out, *out.parents) if not folder.exists()]
-            ):
+            missing = [folder for folder in (out, *out.parents) if not folder.exists()]
+            for folder in reversed(missing):
                 folder.mkdir()
                 created.append(folder)
-            if not whole:
-                for name in shards:  # killed between the first and the last of the moves
-                    (out / name).replace(partial / name)
-            if not resume:
-                shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(exist_ok=True)
-            yield partial
-            shutil.rmtree(partial)
+            yield _prepare_staging(out, complete, resume)
+            shutil.rmtree(out / _STAGING)
         except BaseException:
-            if not whole:
-                for path in out.glob(
-                    "*.tfrecord-*"
-                ):  # back from where the set would have been whole
-                    path.replace(partial / path.name)
-            if whole or not resume or not any(partial.glob("*.tfrecord-*.json")):
-                shutil.rmtree(partial, ignore_errors=True)
-            else:
-                for path in (*partial.glob("*unfinished"), partial / _SPOOL, partial / MANIFEST):
-                    path.unlink(missing_ok=True)
+            _roll_back(out, complete, resume)
             raise
     except BaseException as error:
         with suppress(OSError):
             for folder in reversed(created):
                 folder.rmdir()
         if isinstance(error, OSError):
-            problem = f"cannot be written: {error.strerror or error}"
             raise DataError(
-                out, problem, "check the path, its permissions and the free space"
+                out,
+                f"cannot be written: {error.strerror or error}",
+                "check the path, its permissions and the free space",
             ) from None
         raise
 
 
-def _same_run(begun: object, now: dict, out: Path) -> None:
-    """A DataError that names what differs between the run to be resumed and this one."""
+def _is_complete(out: Path, resume: bool) -> bool:
+    """Return whether `out` holds a complete set; raise DataError if it must not be written to."""
+    names = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+    complete = MANIFEST in names
+    if complete and not resume:
+        raise DataError(out, "already holds records", "give a new folder, or remove this one first")
+    shards = [name for name in names if ".tfrecord-" in name]
+    if shards and not complete and not (out / _STAGING / MANIFEST).is_file():
+        raise DataError(
+            out,
+            f"holds shards without a manifest ({shards[0]} …)",
+            "give a new folder, or remove them",
+        )
+    return complete
+
+
+def _prepare_staging(out: Path, complete: bool, resume: bool) -> Path:
+    """Create or clean the staging folder."""
+    staging = out / _STAGING
+    if not complete:
+        for path in out.glob("*.tfrecord-*"):  # of a run killed between the first and the last move
+            path.replace(staging / path.name)
+    if not resume:
+        shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(exist_ok=True)
+    return staging
+
+
+def _roll_back(out: Path, complete: bool, resume: bool) -> None:
+    """Take back moved shards, and remove what cannot be resumed."""
+    staging = out / _STAGING
+    if not complete:
+        for path in out.glob("*.tfrecord-*"):
+            path.replace(staging / path.name)
+    if complete or not resume or not any(staging.glob("*.tfrecord-*.json")):
+        shutil.rmtree(staging, ignore_errors=True)
+    else:
+        for name in (_SPOOL, MANIFEST):
+            (staging / name).unlink(missing_ok=True)
+
+
+def _require_same_run(begun: object, now: dict, out: Path) -> None:
+    """Raise a DataError that names what differs between the run to be resumed and this one."""
     begun = begun if isinstance(begun, dict) else {}
     differ = [key for key in now if begun.get(key) != now[key]]
     if not differ:
         return
-    if set(differ) <= {"people", "samples"}:
-        problem = f"was begun with other people ({begun.get('people')} of them, here {now['people']}), or their labels changed"
+    arguments = [key for key in differ if key not in ("people", "samples")]
+    if arguments:
+        changes = (f"{key} {begun.get(key)!r} (here {now[key]!r})" for key in arguments)
+        problem = "was begun with " + ", ".join(changes)
     else:
-        problem = "was begun with " + ", ".join(
-            f"{key} {begun.get(key)!r} (here {now[key]!r})"
-            for key in differ
-            if key not in ("people", "samples")
+        problem = (
+            f"was begun with other people ({begun.get('people')} of them, here {now['people']}), "
+            "or their labels changed"
         )
     raise DataError(
-        out, problem, "give the same source and arguments, or leave out --resume and begin anew"
+        out, problem, "give the same source and arguments, or leave out --resume and start again"
     )
+
+
+# ---- samples and shards --------------------------------------------------------------------------
 
 
 def _spool(
     samples: Iterable[PersonAnnotation], spool: Path, config: WriterConfig, filtered: Counter
 ) -> tuple[list[int], str]:
-    """Put the samples into one file; their places in it in the order in which they are to be written, and a digest over them."""
-    places = []
+    """Write the samples into one file.
+
+    Returns:
+        their offsets in it, in the order in which people are to be written; a digest over them.
+    """
+    people = []
     with spool.open("wb") as file:
         for sample in samples:
             if reason := reason_unusable(sample, config.settings.box_source):
                 filtered[reason] += 1
                 continue
-            places.append((config.key(sample.person_id), file.tell(), digest_of(sample)))
+            people.append((config.sort_key(sample.person_id), file.tell(), digest_of(sample)))
             pickle.dump(sample, file, pickle.HIGHEST_PROTOCOL)
-    places.sort()
-    for (key, place, _), (next_key, *_) in pairwise(places):
+    people.sort()
+    for (key, offset, _), (next_key, *_) in pairwise(people):
         if key == next_key:
-            sample = read_spooled(spool, place)
+            sample = read_spooled(spool, offset)
             raise DataError(
                 sample.image,
                 f"two people with the id {sample.person_id!r}",
-                "every person needs an id of their own",
+                "give each person an id of their own",
             )
-    return [place for _, place, _ in places], hashlib.sha256(
-        b"".join(digest for *_, digest in places)
-    ).hexdigest()
+    digest = hashlib.sha256(b"".join(digest for *_, digest in people)).hexdigest()
+    return [offset for _, offset, _ in people], digest
 
 
 def _write_here(job: ShardJob, workers: int, progress: bool) -> dict[str, dict]:
-    """Write shards one after another, on `workers` processes of this machine; their entries by file name."""
-    places = [place for _, start, stop in job.files for place in job.order[start:stop]]
-    workers = min(workers, -(-len(places) // CHUNK)) or 1
+    """Write shards on `workers` processes of this machine; return entries by file name."""
+    offsets = [offset for _, start, stop in job.files for offset in job.order[start:stop]]
+    workers = min(workers, -(-len(offsets) // CHUNK)) or 1
     with (
         encode_in_pool(job.spool, job.settings, workers, job.skip_errors) as encode,
-        _bar(len(job.order), progress) as bar,
+        _progress_bar(len(job.order), progress) as bar,
     ):
-        bar.update(len(job.order) - len(places))
-        payloads = encode(places)
+        bar.update(len(job.order) - len(offsets))
+        payloads = encode(offsets)
         return {
             file: write_shard(job.folder / file, islice(payloads, stop - start), bar.update)
             for file, start, stop in job.files
@@ -358,21 +399,25 @@ def _write_here(job: ShardJob, workers: int, progress: bool) -> dict[str, dict]:
 
 
 def write_shard(
-    path: Path, payloads: Iterable[bytes | Skipped], each: Callable[[], object] = lambda: None
+    path: Path,
+    payloads: Iterable[bytes | Skipped],
+    on_person: Callable[[], object] = lambda: None,
 ) -> dict:
-    """One shard file, whole or not at all.
+    """Write one shard file, complete or not at all.
 
     Args:
-        path: where; it is written beside and renamed, and `PATH.json` says that it is whole.
+        path: of the shard; `PATH.json`, written last, says that it is complete.
         payloads: records, and people to be skipped.
-        each: called after each of them.
+        on_person: called after each of them.
 
     Returns:
-        Its entry in the manifest, and `skipped`, which belongs beside it.
+        Its entry in the manifest, with `skipped`, which belongs next to it.
     """
-    digest, people, size, skipped = hashlib.sha256(), 0, 0, []
-    aside = path.with_name("unfinished")
-    with aside.open("wb") as file:
+    digest = hashlib.sha256()
+    people = 0
+    size = 0
+    skipped = []
+    with atomic_file(path, durable=True) as part, part.open("wb") as file:
         for payload in payloads:
             if isinstance(payload, Skipped):
                 skipped.append({"person_id": payload.person_id, "problem": payload.problem})
@@ -380,11 +425,9 @@ def write_shard(
                 framed = frame_record(payload)
                 file.write(framed)
                 digest.update(framed)
-                people, size = people + 1, size + len(framed)
-            each()
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+                people += 1
+                size += len(framed)
+            on_person()
     entry = {
         "file": path.name,
         "people": people,
@@ -397,7 +440,7 @@ def write_shard(
 
 
 def _finished(path: Path) -> dict | None:
-    """The entry of a shard that an interrupted run finished, its bytes verified; None if there is none."""
+    """Return the entry of a shard that an interrupted run finished, its bytes verified; or None."""
     try:
         entry = json.loads(path.with_name(f"{path.name}.json").read_text(encoding="utf-8"))
         with path.open("rb") as file:
@@ -408,15 +451,10 @@ def _finished(path: Path) -> dict | None:
 
 
 def _write_json(path: Path, content: dict) -> None:
-    aside = path.with_name(f"{path.name}.unfinished")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(content, indent=1) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    atomic_write(path, (json.dumps(content, indent=1) + "\n").encode(), durable=True)
 
 
-def _bar(total: int, progress: bool):
+def _progress_bar(total: int, progress: bool):
     from tqdm import tqdm
 
     return tqdm(total=total, desc="people", unit="", disable=not progress, file=sys.stderr)

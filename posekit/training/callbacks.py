@@ -4,7 +4,6 @@ import contextlib
 import csv
 import json
 import math
-import os
 import time
 import zipfile
 from pathlib import Path
@@ -15,6 +14,7 @@ from keras import ops
 
 from posekit import metrics
 from posekit.errors import DataError
+from posekit.files import atomic_file
 from posekit.training.parallel import replicated
 
 
@@ -296,12 +296,8 @@ class Checkpoint(keras.callbacks.Callback):
             arrays |= {
                 f"average{i}": ops.convert_to_numpy(v) for i, v in enumerate(self.average.values)
             }
-        aside = self.path.with_suffix(".partial")
-        with aside.open("wb") as file:
-            np.savez(file, state=np.array(json.dumps(state)), **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(self.path)
+        with atomic_file(self.path, durable=True) as part:
+            np.savez(part, state=np.array(json.dumps(state)), **arrays)
 
     def restore(self) -> int:
         """Take a run up where its checkpoint left it; returns how many epochs are done.

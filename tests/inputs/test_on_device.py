@@ -215,7 +215,7 @@ def test_which_way_is_chosen(folder, monkeypatch):
             on_device.resolve_input(wanted, [folder], poor)
 
 
-# ---- neck and head top -----------------------------------------------------------------------------------------------------
+# ---- neck and head top ---------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -344,7 +344,7 @@ def test_a_run_of_nineteen_joints_is_one_of_seventeen(sporty, tmp_path):
         tiny(num_joints=18)
 
 
-# ---- a whole run -------------------------------------------------------------------------------------------------------------
+# ---- a whole run ---------------------------------------------------------------------------------
 
 
 def tiny(**changes) -> training.Recipe:

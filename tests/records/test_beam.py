@@ -56,7 +56,7 @@ def spoil(photo: Path) -> None:
     photo.write_bytes(photo.read_bytes()[:500])
 
 
-# ---- the same bytes -----------------------------------------------------------------------------------------------------------------
+# ---- the same bytes ------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("installed")
@@ -91,7 +91,7 @@ def test_real_photos_through_beam(tmp_path, realdata):
     assert files(tmp_path / "local") == files(tmp_path / "beam")
 
 
-# ---- what goes wrong ----------------------------------------------------------------------------------------------------------------
+# ---- what goes wrong -----------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("installed")
@@ -225,7 +225,7 @@ def test_a_failed_pipeline_is_told_in_one_line(tmp_path, coco, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
-# ---- without Beam -------------------------------------------------------------------------------------------------------------------
+# ---- without Beam --------------------------------------------------------------------------------
 
 
 def test_without_beam_the_extra_is_named(tmp_path, coco):

@@ -38,15 +38,11 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-def write(samples, out, *, box_px=64, **options):
+def write(samples, out, *, shards=5, **options):
+    names = {"box_source", "context", "box_px", "padding"} & options.keys()
+    settings = records.CropSettings(**{"box_px": 64, **{name: options.pop(name) for name in names}})
     return records.write_records(
-        samples,
-        out,
-        "tiny",
-        "train",
-        records.CropSettings(box_px=box_px),
-        progress=False,
-        **{"shards": 5, **options},
+        samples, out, "tiny", "train", settings, shards=shards, progress=False, **options
     )
 
 
@@ -79,7 +75,7 @@ def killed_after(samples, out, people: int, monkeypatch, **options) -> None:
             write(samples, out, **options)
 
 
-# ---- resume --------------------------------------------------------------------------------------------------------------------
+# ---- resume --------------------------------------------------------------------------------------
 
 
 def test_on_a_new_folder_resume_is_a_plain_run(tmp_path, samples):
@@ -203,7 +199,7 @@ def test_killed_while_the_whole_set_is_moved(tmp_path, samples, monkeypatch, mov
 
 def test_stopped_while_resuming_it_keeps_its_whole_shards_and_only_them(tmp_path, samples):
     plan = writer.WriterConfig("tiny", "train", records.CropSettings(box_px=64), 5, 0)
-    order = sorted(samples, key=lambda sample: plan.key(sample.person_id))
+    order = sorted(samples, key=lambda sample: plan.sort_key(sample.person_id))
     good = order[20].image.read_bytes()
     (tmp_path / "other.jpg").write_bytes(b"")  # 0 bytes
     samples = [replace(s, image=tmp_path / "other.jpg") if s is order[20] else s for s in samples]
@@ -312,7 +308,7 @@ def test_a_disk_that_is_really_full(tmp_path, samples):
         subprocess.run(["umount", str(disk)], check=True)
 
 
-# ---- check ---------------------------------------------------------------------------------------------------------------------
+# ---- check ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -401,7 +397,7 @@ def test_damage_that_fits_its_check_sums(whole):
     )
     no_jpeg = tfrecord.encode_example({**features, "image/encoded": [b"no picture"]})
     assert "record at byte" in damage_of([payloads[0], no_jpeg, *payloads[2:]])
-    assert "is there twice" in damage_of([payloads[0], payloads[0], *payloads[2:]])
+    assert "occurs twice" in damage_of([payloads[0], payloads[0], *payloads[2:]])
     assert f"holds {len(payloads) - 1} records, the manifest says {len(payloads)}" in damage_of(
         payloads[1:]
     )
@@ -441,7 +437,7 @@ def test_any_bytes_are_records_or_damage(tmp_path, data, cut):
     assert all(isinstance(content, bytes | DataError) for _, content in found)
 
 
-# ---- skip-bad --------------------------------------------------------------------------------------------------------------
+# ---- skip-bad ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -529,6 +525,6 @@ def test_a_run_stopped_by_a_bad_photo_goes_on_with_skip_bad(with_bad_photos, tmp
 def test_when_all_are_bad_it_says_so(with_bad_photos, tmp_path):
     source, bad = with_bad_photos
     people = [p for p in datasets.read("coco", source, "train") if p.image.name in bad]
-    with pytest.raises(DataError, match="nobody is left: all 8 were skipped"):
+    with pytest.raises(DataError, match="no people are left: all 8 were skipped"):
         write(people, tmp_path / "out", skip_errors=True)
     assert not (tmp_path / "out").exists()

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from posekit import datasets, geometry, records
 from posekit.datasets import coco
 from posekit.errors import DataError
+from posekit.files import temporary_path
 from posekit.images import decode_image, read_image
 from posekit.records import encoding, tfrecord, writer
 from posekit.skeleton import COCO17
@@ -61,7 +62,7 @@ def files(folder) -> dict[str, bytes]:
     }
 
 
-# ---- tf.train.Example -------------------------------------------------------------------------------------------------------
+# ---- tf.train.Example ----------------------------------------------------------------------------
 
 
 def same(ours: dict, theirs: dict) -> bool:
@@ -159,7 +160,7 @@ def test_unpacked_numbers_of_other_writers_are_read():
     assert tfrecord.parse_example(tfrecord._field(1, entry))["x"].tolist() == [5, -1]
 
 
-# ---- framing --------------------------------------------------------------------------------------------------------------------
+# ---- framing -------------------------------------------------------------------------------------
 
 
 @settings(deadline=None)
@@ -199,7 +200,7 @@ def test_every_flipped_byte_and_every_cut_is_found_with_its_record(tmp_path):
     assert "No such file" in error_of(lambda: list(tfrecord.read_payloads(tmp_path / "gone")))
 
 
-# ---- writer -> reader -----------------------------------------------------------------------------------------------------------
+# ---- writer -> reader ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("box", records.BOX_SOURCES)
@@ -400,7 +401,7 @@ def test_joints_that_span_nothing_have_no_box(tmp_path, samples):
     )
 
 
-# ---- accidents ------------------------------------------------------------------------------------------------------------------
+# ---- accidents -----------------------------------------------------------------------------------
 
 
 def test_two_people_with_one_id_are_an_error(tmp_path, samples):
@@ -470,7 +471,7 @@ def test_a_full_disk_is_named_and_nothing_stays(tmp_path, samples, monkeypatch):
     real = writer.write_shard
 
     def full(path, *rest):
-        path.with_name("unfinished").symlink_to("/dev/full")
+        temporary_path(path).symlink_to("/dev/full")
         return real(path, *rest)
 
     monkeypatch.setattr(writer, "write_shard", full)
@@ -482,7 +483,7 @@ def test_a_full_disk_is_named_and_nothing_stays(tmp_path, samples, monkeypatch):
 
 def test_nobody_to_write_says_why(tmp_path, samples):
     text = error_of(write, [], tmp_path / "out", filtered=Counter({"crowd": 3}))
-    assert "nobody to write for split 'train' of tiny: 3 crowd" in text
+    assert "no people to write for split 'train' of tiny: 3 crowd" in text
     assert not (tmp_path / "out").exists()
 
 
@@ -536,7 +537,7 @@ def test_a_damaged_folder_is_noticed(tmp_path, samples):
     assert "no records" in reading()
 
 
-# ---- size and speed ---------------------------------------------------------------------------------------------------------------
+# ---- size and speed ------------------------------------------------------------------------------
 
 
 def test_memory_does_not_grow_with_the_number_of_people(tmp_path, samples):

@@ -203,11 +203,11 @@ def test_a_damaged_checkpoint_is_named(interrupted, record_folder, tmp_path):
 def test_a_checkpoint_half_written_is_no_checkpoint(interrupted, record_folder, tmp_path, capsys):
     """Killed while it writes: the older one is whole, and is the one that counts."""
     out = copied(interrupted, tmp_path)
-    (tmp_path / ".run.partial" / "checkpoint.partial").write_bytes(b"half")
+    (tmp_path / ".run.partial" / ".checkpoint.part.npz").write_bytes(b"half")
     training.train([record_folder], record_folder, tiny(), out)
     assert "going on after epoch 3" in capsys.readouterr().out
     assert [row["epoch"] for row in curve(out)] == ["1", "2", "3", "4", "5"]
-    assert not (out / "checkpoint.partial").exists()
+    assert not (out / ".checkpoint.part.npz").exists()
 
 
 def test_minutes_count_the_time_already_spent(record_folder, tmp_path):
