@@ -106,20 +106,23 @@ class Displacements:
         return self.mean + np.einsum("kij,kj->ki", root, rng.normal(size=(K, 2)))
 
 
-def sub_image_maps(centers: np.ndarray, side: float, size: int) -> np.ndarray:
-    """Affine maps from picture pixels to sub-images, those of right joints mirrored.
+def sub_image_affines(
+    centers: np.ndarray, side: float, size: int, mirror: bool = False
+) -> np.ndarray:
+    """Compute the affines from image pixels to sub-images, those of right joints mirrored.
 
     Args:
-        centers: (17, 2) where the stage before saw the joints.
-        side: of the sub-images, picture pixels.
+        centers: (17, 2) predictions of the previous stage, image pixels.
+        side: of the sub-images, image pixels.
         size: of the sub-images in their own pixels.
+        mirror: the whole person is mirrored, so that sub-images of left joints are mirrored instead.
 
     Returns:
         (17, 2, 3).
     """
     return np.stack(
         [
-            geometry.crop_affine(center, side, size, flip=bool(right))
+            geometry.crop_affine(center, side, size, flip=bool(right) != mirror)
             for center, right in zip(centers, RIGHT, strict=True)
         ]
     )
@@ -139,7 +142,7 @@ def look(
     Returns:
         (17, size, size, 3) uint8, and the maps (17, 2, 3) that cut them.
     """
-    maps = sub_image_maps(pose, max(sigma * float(diameter(pose)), 4.0), size)
+    maps = sub_image_affines(pose, max(sigma * float(diameter(pose)), 4.0), size)
     return np.stack([geometry.warp(image, affine, (size, size)) for affine in maps]), maps
 
 
@@ -274,28 +277,29 @@ def simulated(
         (17, S, S, 3) uint8 sub-images and (17, 3) float32 targets: normalised u, v and the weight. A joint weighs 0 where it is not
         labelled, or lies outside the stored picture or its sub-image, or where the person's diameter is not known.
     """
-    points, labelled = np.asarray(person.keypoints, np.float64), person.keypoints_visible >= 1
-    labelled = labelled & geometry.inside(points, (person.width, person.width))
-    target = np.zeros((K, 3), np.float32)
+    points = np.asarray(person.keypoints, np.float64)
+    labelled = person.labelled & geometry.inside(points, (person.width, person.width))
     if not labelled[CORNERS].all():
-        return np.zeros((K, size, size, 3), np.uint8), target
-    image, (mean, spread) = decode_image(person.encoded, person.person_id), errors.zoom
-    whole = float(diameter(points) * np.exp(mean + spread * rng.normal()))
-    seen = (
-        np.where(labelled[:, None], points, points[labelled].mean(axis=0))
-        - errors.draw(rng) * whole
+        return np.zeros((K, size, size, 3), np.uint8), np.zeros((K, 3), np.float32)
+    image = decode_image(person.encoded, person.person_id)
+    mean, spread = errors.zoom
+    predicted_diameter = float(diameter(points) * np.exp(mean + spread * rng.normal()))
+    centers = np.where(labelled[:, None], points, points[labelled].mean(axis=0))
+    centers = centers - errors.draw(rng) * predicted_diameter
+    mirror = rng.random() < 0.5
+    if mirror:  # each joint takes the place of its twin
+        twins = list(COCO17.flip_indices)
+        points = points[twins]
+        centers = centers[twins]
+        labelled = labelled[twins]
+    side = max(sigma * predicted_diameter, 4.0)
+    affines = sub_image_affines(centers, side, size, mirror)
+    crops = np.stack([geometry.warp(image, affine, (size, size)) for affine in affines])
+    normalised, weight = inputs.locate_in_crop(
+        affines, points[:, None], labelled[:, None], person.width, size
     )
-    if rng.random() < 0.5:
-        image, order = np.ascontiguousarray(image[:, ::-1]), COCO17.flip_indices
-        points, seen = (geometry.flip_keypoints(x, person.width, order) for x in (points, seen))
-        labelled = labelled[list(order)]
-    maps = sub_image_maps(seen, max(sigma * whole, 4.0), size)
-    crops = np.stack([geometry.warp(image, affine, (size, size)) for affine in maps])
-    there = geometry.apply_affine(maps, points[:, None])[:, 0]
-    weight = labelled & geometry.inside(there, (size, size))
-    target[:, :2] = np.where(weight[:, None], geometry.encode_keypoints(there, (size, size)), 0)
-    target[:, 2] = weight
-    return crops, target
+    target = np.concatenate([normalised[:, 0], weight], axis=-1)
+    return crops, target.astype(np.float32)
 
 
 def make_batches(

@@ -396,7 +396,7 @@ def train(
             raise DataError(
                 out, f"cannot be written: {error.strerror}", f"the run is whole: rename {partial}"
             ) from None
-        for path in out.glob("checkpoint.*"):
+        for path in out.glob("*checkpoint.*"):  # and an unfinished one of a killed run
             path.unlink()
     except BaseException:
         if not saved.exists() and not (partial / "record.json").exists():

@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from posekit import __version__, geometry, hardware, records
+from posekit import __version__, geometry, hardware, inputs, records
 
 
 def bfloat16_pays() -> bool:
@@ -26,28 +26,34 @@ def bfloat16_pays() -> bool:
 
 
 def mean_targets(directories: Sequence[str | Path]) -> tuple[np.ndarray, np.ndarray]:
-    """The mean pose and the mean visibility of training people: what a model that sees nothing would say.
+    """Compute the mean pose and the mean visibility of training people: the best constant prediction.
+
+    Args:
+        directories: record folders.
 
     Returns:
-        (17, 2) mean normalised crop coordinates over people in whom the joint is labelled and inside the crop (0, the
-        centre, for a joint that never is); (17,) share of people with the joint inside, where that is known (0.5 if never).
+        (17, 2) mean normalised crop coordinates of each joint, over people in whom it is labelled and in
+        the crop (0, the centre, for a joint that never is); (17,) share of people with the joint in the
+        crop, among those in whom this is known (0.5 if never).
     """
-    points, inside, known = [], [], []
+    points = []
+    in_crop = []
+    known = []
     for directory in directories:
         box_px = records.read_manifest(directory)["box_px"]
         for person in records.read_records(directory):
             affine = geometry.crop_affine(np.full(2, (person.width - 1) / 2), box_px, box_px)
-            crop = geometry.apply_affine(affine, person.keypoints)
-            points.append(geometry.encode_keypoints(crop, (box_px, box_px)))
-            inside.append((person.keypoints_visible >= 1) & geometry.inside(crop, (box_px, box_px)))
+            located = inputs.locate_in_crop(
+                affine, person.keypoints, person.labelled, person.width, box_px
+            )
+            points.append(located[0])
+            in_crop.append(located[1])
             known.append(person.joint_known)
-    points, inside, known = np.stack(points), np.stack(inside), np.stack(known)
-    count = np.maximum(inside.sum(axis=0), 1)
-    pose = np.where(inside[..., None], points, 0).sum(axis=0) / count[:, None]
-    share = np.where(
-        known.any(axis=0), (inside & known).sum(axis=0) / np.maximum(known.sum(axis=0), 1), 0.5
-    )
-    return pose, share
+    in_crop = np.stack(in_crop)
+    known = np.stack(known)
+    pose = np.sum(points, axis=0) / np.maximum(in_crop.sum(axis=0), 1)[:, None]
+    share = (in_crop & known).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    return pose, np.where(known.any(axis=0), share, 0.5)
 
 
 def command(argv: Sequence[str]) -> str:

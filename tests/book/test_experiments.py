@@ -203,7 +203,7 @@ def test_stretching_moves_nobody_in_the_photo_and_fills_the_crop_with_the_box(tw
     for before, after in zip(
         records.read_records(source), records.read_records(stretched), strict=True
     ):
-        seen = before.keypoints_visible > 0
+        seen = before.labelled
         where = [geometry.apply_affine(p.crop_to_image, p.keypoints)[seen] for p in (before, after)]
         np.testing.assert_allclose(where[1], where[0], atol=0.05)
         x, y, w, h = after.bbox
@@ -220,9 +220,9 @@ def test_labels_are_taken_from_the_same_joints_every_time(two_records):
     source, _, gaps = two_records
     share = []
     for before, after in zip(records.read_records(source), records.read_records(gaps), strict=True):
-        gone = (before.keypoints_visible > 0) & (after.keypoints_visible == 0)
-        left = after.keypoints_visible > 0
-        share.append(gone.sum() / max(1, (before.keypoints_visible > 0).sum()))
+        gone = (before.labelled) & (after.keypoints_visible == 0)
+        left = after.labelled
+        share.append(gone.sum() / max(1, (before.labelled).sum()))
         np.testing.assert_array_equal(after.keypoints[left], before.keypoints[left])
         assert not after.joint_known[gone].any() and not after.keypoints[gone].any()
         features = {

@@ -1,4 +1,6 @@
-"""Stages two and three: the geometry of a second look, errors that are drawn as they were measured, refiners that learn."""
+"""Stages two and three of the cascade: sub-images, simulated errors, refiners that learn."""
+
+from unittest import mock
 
 import keras
 import numpy as np
@@ -110,6 +112,28 @@ def test_simulated_people_are_consistent(folder):
         here = moved[:, 2] > 0
         # the truth lies a quarter of a diameter from what was seen, and the sub-image is one diameter wide
         np.testing.assert_allclose(np.abs(moved[here, :2]), 0.25 / cascade.SIGMA, atol=1e-3)
+
+
+def test_a_mirrored_person_gives_each_joint_the_sub_image_of_its_twin(folder):
+    person = next(iter(records.read_records(folder)))
+    errors = cascade.Displacements(np.zeros((17, 2)), np.broadcast_to(np.eye(2) * 0.01, (17, 2, 2)))
+
+    def simulated(mirror):
+        rng = mock.Mock(normal=np.random.default_rng(3).normal, random=lambda: 1.0 - mirror)
+        return cascade.simulated(person, errors, 32, rng)
+
+    crops, target = simulated(mirror=True)
+    plain_crops, plain = simulated(mirror=False)
+    assert plain[1:, 2].sum() >= 8 and plain[0, 2] == 1
+    # right joints are mirrored as it is: in the mirror a left wrist is a right one, mirrored twice
+    twins = list(COCO17.flip_indices)[1:]
+    np.testing.assert_allclose(target[1:], plain[twins], atol=1e-6)
+    np.testing.assert_array_equal(crops[1:], plain_crops[twins])
+    # the nose has no twin: its sub-image is mirrored
+    np.testing.assert_allclose(target[0], plain[0] * [-1, 1, 1], atol=1e-6)
+    np.testing.assert_allclose(
+        crops[0].astype(int), plain_crops[0, :, ::-1].astype(int), atol=4, rtol=0
+    )
 
 
 def test_the_side_of_a_sub_image_is_drawn_as_it_was_measured(folder):
@@ -238,9 +262,7 @@ def test_a_refiner_learns_to_put_a_displacement_right(folder):
     rng, before, after = np.random.default_rng(9), [], []
     stage = cascade.Cascade(None, (model,))
     for person in people:
-        labelled = (person.keypoints_visible >= 1) & geometry.inside(
-            person.keypoints, (person.width,) * 2
-        )
+        labelled = person.labelled & geometry.inside(person.keypoints, (person.width,) * 2)
         whole = cascade.diameter(person.keypoints.astype(np.float64))
         seen = person.keypoints + rng.normal(0, 0.17, (17, 2)) * whole
         refined = stage.refine(2, [decode_image(person.encoded, "test")], seen[None])[0]

@@ -121,7 +121,7 @@ class Oracle:
         low = (self.people[0].width - box_px) / 2  # the padded box is the stored picture's centre
         self.pose = ((stored + 0.5 - low) / box_px - 0.5).astype(np.float32)
         self.seen = np.all(np.abs(self.pose) < 0.5, axis=-1) & np.stack(
-            [p.keypoints_visible >= 1 for p in self.people]
+            [p.labelled for p in self.people]
         )
 
     def predict_crops(self, crops, flip=False):
@@ -291,7 +291,7 @@ def test_in_photo_coordinates_the_collapse_would_not_show(record_folder, means):
     stored = (np.array(means["mean_pose"]) + 0.5) * box_px - 0.5 + (people[0].width - box_px) / 2
     constant = np.stack([geometry.apply_affine(p.crop_to_image, stored) for p in people])
     truth = np.stack([geometry.apply_affine(p.crop_to_image, p.keypoints) for p in people])
-    labelled = np.stack([p.keypoints_visible >= 1 for p in people])
+    labelled = np.stack([p.labelled for p in people])
     assert metrics.collapse_ratio(constant, truth, labelled) > 0.9
     assert (
         metrics.collapse_ratio(
@@ -310,7 +310,7 @@ def test_evaluate_equals_the_pipelines_crops_and_targets(network, record_folder)
     out = network.predict_crops(pictures)
     scores = evaluation.evaluate(network, record_folder, flip=False)
     inside = target[..., 2] > 0
-    labelled = np.stack([p.keypoints_visible >= 1 for p in records.read_records(record_folder)])
+    labelled = np.stack([p.labelled for p in records.read_records(record_folder)])
     assert np.array_equal(labelled, inside), (
         "these people have all their labelled joints inside the crop"
     )

@@ -9,6 +9,7 @@ import tracemalloc
 from collections import Counter
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import tiny_data
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posekit import datasets, geometry, records
-from posekit.datasets import coco
+from posekit.datasets import PersonAnnotation, coco
 from posekit.errors import DataError
 from posekit.files import temporary_path
 from posekit.images import decode_image, read_image
@@ -592,3 +593,33 @@ def test_real_people_survive_the_way_into_records(tmp_path, realdata):
             person.joint_known.sum() == 12
             and not person.joint_known[: COCO17.index("left_shoulder")].any()
         )
+
+
+def test_the_stored_crop_keeps_the_quality_of_the_photo(tmp_path):
+    """JPEG at quality 92: PSNR above 40 dB on a smooth, coloured photo with edges."""
+    y, x = np.mgrid[:200, :240]
+    photo = np.stack([x, 0.6 * x + 0.4 * y, 255 - y], axis=-1) % 256
+    photo[(x // 30 + y // 25) % 2 == 0] //= 2
+    noise = np.random.default_rng(0).normal(0, 2, photo.shape)
+    photo = np.clip(photo + noise, 0, 255).astype(np.uint8)
+    path = tmp_path / "photo.png"
+    assert cv2.imwrite(str(path), photo[..., ::-1])
+    keypoints = np.random.default_rng(1).uniform(60, 140, (17, 2)).astype(np.float32)
+    person = PersonAnnotation(
+        image=path,
+        source_id="photo.png",
+        person_id="photo/0",
+        keypoints=keypoints,
+        keypoints_visible=np.full(17, 2, np.uint8),
+        joint_known=np.ones(17, bool),
+        bbox=None,
+        area=0.0,
+        dataset="made",
+    )
+    settings = records.CropSettings(box_px=128)
+    record = records.decode_person(records.encode_person(person, settings))
+    affine = geometry.invert(record.crop_to_image)
+    wanted = geometry.warp(photo, affine, (settings.stored_px, settings.stored_px))
+    error = decode_image(record.encoded, "").astype(float) - wanted
+    psnr = 10 * np.log10(255**2 / np.mean(error**2))
+    assert psnr > 40, f"PSNR {psnr:.1f} dB"

@@ -330,4 +330,4 @@ def test_wrong_usage(capsys, arguments):
 def test_real_photos(tmp_path, realdata, name, folder, split, people):
     assert run(name, realdata / folder, tmp_path / "out", "--split", split) == 0
     written = list(records.read_records(tmp_path / "out"))
-    assert len(written) == people and all((p.keypoints_visible > 0).any() for p in written)
+    assert len(written) == people and all(p.labelled.any() for p in written)

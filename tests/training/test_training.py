@@ -17,7 +17,7 @@ import tiny_data
 from experiments import stage_one
 
 from posekit import cli, inputs, losses, models, records, training
-from posekit.datasets import coco
+from posekit.datasets import coco, lsp
 from posekit.errors import DataError
 from posekit.inference import evaluation, predictor
 from posekit.notebook import runs
@@ -228,6 +228,23 @@ def test_the_mean_pose_is_the_mean_of_what_is_inside(record_folder):
     np.testing.assert_allclose(
         share, (known[..., 0] * known[..., 1]).sum(0) / known[..., 1].sum(0), atol=1e-6
     )
+
+
+def test_unknown_joints_do_not_count_for_the_mean_visibility(tmp_path):
+    tiny_data.lsp(tmp_path / "lsp", range(1, 9))
+    people = list(lsp.read(tmp_path / "lsp", "train"))
+    for i, person in enumerate(people):  # a wrist: labelled and known in every other person only
+        if i % 2:
+            person.keypoints_visible[9] = 0
+            person.joint_known[9] = False
+    settings = records.CropSettings(box_source="joints", box_px=64)
+    records.write_records(people, tmp_path / "out", "lsp", "train", settings, progress=False)
+    pose, share = training.mean_targets([tmp_path / "out"])
+    eyes = [1, 2, 3, 4]  # LSP labels no eyes and no ears
+    np.testing.assert_array_equal(share[eyes], 0.5)
+    np.testing.assert_array_equal(pose[eyes], 0)
+    assert share[9] == 1, "the people in whom it is not known are no evidence"
+    assert (share[5:] == 1).all(), "the box was put around all labelled joints"
 
 
 def test_a_collapse_is_called_out_while_it_happens(record_folder, tmp_path, capsys):
