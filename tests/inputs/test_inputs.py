@@ -1,4 +1,5 @@
-"""Batches: the centre crop to the pixel, pictures and joints that move together, masks, and what a seed fixes."""
+"""Batches: the centre crop to the pixel, pictures and joints that move together, masks, and what a
+seed fixes."""
 
 import dataclasses
 import subprocess
@@ -103,7 +104,8 @@ KINDS = {
 @settings(deadline=None, max_examples=20)
 @given(seed=st.integers(0, 10_000), input_size=st.sampled_from([224, 192, 128]))
 def test_each_dot_stays_under_its_joint(kind, seed, input_size):
-    """Each kind of variation alone, and all: the target of the left wrist lies on the dot that shows a left wrist now."""
+    """Each kind of variation alone, and all: the target of the left wrist lies on the dot that
+    shows a left wrist now."""
     points, augment = joints(seed), KINDS[kind]
     flipped = augment.draw(np.random.default_rng(seed)).flip
     crop, keypoints, _ = cut(
@@ -221,7 +223,8 @@ def test_erasing_hides_pixels_and_no_joint():
 
 @given(seed=st.integers(0, 10_000))
 def test_kinds_are_drawn_independently(seed):
-    """Switching one kind on or off leaves the others as they were: they can be compared one by one."""
+    """Switching one kind on or off leaves the others as they were: they can be compared one by
+    one."""
     everything = Augmentation(0.5, 30, 0.3, 0.1, 0.3, 0.5, 0.5, 0.5)
     whole = everything.draw(np.random.default_rng(seed))
     touches = {
@@ -278,7 +281,8 @@ def test_masks_say_what_is_inside_outside_and_unknown():
 
 
 def test_a_joint_beyond_the_stored_picture_is_not_in_the_crop():
-    """Zooming out of a stored picture without context shows black there: nothing to learn a place from."""
+    """Zooming out of a stored picture without context shows black there: nothing to learn a place
+    from."""
     points = np.full((K, 2), 100.0)
     points[0] = (-3, 100)
     points[1] = (-0.4, 100)
@@ -376,7 +380,8 @@ def folder(tmp_path_factory):
 
 
 def collect(dataset, batches: int | None = None) -> list[np.ndarray]:
-    """Pictures, keypoint targets and visibility targets of a data set, batches put one after the other."""
+    """Pictures, keypoint targets and visibility targets of a data set, batches put one after the
+    other."""
     got = [
         (x.numpy(), y["keypoints"].numpy(), y["visibility"].numpy())
         for x, y in dataset.take(batches or -1)
@@ -525,7 +530,8 @@ def test_without_a_cache_the_same_people_come(folder):
 
 
 def test_everyone_sees_the_same_pixels(folder):
-    """Training, evaluation, and TensorFlow's decoder when asked for the accurate transform; its default differs."""
+    """Training, evaluation, and TensorFlow's decoder when asked for the accurate transform; its
+    default differs."""
     import tensorflow as tf
 
     fast = 0
@@ -542,7 +548,8 @@ def test_everyone_sees_the_same_pixels(folder):
 
 
 def test_beyond_the_cache_a_buffer_bounds_what_is_held(folder, monkeypatch):
-    """With a buffer of 3, nobody comes more than 3 places before their turn; with all in memory, from anywhere."""
+    """With a buffer of 3, nobody comes more than 3 places before their turn; with all in memory,
+    from anywhere."""
     one_shard = folder.parent / "one-shard"
     annotations, _ = tiny_data.coco(folder.parent / "many", photos=12, people=2, seed=4)
     samples = coco.read(annotations, folder.parent / "many" / "train2017")
@@ -610,9 +617,9 @@ def test_the_number_of_cores_does_not_show(folder, monkeypatch):
 def test_a_script_may_end_in_the_middle_of_an_endless_set(folder):
     """Threads that still work in Python when it ends would abort the process with code 134."""
     code = (
-        "import sys; from posekit import inputs; "
-        "batches = iter(inputs.make_batches(sys.argv[1], 4, augment=inputs.Augmentation(), shuffle=True, repeat=True)); "
-        "[next(batches) for _ in range(6)]; print('done')"
+        "import sys; from posekit import inputs; batches = iter(inputs.make_batches(sys.argv[1], "
+        "4, augment=inputs.Augmentation(), shuffle=True, repeat=True)); [next(batches) for _ in "
+        "range(6)]; print('done')"
     )
     for _ in range(3):
         done = subprocess.run(

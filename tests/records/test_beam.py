@@ -1,4 +1,5 @@
-"""Records through Apache Beam: the local run's bytes from two workers, whatever goes wrong. `make test-beam` runs these with Beam."""
+"""Records through Apache Beam: the local run's bytes from two workers, whatever goes wrong.
+`make test-beam` runs these with Beam."""
 
 import os
 import re
@@ -118,7 +119,8 @@ def test_bad_photos_are_skipped_and_listed_as_locally(tmp_path, coco):
 
 @pytest.mark.usefixtures("installed")
 def test_what_one_runner_began_the_other_finishes(tmp_path, coco):
-    """A photo that is bad stops a run; what is whole stays with --resume, and either runner goes on from there."""
+    """A photo that is bad stops a run; what is whole stays with --resume, and either runner goes on
+    from there."""
     photo = coco / "train2017" / f"{5:012d}.jpg"
     whole, data = tmp_path / "whole", photo.read_bytes()
     assert run("coco", coco, whole, "--shards", 12).returncode == 0
@@ -183,7 +185,8 @@ def test_killed_with_its_workers_alive_and_resumed_it_writes_the_same_bytes(tmp_
 
 @pytest.mark.usefixtures("installed")
 def test_a_task_may_run_twice(tmp_path, coco):
-    """As when a runner loses sight of a machine: the second finds the first one's shard, and the bytes are the same."""
+    """As when a runner loses sight of a machine: the second finds the first one's shard, and the
+    bytes are the same."""
 
     def twice(job):
         begun = beam.executor(TWO_WORKERS)(job)
@@ -206,7 +209,8 @@ def test_a_task_may_run_twice(tmp_path, coco):
 
 @pytest.mark.usefixtures("installed")
 def test_a_failed_pipeline_is_told_in_one_line(tmp_path, coco, monkeypatch):
-    """A worker that does not see the folder, as without a shared file system: the cause comes through, and nothing stays."""
+    """A worker that does not see the folder, as without a shared file system: the cause comes
+    through, and nothing stays."""
     from posekit import datasets
 
     def elsewhere(job):

@@ -1,4 +1,5 @@
-"""Nothing is lost: runs that are killed and finished, damage that is named with its byte, bad photos that are skipped and listed."""
+"""Nothing is lost: runs that are killed and finished, damage that is named with its byte, bad
+photos that are skipped and listed."""
 
 import importlib.util
 import json
@@ -58,7 +59,8 @@ class Killed(BaseException):
 
 
 def killed_after(samples, out, people: int, monkeypatch, **options) -> None:
-    """A run that dies, as by kill -9, when it has begun to write so many people: no clean-up of ours may run."""
+    """A run that dies, as by kill -9, when it has begun to write so many people: no clean-up of
+    ours may run."""
     real, seen = tfrecord.frame_record, []
 
     def frame(payload):
@@ -170,7 +172,8 @@ def test_a_whole_set_is_left_alone(tmp_path, samples):
 
 @pytest.mark.parametrize("moved", [0, 1, 3, 5])
 def test_killed_while_the_whole_set_is_moved(tmp_path, samples, monkeypatch, moved):
-    """Between the first move into the folder and the last there is no manifest, so nobody reads; then it is finished."""
+    """Between the first move into the folder and the last there is no manifest, so nobody reads;
+    then it is finished."""
     write(samples, tmp_path / "whole")
     real, seen = Path.replace, []
 
@@ -241,7 +244,8 @@ def run_script(*arguments, **options) -> subprocess.CompletedProcess:
 
 
 def test_killed_ten_times_at_random_and_resumed_it_writes_the_same_bytes(tmp_path):
-    """kill -9 of the real command and its workers; after each, no reader sees records; the last resume gives the bytes of a plain run."""
+    """kill -9 of the real command and its workers; after each, no reader sees records; the last
+    resume gives the bytes of a plain run."""
     tiny_data.coco(tmp_path / "coco", photos=60, people=4)
     arguments = ["coco", tmp_path / "coco", "OUT", "--shards", "40", "--workers", "2"]
     plain = [tmp_path / "plain" if a == "OUT" else a for a in arguments]
@@ -372,7 +376,8 @@ def test_a_truncated_last_record_is_named(whole):
 
 
 def test_damage_that_fits_its_check_sums(whole):
-    """A tool that rewrites records honestly framed: the picture, the person, the count, the order."""
+    """A tool that rewrites records honestly framed: the picture, the person, the count, the
+    order."""
     shard = records.shard_paths(whole)[0]
     payloads, good = list(records.read_payloads(shard)), shard.read_bytes()
     manifest = json.loads((whole / "manifest.json").read_text())

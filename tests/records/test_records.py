@@ -1,4 +1,5 @@
-"""Records: the format held equal to TensorFlow's, writer to reader, and what damage and accidents do."""
+"""Records: the format held equal to TensorFlow's, writer to reader, and what damage and accidents
+do."""
 
 import hashlib
 import json
@@ -559,7 +560,10 @@ def test_memory_does_not_grow_with_the_number_of_people(tmp_path, samples):
 
 
 def test_this_room_needs_no_tensorflow():
-    code = "import sys, posekit.records, posekit.datasets.lsp; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    code = (
+        "import sys, posekit.records, posekit.datasets.lsp; sys.exit('tensorflow' in sys.modules "
+        "or 'keras' in sys.modules)"
+    )
     assert (
         subprocess.run([sys.executable, "-c", code], env={**os.environ}, check=False).returncode
         == 0
