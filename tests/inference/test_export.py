@@ -330,6 +330,44 @@ def test_a_damaged_onnx_file_is_one_clear_error(minidome, tmp_path, damage):
     )
 
 
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ("input", "found picture (1, 224, 224, 3) -> keypoints"),
+        ("shape", "found image (N, 224, 224, 3) -> keypoints"),
+        ("output", "presence (1), visibility (1, 17)"),
+    ],
+)
+def test_a_file_of_another_signature_is_refused_by_name(minidome, tmp_path, change, found):
+    """One line that names the file, what was expected, and what was found."""
+    graph = onnx.load(minidome[2])
+    if change == "input":
+        for node in graph.graph.node:
+            node.input[:] = ["picture" if name == "image" else name for name in node.input]
+        graph.graph.input[0].name = "picture"
+    elif change == "shape":
+        graph.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "N"
+    else:
+        kept = [output for output in graph.graph.output if output.name != "score"]
+        del graph.graph.output[:]
+        graph.graph.output.extend(kept)
+    path = tmp_path / "other.onnx"
+    onnx.save(graph, path)
+    with pytest.raises(DataError) as error:
+        predictor.load(path)
+    told = str(error.value)
+    assert told.startswith(f"{path}: has another signature: expected image (1, 224, 224, 3) -> ")
+    assert "score (1, 17)" in told.split("found")[0] and "\n" not in told
+    assert found in told
+    assert change != "output" or "score" not in told.split("found")[1]
+
+
+def test_a_keras_model_without_keras_is_refused_with_the_way_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras", None)
+    with pytest.raises(DataError, match=r"minidome: is a Keras model.*\[train\]"):
+        predictor.load("minidome")
+
+
 # ---- the package's models -----------------------------------------------------------------------------------------------
 
 

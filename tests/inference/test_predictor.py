@@ -1,6 +1,7 @@
 """posekit.inference.predictor and its command lines: poses land in the right pixels, scores mean what they say, bad input is one line."""
 
 import json
+import re
 import subprocess
 import sys
 import weakref
@@ -184,7 +185,7 @@ def test_without_a_box_the_full_photo_is_the_box(network):
 
 @pytest.mark.parametrize("bbox", [[0, 0, 0, 10], [0, 0, 10, -1], [np.nan, 0, 10, 10]])
 def test_an_empty_box_is_refused(network, bbox):
-    with pytest.raises(ValueError, match="box"):
+    with pytest.raises(DataError, match=r"^image: the box"):
         network.predict(photo(0), bbox)
 
 
@@ -195,6 +196,117 @@ def test_predict_changes_neither_photo_nor_box(network):
     network.predict(image, bbox, flip=True)
     np.testing.assert_array_equal(image, photo(0))
     assert bbox.tolist() == [10, 10, 50, 50]
+
+
+@pytest.mark.parametrize(
+    "bbox", [[320, 0, 10, 10], [0, 240, 10, 10], [-10, 0, 10, 10], [0, -10, 9, 10]]
+)
+def test_a_box_outside_the_image_is_refused(network, photos, bbox):
+    with pytest.raises(DataError, match=r"image: the box .* lies outside the image \(320x240\)"):
+        network.predict(photo(0), bbox)
+    with pytest.raises(DataError, match=photos[0].name):
+        network.predict(photos[0], bbox)
+    inside = np.add(bbox, [np.sign(-bbox[0]), np.sign(-bbox[1]), 0, 0])
+    network.predict(photo(0), inside)  # a single row or column of pixels is enough
+
+
+def test_a_path_an_array_and_a_pil_image_give_the_same_pose(network, photos):
+    """Of a file, of its text, of its pixels, and of PIL's: all as viewers show it."""
+    path = photos[0]
+    pixels = images.read_image(path)
+    png = path.with_suffix(".png")
+    Image.fromarray(pixels).save(png)
+    want = network.predict(pixels, [10, 20, 80, 100])
+    for same in (path, str(path), png, Image.open(png)):
+        got = network.predict(same, [10, 20, 80, 100])
+        np.testing.assert_array_equal(got.keypoints, want.keypoints)
+
+
+def test_path_and_pil_image_are_turned_by_their_exif(network, photos, tmp_path):
+    path = tmp_path / "phone.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying down
+    Image.open(photos[0]).save(path, exif=exif)
+    assert network.predict(path).bbox.tolist() == [0, 0, 240, 320]
+    assert network.predict(Image.open(path)).bbox.tolist() == [0, 0, 240, 320]
+
+
+@pytest.mark.parametrize(
+    ("make", "problem", "fix"),
+    [
+        (lambda x: x / 255, "dtype float64.* go from 0 to 1", r"\(image \* 255\)"),
+        (lambda x: (x / 255).astype("f4"), "dtype float32", r"\(image \* 255\)"),
+        (lambda x: x.astype("f4"), "dtype float32.* go from 0 to 255", "clip"),
+        (lambda x: x.astype("u2") * 257, "dtype uint16", "// 257"),
+        (lambda x: x > 99, "dtype bool", r"\* 255"),
+        (lambda x: x[..., 0], r"is grey: has shape \(240, 320\)", "COLOR_GRAY2RGB"),
+        (lambda x: x[..., :1], "is grey", "COLOR_GRAY2RGB"),
+        (lambda x: np.dstack([x, x[..., :1]]), "four channels", r"image\[\.\.\., :3\]"),
+        (lambda x: x.transpose(2, 0, 1), r"has shape \(3, 240, 320\)", "transpose"),
+        (lambda x: x[None], "has shape", "one image at a time"),
+        (lambda x: x[:0], "is empty", "pixel"),
+        (lambda x: x.tolist(), "is a list", "a path, a uint8 RGB array"),
+        (lambda x: None, "is a NoneType", "a path, a uint8 RGB array"),
+        (lambda x: Image.fromarray(x).convert("L"), "PIL image of mode L", "convert"),
+        (lambda x: Image.fromarray(x).convert("RGBA"), "PIL image of mode RGBA", "convert"),
+        (lambda x: "missing.jpg", "missing.jpg: cannot read", "check the path"),
+    ],
+)
+def test_what_is_no_rgb_image_is_refused_in_one_line_with_the_fix(network, make, problem, fix):
+    for predict in (network.predict, lambda x: network.predict_square(x, (50, 50), 80)):
+        with pytest.raises(DataError, match=problem) as error:
+            predict(make(photo(0)))
+        assert re.search(fix, str(error.value)) and "\n" not in str(error.value)
+
+
+def test_inside_a_square_is_around_the_box_of_its_size(network):
+    """A box of 80 x 60 is padded to a square of 100: the same crop, and the square as the box."""
+    image = photo(2)
+    around = network.predict(image, [100, 50, 80, 60], flip=True)
+    inside = network.predict_square(image, (139.5, 79.5), 100, flip=True)
+    np.testing.assert_array_equal(inside.keypoints, around.keypoints)
+    np.testing.assert_array_equal(inside.score, around.score)
+    assert inside.bbox.tolist() == [90, 30, 100, 100]
+    assert set(inside.milliseconds) == {"crop", "model"}
+    assert min(inside.milliseconds.values()) > 0
+
+
+def test_squares_of_several_images_are_one_batch(network):
+    squares = [(photo(0), (50, 60), 70), (photo(1, 400, 300), (200, 100), 150)]
+    together = network.predict_squares(iter(squares))
+    for square, pose in zip(squares, together, strict=True):
+        alone = network.predict_square(*square)
+        np.testing.assert_allclose(pose.keypoints, alone.keypoints, atol=1e-2)
+        np.testing.assert_allclose(pose.visibility, alone.visibility, atol=1e-5)
+    assert network.predict_squares([]) == []
+
+
+@pytest.mark.parametrize(
+    ("center", "side"), [((5, 5), 0), ((5, 5), -1), ((5, np.nan), 9), ((5,), 9), ((5, 5), np.inf)]
+)
+def test_a_square_without_pixels_is_refused(network, center, side):
+    with pytest.raises(DataError, match="square"):
+        network.predict_square(photo(0), center, side)
+
+
+def test_sigma_is_given_in_image_pixels():
+    """A square twice as large: the same share of its side is twice as many pixels."""
+    model = models.build(base_channels=4, input_size=SIZE, predict_sigma=True)
+    loaded = predictor.Predictor(model, {})
+    image = np.full((300, 300, 3), 99, np.uint8)
+    small = loaded.predict_square(image, (150, 150), 50)
+    large = loaded.predict_square(image, (150, 150), 100)
+    assert small.sigma.shape == (K, 2)
+    np.testing.assert_allclose(large.sigma, 2 * small.sigma, rtol=1e-4)
+
+
+def test_repr_is_one_line(network, constant_run):
+    for thing in (network, predictor.load(constant_run), network.predict(photo(0))):
+        assert "\n" not in repr(thing) and len(repr(thing)) < 200
+    assert repr(constant_run.name)[1:-1] in repr(predictor.load(constant_run))
+    exported = predictor.load("stage1-student")
+    assert repr(exported) == "Predictor('stage1-student', ONNX, input 224 px)"
+    assert "\n" not in repr(exported.model)
 
 
 # ---- the flip test ----------------------------------------------------------------------------------------------------
