@@ -186,10 +186,8 @@ class _Report:
 
 
 def _check_python(report):
-    report.row(
-        "python",
-        f"{platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-    )
+    system = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    report.row("python", f"{platform.python_version()} on {system}")
     if wrong_python():
         report.problems.append(wrong_python())
     if sys.prefix == getattr(sys, "base_prefix", sys.prefix) and not os.environ.get("CONDA_PREFIX"):
@@ -286,8 +284,8 @@ def _check_disk(report):
     report.row("disk", f"{free:.0f} GiB free here")
     if free < _FREE_GIB:
         report.problems.append(
-            f"less than {_FREE_GIB} GiB of disk are free: the embedded data and the book need about that "
-            "much"
+            f"less than {_FREE_GIB} GiB of disk are free: the embedded data and the book need "
+            "about that much"
         )
 
 

@@ -1,13 +1,17 @@
-"""From a training run to one file that needs neither Keras nor this book: model.onnx (chapter 11).
+"""Export a training run to one ONNX file that needs neither Keras nor this book (chapter 11).
 
-    Keras run ──► the contract around it ──► ONNX graph ──► weights stored as float16 ──► checked ──► OUT.onnx
+    Keras run -> standard outputs added -> ONNX graph -> weights stored as float16 -> compared with
+    Keras -> OUT.onnx
 
-The contract: `image` (1, 224, 224, 3) float32, RGB, 0 ... 255, goes in; `keypoints` (1, 17, 2), `visibility` (1, 17), `score` (1, 17) and
-`presence` (1,) come out, as `posekit.inference.predictor.complete_outputs` defines them. Everything between, the rescaling of colours and the resizing to what the
-network wants too, is in the graph, so that no user has to repeat it. What was recorded of the training is in the file's metadata.
+Input: `image` (1, 224, 224, 3) float32, RGB, 0 ... 255. Outputs: `keypoints` (1, 17, 2),
+`visibility` (1, 17), `score` (1, 17) and `presence` (1,), as
+`posekit.inference.predictor.complete_outputs` defines them. Rescaling of colours and resizing to
+the network's input size are in the graph, so that no user has to repeat them. The record of the
+training is in the file's metadata.
 
-Batch norms need no step of ours: with the statistics frozen a norm is a multiplication and an addition; the conversion writes it as
-such, folds it into the convolution where one stands right before, and ONNX Runtime folds what is left when it loads the file.
+Batch norms need no step of ours: with frozen statistics a norm is a multiplication and an addition.
+The conversion writes it so, folds it into the convolution where one stands directly before it, and
+ONNX Runtime folds the rest when it loads the file.
 """
 
 import hashlib
@@ -30,18 +34,23 @@ from posekit.inference import predictor
 from posekit.skeleton import COCO17
 
 SIZE = 224
-"""Side of every exported model's input, whatever its network looks at."""
+"""Side of every exported model's input; the graph resizes it to the network's."""
 OPSET = 17
-"""Of ONNX' operators: old enough for any runtime in use."""
+"""Version of ONNX' operator set: old enough for any runtime in use."""
 OUTPUTS = ("keypoints", "visibility", "score", "presence")
 TOLERANCE = 0.005
-"""Largest relative error of an output against Keras with which a file is written; rounding to float16 makes less than 0.001."""
+"""Largest relative difference of an output to Keras with which a file is written; rounding to
+float16 causes less than 0.001."""
 
 
 def add_standard_outputs(loaded: predictor.Predictor):
-    """A Keras model with the contract's input and outputs around a run's network, sharing its weights.
+    """Return a Keras model with the standard input and outputs around a run's network.
 
-    The resizing is bilinear, between pixel centres, as `geometry.warp` cuts crops for training; where sizes agree there is none.
+    It shares the network's weights. The resizing is bilinear, between pixel centres, as
+    `geometry.warp` cuts crops for training; there is none if the sizes agree.
+
+    Args:
+        loaded: over a Keras model.
     """
     import keras
     from keras import ops
@@ -56,14 +65,14 @@ def add_standard_outputs(loaded: predictor.Predictor):
 
 
 def to_onnx(loaded: predictor.Predictor, float16: bool = True) -> bytes:
-    """The bytes of an ONNX file. Not yet checked: `output_errors` does that.
+    """Return the bytes of an ONNX file, which `output_errors` can then check.
 
     Args:
         loaded: over a Keras model, on Keras' TensorFlow backend.
         float16: store weights as float16 (see `weights_to_float16`), half the size.
 
     Raises:
-        DataError: for a model that is exported already, or on another backend.
+        DataError: for an exported model, or on another Keras backend than TensorFlow.
     """
     if isinstance(loaded.model, predictor.OnnxModel):
         raise DataError("the model", "is an exported one", "give the run that it was made of")
@@ -97,20 +106,20 @@ def to_onnx(loaded: predictor.Predictor, float16: bool = True) -> bytes:
         "record": json.dumps(record),
         "terms": str(record.get("terms", "")),
     }
-    graph.producer_name, graph.doc_string = (
-        f"posekit {__version__}",
-        "Human pose: one RGB crop to 17 joints.",
-    )
+    graph.producer_name = f"posekit {__version__}"
+    graph.doc_string = "Human pose: one RGB crop to 17 joints."
     onnx.helper.set_model_props(graph, facts)
     onnx.checker.check_model(graph)
     return graph.SerializeToString()
 
 
 def _keep_zero_padding(graph) -> None:
-    """Pad with -0 instead of 0 before a max pooling, in place: the same number, and ONNX Runtime leaves it where it is.
+    """Pad with -0 instead of 0 before a max pooling, in place, so that ONNX Runtime keeps the Pad.
 
-    Its optimizer moves a padding by 0 into the pooling that follows, which pads by minus infinity: where all of a window is below 0
-    the answer is another one. (`onnxruntime/core/optimizer/pad_fusion.cc` looks for bytes that are all zero, up to 1.31 at least.)
+    Its optimizer moves a padding by 0 into the pooling that follows, which pads with minus
+    infinity: the result differs where a whole window is below 0. (`pad_fusion.cc` in
+    `onnxruntime/core/optimizer` looks for bytes that are all zero, up to version 1.31 at least; -0
+    is the same number in other bytes.)
     """
     from onnx import numpy_helper
 
@@ -125,12 +134,13 @@ def _keep_zero_padding(graph) -> None:
 
 
 def weights_to_float16(graph: "onnx.ModelProto") -> "onnx.ModelProto":
-    """An ONNX model whose weight matrices are stored as float16, each with a Cast that makes it float32 again when the file is loaded.
+    """Return an ONNX model that stores its weight matrices as float16.
 
-    It computes in float32 as before: what is saved is bytes, not time. Biases and norms stay as they are: they are small in number.
+    A Cast makes each float32 again when the file is loaded: this saves bytes, not time. Biases and
+    norms stay float32, since they are few.
 
     Args:
-        graph: onnx.ModelProto; it is not changed.
+        graph: it is not changed.
     """
     from onnx import TensorProto, helper, numpy_helper
 
@@ -155,43 +165,49 @@ def weights_to_float16(graph: "onnx.ModelProto") -> "onnx.ModelProto":
 
 
 def quantize_int8(file: bytes, crops: np.ndarray) -> bytes:
-    """An exported model that computes in 8-bit integers: weights by channel, activations by the ranges that calibration saw.
+    """Return an exported model that computes in 8-bit integers (static quantisation).
 
-    Not what this book gives away; chapter 11 measures what it gains and what it costs.
+    Weights are quantised per channel, activations by their ranges on calibration images. The
+    released models do not use it; chapter 11 measures its gain and its cost.
 
     Args:
         file: of `to_onnx`, with `float16=False`.
-        crops: (N, 224, 224, 3) pictures to calibrate on, of the kind that the model will see.
+        crops: (N, 224, 224, 3) images to calibrate on, of the kind that the model will see.
 
     Source:
-        Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only inference", CVPR 2018.
+        Jacob et al., "Quantization and training of neural networks for efficient
+        integer-arithmetic-only inference", CVPR 2018.
     """
     from onnxruntime import quantization
 
-    class Pictures(quantization.CalibrationDataReader):
+    class Images(quantization.CalibrationDataReader):
         def __init__(self):
-            self.left = iter(np.asarray(crops, np.float32))
+            self.images = iter(np.asarray(crops, np.float32))
 
         def get_next(self):
-            image = next(self.left, None)
+            image = next(self.images, None)
             return None if image is None else {"image": image[None]}
 
-    logging.getLogger().addFilter(said := lambda _: False)
+    def silence(_: logging.LogRecord) -> bool:
+        return False
+
+    logging.getLogger().addFilter(silence)
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings(action="ignore"):
-        whole, small = Path(scratch) / "whole.onnx", Path(scratch) / "int8.onnx"
-        whole.write_bytes(file)
+        source = Path(scratch) / "float32.onnx"
+        target = Path(scratch) / "int8.onnx"
+        source.write_bytes(file)
         try:
-            quantization.quantize_static(whole, small, Pictures(), per_channel=True)
+            quantization.quantize_static(source, target, Images(), per_channel=True)
         finally:
-            logging.getLogger().removeFilter(said)
-        return small.read_bytes()
+            logging.getLogger().removeFilter(silence)
+        return target.read_bytes()
 
 
 def output_errors(loaded: predictor.Predictor, file: bytes) -> dict[str, float]:
-    """How far an exported model is from the Keras model, on eight made pictures.
+    """Return the differences between an exported model and the Keras model, on eight noise images.
 
     Returns:
-        For each output the largest difference, as a share of the largest value.
+        Output -> largest difference as a share of the largest value; NaN where either has one.
     """
     import keras
     import onnxruntime
@@ -199,7 +215,9 @@ def output_errors(loaded: predictor.Predictor, file: bytes) -> dict[str, float]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    rng, model, pairs = np.random.default_rng(0), add_standard_outputs(loaded), []
+    rng = np.random.default_rng(0)
+    model = add_standard_outputs(loaded)
+    pairs = []
     for _ in range(8):
         coarse = rng.uniform(0, 255, (8, 8, 3))
         image = np.kron(coarse, np.ones((SIZE // 8, SIZE // 8, 1))).astype(np.float32)[None]
@@ -210,26 +228,27 @@ def output_errors(loaded: predictor.Predictor, file: bytes) -> dict[str, float]:
     found = {}
     for name in OUTPUTS:
         want, got = (np.stack([pair[side][name] for pair in pairs]) for side in (0, 1))
-        found[name] = float(np.abs(got - want).max() / np.abs(want).max())  # NaN where either is
+        found[name] = float(np.abs(got - want).max() / np.abs(want).max())
     return found
 
 
 def export(run: str | Path, out: str | Path) -> dict:
-    """Write a run as one ONNX file, after it has been compared with Keras.
+    """Write a run as one ONNX file, after comparing it with Keras.
 
     Args:
         run: a training run's folder, or a name from `predictor.list_models()`.
-        out: the file to write; it appears whole or not at all.
+        out: the file to write (atomically).
 
     Returns:
-        `bytes`, `sha256`, and `errors` of `output_errors`.
+        `bytes`, `sha256`, and `errors`, see `output_errors`.
 
     Raises:
-        DataError: when the run cannot be read, `out` exists or cannot be written, or the file does not answer as Keras does.
+        DataError: when the run cannot be read, `out` exists or cannot be written, or the file's
+            outputs differ from those of Keras.
     """
     out = Path(out)
     if out.suffix != ".onnx":
-        raise DataError(out, "is no name for an ONNX file", "let it end in .onnx")
+        raise DataError(out, "is no name for an ONNX file", "make it end in .onnx")
     if out.exists():
         raise DataError(out, "exists already", "choose another name, or remove it")
     loaded = predictor.load(run)
@@ -237,7 +256,10 @@ def export(run: str | Path, out: str | Path) -> dict:
     found = output_errors(loaded, file)
     worst = max(found, key=lambda name: np.nan_to_num(found[name], nan=np.inf))
     if not found[worst] <= TOLERANCE:
-        problem = f"{worst} of the exported model is off by {found[worst]:.2g} of its size, more than {TOLERANCE}"
+        problem = (
+            f"{worst} of the exported model is off by {found[worst]:.2g} of its size, "
+            f"more than {TOLERANCE}"
+        )
         raise DataError(
             run, problem, "nothing was written; are all its weights finite, and below 65,504?"
         )
@@ -251,26 +273,33 @@ def export(run: str | Path, out: str | Path) -> dict:
 
 
 def package(run: str | Path, name: str) -> dict:
-    """Put a run into the package as NAME/model.onnx with its record.json, and list it in the manifest; for those who release.
+    """Write a run to the package's weights as NAME/model.onnx with record.json, to release it.
+
+    A model of that name is replaced. The manifest is written, too.
 
     Args:
-        run, returns, raises: see `export`. What the package holds of that name is replaced.
+        run: see `export`.
         name: the model's name in `predictor.load`.
+
+    Returns, raises: see `export`.
     """
     folder = predictor.weights_folder() / name
     record = predictor.load(run).record
-    aside = folder / "new.onnx"
-    aside.unlink(missing_ok=True)
-    facts = export(run, aside)
+    new = folder / "new.onnx"
+    new.unlink(missing_ok=True)
+    facts = export(run, new)
     atomic_write(folder / "record.json", (json.dumps(record, indent=1) + "\n").encode())
-    aside.replace(folder / "model.onnx")
+    new.replace(folder / "model.onnx")
     (folder / "model.keras").unlink(missing_ok=True)
     write_manifest()
     return facts
 
 
 def write_manifest() -> None:
-    """List the SHA-256 and the size of every file in the package's weights; what is to be fetched (`url`) stays listed."""
+    """Write the manifest of the package's weights: SHA-256 and size of every file.
+
+    Entries of files to fetch (`url`) are kept.
+    """
     weights = predictor.weights_folder()
     path = weights / "manifest.json"
     listed = json.loads(path.read_bytes()) if path.exists() else {}

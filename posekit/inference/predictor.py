@@ -116,15 +116,17 @@ class Predictor:
         return int(self.model.input_shape[1])
 
     def predict_crops(self, images: np.ndarray, flip: bool = False) -> dict[str, np.ndarray]:
-        """Poses of crops that are already cut.
+        """Predict the poses in crops.
 
         Args:
             images: (N, S, S, 3) RGB, 0 ... 255.
-            flip: average with the prediction on the mirrored crop, mirrored back with left and right swapped.
+            flip: flip test: average with the prediction on the mirrored crop, mirrored back with
+                left and right swapped.
 
         Returns:
-            `keypoints` (N, 17, 2) normalised crop coordinates; `visibility`, `score` (N, 17) and `presence` (N,) as in `Prediction`; of
-            a Keras model trained with a learned σ also `sigma` (N, 17, 2), shares of the crop's side.
+            `keypoints` (N, 17, 2) normalised crop coordinates; `visibility`, `score` (N, 17) and
+            `presence` (N,) as in `Prediction`; of a Keras model that predicts σ also `sigma`
+            (N, 17, 2), shares of the crop's side.
         """
         images = np.asarray(images, np.float32)
         out = self._forward(images)
@@ -371,16 +373,17 @@ def check_box(bbox: np.ndarray, width: int, height: int, where: object = "image"
 
 
 def complete_outputs(out: dict, calibration: dict | None = None, xp: ModuleType = np) -> dict:
-    """What a network gives, completed to what every model answers; what is there already stays.
+    """Add `score` and `presence` to a network's outputs if it does not predict them.
 
     Args:
-        out: arrays: `keypoints` (N, 17, 2), `visibility` (N, 17), perhaps `sigma` (N, 17, 2), `score` (N, 17), `presence` (N, 1).
+        out: arrays: `keypoints` (N, 17, 2), `visibility` (N, 17), and optionally `sigma`
+            (N, 17, 2), `score` (N, 17), `presence` (N, 1).
         calibration: see `joint_score`.
-        xp: who computes: numpy, or keras.ops on symbols, when the formulas are built into a graph.
+        xp: numpy; or keras.ops, to build the formulas into a graph.
 
     Returns:
-        `out` with `score` (N, 17) of `joint_score` and `presence` (N,), the probability that anybody is in the crop: of a network
-        that was not trained to say so, the visibility of the likeliest joint.
+        `out` with `score` (N, 17), see `joint_score`, and `presence` (N,), the probability that a
+        person is in the crop: without an output for it, the largest visibility of all joints.
     """
     score = out["score"] if "score" in out else joint_score(out, calibration, xp)
     presence = out["presence"] if "presence" in out else xp.max(out["visibility"], axis=-1)
@@ -388,7 +391,7 @@ def complete_outputs(out: dict, calibration: dict | None = None, xp: ModuleType 
 
 
 def sigma_score(sigma: np.ndarray, xp: ModuleType = np) -> np.ndarray:
-    """Score of a joint by its σ alone: 1 - σ, the mean over x and y.
+    """Return the score of each joint from σ alone: 1 - σ, the mean over x and y.
 
     Args:
         sigma: (..., K, 2), shares of the crop's side.
@@ -405,14 +408,16 @@ def sigma_score(sigma: np.ndarray, xp: ModuleType = np) -> np.ndarray:
 
 
 def joint_score(out: dict, calibration: dict | None = None, xp: ModuleType = np):
-    """How sure a model is of each joint, 0 ... 1.
+    """Return the score of each joint, 0 ... 1.
 
-    Calibrated, it is the share of OKS that such a joint had on people held out: a logistic function of the logarithm of σ and of the
-    visibility's logit. Without, it is the visibility, times 1 - σ where the model gives a σ (`sigma_score`).
+    With calibration it is the expected OKS of the joint, fitted on held-out people: a logistic
+    function of log σ and the logit of the visibility. Without, it is the visibility, times 1 - σ if
+    the model predicts σ (`sigma_score`).
 
     Args:
-        out: `visibility` (N, 17) and perhaps `sigma` (N, 17, 2).
-        calibration: the record's `bias`, `log_sigma` and `visibility`: the three numbers of the logistic function, fitted after training.
+        out: `visibility` (N, 17) and optionally `sigma` (N, 17, 2).
+        calibration: coefficients of the logistic function, `bias`, `log_sigma` and `visibility`,
+            from the training's record.
         xp: see `complete_outputs`.
 
     Returns:
@@ -424,8 +429,9 @@ def joint_score(out: dict, calibration: dict | None = None, xp: ModuleType = np)
     visibility = out["visibility"]
     if calibration is None:
         return visibility * sigma_score(out["sigma"], xp) if "sigma" in out else visibility
-    sure = xp.clip(visibility, 1e-6, 1 - 1e-6)
-    evidence = calibration["bias"] + calibration["visibility"] * (xp.log(sure) - xp.log(1 - sure))
+    visible = xp.clip(visibility, 1e-6, 1 - 1e-6)  # 0 and 1 have no logit
+    logit = xp.log(visible) - xp.log(1 - visible)
+    evidence = calibration["bias"] + calibration["visibility"] * logit
     if "sigma" in out:
         evidence = evidence + calibration["log_sigma"] * xp.log(xp.mean(out["sigma"], axis=-1))
     return 1 / (1 + xp.exp(-evidence))
@@ -586,8 +592,9 @@ def locate(name: str | Path) -> Path:
         return folder
     if not (folder / "record.json").is_file():
         if str(name) not in list_models():
-            known = f"give the folder of a training run, an .onnx file, or one of: {', '.join(list_models())}"
-            raise DataError(name, "no such model", known)
+            known = ", ".join(list_models())
+            hint = f"give the folder of a training run, an .onnx file, or one of: {known}"
+            raise DataError(name, "no such model", hint)
         return _packaged(str(name))
     trained, exported = folder / "model.keras", folder / "model.onnx"
     return exported if exported.is_file() and not trained.is_file() else trained
@@ -596,7 +603,7 @@ def locate(name: str | Path) -> Path:
 def weights_folder() -> Path:
     """Return the package's folder of models.
 
-    It holds NAME/{model.keras or model.onnx, record.json}, and manifest.json, which lists all files.
+    It holds NAME/{model.keras or model.onnx, record.json}, and manifest.json, a list of all files.
     """
     return Path(str(resources.files("posekit"))) / "weights"
 

@@ -197,7 +197,7 @@ def test_what_is_left_out_and_unknown_joints_are_told_on_stderr(dome, tmp_path, 
     assert "belly button" in err and "left out: 1 of another category\n" in err
 
 
-# ---- how sure it says it is ------------------------------------------------------------------------------------------------
+# ---- how sure it says it is ----------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

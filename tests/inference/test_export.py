@@ -1,4 +1,4 @@
-"""posekit.inference.export and the models that posekit.load gives: the file answers as Keras does, and a damaged one is never believed."""
+"""Export: the file's outputs are those of Keras, and a damaged or foreign file is refused."""
 
 import http.server
 import json
@@ -73,7 +73,7 @@ def relative(want: np.ndarray, got: np.ndarray) -> float:
     return np.abs(got - want).max() / np.abs(want).max()
 
 
-# ---- the contract -------------------------------------------------------------------------------------------------------
+# ---- the contract --------------------------------------------------------------------------------
 
 
 def test_the_file_keeps_the_contract(minidome):
@@ -115,13 +115,13 @@ def test_nobody_has_no_pose(minidome):
 
 
 def test_in_float32_only_rounding_is_left(minidome):
-    """Conversion and the runtime's optimizer change nothing: not the padding of the pooling either (`_keep_zero_padding`)."""
+    """Neither conversion nor ONNX Runtime's optimizer changes anything (`_keep_zero_padding`)."""
     found = export.output_errors(minidome[0], export.to_onnx(minidome[0], float16=False))
     assert max(found.values()) < 5e-6, found
 
 
 def test_a_pooling_padded_by_zero_stays_so_in_onnx_runtime():
-    """All that is below 0: a zero border must win at the edge, minus infinity must not take its place."""
+    """With all values below 0, the zero border must win at the edge, not minus infinity."""
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
 
@@ -166,7 +166,7 @@ def test_people_are_found_as_often_as_with_keras(minidome):
 
 @pytest.mark.parametrize("size", [160, 128, 64])
 def test_another_input_size_is_reached_inside_the_graph_as_training_cut_it(tmp_path, size):
-    """A 224 crop shrunk by the graph is the crop that training would have cut at that size, to a grey level or so."""
+    """A 224 crop resized by the graph is the crop of training at that size, to a grey level or so."""
     loaded, photo = network(size), smooth(5, 300)
     export.export(save(loaded, tmp_path / "run"), tmp_path / "m.onnx")
     exported = predictor.load(tmp_path / "m.onnx")
@@ -213,7 +213,7 @@ def test_without_calibration_or_presence_head_the_contract_is_kept():
     assert np.isfinite(sure["score"]).all(), "a visibility of 1 has no logit"
 
 
-# ---- what is in the file ------------------------------------------------------------------------------------------------
+# ---- what is in the file -------------------------------------------------------------------------
 
 
 def test_float16_halves_the_size(minidome):
@@ -226,7 +226,7 @@ def test_float16_halves_the_size(minidome):
 
 
 def test_eight_bits_answer_nearly_alike_and_are_small(minidome):
-    """Calibrated on the very pictures: every output stays near, in a bit more than a quarter of the bytes."""
+    """Calibrated on the tested images: outputs stay near, in little more than a quarter of the bytes."""
     file = export.quantize_int8(export.to_onnx(minidome[0], float16=False), CROPS)
     assert len(file) < 0.65 * minidome[3]["bytes"]
     found = export.output_errors(minidome[0], file)
@@ -252,14 +252,15 @@ def test_the_metadata_say_where_it_comes_from(tmp_path):
 def test_an_exported_model_needs_neither_keras_nor_tensorflow(minidome):
     code = (
         "import sys, numpy as np, posekit\n"
-        f"pose = posekit.load({str(minidome[2])!r}, threads=1).predict(np.zeros((50, 40, 3), 'u1'))\n"
+        f"model = posekit.load({str(minidome[2])!r}, threads=1)\n"
+        "pose = model.predict(np.zeros((50, 40, 3), 'u1'))\n"
         "print(pose.keypoints.shape, *({'keras', 'tensorflow', 'onnx'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "(17, 2)"
 
 
-# ---- bad input ----------------------------------------------------------------------------------------------------------
+# ---- bad input -----------------------------------------------------------------------------------
 
 
 def test_the_command_writes_says_how_far_off_and_refuses_to_overwrite(tmp_path, capsys):
@@ -368,11 +369,11 @@ def test_a_keras_model_without_keras_is_refused_with_the_way_to_get_it(monkeypat
         predictor.load("minidome")
 
 
-# ---- the package's models -----------------------------------------------------------------------------------------------
+# ---- the package's models ------------------------------------------------------------------------
 
 
 def test_the_manifest_lists_the_package_as_it_is(tmp_path, monkeypatch):
-    """If this fails after a model was put into the package: `python -c "from posekit import export; export.write_manifest()"`."""
+    """If it fails after a change of the weights: call `posekit.inference.export.write_manifest()`."""
     path = predictor.weights_folder() / "manifest.json"
     listed = json.loads(path.read_bytes())
     here = {f.relative_to(path.parent).as_posix() for f in path.parent.glob("*/*")}
@@ -424,7 +425,7 @@ def test_a_package_without_manifest_says_so(shelf):
 
 
 def test_a_released_model_is_fetched_once_and_verified(shelf, minidome, tmp_path, monkeypatch):
-    """Not in the package: its address, size and SHA-256 are; it is fetched into the cache, resumable, and used from there."""
+    """The package has its address, size and SHA-256; it is fetched into the cache, resumably."""
     import functools
 
     released, data = tmp_path / "released", minidome[2].read_bytes()

@@ -1,4 +1,4 @@
-"""posekit.inference.predictor and its command lines: poses land in the right pixels, scores mean what they say, bad input is one line."""
+"""Predictor, `predict` and `evaluate`: poses in the right pixels, bad input refused in one line."""
 
 import json
 import re
@@ -47,7 +47,7 @@ def photos(folder):
 
 @pytest.fixture(scope="module")
 def record_folder(folder, photos):
-    """40 people: boxes of all sizes and places, some joints unlabelled, some known to lie outside the photo."""
+    """40 people: boxes of many sizes, some joints unlabelled, some known to be outside the image."""
     rng = np.random.default_rng(7)
     typical = rng.uniform(0.1, 0.9, (K, 2))
 
@@ -83,14 +83,14 @@ def means(record_folder):
 
 @pytest.fixture(scope="module")
 def network(means):
-    """A real network with random weights: its answers mean nothing, but they depend on every pixel."""
+    """A real network with random weights, whose outputs depend on every pixel."""
     keras.utils.set_random_seed(3)
     return predictor.Predictor(models.build(base_channels=8, input_size=SIZE), means)
 
 
 @pytest.fixture(scope="module")
 def constant_run(folder, means):
-    """The run folder of a network that has collapsed: whatever it sees, it answers the training mean."""
+    """The run folder of a collapsed network, which always predicts the training mean."""
     image = keras.Input((SIZE, SIZE, 3))
     features = keras.layers.GlobalAveragePooling2D()(image)
     zero = {"kernel_initializer": "zeros"}
@@ -111,7 +111,7 @@ def constant_run(folder, means):
 
 
 class Oracle:
-    """EvalResults with the truth of the records, in normalised crop coordinates, in the order in which it is asked."""
+    """A model that predicts the annotated joints, in the order of the records."""
 
     input_size = SIZE
 
@@ -140,11 +140,11 @@ def run_cli(capsys, *arguments: object) -> tuple[int, str, str]:
     return code, *capsys.readouterr()
 
 
-# ---- predict ----------------------------------------------------------------------------------------------------------
+# ---- predict -------------------------------------------------------------------------------------
 
 
 def test_a_translated_photo_shifts_the_joints_alike(network):
-    """The same person 37 px to the right and 21 px lower: the crop is the same, so every joint moves by (37, 21)."""
+    """The same person moved by (37, 21) px: the crop is the same, so every joint moves alike."""
     small, offset = photo(0), np.array([37, 21])
     large = photo(1, 400, 300)
     large[offset[1] : offset[1] + 240, offset[0] : offset[0] + 320] = small
@@ -162,7 +162,7 @@ def test_a_translated_photo_shifts_the_joints_alike(network):
 
 
 def test_predict_is_the_crop_through_the_model_and_back(network):
-    """The definition, step by step, with numbers instead of functions: a 60 x 70 box, padded to a square of 87.5."""
+    """The definition, step by step, in numbers: a 60 x 70 box, padded to a square of 87.5."""
     image = photo(2)
     pose = network.predict(image, [100, 50, 60, 70])
     affine = np.array([[SIZE / 87.5, 0, 0], [0, SIZE / 87.5, 0]])
@@ -309,11 +309,11 @@ def test_repr_is_one_line(network, constant_run):
     assert "\n" not in repr(exported.model)
 
 
-# ---- the flip test ----------------------------------------------------------------------------------------------------
+# ---- the flip test -------------------------------------------------------------------------------
 
 
 def test_the_flip_test_equals_averaging_by_hand(network):
-    """Mirror the crop, mirror the answer back joint by joint, give each joint its twin's name, average."""
+    """Mirror the crop, mirror the joints back, swap left and right, average."""
     crops = np.stack([cv2.resize(photo(i), (SIZE, SIZE)) for i in range(3)])
     plain, mirrored = network.predict_crops(crops), network.predict_crops(crops[:, :, ::-1])
     both = network.predict_crops(crops, flip=True)
@@ -339,7 +339,8 @@ def test_the_flip_test_makes_a_model_fair_to_mirrors(network):
 
 
 def test_a_learned_scale_is_flipped_too_and_lowers_the_score():
-    """σ has no sign: the mirrored one is only renamed to its twin. A joint that the network is unsure of scores less."""
+    """σ has no sign: only left and right are swapped. A larger σ gives a lower score."""
+    keras.utils.set_random_seed(0)
     model = models.build(base_channels=4, input_size=SIZE, predict_sigma=True)
     rng = np.random.default_rng(0)
     for name in ("head_sigma", "head_keypoints"):
@@ -353,11 +354,11 @@ def test_a_learned_scale_is_flipped_too_and_lowers_the_score():
     assert np.all(pose.score < pose.visibility) and np.all(pose.score > 0)
 
 
-# ---- evaluate ---------------------------------------------------------------------------------------------------------
+# ---- evaluate ------------------------------------------------------------------------------------
 
 
 def test_the_truth_scores_one_in_photo_pixels(record_folder, means):
-    """The way back through both affine maps is exact: to the pixel of the photo, not only to within the threshold."""
+    """The way back through both affines is exact: to the pixel, not only to within the threshold."""
     scores = evaluation.evaluate(Oracle(record_folder, means), record_folder)
     assert set(scores["pcp"].values()) == {1.0}
     assert scores["pck@0.2"] == 1
@@ -373,7 +374,7 @@ def test_the_score_of_a_sigma_is_one_minus_it_within_0_and_1():
 
 @pytest.mark.parametrize(("error", "found"), [(0.199, 1), (0.201, 0)])
 def test_the_error_is_measured_in_the_photo(record_folder, means, error, found):
-    """Every joint moved by 0.199 of its person's torso, both in photo pixels: all found; by 0.201: none."""
+    """Joints moved by 0.199 of the torso, in image pixels, are all hits; by 0.201, none."""
     oracle = Oracle(record_folder, means)
     truth = np.stack([geometry.apply_affine(p.crop_to_image, p.keypoints) for p in oracle.people])
     torso = np.linalg.norm(
@@ -414,7 +415,7 @@ def test_in_photo_coordinates_the_collapse_would_not_show(record_folder, means):
 
 
 def test_evaluate_equals_the_pipelines_crops_and_targets(network, record_folder):
-    """The plain pipeline's crops and targets, scored in crop coordinates: the same scores, as the crops are aspect-true."""
+    """Scores of the plain pipeline's crops and targets, in crop coordinates, are the same."""
     parts = list(inputs.make_batches(record_folder, 16, input_size=SIZE).as_numpy_iterator())
     pictures = np.concatenate([x for x, _ in parts])
     target = np.concatenate([y["keypoints"] for _, y in parts])
@@ -426,7 +427,7 @@ def test_evaluate_equals_the_pipelines_crops_and_targets(network, record_folder)
     assert np.array_equal(labelled, inside), (
         "these people have all their labelled joints inside the crop"
     )
-    # TensorFlow and OpenCV decode a JPEG to within a grey level or two of each other, not to the bit
+    # TensorFlow and OpenCV decode a JPEG to within a grey level or two of each other
     collapse = metrics.collapse_ratio(out["keypoints"], target[..., :2], inside)
     assert scores["collapse_ratio"] == pytest.approx(collapse, rel=0.01)
     pck = metrics.pck(out["keypoints"], target[..., :2], inside)["value"]
@@ -436,7 +437,7 @@ def test_evaluate_equals_the_pipelines_crops_and_targets(network, record_folder)
 
 
 def test_misplaced_boxes_are_scored_where_they_lie(record_folder, means, network):
-    """The truth stays the truth wherever the box lies, and is worth less to a network the worse the box is put."""
+    """The annotated joints do not depend on the box; scores fall when boxes are displaced."""
     answers = evaluation.predict_records(network, record_folder, jitter=0.15, seed=3)
     plain = evaluation.predict_records(network, record_folder)
     np.testing.assert_array_equal(answers.target, plain.target)
@@ -456,7 +457,7 @@ def test_the_batch_size_changes_nothing(network, record_folder):
     assert got["collapse_ratio"] == pytest.approx(want["collapse_ratio"], rel=1e-4)
 
 
-# ---- load -------------------------------------------------------------------------------------------------------------
+# ---- load ----------------------------------------------------------------------------------------
 
 
 def test_a_run_comes_back_as_it_was_saved(constant_run, means):
@@ -516,7 +517,7 @@ def test_a_damaged_run_is_one_clear_error(constant_run, tmp_path, damage):
     assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
 
 
-# ---- python -m posekit evaluate -----------------------------------------------------------------------------------------
+# ---- python -m posekit evaluate ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("flip", [True, False])
@@ -598,7 +599,7 @@ def test_evaluate_refuses_bad_input_in_one_line(
     assert {"no records": str(tmp_path), "no model": "nonesuch"}.get(what, "00001-of-00003") in err
 
 
-# ---- python -m posekit predict ------------------------------------------------------------------------------------------
+# ---- python -m posekit predict -------------------------------------------------------------------
 
 
 def test_predict_prints_a_list_of_poses(capsys, constant_run, photos, means):
@@ -615,7 +616,8 @@ def test_predict_prints_a_list_of_poses(capsys, constant_run, photos, means):
         assert pose["box"] == [10, 20, 80, 100]
         assert np.shape(pose["keypoints"]) == (K, 2)
         assert np.shape(pose["visibility"]) == np.shape(pose["score"]) == (K,)
-        # a square of 125 px around the box's centre, pixel (49.5, 69.5); the flip test makes the mean symmetric
+        # A square of 125 px around the box's centre, pixel (49.5, 69.5); the flip test makes the
+        # mean symmetric.
         mean = np.array(means["mean_pose"])
         symmetric = (mean + mean[list(COCO17.flip_indices)] * [-1, 1]) / 2
         np.testing.assert_allclose(pose["keypoints"], symmetric * 125 + [49.5, 69.5], atol=0.02)
@@ -739,7 +741,7 @@ def test_a_folder_that_cannot_be_written_is_named_and_left_as_it_was(
     assert [path.name for path in tmp_path.iterdir()] == ["photo0.pose.jpg"]
 
 
-# ---- as a program -------------------------------------------------------------------------------------------------------
+# ---- as a program --------------------------------------------------------------------------------
 
 
 def program(*arguments: object) -> subprocess.CompletedProcess:

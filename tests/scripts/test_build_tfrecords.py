@@ -148,7 +148,7 @@ def test_told_to_end_it_leaves_nothing(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-# ---- bad input: one line that names the file and the fix, exit code 2, nothing left behind -------------------------------------
+# ---- bad input: one line that names the file and the fix, exit code 2, nothing left behind -------
 
 
 def missing_jpeg(src):

@@ -75,7 +75,7 @@ def next_command(out: str) -> list[str]:
     return shlex.split(re.search(r"^next: (.*)$", out, re.M)[1])
 
 
-# ---- Panoptic ---------------------------------------------------------------------------------------------------------
+# ---- Panoptic ------------------------------------------------------------------------------------
 
 SEQ, FRAMES, SIZE = "160906_band1", 40, (160, 120)
 PLACES = {
@@ -592,7 +592,7 @@ def test_panoptic_killed_and_run_again_gives_the_same_bytes(tmp_path, cmu):
     assert tree(tmp_path / "killed") == tree(tmp_path / "whole")
 
 
-# ---- COCO -------------------------------------------------------------------------------------------------------------
+# ---- COCO ----------------------------------------------------------------------------------------
 
 ZIP = "/annotations/annotations_trainval2017.zip"
 
