@@ -166,7 +166,7 @@ def test_people_are_found_as_often_as_with_keras(minidome):
 
 @pytest.mark.parametrize("size", [160, 128, 64])
 def test_another_input_size_is_reached_inside_the_graph_as_training_cut_it(tmp_path, size):
-    """A 224 crop resized by the graph is the crop of training at that size, to a grey level or so."""
+    """A 224 crop resized by the graph is the crop of training at that size, to about 1 of 255."""
     loaded, photo = network(size), smooth(5, 300)
     export.export(save(loaded, tmp_path / "run"), tmp_path / "m.onnx")
     exported = predictor.load(tmp_path / "m.onnx")
@@ -226,7 +226,7 @@ def test_float16_halves_the_size(minidome):
 
 
 def test_eight_bits_answer_nearly_alike_and_are_small(minidome):
-    """Calibrated on the tested images: outputs stay near, in little more than a quarter of the bytes."""
+    """Calibrated on the tested images: outputs stay near, in about a quarter of the bytes."""
     file = export.quantize_int8(export.to_onnx(minidome[0], float16=False), CROPS)
     assert len(file) < 0.65 * minidome[3]["bytes"]
     found = export.output_errors(minidome[0], file)
@@ -373,7 +373,7 @@ def test_a_keras_model_without_keras_is_refused_with_the_way_to_get_it(monkeypat
 
 
 def test_the_manifest_lists_the_package_as_it_is(tmp_path, monkeypatch):
-    """If it fails after a change of the weights: call `posekit.inference.export.write_manifest()`."""
+    """If it fails after the weights were changed, call `export.write_manifest()`."""
     path = predictor.weights_folder() / "manifest.json"
     listed = json.loads(path.read_bytes())
     here = {f.relative_to(path.parent).as_posix() for f in path.parent.glob("*/*")}
