@@ -1,5 +1,4 @@
-"""The readers: each data set's own meaning of coordinates and flags, what is left out, and clear
-errors."""
+"""The readers: each data set's meaning of coordinates and flags, filtering, and clear errors."""
 
 import json
 import re
@@ -350,7 +349,8 @@ def test_the_real_lsp_and_lspet(realdata):
 @pytest.mark.realdata
 def test_real_people_have_their_left_on_the_proper_side(realdata):
     """Seen from the front the left shoulder is to the right in the picture; COCO tells front by the
-    nose being seen."""
+    nose being seen.
+    """
     signs = []
     for person in datasets.read("coco", realdata / "coco", "val"):
         v = person.keypoints_visible
@@ -419,8 +419,7 @@ def test_which_cameras(tmp_path):
 
 
 def one_body(**joints) -> np.ndarray:
-    """(1, 19, 4): everyone stands at the origin, but for the joints given as (x, y, z,
-    confidence)."""
+    """(1, 19, 4): all joints at the origin, except those given as (x, y, z, confidence)."""
     body = np.tile([0.0, -100, 0, 0.8], (19, 1))
     for joint, value in joints.items():
         body[PANOPTIC19.index(joint)] = value
@@ -452,7 +451,7 @@ def test_joints_missing_outside_or_behind_are_told_apart(tmp_path):
     assert by_name["left_hip"] == (2, True)
 
 
-def test_a_person_nobody_sees_is_left_out_and_counted(tmp_path):
+def test_a_person_without_a_joint_in_the_frame_is_filtered_and_counted(tmp_path):
     root = tmp_path / "seq"
     tiny_data.panoptic(root, frames=1)
     behind = np.tile([0.0, -150, -600, 0.9], (19, 1))
@@ -466,7 +465,8 @@ def test_a_person_nobody_sees_is_left_out_and_counted(tmp_path):
 
 def test_the_lens_polynomial_does_not_fold_people_back_into_the_picture(tmp_path):
     """A joint 61 degrees off the axis lies far outside; the polynomial alone would put it near the
-    middle."""
+    middle.
+    """
     root = tmp_path / "seq"
     tiny_data.panoptic(root, frames=1)
     camera = panoptic.read_calibration(root / "calibration_seq.json")["00_00"]

@@ -1,5 +1,6 @@
 """Downloads against a real server that drops, stalls, lies and changes its mind; archives made to
-do harm."""
+do harm.
+"""
 
 import contextlib
 import email.utils
@@ -55,8 +56,8 @@ def certificate(tmp_path_factory) -> Path:
         pytest.skip("no openssl to make a certificate with")
     folder = tmp_path_factory.mktemp("certificate")
     command = (
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "
-        "/CN=127.0.0.1"
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 "
+        "-subj /CN=127.0.0.1"
     )
     command += " -addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out certificate.pem"
     subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
@@ -519,8 +520,8 @@ def test_many_files_do_not_write_the_manifest_each_time(tmp_path):
 
 def test_one_process_at_a_time(tmp_path, server):
     code = (
-        "import sys; from posekit.datasets import download\nwith "
-        "download.open_folder(sys.argv[1]): print(1, flush=True); input()"
+        "import sys; from posekit.datasets import download\n"
+        "with download.open_folder(sys.argv[1]): print(1, flush=True); input()"
     )
     other = subprocess.Popen([sys.executable, "-c", code, tmp_path], stdin=-1, stdout=-1, text=True)
     try:
@@ -555,7 +556,8 @@ from pathlib import Path
 from posekit.datasets import download
 from posekit.errors import DataError
 url, folder, largest = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with it ignored
+# shells start background jobs with it ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)
 if largest:
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
 try:
@@ -608,7 +610,8 @@ def test_a_file_larger_than_the_disk_is_refused_before_a_byte_is_written(tmp_pat
 @posix
 def test_a_disk_that_gets_full_is_told_and_the_part_stays(tmp_path, server):
     """The system's limit on a file's size stands in for the full disk: the same failing write, at a
-    known byte."""
+    known byte.
+    """
     process = child(server, tmp_path, largest=400_000)
     _, told = process.communicate()
     assert process.returncode == 1 and "Traceback" not in told
@@ -824,10 +827,11 @@ def test_what_a_killed_extraction_left_is_cleared(tmp_path):
 def test_unpacking_onto_a_full_disk_leaves_nothing(tmp_path):
     tar(tmp_path / "x.tar", ("a", bytes(1000)), ("b", bytes(900_000)))
     code = (
-        "import resource, sys; from posekit.datasets.download import archives; from posekit.errors "
-        "import DataError\nresource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))\ntry: "
-        "archives.extract(*sys.argv[1:], progress=False)\nexcept DataError as error: "
-        "sys.exit(str(error))"
+        "import resource, sys; from posekit.datasets.download import archives\n"
+        "from posekit.errors import DataError\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))\n"
+        "try: archives.extract(*sys.argv[1:], progress=False)\n"
+        "except DataError as error: sys.exit(str(error))"
     )
     command = [sys.executable, "-c", code, tmp_path / "x.tar", tmp_path / "out"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

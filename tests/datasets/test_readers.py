@@ -1,5 +1,4 @@
-"""MPII, your own photos, the older Panoptic poses, who stands before whom, and photos of odd kinds
-(chapter 02)."""
+"""MPII, your own images, older Panoptic poses, occlusion, and images of odd kinds (chapter 02)."""
 
 import csv
 import io
@@ -171,7 +170,7 @@ def test_tables_as_spreadsheets_write_them(album, way):
     np.testing.assert_allclose([p.keypoints for p in people], points, atol=0.006)
 
 
-def test_what_is_not_in_the_table_is_not_known_and_v_0_is_out_of_the_photo(album):
+def test_joints_not_in_the_table_are_unknown_and_v_0_is_outside_the_image(album):
     folder, _, rows = album
     rows = [r for r in rows if r[1] == "1" and r[2] not in ("left_eye", "nose", "left_ear")]
     rows += [("garden.jpg", "1", "left_eye", "", "", 0), ("garden.jpg", "1", "nose", "3", "4", 1)]
@@ -229,7 +228,8 @@ def test_the_template_is_a_table_that_can_be_filled_in(tmp_path):
 
 def test_a_tools_json_may_order_its_joints_as_it_likes(tmp_path):
     """As CVAT or Label Studio export it: joints in the order in which somebody defined them, one
-    more, one missing."""
+    more, one missing.
+    """
     path, data = tiny_data.coco(tmp_path, photos=1, people=1)
     order = [*reversed(COCO17.joints[1:]), "belly button"]
     old = np.array(data["annotations"][0]["keypoints"]).reshape(K, 3)
@@ -268,7 +268,8 @@ def test_own_photos_become_records_by_the_command_line(album, tmp_path):
 
 def turned(picture: np.ndarray, orientation: int) -> bytes:
     """A JPEG whose pixels lie as a camera held in that way stores them, with the note how to turn
-    them."""
+    them.
+    """
     undo = {3: 2, 6: 1, 8: 3}[orientation]  # quarter turns to the left
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -291,7 +292,8 @@ def test_a_turned_photo_is_read_as_stored_or_as_displayed(orientation):
 
 def test_own_turned_photos_keep_joints_and_pixels_together(album, tmp_path):
     """A telephone's photo, annotated as displayed: in the record the joints lie on their dots, and
-    no EXIF is left to turn it again."""
+    no EXIF is left to turn it again.
+    """
     folder, points, _ = album
     picture = tiny_data.dots(160, 120, np.concatenate(points))
     (folder / "images" / "garden.jpg").write_bytes(turned(picture, 6))
@@ -518,8 +520,10 @@ def test_a_body_before_another_hides_it_and_one_beside_or_behind_does_not():
 
 
 def test_the_guess_agrees_with_minidomes_truth(tmp_path, record_property):
-    """MiniDome knows who and what stands before whom. The guess knows bodies only: it misses
-    furniture, and is right when it speaks."""
+    """MiniDome knows who and what stands before whom.
+
+    The guess knows bodies only: it misses furniture, and is right when it speaks.
+    """
     minidome.make_sequence(tmp_path / "dome", frames=25, seed=11, progress=False)
     truth = {}
     for person in coco.read(*coco.find_minidome(tmp_path / "dome"), dataset="minidome"):
@@ -542,8 +546,8 @@ def test_the_guess_agrees_with_minidomes_truth(tmp_path, record_property):
     ):
         record_property(name, round(float(value), 3))
     print(
-        f"agreement {agreement:.3f}, precision {precision:.3f}, recall {recall:.3f} of "
-        f"{true.mean():.3f} hidden"
+        f"agreement {agreement:.3f}, precision {precision:.3f}, recall {recall:.3f} "
+        f"of {true.mean():.3f} hidden"
     )
     assert len(true) > 800
     assert agreement > 0.78 and precision > 0.75 and recall > 0.5
@@ -552,9 +556,9 @@ def test_the_guess_agrees_with_minidomes_truth(tmp_path, record_property):
 # ---- any input -----------------------------------------------------------------------------------
 
 KEYS = st.sampled_from(
-    "images annotations categories id image_id file_name width height keypoints bbox area "
-    "iscrowd category_id name bodies joints19 joints15 version cameras K R t distCoef "
-    "resolution image joints joints_vis center scale".split()
+    "images annotations categories id image_id file_name width height keypoints bbox area iscrowd "
+    "category_id name state bodies joints19 joints15 version cameras K R t distCoef resolution "
+    "image joints joints_vis center scale".split()
 )
 VALUE = (
     st.none()
@@ -669,7 +673,7 @@ def test_any_table_gives_people_or_a_data_error(tmp_path, rows, header, noise):
     people_or_data_error(lambda: custom.read(tmp_path))
 
 
-# ---- nobody --------------------------------------------------------------------------------------
+# ---- background ----------------------------------------------------------------------------------
 
 
 def rooms(folder, count=12):
@@ -678,9 +682,10 @@ def rooms(folder, count=12):
         tiny_data.write_photo(folder / f"{i:02d}.jpg")
 
 
-def test_nobody_is_known_to_be_there(tmp_path):
+def test_background_has_known_and_unlabelled_joints_only(tmp_path):
     """Every joint counts as known to be away; the records keep that, and a training asks for no
-    coordinate."""
+    coordinate.
+    """
     rooms(tmp_path / "rooms" / "images")
     people = list(datasets.read("background", tmp_path / "rooms", "all"))
     assert len(people) == 12 and all(p.joint_known.all() and not p.labelled.any() for p in people)
@@ -700,7 +705,7 @@ def test_nobody_is_known_to_be_there(tmp_path):
     assert np.all(targets["visibility"][..., 1] == 1)
 
 
-def test_every_sixth_room_is_kept_for_validation(tmp_path):
+def test_every_sixth_background_image_is_for_validation(tmp_path):
     rooms(tmp_path / "rooms")
     names = {
         split: [p.person_id for p in datasets.read("background", tmp_path / "rooms", split)]
@@ -713,9 +718,10 @@ def test_every_sixth_room_is_kept_for_validation(tmp_path):
         list(datasets.read("background", tmp_path / "empty", "train"))
 
 
-def test_beside_people_there_is_nobody(tmp_path):
+def test_squares_next_to_people_touch_none_of_them(tmp_path):
     """The context crop of a square that people leave free lies in the photo and off every box; a
-    photo without people is taken whole."""
+    photo without people is taken whole.
+    """
     rng = np.random.default_rng(0)
     for _ in range(200):
         width, height = rng.integers(200, 700, 2)
@@ -740,9 +746,10 @@ def test_beside_people_there_is_nobody(tmp_path):
     ]  # the others' people leave no square of 150 pixels
 
 
-def test_a_photo_of_people_without_a_box_is_nobodys(tmp_path):
+def test_no_square_is_taken_where_a_person_has_no_box(tmp_path):
     """No square is put where somebody may be; entries that cannot be used name the file, and one
-    bad room does not end a run that skips."""
+    bad room does not end a run that skips.
+    """
     file, data = tiny_data.coco(tmp_path / "coco")
     for annotation in data["annotations"]:
         annotation["bbox"] = [0, 0, 0, 0]

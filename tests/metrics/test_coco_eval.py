@@ -1,4 +1,6 @@
-"""OKS and COCO's ten numbers: equal to pycocotools, to the published example, and clear about what is not COCO's format (chapter 07)."""
+"""OKS and COCO's ten numbers: equal to pycocotools, to the published example, and clear about what
+is not COCO's format (chapter 07).
+"""
 
 import contextlib
 import copy
@@ -23,7 +25,9 @@ K = len(COCO17)
 
 
 def random_photos(seed: int, photos: int = 6) -> tuple[dict, list[dict]]:
-    """Annotations and detections with crowds, unlabelled joints, people without joints, ties of score, and empty photos of both kinds."""
+    """Annotations and detections with crowds, unlabelled joints, people without joints, ties of
+    score, and empty photos of both kinds.
+    """
     rng = np.random.default_rng(seed)
     images = [{"id": i, "width": 640, "height": 480} for i in range(photos)]
     people, found = [], []
@@ -85,7 +89,7 @@ def written(tmp_path, truth, found=None):
     return tmp_path / "truth.json", tmp_path / "results.json"
 
 
-# ---- OKS --------------------------------------------------------------------------------------------------------------
+# ---- OKS -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -136,7 +140,7 @@ def test_a_joint_counts_by_its_own_falloff():
     assert similarity[COCO17.index("left_eye")] < 0.1 < 0.6 < similarity[COCO17.index("left_hip")]
 
 
-def test_oks_of_nobody_and_of_nothing_labelled_without_a_warning():
+def test_oks_of_no_people_and_of_no_labels_without_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         nobody = np.zeros((0, K, 2))
@@ -154,7 +158,7 @@ def test_oks_of_nobody_and_of_nothing_labelled_without_a_warning():
         assert on_the_spot[0] == 1, "an area of 0 must not divide by it"
 
 
-# ---- the ten numbers ------------------------------------------------------------------------------------------------------
+# ---- the ten numbers -----------------------------------------------------------------------------
 
 
 @pytest.mark.realdata
@@ -198,7 +202,7 @@ def test_the_truth_itself_scores_one_and_no_detection_scores_zero(tmp_path):
     assert nothing["AP"] == nothing["AR"] == 0.0
 
 
-def test_with_nobody_to_find_every_number_is_nan(tmp_path):
+def test_without_people_every_number_is_nan(tmp_path):
     truth, found = random_photos(0)
     truth["annotations"] = []
     assert all(
@@ -219,7 +223,7 @@ def test_annotations_without_the_derived_keys_are_completed(tmp_path):
     )
 
 
-# ---- what is not COCO's format ------------------------------------------------------------------------------------------------
+# ---- what is not COCO's format -------------------------------------------------------------------
 
 
 def broken(entry: dict, **change) -> dict:
@@ -481,11 +485,13 @@ def test_any_results_give_numbers_or_a_clear_error(tmp_path, results):
         assert set(metrics.coco_scores(truth_path, path)) == set(NAMES)
 
 
-# ---- the kinds of errors --------------------------------------------------------------------------------------------------
+# ---- the kinds of errors -------------------------------------------------------------------------
 
 
 def two_people() -> dict[str, np.ndarray]:
-    """Two people 200 px apart in one photo and one alone in another; joints on a ring, so that none lies near another."""
+    """Two people 200 px apart in one photo and one alone in another; joints on a ring, so that none
+    lies near another.
+    """
     angle = np.linspace(0, 2 * np.pi, K, endpoint=False)
     ring = 90 * np.column_stack([np.cos(angle), np.sin(angle)])
     true = np.stack([ring + (150, 150), ring + (390, 150), ring + (150, 150)])
@@ -520,7 +526,7 @@ def test_each_kind_of_error_is_told_from_the_others():
     )
 
 
-def test_a_joint_without_a_label_has_no_kind_and_lures_nobody():
+def test_a_joint_without_a_label_has_no_kind_and_causes_none():
     scene = two_people()
     left, right = COCO17.index("left_wrist"), COCO17.index("right_wrist")
     scene["labelled"][0, right] = False

@@ -1,4 +1,6 @@
-"""The command line `data_scripts/build_tfrecords.py`: each data set, each option, and bad input in one clear line."""
+"""The command line `data_scripts/build_tfrecords.py`: each data set, each option, and bad input in
+one clear line.
+"""
 
 import importlib.util
 import json
@@ -26,7 +28,9 @@ def run(*arguments) -> int:
 
 
 def minidome(root: Path) -> Path:
-    """A sequence as MiniDome writes it: COCO JSON whose file names start from the sequence's folder."""
+    """A sequence as MiniDome writes it: COCO JSON whose file names start from the sequence's
+    folder.
+    """
     path, data = tiny_data.coco(root, photos=3, people=2)
     (root / "hdImgs" / "00_00").mkdir(parents=True)
     for image in data["images"]:

@@ -1,4 +1,6 @@
-"""The command lines `download_panoptic.py` and `download_coco.py`, end to end against a real, failing server."""
+"""The command lines `download_panoptic.py` and `download_coco.py`, end to end against a real,
+failing server.
+"""
 
 import contextlib
 import importlib.util
@@ -133,7 +135,9 @@ def poses_tar(
 
 @pytest.fixture(scope="module")
 def sequence(tmp_path_factory) -> dict[str, bytes]:
-    """path on the server -> bytes of one sequence: four cameras, 40 frames, poses of frames 3 to 36."""
+    """path on the server -> bytes of one sequence: four cameras, 40 frames, poses of frames 3 to
+    36.
+    """
     entries = [tiny_data.camera_entry(name, place) for name, place in PLACES.items()]
     entries.append(tiny_data.camera_entry("01_01", (0, -120, 300)))
     files = {
@@ -513,7 +517,9 @@ def test_no_frame_with_poses_is_told(tmp_path, cmu, capsys):
 
 @pytest.mark.realdata
 def test_the_first_cameras_see_from_all_around(realdata):
-    """The five cameras chosen first stand further apart than the first five by number, and further than most choices."""
+    """The five cameras chosen first stand further apart than the first five by number, and further
+    than most choices.
+    """
     calibration = panoptic.read_calibration(realdata / "panoptic" / SEQ / f"calibration_{SEQ}.json")
     order = download_panoptic.spread(calibration)
     assert sorted(order) == [f"00_{node:02d}" for node in range(31)]
@@ -553,7 +559,9 @@ def bytes_there(out: Path, watch: str) -> int:
 
 
 def kill_and_resume(command: list, out: Path, watch: str, times: int, server: FaultyServer) -> None:
-    """Kill -9 the command line when new bytes have come, some times over; then mend the server and let it end."""
+    """Kill -9 the command line when new bytes have come, some times over; then mend the server and
+    let it end.
+    """
     seen = 0
     for _ in range(times):
         process = subprocess.Popen(
@@ -607,7 +615,9 @@ def zipped(files: dict[str, bytes]) -> bytes:
 
 @pytest.fixture(scope="module")
 def official(tmp_path_factory) -> dict:
-    """12 photos: 1 to 8 with two people each, 9 with nobody, 10 with a crowd, 11 with one unlabelled person, 12 with one."""
+    """12 photos: 1 to 8 with two people each, 9 with nobody, 10 with a crowd, 11 with one
+    unlabelled person, 12 with one.
+    """
     root = tmp_path_factory.mktemp("coco")
     path, data = tiny_data.coco(root, photos=12, people=2, split="val")
     for annotation in data["annotations"]:
@@ -892,7 +902,9 @@ def test_coco_killed_and_run_again_gives_the_same_bytes(tmp_path, aws, official)
 @pytest.mark.parametrize("name", ["panoptic", "coco"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_told_to_end_it_ends_at_once_and_says_how_to_go_on(tmp_path, cmu, aws, name, number):
-    """In the middle of a file that does not come; shells start background jobs with SIGINT ignored: undone."""
+    """In the middle of a file that does not come; shells start background jobs with SIGINT ignored:
+    undone.
+    """
     if name == "panoptic":
         server, path = cmu, f"{REMOTE}/hdPose3d_stage1_coco19.tar"
         arguments = [SEQ, "--accept-licence"]
