@@ -82,7 +82,7 @@ def in_view(points: np.ndarray, camera: Camera) -> np.ndarray:
     inside the frame.
 
     The distortion polynomial only describes the lens up to the radius where it stops growing;
-    farther out it folds back and would put people who stand beside the camera into the middle of
+    farther out it folds back and would put people who stand next to the camera into the middle of
     its picture.
 
     Args:

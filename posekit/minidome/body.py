@@ -74,7 +74,10 @@ def sample_bones(build: BodyShape, rng: np.random.Generator) -> Bones:
     """Lengths as shares of the height (Drillis & Contini 1966, Winter's table), each with a scatter
     of 3 %."""
     h = build.height
-    scatter = lambda: float(np.clip(rng.normal(1, 0.03), 0.92, 1.08))
+
+    def scatter() -> float:
+        return float(np.clip(rng.normal(1, 0.03), 0.92, 1.08))
+
     large_head = np.interp(h, (110, 160), (1.22, 1.0))
     return Bones(
         waist=0.125 * h * scatter(),

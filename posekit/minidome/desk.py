@@ -115,19 +115,19 @@ def lit_by_a_screen(
 
 
 def _draw_sitter(
-    frames: int, beside: int, config: SceneConfig, rng: np.random.Generator
+    frames: int, index: int, config: SceneConfig, rng: np.random.Generator
 ) -> tuple[Person, list[Solids]]:
-    """Sample a person in front of the screen, with chair and held objects; `beside` 1 sits half
-    behind the first."""
+    """Sample a person in front of the screen, with chair and held objects; person 1 (`index`) sits
+    half behind the first."""
     body = sample_body(rng)
     clip = None
     if config.clips:
         clip = config.clips[rng.integers(len(config.clips))]
         clip = at_moments(clip, moments(clip, frames, config.step, rng))
     spot = SEAT[[0, 2]] + [rng.normal(0, 8), rng.normal(0, 6)]
-    if beside:
+    if index:
         spot = spot + [rng.choice([-1, 1]) * rng.uniform(48, 62), -rng.uniform(25, 45)]
-    heading = np.full(frames, rng.normal(0, 10) - 0.35 * (spot[0] - SEAT[0]) * (beside == 1))
+    heading = np.full(frames, rng.normal(0, 10) - 0.35 * (spot[0] - SEAT[0]) * (index == 1))
     heading = heading + 5 * np.sin(
         2 * np.pi * np.arange(frames) / FPS / rng.uniform(4, 9) + rng.uniform(0, 6)
     )

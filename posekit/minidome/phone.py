@@ -56,8 +56,8 @@ def sample_scene(
     stuff = []
     if not is_empty_scene(seed, number, config):
         people = [
-            _sample_person(frames, beside, config, rng)
-            for beside in range(1 + (rng.random() < 0.125))
+            _sample_person(frames, index, config, rng)
+            for index in range(1 + (rng.random() < 0.125))
         ]
     if not config.bare:
         eyes = [cameras[name].position for name in chosen]
@@ -66,13 +66,13 @@ def sample_scene(
 
 
 def _sample_person(
-    frames: int, beside: int, config: SceneConfig, rng: np.random.Generator
+    frames: int, index: int, config: SceneConfig, rng: np.random.Generator
 ) -> Person:
-    """Sample a person facing the phone within about 15 degrees; `beside` 1 stands half behind the
-    first."""
+    """Sample a person facing the phone within about 15 degrees; person 1 (`index`) stands half
+    behind the first."""
     body = sample_body(rng)
     spot = SEAT[[0, 2]] + [rng.normal(0, 8), rng.normal(0, 8)]
-    if beside:
+    if index:
         spot = spot + [rng.choice([-1, 1]) * rng.uniform(45, 75), -rng.uniform(25, 90)]
     turn = rng.normal(0, 15)
     if config.clips:

@@ -150,7 +150,7 @@ def _paint_walls(walls: np.ndarray, scene: Scene, rng: np.random.Generator) -> N
             part[low:] = _tinted(shade[low:], other * light * 0.95)
             part[low : low + 3] = _bytes(other * light * 0.7)
         x = int(rng.integers(10, 50))
-        while x < part.shape[1] - 60:  # pictures, windows, doors, one beside the other
+        while x < part.shape[1] - 60:  # pictures, windows, doors, next to each other
             kind = rng.choice(["picture", "window", "door", "gap"], p=[0.42, 0.2, 0.1, 0.28])
             x += _HANG[kind](part, x, light, rng) + int(rng.integers(12, 70))
     walls[:, ends[-1] :] = walls[:, ends[-1] - 1 : ends[-1]]

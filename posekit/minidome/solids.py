@@ -175,8 +175,8 @@ def to_view(solids: Solids, rotation: np.ndarray, translation: np.ndarray) -> So
 
 @dataclass(frozen=True)
 class ConeTerms:
-    """What the entry into a round cone needs besides the ray, for rays that leave one origin; `n`
-    shapes or one.
+    """What the entry into a round cone needs in addition to the ray, for rays that leave one
+    origin; `n` shapes or one.
 
     With d the ray's direction, o = origin - a and v = b - a, all products in the shape's metric:
     `ray_v` . d = v . d and `ray_o` . d = o . d, so that a whole image needs two linear forms per

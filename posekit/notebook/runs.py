@@ -140,7 +140,7 @@ def write(
         name: the folder below `book/runs`.
         about: what was measured.
         command: the command that repeats the measurement.
-        results: the keys that record.json holds beside the provenance (machine, versions, commit).
+        results: the keys that record.json holds besides the provenance (machine, versions, commit).
         header: columns of log.csv; the first is `run`.
         rows: the rows of log.csv.
 
