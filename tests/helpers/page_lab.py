@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import http.server
+import json
 import threading
 from pathlib import Path
 
@@ -24,12 +25,13 @@ LISTEN = """() => {
     }
   });
 }"""
-#: A worker that answers every frame with the same pose.
+#: A worker that answers with the given poses in turn, and then with the last one.
 FAKE_WORKER = """
-const pose = POSE;
+const poses = POSES;
 onmessage = ({ data }) => {
-  const answer = data.type === "frame" ? pose : null;
-  postMessage({ type: "answer", id: data.id, pose: answer });
+  let pose = null;
+  if (data.type === "frame") pose = poses.length > 1 ? poses.shift() : poses[0];
+  postMessage({ type: "answer", id: data.id, pose });
 };
 """
 #: Mounts the widget's script with a kernel that answers every frame with the same pose, or never.
@@ -61,6 +63,16 @@ MOUNT_WIDGET = """async ([script, pose]) => {
   traits.running = true;
   on["change:running"]();
 }"""
+
+
+def fake_worker(page, poses: list[dict]) -> None:
+    """Let the page's worker answer with these poses; each needs `keypoints` and `score`."""
+    rest = {"lost": False, "presence": 1, "milliseconds": {"crop": 0, "model": 0}}
+    answers = [{**rest, **pose} for pose in poses]
+    script = FAKE_WORKER.replace("POSES", json.dumps(answers))
+    page.context.route(
+        "**/worker.js", lambda route: route.fulfill(body=script, content_type="text/javascript")
+    )
 
 
 def mount_widget(page, pose: dict | None = None) -> None:

@@ -1,13 +1,12 @@
 """Skeletons on a canvas: every limb, in its colour, from the threshold on; on page and widget."""
 
 import base64
-import json
 
 import cv2
 import numpy as np
 import pytest
 from javascript import in_node
-from page_lab import FAKE_WORKER, mount_widget, open_page, serving
+from page_lab import fake_worker, mount_widget, open_page, serving
 from square_predictor import SquarePredictor
 
 from posekit import live, viz
@@ -149,16 +148,12 @@ SCORES = {
 @pytest.mark.parametrize("name", SCORES)
 def test_the_page_s_canvas_is_what_python_draws(with_camera, tmp_path, keypoints, name):
     score = SCORES[name]
-    pose = {"keypoints": keypoints.ravel().tolist(), "score": score.tolist(), "lost": False}
-    pose |= {"milliseconds": {"crop": 0, "model": 0}, "presence": 1}
+    pose = {"keypoints": keypoints.ravel().tolist(), "score": score.tolist()}
     (tmp_path / "black.png").write_bytes(
         cv2.imencode(".png", np.zeros((HEIGHT, WIDTH, 3), np.uint8))[1].tobytes()
     )
     with serving(server.model_file()) as address, open_page(with_camera, address) as page:
-        worker = FAKE_WORKER.replace("POSE", json.dumps(pose))
-        page.context.route(
-            "**/worker.js", lambda route: route.fulfill(body=worker, content_type="text/javascript")
-        )
+        fake_worker(page, [pose])
         page.set_input_files(".syp input[type=file]", tmp_path / "black.png")
         page.wait_for_function("window.poses >= 1")
         assert page.wrong == []

@@ -164,6 +164,26 @@ def test_the_counter_is_the_same_in_javascript(tmp_path):
         )
 
 
+@pytest.mark.parametrize("name", repetitions.EXERCISES)
+def test_an_angle_equal_to_a_limit_reaches_it_on_both_sides(tmp_path, name):
+    """At exactly `rest_angle` a repetition may begin, at exactly `target_angle` it is complete."""
+    exercise = repetitions.EXERCISES[name]
+    state = repetitions.RepCount()
+    states = []
+    degrees = [exercise.rest_angle, exercise.target_angle] * 2
+    for angle in degrees:
+        state = repetitions.count(state, angle, exercise)
+        states.append([state.done, state.ready])
+    assert states == [[0, True], [1, False], [1, True], [2, False]]
+    script = """
+      let state = NO_REPETITIONS;
+      return given.degrees.map((angle) => {
+        state = count(state, angle, constants.exercises[given.name]);
+        return [state.done, state.ready];
+      });"""
+    assert in_node(script, {"name": name, "degrees": degrees}, tmp_path) == states
+
+
 @pytest.mark.parametrize("side", [90.0, 224.0, 301.5, 640.0, 1700.0])
 def test_the_crop_is_the_same_to_two_levels(tmp_path, side):
     rng = np.random.default_rng(int(side))

@@ -9,12 +9,13 @@ import cv2
 import numpy as np
 import pytest
 from javascript import in_node
-from page_lab import CLIP, hosting, mount_widget, open_page, serving
+from page_lab import CLIP, fake_worker, hosting, mount_widget, open_page, serving
 from test_offline import outside
 
 from posekit import geometry
 from posekit.inference import predictor
 from posekit.live import server, video
+from posekit.notebook.checks.ch12 import arm_poses
 
 pytestmark = pytest.mark.browser
 
@@ -107,6 +108,22 @@ def test_the_clip_plays_counts_and_stops(with_camera, address, model_file):
         page.wait_for_timeout(300)
         assert page.evaluate("window.poses") <= seen + 1
         assert page.wrong == [] and outside(page.asked, address) == []
+
+
+@pytest.mark.parametrize(("score", "done"), [(0.28, 0), (0.32, 1)])
+def test_the_page_counts_with_joints_from_the_drawing_threshold_on(
+    with_camera, address, score, done
+):
+    down = arm_poses(np.array([10.0]), np.array([10.0]))[0].ravel().tolist()
+    up = arm_poses(np.array([150.0]), np.array([150.0]))[0].ravel().tolist()
+    poses = [{"keypoints": joints, "score": [score] * 17} for joints in (down, down, up)]
+    with open_page(with_camera, address) as page:
+        fake_worker(page, poses)
+        page.select_option("[name=exercise]", "arm raises")
+        page.click("[data-do=clip]")
+        page.wait_for_function("window.poses >= 5")
+        assert page.evaluate("window.last.done") == done
+        assert page.locator(".syp-count").inner_text() == str(done)
 
 
 def test_nothing_is_loaded_before_a_button_is_pressed(with_camera, address):
