@@ -28,7 +28,7 @@ setup: $(STAMP)  ## make .venv with the tested versions, and this package in it
 $(STAMP): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:3]; sys.exit(0 if (3, 11, 5) <= v < (3, 14) else \
 	  f"error: Python {v[0]}.{v[1]}.{v[2]} found, 3.11.5 to 3.13 is needed (make setup PYTHON=python3.12)")'
-	@echo "==> environment in $(VENV) (2.5 GB, a few minutes the first time)"
+	@echo "==> environment in $(VENV) (3.4 GB, a few minutes the first time)"
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV) || { echo "error: venv failed; on Debian or Ubuntu: apt install python3-venv" >&2; exit 2; }
 	$(PY) -m pip install --disable-pip-version-check --prefer-binary -r requirements.txt
 	$(PY) -m pip install --disable-pip-version-check --no-deps --editable .
