@@ -19,7 +19,16 @@ from posekit.datasets.joint_names import joint_of
 from posekit.errors import DataError
 from posekit.skeleton import COCO17
 
-__all__ = ["CocoCategory", "CocoFile", "CocoImage", "CocoPerson", "numbers_of", "parse"]
+__all__ = [
+    "MAX_COORDINATE",
+    "CocoCategory",
+    "CocoFile",
+    "CocoImage",
+    "CocoPerson",
+    "canonical_id",
+    "numbers_of",
+    "parse",
+]
 
 K = len(COCO17)
 
@@ -487,11 +496,12 @@ def _candidate(entry: object, position: int, path: Path) -> _Candidate:
 
 def _people_among(pool: list[_Candidate], path: Path) -> list[_Candidate]:
     """Which of the categories that have keypoints are people; a `DataError` where that is open."""
-    if exact := [candidate for candidate in pool if candidate.exactly_person]:
-        return [candidate for candidate in exact if candidate.matched] or _refuse(exact, path)
+    exact = [candidate for candidate in pool if candidate.exactly_person]
     possible = [c for c in pool if c.given or c.mentions_person or len(pool) == 1]
-    usable = [candidate for candidate in possible if candidate.matched]
-    return [_clearest(usable, path)] if usable else _refuse(possible or pool, path)
+    usable = [candidate for candidate in exact or possible if candidate.matched]
+    if not usable:
+        raise _unusable(exact or possible or pool, path)
+    return usable if exact else [_clearest(usable, path)]
 
 
 def _clearest(usable: list[_Candidate], path: Path) -> _Candidate:
@@ -506,15 +516,16 @@ def _clearest(usable: list[_Candidate], path: Path) -> _Candidate:
     return rivals[0]
 
 
-def _refuse(unusable: list[_Candidate], path: Path) -> list[_Candidate]:
-    first = unusable[0]
+def _unusable(candidates: list[_Candidate], path: Path) -> DataError:
+    """The error that says why none of these categories can be read."""
+    first = candidates[0]
     if not first.given:
-        names = ", ".join(repr(candidate.category.name) for candidate in unusable)
+        names = ", ".join(repr(candidate.category.name) for candidate in candidates)
         problem = f"categories {names} have keypoints, but no names for them"
-        raise DataError(path, problem, "call one of them person, or name its keypoints")
+        return DataError(path, problem, "call one of them person, or name its keypoints")
     given = ", ".join(first.given[:5]) + (", ..." if len(first.given) > 5 else "")
     problem = f"none of its keypoints ({given}) is a joint of COCO-17"
-    raise DataError(first.where, problem, f"rename them: {', '.join(COCO17.joints)}")
+    return DataError(first.where, problem, f"rename them: {', '.join(COCO17.joints)}")
 
 
 def _unused_people(candidates: list[_Candidate]) -> list[_Candidate]:

@@ -251,6 +251,17 @@ def test_lsp_is_split_by_file_number(tmp_path):
     assert filtered == {"exclude.txt": 1}
 
 
+def test_images_without_leading_zeros_are_ordered_by_number(tmp_path):
+    tiny_data.lsp(tmp_path, range(8, 13))
+    before = {p.source_id: p.keypoints for p in lsp.read(tmp_path, None)}
+    for path in (tmp_path / "images").iterdir():
+        path.rename(path.with_name(f"im{int(path.stem[2:])}.jpg"))
+    after = {p.source_id: p.keypoints for p in lsp.read(tmp_path, None)}
+    assert list(after) == ["im8", "im9", "im10", "im11", "im12"]
+    for name, keypoints in after.items():
+        np.testing.assert_array_equal(keypoints, before[f"im{int(name[2:]):04d}"])
+
+
 def test_the_split_of_lspet_only_names_it(tmp_path):
     tiny_data.lsp(tmp_path, range(1, 4), extended=True)
     (tmp_path / "exclude.txt").write_text("im00002.jpg\n")

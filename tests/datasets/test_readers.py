@@ -240,7 +240,9 @@ def test_a_tools_json_may_order_its_joints_as_it_likes(tmp_path):
     (tmp_path / "export.json").write_text(json.dumps(data))
     (tmp_path / "train2017").rename(tmp_path / "images")
     (tmp_path / "annotations").rmdir()
-    (person,) = datasets.read("own", tmp_path, "train")
+    notes: list[str] = []
+    (person,) = datasets.read("own", tmp_path, "train", notes=notes)
+    assert any(note.endswith("no joints of COCO-17: Belly Button") for note in notes)
     np.testing.assert_allclose(person.keypoints[1:], old[1:, :2], atol=1e-4)
     assert person.keypoints_visible[0] == 0 and not person.joint_known[0], (
         "the nose has no place in that export"
