@@ -110,7 +110,7 @@ def frames_with(**mistake):
 
 def flip(
     images,
-    place,
+    keypoints,
     visibility,
     *,
     axis=2,
@@ -122,21 +122,21 @@ def flip(
     keep_weight=False,
 ):
     """The right answer, with one handle for each mistake."""
-    flipped = np.array(place)[:, names]
+    flipped = np.array(keypoints)[:, names]
     flipped[..., 0] = u(flipped[..., 0])
     flipped *= np.array([1, v, weight])
     if keep_weight:
-        flipped[..., 2] = place[..., 2]
+        flipped[..., 2] = keypoints[..., 2]
     return np.flip(images, axis).copy(), flipped, visibility[:, seen]
 
 
 def flip_with(**mistake):
-    return lambda images, place, visibility: flip(images, place, visibility, **mistake)
+    return lambda images, keypoints, visibility: flip(images, keypoints, visibility, **mistake)
 
 
-def flip_in_place(images, place, visibility):
-    place[..., 0] *= -1
-    return images[:, :, ::-1], place[:, TWIN], visibility[:, TWIN]
+def flip_in_place(images, keypoints, visibility):
+    keypoints[..., 0] *= -1
+    return images[:, :, ::-1], keypoints[:, TWIN], visibility[:, TWIN]
 
 
 SAME = list(range(17))
@@ -280,7 +280,7 @@ WRONG = [
     (ch03.check_flip_batch, flip_with(v=-1), "upside down"),
     (ch03.check_flip_batch, flip_with(weight=-1), "weight turned negative"),
     (ch03.check_flip_batch, flip_with(keep_weight=True), "weights stayed behind"),
-    (ch03.check_flip_batch, flip_in_place, "changed the `place`"),
+    (ch03.check_flip_batch, flip_in_place, "changed the `keypoints`"),
     (ch03.check_flip_batch, lambda i, p, s: (i[:, :, ::-1], p[TWIN], s[TWIN]), "axis 0"),
     (ch03.check_flip_batch, lambda i, p, s: (*flip(i, p, s)[:2], -s[:, TWIN]), "0 or 1"),
     (ch03.check_flip_batch, lambda i, p, s: flip(i, p, s)[:2], "three things"),

@@ -44,23 +44,21 @@ def moves_the_pose(pose, k, sigma):
 # ---- exercise 2 ----------------------------------------------------------------------------------
 
 
-def back(
-    place, joint, side, mirrored, *, sign=(-1, 1), always=False, add=1, stretch=1.0, start=0.0
-):
-    way = side * stretch * place * (np.array(sign) if mirrored or always else 1)
+def back(uv, joint, side, mirrored, *, sign=(-1, 1), always=False, add=1, stretch=1.0, start=0.0):
+    way = side * stretch * uv * (np.array(sign) if mirrored or always else 1)
     return joint + add * way - start * side
 
 
 def back_with(**mistake):
-    return lambda place, joint, side, mirrored: back(place, joint, side, mirrored, **mistake)
+    return lambda uv, joint, side, mirrored: back(uv, joint, side, mirrored, **mistake)
 
 
-def whole_place_mirrored(place, joint, side, mirrored):
-    return back(place, joint, side, mirrored) * ([-1, 1] if mirrored else 1)
+def whole_joint_mirrored(uv, joint, side, mirrored):
+    return back(uv, joint, side, mirrored) * ([-1, 1] if mirrored else 1)
 
 
-def adds_in_place(place, joint, side, mirrored):
-    joint += side * place * ([-1, 1] if mirrored else [1, 1])
+def adds_in_place(uv, joint, side, mirrored):
+    joint += side * uv * ([-1, 1] if mirrored else [1, 1])
     return joint
 
 
@@ -183,13 +181,13 @@ WRONG = [
     (ch10.check_second_look, lambda *given: None, "has no value yet"),
     (
         ch10.check_put_back,
-        lambda place, joint, side, mirrored: back(place, 0 * joint, side, mirrored),
+        lambda uv, joint, side, mirrored: back(uv, 0 * joint, side, mirrored),
         "the way alone",
     ),
     (ch10.check_put_back, back_with(add=-1), "take the way off"),
     (
         ch10.check_put_back,
-        lambda place, joint, side, mirrored: back(place, joint, 1, mirrored),
+        lambda uv, joint, side, mirrored: back(uv, joint, 1, mirrored),
         "shares of the sub-image to pixels",
     ),
     (ch10.check_put_back, back_with(stretch=0.5), "by half the side"),
@@ -198,7 +196,7 @@ WRONG = [
     (ch10.check_put_back, back_with(sign=(1, -1)), "the second coordinate"),
     (ch10.check_put_back, back_with(sign=(1, 1)), "ignore the mirror"),
     (ch10.check_put_back, back_with(always=True), "where nothing was mirrored"),
-    (ch10.check_put_back, whole_place_mirrored, "in the *image*"),
+    (ch10.check_put_back, whole_joint_mirrored, "in the *image*"),
     (ch10.check_put_back, adds_in_place, "changed the `joint`"),
     (ch10.check_put_back, back_with(stretch=2.0), "your answer is"),
     (ch10.check_put_back, lambda *given: None, "has no value yet"),

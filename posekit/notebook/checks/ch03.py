@@ -255,25 +255,25 @@ def _expect_complaint(read_frames: Callable, data: bytes, start: int, what: str)
 
 
 def check_flip_batch(flip_batch: Callable) -> None:
-    """`flip_batch(images, place, visibility)` mirrors images and both targets, names and masks
+    """`flip_batch(images, keypoints, visibility)` mirrors images and both targets, names and masks
     included."""
-    expression = "flip_batch(images, place, visibility)"
+    expression = "flip_batch(images, keypoints, visibility)"
     for seed, size in ((303, 8), (304, 12)):
         given = _batch(seed, size)
         answer = _flip(flip_batch, expression, given)
-        flipped, places, seen = (
+        flipped, moved_keypoints, seen = (
             expect_array(a, f"the mirrored {n}", g.shape)
-            for a, n, g in zip(answer, ("images", "place", "visibility"), given, strict=True)
+            for a, n, g in zip(answer, ("images", "keypoints", "visibility"), given, strict=True)
         )
         _expect_images(flipped, given[0])
-        _expect_places(places, given[1])
+        _expect_keypoints(moved_keypoints, given[1])
         _expect_seen(seen, given[2])
         twice = _flip(flip_batch, expression, answer)
         expect(
             all(near(a, b, 1e-5) for a, b in zip(twice, given, strict=True)),
             "Mirroring twice should give the batch back.",
         )
-    passed("images, places and visibility are mirrored together, and names and masks go along")
+    passed("images, keypoints and visibility are mirrored together, and names and masks go along")
 
 
 def _batch(seed: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -282,9 +282,9 @@ def _batch(seed: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     weight = (rng.random((3, K)) < 0.8).astype(np.float32)
     weight[0, COCO17.index("left_wrist")], weight[0, COCO17.index("right_wrist")] = 1, 0
     uv = rng.uniform(-0.5, 0.5, (3, K, 2)) * weight[..., None]
-    place = np.concatenate([uv, weight[..., None]], axis=2).astype(np.float32)
+    keypoints = np.concatenate([uv, weight[..., None]], axis=2).astype(np.float32)
     visibility = np.stack([weight, rng.random((3, K)) < 0.7], axis=2).astype(np.float32)
-    return images, place, visibility
+    return images, keypoints, visibility
 
 
 def _flip(flip_batch: Callable, expression: str, given: tuple) -> tuple:
@@ -298,7 +298,7 @@ def _flip(flip_batch: Callable, expression: str, given: tuple) -> tuple:
     return expect_parts(
         answer,
         expression,
-        ("the images", "the place targets", "the visibility targets"),
+        ("the images", "the keypoint targets", "the visibility targets"),
     )
 
 
@@ -325,11 +325,11 @@ def _expect_images(flipped: np.ndarray, images: np.ndarray) -> None:
     )
 
 
-def _expect_places(places: np.ndarray, place: np.ndarray) -> None:
-    truth = place[:, TWIN] * (-1, 1, 1)
+def _expect_keypoints(moved_keypoints: np.ndarray, keypoints: np.ndarray) -> None:
+    truth = keypoints[:, TWIN] * (-1, 1, 1)
     for start in (1, 7, 223):
-        for moved in (place, place[:, TWIN]):
-            same = np.isclose(places[..., 0], start - moved[..., 0]) | (moved[..., 2] == 0)
+        for moved in (keypoints, keypoints[:, TWIN]):
+            same = np.isclose(moved_keypoints[..., 0], start - moved[..., 0]) | (moved[..., 2] == 0)
             expect(
                 not same.all(),
                 "You mirrored u as 1 - u, but u is 0 in the *middle* of the crop: it runs from "
@@ -339,36 +339,37 @@ def _expect_places(places: np.ndarray, place: np.ndarray) -> None:
                 "the crop, from its middle.",
             )
     expect(
-        not np.allclose(places[..., 2], -place[:, TWIN, 2])
-        and not np.allclose(places[..., 2], -place[..., 2]),
+        not np.allclose(moved_keypoints[..., 2], -keypoints[:, TWIN, 2])
+        and not np.allclose(moved_keypoints[..., 2], -keypoints[..., 2]),
         "A weight turned negative: only u changes its sign, not the whole row.",
     )
     expect(
-        not np.allclose(places, place * (-1, 1, 1)),
+        not np.allclose(moved_keypoints, keypoints * (-1, 1, 1)),
         "The joints have moved, but kept their names: what was a left wrist is a right wrist in "
         "the mirror.",
     )
     expect(
-        not np.allclose(places, place[:, TWIN]),
+        not np.allclose(moved_keypoints, keypoints[:, TWIN]),
         "The names are swapped, but the joints have not moved: mirror u, too.",
     )
     expect(
-        not np.allclose(places[..., :2], truth[..., :2])
-        or np.allclose(places[..., 2], truth[..., 2]),
-        "The places are swapped, but their weights stayed behind: a row goes as a whole, u, v and "
-        "weight.",
+        not np.allclose(moved_keypoints[..., :2], truth[..., :2])
+        or np.allclose(moved_keypoints[..., 2], truth[..., 2]),
+        "The keypoints are swapped, but their weights stayed behind: a row goes as a whole, u, v "
+        "and weight.",
     )
     expect(
-        not np.allclose(places, place[:, TWIN] * (-1, -1, 1)),
+        not np.allclose(moved_keypoints, keypoints[:, TWIN] * (-1, -1, 1)),
         "You mirrored v as well: that turns people upside down.",
     )
     expect(
-        np.all(places[..., :2][truth[..., 2] == 0] == 0),
-        "A masked joint has a place other than (0, 0) now. Its weight is 0, so it is never read, "
-        "but keep it tidy.",
+        np.all(moved_keypoints[..., :2][truth[..., 2] == 0] == 0),
+        "A masked joint has coordinates other than (0, 0) now. Its weight is 0, so it is never "
+        "read, but keep it tidy.",
     )
     expect(
-        np.allclose(places, truth, atol=1e-6), "The places are not those of the mirrored joints."
+        np.allclose(moved_keypoints, truth, atol=1e-6),
+        "The keypoints are not those of the mirrored joints.",
     )
 
 
@@ -402,12 +403,15 @@ class _Passes:
 
     def __iter__(self) -> Iterator:
         self.number += 1
-        images, place = self.make(self.number)
+        images, targets = self.make(self.number)
         for i in range(0, len(images), self.batch):
             part = slice(i, i + self.batch)
             yield (
                 images[part].copy(),
-                {"keypoints": place[part].copy(), "visibility": np.ones((len(images[part]), K, 2))},
+                {
+                    "keypoints": targets[part].copy(),
+                    "visibility": np.ones((len(images[part]), K, 2)),
+                },
             )
 
 
@@ -422,16 +426,16 @@ def _stored() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     inner = stored[:, _EDGE:-_EDGE, _EDGE:-_EDGE].astype(np.float32)
     u = (keypoints - _EDGE + 0.5) / _BOX - 0.5
     weight = labelled & np.all((u >= -0.5) & (u < 0.5), axis=2)
-    place = np.concatenate([u * weight[..., None], weight[..., None]], axis=2).astype(np.float32)
-    return stored, keypoints, inner, place
+    targets = np.concatenate([u * weight[..., None], weight[..., None]], axis=2).astype(np.float32)
+    return stored, keypoints, inner, targets
 
 
 def _mirrored(
-    images: np.ndarray, place: np.ndarray, which: np.ndarray
+    images: np.ndarray, targets: np.ndarray, which: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     which = which.reshape(-1, 1, 1)
     return np.where(which[..., None], images[:, :, ::-1], images), np.where(
-        which, place[:, TWIN] * (-1, 1, 1), place
+        which, targets[:, TWIN] * (-1, 1, 1), targets
     )
 
 
@@ -439,7 +443,7 @@ def check_is_clean(is_clean: Callable) -> None:
     """`is_clean(dataset, stored, keypoints, box_px)` tells a clean validation set from one that was
     tampered with."""
     expression = "is_clean(dataset, stored, keypoints, box_px)"
-    stored, keypoints, images, place = _stored()
+    stored, keypoints, images, targets = _stored()
 
     def says(make: Callable, batch: int = 2) -> bool:
         answer = call(
@@ -456,26 +460,26 @@ def check_is_clean(is_clean: Callable) -> None:
 
     for batch in (2, 5, 1):
         expect(
-            says(lambda number: (images, place), batch),
+            says(lambda number: (images, targets), batch),
             "You called a clean set dirty. Images must be the centre squares; and of the joints, "
-            "compare only those of weight 1: the others have the place (0, 0).",
+            "compare only those of weight 1: the others are at (0, 0).",
         )
 
     def coloured(number):
-        return np.clip(images * 1.05, 0, 255).round(), place
+        return np.clip(images * 1.05, 0, 255).round(), targets
 
     def shifted_targets(number):
-        return images, place + (np.array([2 / _BOX, 0, 0], np.float32) * place[..., 2:])
+        return images, targets + (np.array([2 / _BOX, 0, 0], np.float32) * targets[..., 2:])
 
     for make, hint in (
         (
             lambda number: _mirrored(
-                images, place, np.random.default_rng(number).random(_PEOPLE) < 0.5
+                images, targets, np.random.default_rng(number).random(_PEOPLE) < 0.5
             ),
             "This set was mirrored at random, differently on each pass, and you called it clean.",
         ),
         (
-            lambda number: _mirrored(images, place, np.array([True, False, True, True, False])),
+            lambda number: _mirrored(images, targets, np.array([True, False, True, True, False])),
             "This set is mirrored with a fixed seed, so two passes are equal, and yet it is "
             "augmented. Compare with what is stored, not one pass with another.",
         ),
@@ -490,24 +494,24 @@ def check_is_clean(is_clean: Callable) -> None:
             "joints with the stored ones.",
         ),
         (
-            lambda number: (images[:-1], place[:-1]),
+            lambda number: (images[:-1], targets[:-1]),
             "The last batch was dropped, so one person is missing, and you did not notice. Count "
             "the people.",
         ),
         (
-            lambda number: (images, place) if number == 0 else coloured(number),
+            lambda number: (images, targets) if number == 0 else coloured(number),
             "The first pass was clean and the second was not. Loop over the dataset more than "
             "once.",
         ),
         (
             lambda number: (
                 images[: _PEOPLE if number == 0 else 0],
-                place[: _PEOPLE if number == 0 else 0],
+                targets[: _PEOPLE if number == 0 else 0],
             ),
             "The second pass was empty, and you called that clean.",
         ),
         (
-            lambda number: (images[::-1], place[::-1]),
+            lambda number: (images[::-1], targets[::-1]),
             "The people came in another order than they are stored in, and you did not notice: "
             "scores and names would not match.",
         ),

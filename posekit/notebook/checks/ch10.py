@@ -117,19 +117,19 @@ def check_second_look(second_look: Callable) -> None:
 
 
 def check_put_back(put_back: Callable) -> None:
-    """`put_back(place, joint, side, mirrored)`: the corrected joint in pixels of the image."""
-    expression = "put_back(place, joint, side, mirrored)"
+    """`put_back(uv, joint, side, mirrored)`: the corrected joint in pixels of the image."""
+    expression = "put_back(uv, joint, side, mirrored)"
     rng = np.random.default_rng(1002)
     for mirrored in (False, True):
-        place, joint, side = (
+        uv, joint, side = (
             rng.uniform(0.05, 0.45, 2),
             rng.uniform(100, 300, 2),
             float(rng.uniform(60, 120)),
         )
-        answer = call(put_back, expression, place, joint, side, mirrored)
+        answer = call(put_back, expression, uv, joint, side, mirrored)
         answer = expect_array(answer, expression, (2,))
         sign = np.array([-1.0 if mirrored else 1.0, 1.0])
-        right, step = joint + side * sign * place, side * sign * place
+        right, step = joint + side * sign * uv, side * sign * uv
         seen = f"With mirrored={mirrored}: "
         off = "you take the way off the joint. It leads *from* the joint to the truth."
         expect(mirrored or not near(answer, joint - step), seen + off)
@@ -137,7 +137,7 @@ def check_put_back(put_back: Callable) -> None:
             ("you give back the way alone. Add it to the joint that the stage before saw.", step),
             (
                 "you add shares of the sub-image to pixels. How long is 1 in pixels?",
-                joint + sign * place,
+                joint + sign * uv,
             ),
             (
                 "you stretch by half the side: -0.5 ... 0.5 spans the *whole* side.",
@@ -151,20 +151,20 @@ def check_put_back(put_back: Callable) -> None:
             (
                 "you turn round both coordinates. A mirror exchanges left and right, not up and "
                 "down.",
-                joint - side * place,
+                joint - side * uv,
             ),
             (
                 "you turn the second coordinate round. Left and right are the first.",
-                joint + side * place * [1, -1],
+                joint + side * uv * [1, -1],
             ),
             (
                 "you ignore the mirror: in the mirrored sub-image, more to the right means more "
                 "to the left in the image.",
-                joint + side * place,
+                joint + side * uv,
             ),
-            ("you mirror where nothing was mirrored.", joint + side * place * [-1, 1]),
+            ("you mirror where nothing was mirrored.", joint + side * uv * [-1, 1]),
             (
-                "you mirror the place in the *image*: the joint is where it was, only the way to "
+                "you mirror the joint in the *image*: the joint is where it was, only the way to "
                 "the truth turns round.",
                 right * [-1, 1],
             ),
