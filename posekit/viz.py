@@ -1,5 +1,4 @@
-"""Skeletons drawn over people, and figures that everyone can read, each with its description (used
-in every chapter).
+"""Draw poses and figures, each with alt text (used in every chapter).
 
 Left and right differ in colour *and* lightness (Okabe and Ito's palette): orange is the person's
 own left, blue the right. Figures are white cards, so they read the same on a light and on a dark
@@ -15,17 +14,17 @@ import numpy as np
 
 from posekit.skeleton import COCO17, Skeleton
 
-LEFT, RIGHT, MIDDLE = "#E69F00", "#0072B2", "#6B6B6B"
-GREEN, RED, PURPLE, SKY, YELLOW, BLACK = (
-    "#009E73",
-    "#D55E00",
-    "#CC79A7",
-    "#56B4E9",
-    "#F0E442",
-    "#1A1A1A",
-)
+LEFT = "#E69F00"
+RIGHT = "#0072B2"
+MIDDLE = "#6B6B6B"
+GREEN = "#009E73"
+RED = "#D55E00"
+PURPLE = "#CC79A7"
+SKY = "#56B4E9"
+YELLOW = "#F0E442"
+BLACK = "#1A1A1A"
 PALETTE = (RIGHT, RED, GREEN, PURPLE, LEFT, SKY, BLACK)
-"""Colours of lines and bars, in order; told apart with any kind of colour blindness (Okabe & Ito,
+"""Colours of lines and bars, in order, distinct with any kind of colour blindness (Okabe & Ito,
 2008)."""
 
 MAX_PNG_BYTES = 75_000
@@ -33,7 +32,7 @@ _PAGE_DPI = 96  # CSS pixels an inch: a 6.4 inch figure is shown 614 px wide
 
 
 def style() -> None:
-    """Set Matplotlib's defaults for the book. `posekit.notebook.start` calls it."""
+    """Set Matplotlib's defaults for the book. `posekit.notebook.setup` calls it."""
     import matplotlib as mpl
 
     mpl.rcParams.update(
@@ -68,8 +67,7 @@ def style() -> None:
 
 
 def _few_colours(picture, colours: int):
-    """A picture in a palette of its own most common colours; those of the poses are always among
-    them."""
+    """Reduce an image to its most common colours, always including those of the poses."""
     from PIL import Image, ImageColor
     from scipy.spatial import cKDTree
 
@@ -88,19 +86,20 @@ def _few_colours(picture, colours: int):
 
 
 def png(fig, dpi: int = 160, limit: int = MAX_PNG_BYTES) -> bytes:
-    """A figure as PNG of at most `limit` bytes: in 256 colours or 128, with fewer pixels until it
-    fits.
+    """Render a figure as PNG of at most `limit` bytes.
+
+    With 256 colours or 128, and with fewer pixels until it fits.
 
     Args:
         fig: a Matplotlib figure.
-        dpi: pixels an inch to begin with.
+        dpi: pixels per inch to start with.
         limit: the largest size in bytes.
 
     Returns:
-        The file's bytes. They hold no date and no software version.
+        The file's bytes, without date and software version.
 
     Raises:
-        ValueError: when it does not fit even with a third of the pixels an inch.
+        ValueError: if it does not fit even with a third of the pixels per inch.
     """
     from PIL import Image
 
@@ -119,8 +118,7 @@ def png(fig, dpi: int = 160, limit: int = MAX_PNG_BYTES) -> bytes:
 
 
 class Figure:
-    """A rendered figure with its alt text, as notebooks store it: the PNG, and the alt text as
-    plain text.
+    """A rendered figure, stored in notebooks as PNG with the alt text as plain text.
 
     Args:
         data: PNG bytes.
@@ -154,14 +152,14 @@ class Figure:
 
 
 def figure(fig, alt: str) -> Figure:
-    """A Matplotlib figure rendered with its description, and closed.
+    """Render a Matplotlib figure with its alt text, and close it.
 
     Args:
         fig: a Matplotlib figure.
-        alt: says what the picture shows and what to see in it, for readers who do not see it.
+        alt: says what the figure shows, for readers who do not see it.
 
     Raises:
-        ValueError: when `alt` is empty or says next to nothing.
+        ValueError: if `alt` has fewer than 15 characters.
     """
     alt = " ".join(str(alt).split())
     if len(alt) < 15:
@@ -175,8 +173,12 @@ def figure(fig, alt: str) -> Figure:
 
 
 def show(fig, alt: str) -> None:
-    """Show a figure with its description, and close it (see `figure`). Every figure of the book
-    goes this way."""
+    """Display a figure with its alt text, and close it; see `figure`.
+
+    Args:
+        fig: a Matplotlib figure.
+        alt: says what the figure shows.
+    """
     from IPython.display import display
 
     display(figure(fig, alt))
@@ -195,13 +197,15 @@ def _side_colour(*names: str) -> str:
 
 
 def joint_colours(skeleton: Skeleton = COCO17) -> list[str]:
-    """One colour a joint, K hex strings: orange for the person's left, blue for the right, grey for
-    the middle."""
+    """Return one colour per joint, K hex strings.
+
+    Orange for the person's left, blue for the right, grey for the middle.
+    """
     return [_side_colour(name) for name in skeleton.joints]
 
 
 def limb_colours(skeleton: Skeleton = COCO17) -> list[str]:
-    """One colour per limb, hex strings, in the order of `skeleton.limbs`; see `joint_colours`."""
+    """Return one colour per limb, in the order of `skeleton.limbs`; see `joint_colours`."""
     return [_side_colour(a, b) for a, b in skeleton.limbs]
 
 
@@ -231,12 +235,12 @@ def draw_pose(
     """Draw one pose into Matplotlib axes.
 
     Args:
-        ax: the axes; pictures have their y axis pointing down.
+        ax: the axes; the y axis of images points down.
         keypoints: (K, 2) in the axes' units.
         visible: (K,) flags as in COCO: 0 is left out, 1 (occluded) is hollow, 2 is solid; or bool;
             None draws all.
         skeleton: names, limbs and sides.
-        labels: write the joints' names beside them: all, none, or those that are listed.
+        labels: write the joints' names next to them: all, none, or those that are listed.
         colour: one colour for the whole pose, e.g. to tell truth from prediction; None: by the
             person's side.
         linestyle: of the limbs.
@@ -245,7 +249,7 @@ def draw_pose(
         label: name in the legend.
 
     Raises:
-        ValueError: when the number of keypoints is not the skeleton's.
+        ValueError: if the number of keypoints is not the skeleton's.
     """
     from matplotlib import patheffects
 
@@ -333,7 +337,7 @@ def draw_box(
 
 
 def draw_image(ax, image: np.ndarray, title: str = "") -> None:
-    """Show a picture (H, W, 3) uint8 in axes, without ticks, in its own proportions."""
+    """Show an image (H, W, 3) uint8 in axes, without ticks, in its own proportions."""
     ax.imshow(image)
     ax.set(
         xlim=(-0.5, image.shape[1] - 0.5),
@@ -359,23 +363,23 @@ def gallery(
     side: float = 1.9,
     skeleton: Skeleton = COCO17,
 ):
-    """Pictures in rows, each with its pose.
+    """Draw images in rows, each with its pose.
 
     Args:
-        images: N pictures, (H, W, 3) uint8.
-        poses: N poses, (K, 2) in their picture's pixels.
+        images: N images, (H, W, 3) uint8.
+        poses: N poses, (K, 2) in their image's pixels.
         titles: N short titles.
         visible: N flag arrays (K,), see `draw_pose`.
         truths: N poses to draw below in dashed black, to compare with.
-        columns: pictures in a row.
-        side: width of one, inches.
+        columns: images per row.
+        side: width of an image, inches.
         skeleton: of the poses.
 
     Returns:
         The Matplotlib figure; hand it to `show`.
 
     Raises:
-        ValueError: when there are no pictures.
+        ValueError: if there are no images.
     """
     import matplotlib.pyplot as plt
 
@@ -406,7 +410,7 @@ def draw_on_image(
     visible: np.ndarray | None = None,
     skeleton: Skeleton = COCO17,
 ) -> np.ndarray:
-    """A copy of a picture with a pose drawn on it, without Matplotlib: for files and video.
+    """Draw a pose on a copy of an image, without Matplotlib: for files and video.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -415,7 +419,7 @@ def draw_on_image(
         skeleton: names, limbs and sides.
 
     Returns:
-        A new (H, W, 3) uint8 RGB picture. Points outside the picture are cut off, not moved.
+        A new (H, W, 3) uint8 RGB image. Points outside the image are cut off, not moved.
     """
     import cv2
 
@@ -423,7 +427,8 @@ def draw_on_image(
     points = np.asarray(keypoints, np.float64)
     flags = _flags(points, visible)
     unit = max(1.0, min(canvas.shape[:2]) / 220)
-    bits, limit = 4, 2**20
+    bits = 4
+    limit = 2**20
 
     def at(j: int) -> tuple[int, int]:
         x, y = np.clip(np.round(points[j] * 2**bits), -limit, limit).astype(int)

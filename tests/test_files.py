@@ -1,7 +1,6 @@
 """Atomic files and folders: complete under their name, or not there at all."""
 
 import errno
-import os
 
 import pytest
 
@@ -17,7 +16,7 @@ def test_a_file_appears_when_the_block_ends_and_keeps_its_suffix(tmp_path):
         assert part.suffix == ".keras" and part.parent == tmp_path
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == b"new"
-    assert os.listdir(tmp_path) == ["model.keras"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model.keras"]
 
 
 def test_a_failed_block_leaves_the_older_file_alone(tmp_path):
@@ -27,7 +26,7 @@ def test_a_failed_block_leaves_the_older_file_alone(tmp_path):
         part.write_bytes(b"half")
         raise KeyboardInterrupt
     assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["record.json"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["record.json"]
 
 
 def test_atomic_write_creates_parents_and_names_the_needed_bytes(tmp_path, monkeypatch):
@@ -42,7 +41,7 @@ def test_atomic_write_creates_parents_and_names_the_needed_bytes(tmp_path, monke
     with pytest.raises(DataError, match=r"file\.bin: the disk is full .*; 5 bytes were needed"):
         files.atomic_write(path, b"other")
     assert path.read_bytes() == b"data"
-    assert os.listdir(path.parent) == ["file.bin"]
+    assert [entry.name for entry in path.parent.iterdir()] == ["file.bin"]
 
 
 def test_a_folder_appears_when_the_block_ends(tmp_path):
@@ -54,8 +53,8 @@ def test_a_folder_appears_when_the_block_ends(tmp_path):
     with files.atomic_folder(path) as part:
         (part / "new").write_text("1")
         assert not any(path.iterdir())
-    assert os.listdir(tmp_path) == ["set"]
-    assert os.listdir(path) == ["new"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["set"]
+    assert [entry.name for entry in path.iterdir()] == ["new"]
 
 
 def test_a_failed_folder_takes_its_parents_with_it(tmp_path):

@@ -55,7 +55,7 @@ class ImageFinder:
             DataError: when the entry has no file name, or when several files fit.
         """
         exact = self.folder / image.name
-        if os.path.isfile(exact):  # unlike Path.is_file, False for names that no file can have
+        if os.path.isfile(exact):  # noqa: PTH113 (False for names that no file can have)
             return exact
         for name in self._spellings(image):
             if found := self._search(name, image):
