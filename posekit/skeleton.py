@@ -173,7 +173,7 @@ def convert(values: np.ndarray, source: Skeleton, target: Skeleton, fill: float 
             K_source)).
         source: the skeleton that `values` is in.
         target: the skeleton wanted.
-        fill: what a joint gets that `source` does not have; mark it as unknown beside.
+        fill: what a joint gets that `source` does not have; mark it as unknown, too.
 
     Returns:
         A new array (..., K_target, D) of the same dtype.

@@ -200,6 +200,8 @@ def read(
     from posekit.datasets import background, coco, custom, lsp, mpii, panoptic
 
     root = Path(root)
+    if root.is_file():
+        raise DataError(root, "is a file", "give the folder that holds it and the images")
     if not root.is_dir():
         raise DataError(root, "no such folder", "check the path")
     options = {"split": split, "filtered": filtered, "skipped": skipped}

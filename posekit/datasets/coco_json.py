@@ -484,8 +484,9 @@ def _candidate(entry: object, position: int, path: Path) -> _Candidate:
     key = canonical_id(entry.get("id"), "id", where)
     name = entry.get("name")
     name = name if isinstance(name, str) and name else f"number {position + 1}"
-    names = entry.get("keypoints")
-    given = tuple(str(joint) for joint in names) if isinstance(names, list) else ()
+    names = entry.get("keypoints") or []
+    names = names if isinstance(names, list) else [names]  # not a list: refused, if it is used
+    given = tuple(str(joint) for joint in names)
     joints = tuple(joint_of(joint) for joint in given) if given else COCO17.joints
     return _Candidate(
         category=CocoCategory(entry["id"], key, name, joints),

@@ -142,6 +142,13 @@ def test_a_skeleton_without_any_known_joint_is_refused_with_the_names(tmp_path, 
     assert all(joint in text for joint in COCO17.joints)
 
 
+@pytest.mark.parametrize("names", ["nose,left_eye", {"0": "nose"}, 17])
+def test_names_that_are_not_a_list_are_refused(tmp_path, export, names):
+    data, images = export
+    data["categories"][0]["keypoints"] = names
+    assert "none of its keypoints" in error_of(write(tmp_path / "own", data, images))
+
+
 def test_two_names_of_one_joint_are_refused(tmp_path, export):
     data, images = export
     data["categories"][0]["keypoints"][2] = "LEye"

@@ -606,6 +606,9 @@ def test_read_knows_every_data_set(tmp_path):
         assert people and all(p.dataset == name and p.image.is_file() for p in people)
     assert "unknown data set" in error_of(datasets.read, "imagenet", tmp_path, "train")
     assert "no such folder" in error_of(datasets.read, "lsp", tmp_path / "gone", "train")
+    assert "give the folder that holds it" in error_of(
+        datasets.read, "own", tmp_path / "mpii" / "train.json", "train"
+    )
     assert "not a MiniDome sequence" in error_of(
         datasets.read, "minidome", tmp_path / "lsp", "train"
     )
