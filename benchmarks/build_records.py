@@ -41,7 +41,9 @@ from posekit.records import schema
 
 CLAIMS = {"ratio_to_bound": 0.8, "memory_ratio": [0.9, 1.1]}
 SETTINGS = schema.CropSettings()
-WORKERS, SEED, MEMORY_PEOPLE = 2, 0, (1_000, 10_000)
+WORKERS = 2
+SEED = 0
+MEMORY_PEOPLE = (1_000, 10_000)
 SIZES = {"hd": (1920, 1080), "small": (640, 360)}
 
 
@@ -63,10 +65,8 @@ def bare_loop(pipe) -> None:
 
     cv2.setNumThreads(1)
     keep_memory()
-    size, quality = (
-        (SETTINGS.stored_px, SETTINGS.stored_px),
-        [cv2.IMWRITE_JPEG_QUALITY, schema.JPEG_QUALITY],
-    )
+    size = (SETTINGS.stored_px, SETTINGS.stored_px)
+    quality = [cv2.IMWRITE_JPEG_QUALITY, schema.JPEG_QUALITY]
     while jobs := pipe.recv():
         begin = time.process_time()
         for path, affine in jobs:
@@ -89,7 +89,8 @@ class Bound:
 
     def __init__(self, people: list):
         self.jobs = [(p.image, _affine(p)) for p in people]
-        context, self.pipes = multiprocessing.get_context("spawn"), []
+        context = multiprocessing.get_context("spawn")
+        self.pipes = []
         for _ in range(WORKERS):
             mine, theirs = context.Pipe()
             context.Process(target=bare_loop, args=(theirs,), daemon=True).start()
@@ -206,9 +207,11 @@ def serve(who: str, sequence: Path, n: int, out: Path) -> None:
         write = lambda: write_with_posekit(sequence, n, out, WORKERS if who == "posekit" else 1)  # noqa: E731
     memory = Memory()
     memory.start()
-    before, begin = os.times(), time.perf_counter()
+    before = os.times()
+    begin = time.perf_counter()
     size = write()
-    seconds, after = time.perf_counter() - begin, os.times()
+    seconds = time.perf_counter() - begin
+    after = os.times()
     cpu = sum(after[:4]) - sum(before[:4])  # with that of the workers, who have ended
     print(json.dumps({"seconds": seconds, "cpu": cpu, "bytes": size, "peak_mb": memory.peak()}))
 
@@ -243,11 +246,16 @@ def measure(
     """All turns. Returns what `--json` prints, and the rows of log.csv."""
     from posekit import minidome  # here: worker processes import this file, too
 
-    begin, load, number, rows, results = time.perf_counter(), os.getloadavg(), count(), [], {}
+    begin = time.perf_counter()
+    load = os.getloadavg()
+    number = count()
+    rows = []
+    results = {}
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         for size, shape in SIZES.items():
-            sequence, n = scratch / size, people[size]
+            sequence = scratch / size
+            n = people[size]
             say(f"rendering {frames[size]} frames of {shape[0]}x{shape[1]}")
             minidome.make_sequence(
                 sequence, frames=frames[size], size=shape, seed=SEED, progress=False
@@ -265,7 +273,8 @@ def measure(
                     else:
                         made = n if who == "posekit" else max(1, n // 6)  # they are slow
                         taken = turn_of(who, sequence, made, scratch, number)
-                    rate, cpu = made / taken["seconds"], 1e3 * taken["cpu"] / made
+                    rate = made / taken["seconds"]
+                    cpu = 1e3 * taken["cpu"] / made
                     turns[who].append((rate, cpu, taken["bytes"] and taken["bytes"] / made))
                     rows.append(
                         [f"{who}_{size}", repetition + 1, made, round(rate, 1), round(cpu, 3)]

@@ -99,7 +99,8 @@ def callables(name: str, folder: Path) -> tuple[dict, dict]:
         "bytes": {kind: len(data) for kind, data in files.items()}
         | {"litert": lite.stat().st_size},
     }
-    function, tensor = tf.function(lambda x: contract(x, training=False)), tf.constant(image)
+    function = tf.function(lambda x: contract(x, training=False))
+    tensor = tf.constant(image)
     calls = {
         ("predict", 1): lambda: contract.predict(image, verbose=0),
         ("predict_on_batch", 1): lambda: contract.predict_on_batch(image),
@@ -138,7 +139,8 @@ def session(file: bytes, threads: int):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = threads, 4
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
@@ -152,7 +154,8 @@ def latency(name: str, rounds: int) -> dict:
     tf.config.threading.set_inter_op_parallelism_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         calls, facts = callables(name, Path(folder))
-        names, times = list(calls), {key: [] for key in calls}
+        names = list(calls)
+        times = {key: [] for key in calls}
         for i in range(rounds + 1):
             for key in names[i % len(names) :] + names[: i % len(names)]:
                 many = 1 if facts["gmac"] > 1 or key[0] == "predict" else 4
@@ -168,11 +171,9 @@ def latency(name: str, rounds: int) -> dict:
     facts["ms"] = {"1": {}, "2": {}}
     for (engine, threads), values in times.items():
         clock, processor = np.array(values[1:]).T  # the first round warms up
-        fast, median, busy = (
-            float(np.quantile(clock, 0.1)),
-            float(np.median(clock)),
-            float(np.median(processor)),
-        )
+        fast = float(np.quantile(clock, 0.1))
+        median = float(np.median(clock))
+        busy = float(np.median(processor))
         facts["ms"][str(threads)][engine] = {
             "ms": round(busy if threads == 1 else fast, 3),
             "clock_fastest_tenth": round(fast, 3),

@@ -67,11 +67,10 @@ def peak_mib(name: str, size: int, batch: int) -> float:
     """Peak memory of this process after two steps."""
     import resource
 
-    model, rng = network(name, size), np.random.default_rng(0)
-    x, y = (
-        rng.normal(size=(batch, size, size, 3)).astype("float32"),
-        rng.normal(size=(batch, 34)).astype("float32"),
-    )
+    model = network(name, size)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(batch, size, size, 3)).astype("float32")
+    y = rng.normal(size=(batch, 34)).astype("float32")
     for _ in range(2):
         model.train_on_batch(x, y)
     unit = 1 if sys.platform == "darwin" else 1024
@@ -114,7 +113,8 @@ def main() -> int:
     if args.only:
         print(peak_mib(args.only, args.size, small))
         return 0
-    result, rows = {"size": args.size, "batches": args.batches}, []
+    result = {"size": args.size, "batches": args.batches}
+    rows = []
     for name in NETWORKS:
         low, high = (measured(name, args.size, batch) for batch in args.batches)
         result[name] = {"mib_a_picture": round((high - low) / (large - small), 2)}

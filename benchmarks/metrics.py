@@ -48,10 +48,13 @@ def main() -> int:
     parser.add_argument("--people", type=int, default=100_000)
     parser.add_argument("--json", action="store_true", help="print one JSON object (else a line)")
     args = parser.parse_args()
-    rng, n, K = np.random.default_rng(0), args.people, len(COCO17)
+    rng = np.random.default_rng(0)
+    n = args.people
+    K = len(COCO17)
     true = rng.uniform(0, 640, (n, K, 2))
     pred = true + rng.normal(0, 10, true.shape)
-    labelled, area = rng.random((n, K)) > 0.2, rng.uniform(32**2, 200**2, n)
+    labelled = rng.random((n, K)) > 0.2
+    area = rng.uniform(32**2, 200**2, n)
     labelled[:, 0] = True
     seconds_oks = timed(metrics.oks, pred, true, labelled, area)
     seconds_pck = timed(metrics.pck, pred, true, labelled)

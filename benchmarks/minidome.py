@@ -27,7 +27,8 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object (else a line)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        sequence, begin = Path(scratch) / "dome", time.perf_counter()
+        sequence = Path(scratch) / "dome"
+        begin = time.perf_counter()
         minidome.make_sequence(
             sequence, frames=args.frames, seed=0, workers=args.workers, progress=False
         )

@@ -44,7 +44,9 @@ from posekit.inputs.augment import UPPER_BODY
 from posekit.skeleton import COCO17
 
 AUGMENT = inputs.Augmentation(half_body=0.3, erase=0.3)
-SIZE, SEED, DRAINED = 224, 0, 8
+SIZE = 224
+SEED = 0
+DRAINED = 8
 CLAIMS = {"ratio_to_bound": 0.85, "ratio_to_tf_photos": 3.0, "ratio_to_torch": 1.0}
 
 
@@ -65,15 +67,18 @@ class Turn:
     time, and pictures."""
 
     def __init__(self, advance, batch: int):
-        self.advance, self.batch = advance, batch
+        self.advance = advance
+        self.batch = batch
 
     def __call__(self, batches: int) -> tuple[float, float]:
         """(pictures a second, processor microseconds a picture)."""
         rest()
         self.advance(DRAINED)
-        wall, cpu = time.perf_counter(), time.process_time()
+        wall = time.perf_counter()
+        cpu = time.process_time()
         self.advance(batches)
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        wall = time.perf_counter() - wall
+        cpu = time.process_time() - cpu
         return batches * self.batch / wall, 1e6 * cpu / (batches * self.batch)
 
 
@@ -125,8 +130,10 @@ def photo_batches(people: list, batch: int):
     """The same crops by tf.data from the original photos, in TensorFlow's operations alone."""
     import tensorflow as tf
 
-    twin, upper = tf.constant(COCO17.flip_indices), tf.constant(UPPER_BODY)
-    auto, half = tf.data.AUTOTUNE, (SIZE - 1) / 2
+    twin = tf.constant(COCO17.flip_indices)
+    upper = tf.constant(UPPER_BODY)
+    auto = tf.data.AUTOTUNE
+    half = (SIZE - 1) / 2
 
     def span(points, mask):
         """Centre (B, 2) and largest extent (B,) of the masked points."""
@@ -141,7 +148,8 @@ def photo_batches(people: list, batch: int):
         center = box[:, :2] + box[:, 2:] / 2 - 0.5
         side = tf.reduce_max(box[:, 2:], axis=1) * geometry.PADDING
         usable = visible >= 1
-        above, below = usable & upper, usable & ~upper
+        above = usable & upper
+        below = usable & ~upper
         counts = [tf.math.count_nonzero(m, axis=1) for m in (usable, above, below)]
         first = tf.where(draw() < 0.4, counts[1] >= 3, counts[2] < 3)
         chosen = tf.where(first[:, None], above, below)
@@ -151,9 +159,12 @@ def photo_batches(people: list, batch: int):
         side = tf.where(halved, tf.maximum(1.5 * extent, side / 3), side)
         side = side / tf.pow(1 + AUGMENT.scale, draw())
         flip = draw() < 2 * AUGMENT.flip - 1
-        turn, shift = draw() * (AUGMENT.rotation * math.pi / 180), draw(2) * AUGMENT.shift * SIZE
-        scale, mirror = SIZE / side, tf.where(flip, -1.0, 1.0)
-        c, s = scale * tf.cos(turn), scale * tf.sin(turn)
+        turn = draw() * (AUGMENT.rotation * math.pi / 180)
+        shift = draw(2) * AUGMENT.shift * SIZE
+        scale = SIZE / side
+        mirror = tf.where(flip, -1.0, 1.0)
+        c = scale * tf.cos(turn)
+        s = scale * tf.sin(turn)
         linear = tf.stack([tf.stack([mirror * c, mirror * s], 1), tf.stack([-s, c], 1)], 1)
         moved = tf.einsum("bij,bkj->bki", linear, points - center[:, None])
         moved += half + (shift * tf.stack([mirror, tf.ones_like(mirror)], 1))[:, None]
@@ -167,9 +178,11 @@ def photo_batches(people: list, batch: int):
         offset = center - tf.einsum(
             "bij,bj->bi", back, half + shift * tf.stack([mirror, tf.ones_like(mirror)], 1)
         )
-        gain, cast = 1 + AUGMENT.colour * draw(1), 1 + 0.4 * AUGMENT.colour * draw(3)
+        gain = 1 + AUGMENT.colour * draw(1)
+        cast = 1 + 0.4 * AUGMENT.colour * draw(3)
         lift = 127.5 * (1 - gain) + 127.5 * AUGMENT.colour * draw(1)
-        area, aspect = 0.02 * tf.pow(10.0, draw(1) / 2 + 0.5), tf.pow(3.3, draw(1))
+        area = 0.02 * tf.pow(10.0, draw(1) / 2 + 0.5)
+        aspect = tf.pow(3.3, draw(1))
         extent = tf.minimum(1.0, tf.concat([tf.sqrt(area * aspect), tf.sqrt(area / aspect)], 1))
         corner = (draw(2) / 2 + 0.5) * (1 - extent)
         erased = tf.cast(draw(1) < 2 * AUGMENT.erase - 1, tf.float32)
@@ -310,9 +323,12 @@ def steps(people: list, directory: Path, manifest: dict, batch: int) -> dict[str
     five passes."""
     import tensorflow as tf
 
-    n, stored, box_px = len(people), manifest["stored_px"], manifest["box_px"]
+    n = len(people)
+    stored = manifest["stored_px"]
+    box_px = manifest["box_px"]
     rng = np.random.default_rng(SEED)
-    jpegs, out = [p.encoded for p in people], np.empty((batch, SIZE, SIZE, 3), np.uint8)
+    jpegs = [p.encoded for p in people]
+    out = np.empty((batch, SIZE, SIZE, 3), np.uint8)
     shards = [str(path) for path in records.shard_paths(directory)]
     serialized = list(tf.data.TFRecordDataset(shards).batch(batch))
     varied = [AUGMENT.draw(rng) for _ in people]
@@ -396,15 +412,14 @@ def photos(root: Path, split: str) -> list:
 
 def measure(repetitions: int, batches: int, batch: int, hd_frames: int) -> tuple[dict, list[list]]:
     """All turns. Returns what `--json` prints, and the rows of log.csv."""
-    begin, load = time.perf_counter(), os.getloadavg()
+    begin = time.perf_counter()
+    load = os.getloadavg()
     np.ones(
         31 << 20, np.uint8
     )  # glibc keeps freed memory up to the largest block freed; before, each picture's may go back
     data = minidome.dataset(progress=False)
-    manifest, people = (
-        records.read_manifest(data.train_records),
-        list(records.read_records(data.train_records)),
-    )
+    manifest = records.read_manifest(data.train_records)
+    people = list(records.read_records(data.train_records))
     with tempfile.TemporaryDirectory() as scratch:
         hd = Path(scratch) / "hd"
         minidome.make_sequence(hd, frames=hd_frames, size=(1920, 1080), seed=SEED, progress=False)
@@ -420,7 +435,8 @@ def measure(repetitions: int, batches: int, batch: int, hd_frames: int) -> tuple
         has_torch = importlib.util.find_spec("torch") is not None
         if has_torch:
             turns["torch"] = TorchTurn(data.train_records, batch)
-        rows, results = [], {name: [] for name in turns}
+        rows = []
+        results = {name: [] for name in turns}
         for repetition in range(repetitions + 1):
             for name in list(turns) if repetition % 2 else reversed(list(turns)):
                 rate, cpu = turns[name](batches)

@@ -29,7 +29,8 @@ def built_book(tmp_path_factory) -> Path:
 
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
-    out, root = shared / "built-book", Path(__file__).resolve().parents[1]
+    out = shared / "built-book"
+    root = Path(__file__).resolve().parents[1]
     with FileLock(f"{out}.lock"):
         if not (out / "log.txt").exists():
             start = time.monotonic()

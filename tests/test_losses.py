@@ -57,11 +57,13 @@ def test_l2_is_the_loss_of_deeppose(seed):
     """Toshev & Szegedy 2014, section 3.1: the sum over people and joints of ||y_i - psi_i||², here
     divided by its terms."""
     y_true, y_pred = people(seed)
-    total, terms = 0.0, 0
+    total = 0.0
+    terms = 0
     for person, predicted in zip(y_true, y_pred):
         for (x, y, w), joint in zip(person, predicted):
             if w > 0:
-                total, terms = total + np.linalg.norm([x - joint[0], y - joint[1]]) ** 2, terms + 1
+                total = total + np.linalg.norm([x - joint[0], y - joint[1]]) ** 2
+                terms = terms + 1
     assert float(losses.masked_l2(y_true, y_pred)) == pytest.approx(total / terms, rel=1e-5)
 
 
@@ -70,7 +72,8 @@ def test_gradient_is_the_formula(seed):
     """L1: sign(error) / joints; L2: 2 error / joints; cross-entropy: (p - t) / (p (1 - p)) /
     joints; 0 where masked."""
     y_true, y_pred = people(seed)
-    weight, error = y_true[..., 2:], y_pred - y_true[..., :2]
+    weight = y_true[..., 2:]
+    error = y_pred - y_true[..., :2]
     np.testing.assert_allclose(
         value_and_gradient(losses.masked_l1, y_true, y_pred)[1],
         weight * np.sign(error) / weight.sum(),
@@ -158,7 +161,8 @@ def test_more_masked_joints_do_not_dilute(loss):
     y_true, y_pred = people()
     value, gradient = value_and_gradient(loss, y_true, y_pred)
     unlabelled = np.zeros_like(y_true)
-    more_true, more_pred = np.concatenate([y_true, unlabelled]), np.concatenate([y_pred, y_pred])
+    more_true = np.concatenate([y_true, unlabelled])
+    more_pred = np.concatenate([y_pred, y_pred])
     again, gradient_again = value_and_gradient(loss, more_true, more_pred)
     assert again == pytest.approx(value, rel=1e-6)
     np.testing.assert_allclose(gradient_again[: len(y_pred)], gradient, rtol=1e-6)
@@ -168,7 +172,8 @@ def test_more_masked_joints_do_not_dilute(loss):
 @pytest.mark.parametrize("loss", COORDINATE_LOSSES)
 def test_all_masked_coordinates_stay_finite(loss, target):
     y_true, y_pred = people()
-    y_true[..., :2], y_true[..., 2] = target, 0
+    y_true[..., :2] = target
+    y_true[..., 2] = 0
     value, gradient = value_and_gradient(loss, y_true, y_pred)
     assert value == 0
     np.testing.assert_array_equal(gradient, 0)
@@ -177,7 +182,8 @@ def test_all_masked_coordinates_stay_finite(loss, target):
 @pytest.mark.parametrize("target", [0.0, np.nan, 1e9])
 def test_all_masked_visibility_stays_finite(target):
     y_true, y_pred = judgements()
-    y_true[..., 0], y_true[..., 1] = target, 0
+    y_true[..., 0] = target
+    y_true[..., 1] = 0
     value, gradient = value_and_gradient(losses.masked_bce, y_true, y_pred)
     assert value == 0
     np.testing.assert_array_equal(gradient, 0)

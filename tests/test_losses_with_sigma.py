@@ -57,7 +57,8 @@ NAMES = tuple(ladder())
 
 def test_hand_worked_values():
     """One joint off by 0.1 in x and 0.3 in y, σ 0.2 and 0.1."""
-    y_true, y_pred = np.array([[[0.0, 0.0, 1]]], np.float32), np.array([[[0.1, -0.3]]], np.float32)
+    y_true = np.array([[[0.0, 0.0, 1]]], np.float32)
+    y_pred = np.array([[[0.1, -0.3]]], np.float32)
     sigma = np.array([[[0.2, 0.1]]], np.float32)
     gaussian = 0.5 * (0.5**2 + 3**2) + math.log(0.2 * 0.1) + math.log(2 * math.pi)
     laplace = 0.5 + 3 + math.log(0.4) + math.log(0.2)
@@ -96,7 +97,8 @@ def test_smooth_l1_becomes_l1_as_beta_shrinks_and_is_keras_huber():
 @pytest.mark.parametrize("sigma", [0.01, 0.3, 2.0])
 def test_densities_integrate_to_one_and_have_their_scale(density, sigma):
     e = np.linspace(-30 * sigma, 30 * sigma, 600_001)
-    p, step = np.exp(-np.asarray(density(e, np.full_like(e, sigma)))), e[1] - e[0]
+    p = np.exp(-np.asarray(density(e, np.full_like(e, sigma))))
+    step = e[1] - e[0]
     assert p.sum() * step == pytest.approx(1, abs=1e-4)
     spread = (
         math.sqrt((p * e**2).sum() * step)
@@ -110,8 +112,10 @@ def test_densities_integrate_to_one_and_have_their_scale(density, sigma):
 def test_the_best_scale_is_the_size_of_the_error(name, power):
     """The likelihood is largest at σ = |e|: for a wrong joint the network must say so, for a right
     one it may."""
-    y_true, y_pred = np.array([[[0, 0, 1]]], np.float32), np.array([[[0.07, -0.2]]], np.float32)
-    loss, at = losses.keypoint_loss(name), np.abs(y_pred)
+    y_true = np.array([[[0, 0, 1]]], np.float32)
+    y_pred = np.array([[[0.07, -0.2]]], np.float32)
+    loss = losses.keypoint_loss(name)
+    at = np.abs(y_pred)
     best = float(loss(y_true, y_pred, at))
     assert all(float(loss(y_true, y_pred, at * factor)) > best for factor in (0.8, 1.25))
     gradient = value_and_gradient(lambda t, s: loss(t, y_pred, s), y_true, at)[1]
@@ -136,15 +140,20 @@ def test_a_fixed_scale_gives_the_losses_without_one():
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_are_the_differences(name):
     """With respect to the joints, and to σ where there is one: central differences."""
-    loss, (y_true, y_pred), rng = ladder()[name], people(1), np.random.default_rng(3)
-    y_true, y_pred, sigma = y_true[:2], y_pred[:2], sigmas(1)[:2]
+    loss = ladder()[name]
+    (y_true, y_pred) = people(1)
+    rng = np.random.default_rng(3)
+    y_true = y_true[:2]
+    y_pred = y_pred[:2]
+    sigma = sigmas(1)[:2]
     error = y_pred - y_true[..., :2]
     y_pred = y_true[..., :2] + np.sign(error) * np.maximum(
         np.abs(error), 0.02
     )  # away from L1's kink
     directions = [rng.normal(size=y_pred.shape).astype(np.float32) for _ in range(2)]
     with tf.GradientTape() as tape:
-        p, s = tf.Variable(y_pred), tf.Variable(sigma)
+        p = tf.Variable(y_pred)
+        s = tf.Variable(sigma)
         value = call(name, loss, y_true, p, s)
     slopes = tape.gradient(value, [p, s])
     for which, (slope, direction) in enumerate(zip(slopes, directions, strict=True)):
@@ -165,7 +174,8 @@ def test_gradients_are_the_differences(name):
 
 
 def test_a_new_flow_is_the_identity():
-    flow, x = losses.RealNVP(), np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
+    flow = losses.RealNVP()
+    x = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
     for way in (flow.to_data, flow.to_normal):
         out, log_det = way(x)
         np.testing.assert_array_equal(out, x)
@@ -176,10 +186,8 @@ def test_a_new_flow_is_the_identity():
 
 @pytest.mark.parametrize("couplings", [1, 2, 6])
 def test_the_flow_can_be_undone(couplings):
-    flow, z = (
-        shaken(losses.RealNVP(couplings, 8)),
-        np.random.default_rng(1).normal(size=(200, 2)).astype(np.float32),
-    )
+    flow = shaken(losses.RealNVP(couplings, 8))
+    z = np.random.default_rng(1).normal(size=(200, 2)).astype(np.float32)
     x, forth = flow.to_data(z)
     again, back = flow.to_normal(x)
     assert np.abs(np.asarray(x) - z).max() > 0.1
@@ -189,10 +197,8 @@ def test_the_flow_can_be_undone(couplings):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_log_determinant_is_the_jacobians(seed):
-    flow, x = (
-        shaken(losses.RealNVP(6, 8), seed),
-        np.random.default_rng(seed).normal(size=(8, 2)).astype(np.float32),
-    )
+    flow = shaken(losses.RealNVP(6, 8), seed)
+    x = np.random.default_rng(seed).normal(size=(8, 2)).astype(np.float32)
     at = tf.Variable(x)
     with tf.GradientTape(persistent=True) as tape:
         z, log_det = flow.to_normal(at)
@@ -269,16 +275,19 @@ def test_only_the_simple_density_holds_the_scale():
             return super().call(2 * x) + 2 * math.log(2)
 
     y_true, y_pred = people()
-    loss, other = losses.RLE(residual=False), losses.RLE(residual=False)
+    loss = losses.RLE(residual=False)
+    other = losses.RLE(residual=False)
     other.flow = Half()
     a, b = (float(f(y_true, y_pred, s)) for f, s in ((loss, sigmas()), (other, 2 * sigmas())))
     assert a == pytest.approx(b, rel=1e-5)
 
 
 def test_gradients_reach_the_flow_and_both_outputs():
-    loss, (y_true, y_pred) = shaken(losses.RLE()), people()
+    loss = shaken(losses.RLE())
+    (y_true, y_pred) = people()
     with tf.GradientTape() as tape:
-        p, s = tf.Variable(y_pred), tf.Variable(sigmas())
+        p = tf.Variable(y_pred)
+        s = tf.Variable(sigmas())
         value = loss(y_true, p, s)
     for gradient in tape.gradient(value, [p, s, *loss.trainable_variables]):
         assert gradient is not None and np.all(np.isfinite(gradient)) and np.abs(gradient).max() > 0
@@ -292,10 +301,14 @@ def test_gradients_reach_the_flow_and_both_outputs():
 def test_masked_joints_change_nothing(name, poison):
     """Neither the label nor the prediction of a masked joint moves the loss or a gradient, the
     flow's included."""
-    loss, (y_true, y_pred) = ladder()[name], people()
-    masked, found = y_true[..., 2] == 0, []
+    loss = ladder()[name]
+    (y_true, y_pred) = people()
+    masked = y_true[..., 2] == 0
+    found = []
     for label, guess in ((0.1, None), (poison, None), (0.1, 1e3)):
-        t, p, s = y_true.copy(), y_pred.copy(), tf.Variable(sigmas())
+        t = y_true.copy()
+        p = y_pred.copy()
+        s = tf.Variable(sigmas())
         t[masked, :2] = label
         p[masked] = p[masked] if guess is None else guess
         p = tf.Variable(p)
@@ -316,8 +329,10 @@ def test_masked_joints_change_nothing(name, poison):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_all_masked_is_zero_with_zero_gradient(name):
-    loss, (y_true, y_pred) = ladder()[name], people()
-    y_true[..., :2], y_true[..., 2] = np.nan, 0
+    loss = ladder()[name]
+    (y_true, y_pred) = people()
+    y_true[..., :2] = np.nan
+    y_true[..., 2] = 0
     value, gradient = value_and_gradient(lambda t, p: call(name, loss, t, p), y_true, y_pred)
     assert value == 0
     np.testing.assert_array_equal(gradient, 0)
@@ -325,7 +340,8 @@ def test_all_masked_is_zero_with_zero_gradient(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_half_precision_predictions_give_a_float32_loss(name):
-    loss, (y_true, y_pred) = ladder()[name], people()
+    loss = ladder()[name]
+    (y_true, y_pred) = people()
     assert call(name, loss, tf.constant(y_true), tf.cast(y_pred, tf.bfloat16)).dtype == tf.float32
 
 

@@ -115,20 +115,20 @@ def near(picture, colour, tolerance=12):
 @pytest.mark.parametrize("draw", ["draw_pose", "draw_on_image"])
 def test_left_is_orange_right_is_blue_and_in_place(draw):
     points = np.full((17, 2), 50.0)
-    points[COCO17.index("left_wrist")], points[COCO17.index("right_wrist")] = (80, 20), (20, 70)
+    points[COCO17.index("left_wrist")] = (80, 20)
+    points[COCO17.index("right_wrist")] = (20, 70)
     flags = np.zeros(17, int)
     flags[[COCO17.index("left_wrist"), COCO17.index("right_wrist")]] = 2
     if draw == "draw_pose":
         fig, ax = bare_axes()
         viz.draw_pose(ax, points, flags)
-        picture, scale = rendered(fig), 4
+        picture = rendered(fig)
+        scale = 4
     else:
-        picture, scale = (
-            viz.draw_on_image(
-                np.full((400, 400, 3), 128, np.uint8), points * 4 + 1.5, flags
-            ).astype(int),
-            4,
-        )
+        picture = viz.draw_on_image(
+            np.full((400, 400, 3), 128, np.uint8), points * 4 + 1.5, flags
+        ).astype(int)
+        scale = 4
     for colour, (x, y) in ((viz.LEFT, (80, 20)), (viz.RIGHT, (20, 70))):
         row, column = near(picture, colour).mean(axis=0)
         assert abs(column - (x * scale + 1.5)) < 1 and abs(row - (y * scale + 1.5)) < 1
@@ -136,7 +136,8 @@ def test_left_is_orange_right_is_blue_and_in_place(draw):
 
 @pytest.mark.parametrize("hidden", [0, np.nan])
 def test_what_is_not_known_is_not_drawn(hidden):
-    points, flags = pose(), np.full(17, 2)
+    points = pose()
+    flags = np.full(17, 2)
     arm = [COCO17.index("left_elbow"), COCO17.index("left_wrist")]
     if hidden == 0:
         flags[arm] = 0
@@ -163,7 +164,9 @@ def test_an_occluded_joint_is_hollow():
 
 
 def test_inputs_are_not_changed():
-    image, points, flags = noise(80), pose(side=80), np.full(17, 2)
+    image = noise(80)
+    points = pose(side=80)
+    flags = np.full(17, 2)
     before = [a.copy() for a in (image, points, flags)]
     drawn = viz.draw_on_image(image, points, flags)
     viz.gallery([image], [points], ["one"], visible=[flags], truths=[points])

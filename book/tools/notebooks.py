@@ -92,7 +92,8 @@ def normalise(notebook: nbformat.NotebookNode, exercise: bool) -> nbformat.Noteb
         A new notebook.
     """
     nb = copy.deepcopy(notebook)
-    nb.nbformat, nb.nbformat_minor = 4, 5
+    nb.nbformat = 4
+    nb.nbformat_minor = 5
     nb.metadata = nbformat.from_dict(
         {
             "kernelspec": {

@@ -23,7 +23,8 @@ from notebooks import ROOT, find, is_exercise, normalise, read, to_text
 def run(path: Path, notebook: nbformat.NotebookNode, timeout: int) -> nbformat.NotebookNode:
     """Run a notebook in its own folder with this Python, and return it with its outputs."""
     os.environ.update(PYTHONHASHSEED="0", TF_CPP_MIN_LOG_LEVEL="3")
-    total, start = sum(cell.cell_type == "code" for cell in notebook.cells), time.monotonic()
+    total = sum(cell.cell_type == "code" for cell in notebook.cells)
+    start = time.monotonic()
     done = 0
 
     def step(cell, cell_index, **_):

@@ -15,7 +15,9 @@ import tokenize
 import nbformat
 from notebooks import BEGIN, END, ROOT, find, is_exercise, normalise, read, to_text
 
-MAX_LINES, MAX_PICTURE, MAX_NAMES = 25, 100_000, 8
+MAX_LINES = 25
+MAX_PICTURE = 100_000
+MAX_NAMES = 8
 MAX_IGNORED = 0.25
 MAX_WRAPPED = 60
 MIN_ALT = 15

@@ -48,7 +48,8 @@ def read_labels(archive: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
     Raises:
         DataError: when a file is not made of such lines.
     """
-    people, names = [], []
+    people = []
+    names = []
     with tarfile.open(archive) as tar:
         for member in tar:
             if member.isfile() and member.name.endswith(".txt"):
@@ -89,7 +90,8 @@ def photo_sizes(
         none.
     """
     row, joint = np.nonzero(labelled)
-    share, where = values[row, joint], photo[row]
+    share = values[row, joint]
+    where = photo[row]
     low, high = SIZES
     fits = np.ones((photos, high - low + 1), bool)
     for k, side in enumerate(range(low, high + 1)):
@@ -101,7 +103,8 @@ def coco(archive: Path) -> dict:
     """The table of COCO's keypoints: counts of joints, boxes and places, of train2017 and val2017
     together."""
     rows, photo, names = read_labels(archive)
-    box, joints = rows[:, 1:5], rows[:, 5:].reshape(-1, len(COCO17), 3)
+    box = rows[:, 1:5]
+    joints = rows[:, 5:].reshape(-1, len(COCO17), 3)
     flags = joints[..., 2].astype(int)
     labelled = flags > 0
     sizes = np.stack(
@@ -133,7 +136,8 @@ def _flags(flags: np.ndarray) -> list[list[int]]:
 
 
 def _sides(points: np.ndarray, labelled: np.ndarray) -> dict:
-    left, right = COCO17.index("left_shoulder"), COCO17.index("right_shoulder")
+    left = COCO17.index("left_shoulder")
+    right = COCO17.index("right_shoulder")
     both = labelled[:, left] & labelled[:, right]
     ahead = points[both, left, 0] > points[both, right, 0]
     return {"both_shoulders": int(both.sum()), "left_shoulder_on_the_right": int(ahead.sum())}
@@ -142,10 +146,13 @@ def _sides(points: np.ndarray, labelled: np.ndarray) -> dict:
 def _in_pixels(box: np.ndarray, joints: np.ndarray, size: np.ndarray) -> dict:
     """What needs the photo's proportions: sizes of boxes, places in the padded square, the trunk's
     direction."""
-    centre, extent = box[:, :2] * size, box[:, 2:] * size
+    centre = box[:, :2] * size
+    extent = box[:, 2:] * size
     longer = extent.max(axis=1)
-    points, flags = joints[..., :2] * size[:, None], joints[..., 2]
-    low, high = centre - extent / 2, centre + extent / 2
+    points = joints[..., :2] * size[:, None]
+    flags = joints[..., 2]
+    low = centre - extent / 2
+    high = centre + extent / 2
     touches = {"left": low[:, 0] < NEAR_PX, "top": low[:, 1] < NEAR_PX}
     touches |= {
         "right": high[:, 0] > size[:, 0] - NEAR_PX,

@@ -149,7 +149,8 @@ def weights_to_float16(graph: "onnx.ModelProto") -> "onnx.ModelProto":
     casts = []
     for tensor in out.graph.initializer:
         if tensor.data_type == TensorProto.FLOAT and sum(side > 1 for side in tensor.dims) > 1:
-            name, values = tensor.name, numpy_helper.to_array(tensor)
+            name = tensor.name
+            values = numpy_helper.to_array(tensor)
             with np.errstate(over="ignore"):  # the check finds it
                 values = values.astype(np.float16)
             tensor.CopyFrom(numpy_helper.from_array(values, f"{name}_half"))

@@ -210,7 +210,8 @@ def test_form_is_stable_and_forgets_who_ran_it():
 
 
 def test_refresh_runs_in_place_and_leaves_a_failing_notebook_alone(tmp_path, monkeypatch, capsys):
-    good, bad = tmp_path / "good.ipynb", tmp_path / "bad.ipynb"
+    good = tmp_path / "good.ipynb"
+    bad = tmp_path / "bad.ipynb"
     here = code(
         "from pathlib import Path\n\nprint(sorted(p.name for p in Path().iterdir()))", count=None
     )

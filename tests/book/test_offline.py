@@ -96,7 +96,8 @@ def opened(browser, scheme: str, size: str = "desktop"):
     width, height = WIDTHS[size]
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
     page = context.new_page()
-    page.asked, page.wrong = [], []
+    page.asked = []
+    page.wrong = []
     page.on("request", lambda request: page.asked.append(request.url))
     page.on("pageerror", lambda error: page.wrong.append(str(error)))
     page.on(

@@ -93,7 +93,8 @@ def test_a_photos_size_comes_back_from_its_joints(side):
     known = tables.photo_sizes(shares, np.ones((4, 17), bool), np.array([0, 0, 1, 1]), 2)
     assert known.tolist() == [side, side]
     pixels = np.random.default_rng(side).integers(0, side // 2, (1, 17))
-    shares, every = np.round(pixels / (side // 2), 6), np.ones((1, 17), bool)
+    shares = np.round(pixels / (side // 2), 6)
+    every = np.ones((1, 17), bool)
     assert tables.photo_sizes(shares, every, np.array([0]), 1).tolist() == [0], (
         "twice as many pixels would do, too"
     )
@@ -117,7 +118,8 @@ def test_lines_that_are_no_labels_are_named(tmp_path, capsys):
 
 @pytest.mark.parametrize("name", ["coco", "leeds"])
 def test_a_table_is_small_and_says_where_it_is_from(name):
-    path, table = ROOT / "book" / "tables" / f"{name}.json", committed(name)
+    path = ROOT / "book" / "tables" / f"{name}.json"
+    table = committed(name)
     assert path.stat().st_size <= 100_000
     assert (
         all(table[key] for key in ("source", "licence", "command"))

@@ -33,7 +33,8 @@ ONCE = RetryPolicy(tries=1, timeout=10)
 FILE = np.random.default_rng(1).bytes(700_001)
 OTHER = np.random.default_rng(2).bytes(650_003)
 posix = pytest.mark.skipif(sys.platform == "win32", reason="no such signals and limits there")
-SHA256, MD5 = hashlib.sha256(FILE).hexdigest(), hashlib.md5(FILE).hexdigest()
+SHA256 = hashlib.sha256(FILE).hexdigest()
+MD5 = hashlib.md5(FILE).hexdigest()
 
 
 @pytest.fixture(autouse=True)
@@ -576,7 +577,8 @@ def child(server: FaultyServer, folder: Path, largest: int = 0) -> subprocess.Po
 
 
 def wait_for_part(folder: Path, least: int) -> None:
-    part, start = folder / "file.bin.part", time.monotonic()
+    part = folder / "file.bin.part"
+    start = time.monotonic()
     while not (part.exists() and part.stat().st_size >= least):
         assert time.monotonic() - start < 20, "no part appeared"
         time.sleep(0.005)
@@ -650,7 +652,8 @@ def zipped(path: Path, *members: tuple) -> Path:
 
 def special(kind: bytes, name: str = "a/evil", target: str = "") -> tarfile.TarInfo:
     info = tarfile.TarInfo(name)
-    info.type, info.linkname = kind, target
+    info.type = kind
+    info.linkname = target
     return info
 
 
@@ -771,7 +774,8 @@ def test_a_zip_that_lies_about_its_sizes_is_damaged(tmp_path):
 @pytest.mark.parametrize("kind", ["tar", "tar.gz", "zip"])
 @pytest.mark.parametrize("damage", ["short", "flipped", "none", "other"])
 def test_a_damaged_archive_leaves_nothing(tmp_path, kind, damage):
-    path, noise = tmp_path / f"x.{kind}", np.random.default_rng(0).bytes(50_000)
+    path = tmp_path / f"x.{kind}"
+    noise = np.random.default_rng(0).bytes(50_000)
     members = [(f"a/{i}", noise) for i in range(5)]
     zipped(path, *members) if kind == "zip" else tar(path, *members, mode="w:" + kind[4:])
     data = bytearray(path.read_bytes())

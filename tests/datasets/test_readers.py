@@ -47,7 +47,8 @@ def brightest(image: np.ndarray, near: np.ndarray, reach: int = 4) -> np.ndarray
 def test_mpii_people_lie_on_their_dots(tmp_path):
     entries = [tiny_data.mpii_entry(tmp_path, "a.jpg"), tiny_data.mpii_entry(tmp_path, "b.jpg", 1)]
     entries.append(dict(entries[0]))
-    entries[1]["joints_vis"][0], entries[1]["joints"][0] = 0, [-1, -1]
+    entries[1]["joints_vis"][0] = 0
+    entries[1]["joints"][0] = [-1, -1]
     (tmp_path / "annot").mkdir()
     (tmp_path / "annot" / "train.json").write_text(json.dumps(entries))
     people = list(mpii.read(tmp_path, "train"))
@@ -328,8 +329,10 @@ def test_official_sets_count_in_the_pixels_as_stored(tmp_path):
 def test_pictures_of_every_kind_become_rgb(kind, tmp_path):
     """A red and a grey half: seen as that whatever the file is made of."""
     picture = np.zeros((40, 60, 3), np.uint8)
-    picture[:, :30], picture[:, 30:] = (200, 30, 40), 128
-    path, tolerance = tmp_path / "photo.png", 3
+    picture[:, :30] = (200, 30, 40)
+    picture[:, 30:] = 128
+    path = tmp_path / "photo.png"
+    tolerance = 3
     if kind == "16 bit grey":
         cv2.imwrite(str(path), picture[..., 0].astype(np.uint16) * 257)
         picture = np.repeat(picture[..., :1], 3, axis=2)
@@ -398,10 +401,8 @@ def test_tiny_people_are_left_out_by_stated_thresholds(tmp_path):
 
 def test_an_estimated_area_is_no_area(tmp_path):
     path, data = tiny_data.coco(tmp_path, photos=1, people=2)
-    data["annotations"][0]["area_source"], data["annotations"][1]["area_source"] = (
-        "coco",
-        "bbox*0.53",
-    )
+    data["annotations"][0]["area_source"] = "coco"
+    data["annotations"][1]["area_source"] = "bbox*0.53"
     path.write_text(json.dumps(data))
     exact, estimated = coco.read(path, tmp_path / "train2017")
     assert exact.area > 0 and estimated.area == 0
@@ -530,15 +531,18 @@ def test_the_guess_agrees_with_minidomes_truth(tmp_path, record_property):
     truth = {}
     for person in coco.read(*coco.find_minidome(tmp_path / "dome"), dataset="minidome"):
         truth.setdefault(person.image.name, []).append(person)
-    guessed, true = [], []
+    guessed = []
+    true = []
     for person in panoptic.read(tmp_path / "dome"):
         for other in truth.get(person.image.name, ()):
             both = person.labelled & other.labelled
             if both.any() and np.abs(person.keypoints - other.keypoints)[both].max() < 0.5:
                 guessed.append(person.keypoints_visible[both] == 1)
                 true.append(other.keypoints_visible[both] == 1)
-    guessed, true = np.concatenate(guessed), np.concatenate(true)
-    agreement, precision = (guessed == true).mean(), true[guessed].mean()
+    guessed = np.concatenate(guessed)
+    true = np.concatenate(true)
+    agreement = (guessed == true).mean()
+    precision = true[guessed].mean()
     recall = guessed[true].mean()
     for name, value in (
         ("agreement", agreement),
@@ -732,7 +736,10 @@ def test_squares_next_to_people_touch_none_of_them(tmp_path):
             continue
         x, y, w, h = square
         reach = background.CONTEXT / 2 * w
-        x0, y0, x1, y1 = x + w / 2 - reach, y + h / 2 - reach, x + w / 2 + reach, y + h / 2 + reach
+        x0 = x + w / 2 - reach
+        y0 = y + h / 2 - reach
+        x1 = x + w / 2 + reach
+        y1 = y + h / 2 + reach
         assert w == h and x0 > -1e-6 and y0 > -1e-6 and x1 < width + 1e-6 and y1 < height + 1e-6
         assert all(
             x1 <= bx or bx + bw <= x0 or y1 <= by or by + bh <= y0 for bx, by, bw, bh in boxes

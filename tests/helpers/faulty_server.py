@@ -68,7 +68,9 @@ class FaultyServer:
 
     def __init__(self, files: dict[str, bytes] | None = None, certificate: Path | None = None):
         self.files = dict(files or {})
-        self.faults, self.always, self.seen = defaultdict(list), {}, []
+        self.faults = defaultdict(list)
+        self.always = {}
+        self.seen = []
         self._lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"of": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -125,25 +127,30 @@ class _Handler(BaseHTTPRequestHandler):
         seen = Seen(path, dict(self.headers), time.monotonic())
         self.of.seen.append(seen)
         data, fault = self.of._take(path)
-        status, status_body = fault.status, data if data is not None else b""
+        status = fault.status
+        status_body = data if data is not None else b""
         if data is None and status == 200:
             status = 404
         if fault.stall and fault.cut is None:
             time.sleep(fault.stall)
-        headers, body = {"Content-Type": "application/octet-stream"}, status_body
+        headers = {"Content-Type": "application/octet-stream"}
+        body = status_body
         if status == 200:
             etag = f'"{hashlib.sha256(data).hexdigest()[:16]}"'
             if fault.validators:
                 headers["ETag"] = etag
             status, body = self._piece(data, fault, etag, headers)
         else:
-            headers["Content-Type"], body = "text/html", f"<h1>{status}</h1>".encode()
+            headers["Content-Type"] = "text/html"
+            body = f"<h1>{status}</h1>".encode()
         length = len(body) if fault.claim is None else fault.claim
-        headers["Content-Length"], body = str(length), body[:length]
+        headers["Content-Length"] = str(length)
+        body = body[:length]
         headers.update(fault.headers)
         broken = fault.cut is not None
         body = body[: fault.cut] if broken else body
-        seen.status, seen.sent = status, len(body)
+        seen.status = status
+        seen.sent = len(body)
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)

@@ -32,7 +32,8 @@ def write_photo(path: Path, points: np.ndarray = (), width: int = 160, height: i
 def spread(rng: np.random.Generator, n: int = K, low=(20, 20), high=(140, 100)) -> np.ndarray:
     """(n, 2) points, far enough apart that their dots can be told from each other: one in each cell
     of a grid."""
-    columns, rows = 6, -(-n // 6)
+    columns = 6
+    rows = -(-n // 6)
     cells = rng.permutation(columns * rows)[:n]
     cell = (np.asarray(high, float) - low) / (columns, rows)
     return (
@@ -54,7 +55,8 @@ def coco(
         everyone = [spread(rng) for _ in range(people)]
         write_photo(root / f"{split}2017" / name, np.concatenate(everyone) if everyone else ())
         for points in everyone:
-            low, high = points.min(axis=0) - 3, points.max(axis=0) + 3
+            low = points.min(axis=0) - 3
+            high = points.max(axis=0) + 3
             flags = rng.integers(1, 3, K)
             data["annotations"].append(
                 {

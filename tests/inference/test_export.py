@@ -101,7 +101,8 @@ def test_the_file_keeps_the_contract(minidome):
 @pytest.mark.parametrize("flip", [False, True])
 def test_each_output_equals_keras(minidome, flip):
     keras_model, exported, *_ = minidome
-    want, got = keras_model.predict_crops(CROPS, flip), exported.predict_crops(CROPS, flip)
+    want = keras_model.predict_crops(CROPS, flip)
+    got = exported.predict_crops(CROPS, flip)
     assert set(got) == set(export.OUTPUTS) == set(want) - {"sigma"}
     for name in export.OUTPUTS:
         assert relative(want[name], got[name]) < 1e-3, name
@@ -167,12 +168,14 @@ def test_people_are_found_as_often_as_with_keras(minidome):
 @pytest.mark.parametrize("size", [160, 128, 64])
 def test_another_input_size_is_reached_inside_the_graph_as_training_cut_it(tmp_path, size):
     """A 224 crop resized by the graph is the crop of training at that size, to about 1 of 255."""
-    loaded, photo = network(size), smooth(5, 300)
+    loaded = network(size)
+    photo = smooth(5, 300)
     export.export(save(loaded, tmp_path / "run"), tmp_path / "m.onnx")
     exported = predictor.load(tmp_path / "m.onnx")
     assert exported.input_size == 224
     for bbox in ([40, 30, 200, 220], [100, 100, 90, 60]):
-        here, there = loaded.predict(photo, bbox), exported.predict(photo, bbox)
+        here = loaded.predict(photo, bbox)
+        there = exported.predict(photo, bbox)
         side = 1.25 * max(bbox[2:])
         assert np.abs(here.keypoints - there.keypoints).max() < 0.01 * side
         assert np.abs(here.visibility - there.visibility).max() < 0.02
@@ -191,11 +194,13 @@ def test_calibrated_scores_and_trained_presence_are_in_the_file(tmp_path):
     export.export(save(loaded, tmp_path / "run"), tmp_path / "m.onnx")
     exported = predictor.load(tmp_path / "m.onnx")
     small = np.asarray(keras.layers.Resizing(64, 64)(CROPS.astype("f4")))
-    want, got = loaded.predict_crops(small), exported.predict_crops(CROPS)
+    want = loaded.predict_crops(small)
+    got = exported.predict_crops(CROPS)
     for name in export.OUTPUTS:
         assert relative(want[name], got[name]) < 2e-3, name
     raw = loaded.model.predict_on_batch(small)
-    sigma, p = np.asarray(raw["sigma"]).mean(-1), np.asarray(raw["visibility"])
+    sigma = np.asarray(raw["sigma"]).mean(-1)
+    p = np.asarray(raw["visibility"])
     logistic = 1 / (1 + np.exp(-(-3.0 - 1.2 * np.log(sigma) + 0.4 * np.log(p / (1 - p)))))
     np.testing.assert_allclose(want["score"], logistic, atol=1e-4)
     np.testing.assert_allclose(want["presence"], np.asarray(raw["presence"])[:, 0], atol=1e-6)
@@ -264,7 +269,8 @@ def test_an_exported_model_needs_neither_keras_nor_tensorflow(minidome):
 
 
 def test_the_command_writes_says_how_far_off_and_refuses_to_overwrite(tmp_path, capsys):
-    run, out = save(network(), tmp_path / "run"), tmp_path / "deep" / "m.onnx"
+    run = save(network(), tmp_path / "run")
+    out = tmp_path / "deep" / "m.onnx"
     assert cli.main(["export", "--model", str(run), str(out)]) == 0
     told = capsys.readouterr().out
     assert all(re.search(rf"{name} +\d\.\de-\d\d", told) for name in export.OUTPUTS), told
@@ -313,7 +319,8 @@ def test_an_exported_model_cannot_be_exported_or_trained(minidome, tmp_path):
 
 @pytest.mark.parametrize("damage", ["missing", "cut short", "not onnx", "of somebody else"])
 def test_a_damaged_onnx_file_is_one_clear_error(minidome, tmp_path, damage):
-    path, data = tmp_path / "m.onnx", minidome[2].read_bytes()
+    path = tmp_path / "m.onnx"
+    data = minidome[2].read_bytes()
     if damage == "of somebody else":
         graph = onnx.load(minidome[2])
         del graph.metadata_props[:]
@@ -428,7 +435,8 @@ def test_a_released_model_is_fetched_once_and_verified(shelf, minidome, tmp_path
     """The package has its address, size and SHA-256; it is fetched into the cache, resumably."""
     import functools
 
-    released, data = tmp_path / "released", minidome[2].read_bytes()
+    released = tmp_path / "released"
+    data = minidome[2].read_bytes()
     released.mkdir()
     (released / "model.onnx").write_bytes(data)
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(released))

@@ -116,7 +116,9 @@ class Oracle:
     input_size = SIZE
 
     def __init__(self, directory, record):
-        self.record, self.asked, box_px = record, 0, records.read_manifest(directory)["box_px"]
+        self.record = record
+        self.asked = 0
+        box_px = records.read_manifest(directory)["box_px"]
         self.people = list(records.read_records(directory))
         stored = np.stack([person.keypoints for person in self.people])
         low = (self.people[0].width - box_px) / 2  # the padded box is the stored picture's centre
@@ -145,7 +147,8 @@ def run_cli(capsys, *arguments: object) -> tuple[int, str, str]:
 
 def test_a_translated_photo_shifts_the_joints_alike(network):
     """The same person moved by (37, 21) px: the crop is the same, so every joint moves alike."""
-    small, offset = photo(0), np.array([37, 21])
+    small = photo(0)
+    offset = np.array([37, 21])
     large = photo(1, 400, 300)
     large[offset[1] : offset[1] + 240, offset[0] : offset[0] + 320] = small
     bbox = np.array([120, 90, 60, 70])
@@ -190,7 +193,8 @@ def test_an_empty_box_is_refused(network, bbox):
 
 
 def test_predict_changes_neither_photo_nor_box(network):
-    image, bbox = photo(0), np.array([10.0, 10, 50, 50])
+    image = photo(0)
+    bbox = np.array([10.0, 10, 50, 50])
     image.setflags(write=False)
     bbox.setflags(write=False)
     network.predict(image, bbox, flip=True)
@@ -315,7 +319,8 @@ def test_repr_is_one_line(network, constant_run):
 def test_the_flip_test_equals_averaging_by_hand(network):
     """Mirror the crop, mirror the joints back, swap left and right, average."""
     crops = np.stack([cv2.resize(photo(i), (SIZE, SIZE)) for i in range(3)])
-    plain, mirrored = network.predict_crops(crops), network.predict_crops(crops[:, :, ::-1])
+    plain = network.predict_crops(crops)
+    mirrored = network.predict_crops(crops[:, :, ::-1])
     both = network.predict_crops(crops, flip=True)
     for n in range(len(crops)):
         for k, name in enumerate(COCO17.joints):
@@ -499,10 +504,8 @@ def test_the_packaged_model_is_small_and_loads():
     "damage", ["cut short", "bytes changed", "no model", "broken record", "no mean pose"]
 )
 def test_a_damaged_run_is_one_clear_error(constant_run, tmp_path, damage):
-    model, record = (
-        (constant_run / "model.keras").read_bytes(),
-        (constant_run / "record.json").read_text(),
-    )
+    model = (constant_run / "model.keras").read_bytes()
+    record = (constant_run / "record.json").read_text()
     if damage == "cut short":
         model = model[: len(model) // 2]
     elif damage == "bytes changed":
@@ -553,8 +556,10 @@ def test_evaluate_prints_the_contracts_keys(capsys, constant_run, record_folder,
 
 def test_what_cannot_be_scored_is_null_in_json(capsys, constant_run, folder, photos):
     """Three joints of one person: no limb, no torso. JSON knows no NaN."""
-    keypoints, visible = np.full((K, 2), 50.0), np.zeros(K, int)
-    keypoints[:3], visible[:3] = [[50, 50], [60, 50], [55, 90]], 2
+    keypoints = np.full((K, 2), 50.0)
+    visible = np.zeros(K, int)
+    keypoints[:3] = [[50, 50], [60, 50], [55, 90]]
+    visible[:3] = 2
     one = PersonAnnotation(
         photos[0], "photo0", "photo0/0", keypoints, visible, visible > 0, None, 0, "made"
     )
@@ -583,7 +588,8 @@ def test_the_table_shows_the_mean_pose_beside_the_model(capsys, constant_run, re
 def test_evaluate_refuses_bad_input_in_one_line(
     capsys, constant_run, record_folder, tmp_path, what
 ):
-    model, folder = constant_run, record_folder
+    model = constant_run
+    folder = record_folder
     if what == "no records":
         folder = tmp_path
     elif what == "no model":
@@ -651,7 +657,8 @@ def test_predict_draws_the_pose_into_a_copy(capsys, constant_run, photos, tmp_pa
 
 
 def test_a_photo_of_a_phone_is_turned_as_viewers_show_it(capsys, constant_run, photos, tmp_path):
-    path, exif = tmp_path / "phone.jpg", Image.Exif()
+    path = tmp_path / "phone.jpg"
+    exif = Image.Exif()
     exif[0x0112] = 6  # stored lying down
     Image.open(photos[0]).save(path, exif=exif)
     code, out, _ = run_cli(capsys, "predict", "--model", constant_run, path, "--json")
@@ -660,7 +667,9 @@ def test_a_photo_of_a_phone_is_turned_as_viewers_show_it(capsys, constant_run, p
 
 
 def test_photos_are_not_kept_in_memory(capsys, constant_run, photos, monkeypatch):
-    read, seen, alive = images.read_image, [], []
+    read = images.read_image
+    seen = []
+    alive = []
 
     def watched(*arguments, **options):
         alive.append(sum(ref() is not None for ref in seen))
@@ -695,7 +704,10 @@ def test_photos_are_not_kept_in_memory(capsys, constant_run, photos, monkeypatch
 def test_predict_refuses_bad_input_in_one_line_and_writes_nothing(
     capsys, constant_run, photos, tmp_path, what, names
 ):
-    pictures, model, draw, more = [photos[0]], constant_run, tmp_path / "drawn", []
+    pictures = [photos[0]]
+    model = constant_run
+    draw = tmp_path / "drawn"
+    more = []
     bad = {
         "missing": None,
         "truncated": photos[0].read_bytes()[:-900],

@@ -58,7 +58,8 @@ def noise(seed: int = 0, size: int = 336) -> np.ndarray:
 
 @pytest.mark.parametrize(("box_px", "stored"), [(224, 336), (224, 224), (96, 144), (64, 112)])
 def test_the_centre_crop_is_a_slice(box_px, stored):
-    image, edge = noise(1, stored), (stored - box_px) // 2
+    image = noise(1, stored)
+    edge = (stored - box_px) // 2
     points = joints(1) * stored / 336
     crop, keypoints, visibility = cut(image, points, box_px=box_px, input_size=box_px)
     assert np.array_equal(crop, image[edge : edge + box_px, edge : edge + box_px])
@@ -69,17 +70,18 @@ def test_the_centre_crop_is_a_slice(box_px, stored):
 
 
 def test_augmentation_by_nothing_is_the_centre_crop():
-    image, points = noise(2), joints(2)
-    plain, still = (
-        cut(image, points),
-        cut(image, points, augment=STILL, rng=np.random.default_rng(0)),
-    )
+    image = noise(2)
+    points = joints(2)
+    plain = cut(image, points)
+    still = cut(image, points, augment=STILL, rng=np.random.default_rng(0))
     assert all(np.array_equal(a, b) for a, b in zip(plain, still, strict=True))
 
 
 def test_a_flip_mirrors_the_picture_and_swaps_the_names():
-    image, points = noise(3), joints(3, 60, 276)
-    visible, known = np.arange(K) % 3, np.arange(K) % 2 == 0
+    image = noise(3)
+    points = joints(3, 60, 276)
+    visible = np.arange(K) % 3
+    known = np.arange(K) % 2 == 0
     always = Augmentation.only(flip=1)
     plain, plain_keypoints, plain_visibility = cut(image, points, visible, known)
     crop, keypoints, visibility = cut(
@@ -106,7 +108,8 @@ KINDS = {
 def test_each_dot_stays_under_its_joint(kind, seed, input_size):
     """Each kind of variation alone, and all: the target of the left wrist lies on the dot that
     shows a left wrist now."""
-    points, augment = joints(seed), KINDS[kind]
+    points = joints(seed)
+    augment = KINDS[kind]
     flipped = augment.draw(np.random.default_rng(seed)).flip
     crop, keypoints, _ = cut(
         dotted(points),
@@ -140,7 +143,8 @@ def test_each_dot_stays_under_its_joint(kind, seed, input_size):
 
 
 def test_a_half_body_is_in_the_crop_and_the_rest_is_known_to_be_out():
-    rng, always = np.random.default_rng(8), Augmentation.only(half_body=1)
+    rng = np.random.default_rng(8)
+    always = Augmentation.only(half_body=1)
     points = np.concatenate(
         [rng.uniform((110, 30), (220, 130), (11, 2)), rng.uniform((120, 180), (210, 310), (6, 2))]
     )
@@ -151,7 +155,8 @@ def test_a_half_body_is_in_the_crop_and_the_rest_is_known_to_be_out():
             noise(8), points, augment=always, rng=np.random.default_rng(seed)
         )
         chosen = points[list(members)]
-        low, high = chosen.min(0), chosen.max(0)
+        low = chosen.min(0)
+        high = chosen.max(0)
         reach = np.abs(points - (low + high) / 2).max(1) * 2 < 1.5 * (high - low).max()
         assert (
             np.array_equal(keypoints[:, 2], reach)
@@ -168,7 +173,8 @@ def test_a_half_body_is_in_the_crop_and_the_rest_is_known_to_be_out():
 
 
 def test_a_half_body_wants_joints_to_stand_on():
-    points, always = joints(9), Augmentation.only(half_body=1)
+    points = joints(9)
+    always = Augmentation.only(half_body=1)
     plain = cut(noise(9), points)
     few = np.where(np.arange(K) < 8, 2, 0)
     for visible, changes in (
@@ -196,9 +202,11 @@ def test_a_half_body_wants_joints_to_stand_on():
 
 
 def test_erasing_hides_pixels_and_no_joint():
-    points, image = joints(10), np.full((336, 336, 3), 200, np.uint8)
+    points = joints(10)
+    image = np.full((336, 336, 3), 200, np.uint8)
     erased = dataclasses.replace(STRONG, erase=1.0)
-    areas, hidden = [], 0
+    areas = []
+    hidden = 0
     for seed in range(60):
         plain = cut(image, points, augment=STRONG, rng=np.random.default_rng(seed))
         crop, keypoints, visibility = cut(
@@ -206,7 +214,8 @@ def test_erasing_hides_pixels_and_no_joint():
         )
         assert np.array_equal(keypoints, plain[1]) and np.array_equal(visibility, plain[2])
         changed = np.any(crop != plain[0], axis=2)
-        rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
+        rows = np.flatnonzero(changed.any(1))
+        columns = np.flatnonzero(changed.any(0))
         hole = np.zeros_like(changed)
         hole[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
         assert (
@@ -250,7 +259,8 @@ def test_kinds_are_drawn_independently(seed):
 
 def test_masks_say_what_is_inside_outside_and_unknown():
     points = np.full((K, 2), 168.0)
-    visible, known = np.full(K, 2), np.ones(K, bool)
+    visible = np.full(K, 2)
+    known = np.ones(K, bool)
     cases = {  # joint: stored pixel, flag, known -> keypoint weight, visibility target and weight
         "nose": ((168, 168), 2, True, 1, 1, 1),
         "left_eye": ((168, 168), 1, True, 1, 1, 1),  # occluded, and yet it is there
@@ -271,7 +281,9 @@ def test_masks_say_what_is_inside_outside_and_unknown():
     }
     for joint, (at, flag, is_known, *_) in cases.items():
         k = COCO17.index(joint)
-        points[k], visible[k], known[k] = at, flag, is_known
+        points[k] = at
+        visible[k] = flag
+        known[k] = is_known
     _, keypoints, visibility = cut(noise(4), points, visible, known)
     for joint, (*_, weight, target, target_weight) in cases.items():
         k = COCO17.index(joint)
@@ -421,11 +433,9 @@ def test_batches_have_the_shapes_and_types_that_a_model_wants(folder):
 
 def test_validation_is_the_centre_crop_of_each_record_in_order_and_the_same_on_every_pass(folder):
     dataset = batches(folder)
-    first, second, other = (
-        collect(dataset),
-        collect(dataset),
-        collect(batches(folder, batch_size=7, seed=99)),
-    )
+    first = collect(dataset)
+    second = collect(dataset)
+    other = collect(batches(folder, batch_size=7, seed=99))
     assert same(first, second) and same(first, other)
     stored = list(records.read_records(folder))
     assert len(stored) == len(first[0]) == 10
@@ -511,7 +521,8 @@ def test_the_second_epoch_needs_no_files(folder, tmp_path):
     import tensorflow as tf
 
     shutil.copytree(folder, tmp_path / "copy")
-    kept, anew = batches(tmp_path / "copy"), batches(tmp_path / "copy", cache_bytes=0)
+    kept = batches(tmp_path / "copy")
+    anew = batches(tmp_path / "copy", cache_bytes=0)
     first = collect(kept)
     for shard in records.shard_paths(tmp_path / "copy"):
         shard.unlink()
@@ -639,7 +650,8 @@ def test_two_folders_are_one_set_and_shuffle_mixes_them(folder, tmp_path):
         settings=records.CropSettings(box_px=64),
         progress=False,
     )
-    one, other = collect(batches(folder)), collect(batches(tmp_path / "more"))
+    one = collect(batches(folder))
+    other = collect(batches(tmp_path / "more"))
     both = collect(batches([folder, tmp_path / "more"]))
     assert people(both) == sorted(people(one) + people(other)) and len(both[0]) == 18
     mixed = collect(batches([folder, tmp_path / "more"], shuffle=True, seed=1))
@@ -676,7 +688,8 @@ def test_folders_that_hold_no_records_are_refused(folder, tmp_path):
 
 
 def test_a_larger_input_is_the_same_crop_enlarged(folder):
-    small, large = collect(batches(folder)), collect(batches(folder, input_size=128))
+    small = collect(batches(folder))
+    large = collect(batches(folder, input_size=128))
     assert large[0].shape == (10, 128, 128, 3)
     np.testing.assert_allclose(small[1], large[1], atol=1e-6)
     shrunk = large[0].reshape(10, 64, 2, 64, 2, 3).mean(axis=(2, 4))

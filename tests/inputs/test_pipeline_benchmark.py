@@ -45,10 +45,8 @@ def taken(dataset, batches: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_tensorflow_cuts_the_same_crops_from_photos(benchmark, people, monkeypatch):
     samples, folder = people
     monkeypatch.setattr(benchmark, "AUGMENT", inputs.Augmentation.only())
-    theirs, ours = (
-        taken(benchmark.photo_batches(samples, 4), 4),
-        taken(inputs.make_batches(folder, 16), 1),
-    )
+    theirs = taken(benchmark.photo_batches(samples, 4), 4)
+    ours = taken(inputs.make_batches(folder, 16), 1)
     for picture, place, seen in zip(*theirs, strict=True):
         i = np.abs(ours[1] - place).max(axis=(1, 2)).argmin()
         np.testing.assert_allclose(ours[1][i], place, atol=1e-4)

@@ -14,7 +14,8 @@ from posekit.inference.predictor import DRAW_THRESHOLD
 from posekit.live import server
 from posekit.skeleton import COCO17
 
-WIDTH, HEIGHT = 320, 240
+WIDTH = 320
+HEIGHT = 240
 RECORD = """
       const calls = [];
       const context = {

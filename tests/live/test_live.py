@@ -25,7 +25,8 @@ from posekit.skeleton import COCO17
 
 ROOT = Path(__file__).resolve().parents[2]
 WEB = ROOT / "posekit" / "live" / "web"
-WIDTH, HEIGHT = 640, 480
+WIDTH = 640
+HEIGHT = 480
 SLOW_TO_LOSE = tracking.Settings(lost_after_s=0.39)  # between two frames at 25 a second
 STANDING = np.array(
     [

@@ -24,9 +24,11 @@ TORSO = COCO17.index("left_shoulder"), COCO17.index("right_hip")
 def one_person(**joints: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
     """A person of whom only the named joints are labelled: (1, 17, 2) and (1, 17); the rest is
     NaN."""
-    true, labelled = np.full((1, K, 2), np.nan), np.zeros((1, K), bool)
+    true = np.full((1, K, 2), np.nan)
+    labelled = np.zeros((1, K), bool)
     for name, xy in joints.items():
-        true[0, COCO17.index(name)], labelled[0, COCO17.index(name)] = xy, True
+        true[0, COCO17.index(name)] = xy
+        labelled[0, COCO17.index(name)] = True
     return true, labelled
 
 
@@ -58,7 +60,8 @@ def similarity(rng: np.random.Generator) -> np.ndarray:
 
 
 def all_scores(pred, true, labelled) -> np.ndarray:
-    pcp, pck = metrics.pcp(pred, true, labelled), metrics.pck(pred, true, labelled)
+    pcp = metrics.pcp(pred, true, labelled)
+    pck = metrics.pck(pred, true, labelled)
     return np.array(
         [*pcp.values(), pck["value"], *pck["per_joint"], pck["people"], pck["filtered"]]
     )
@@ -197,7 +200,8 @@ def test_the_torso_runs_from_the_left_shoulder_to_the_right_hip():
 @pytest.mark.parametrize("missing", ["left_shoulder", "right_hip"])
 def test_people_without_a_torso_are_left_out_and_counted(missing):
     true, labelled = one_person(left_shoulder=(0, 0), right_hip=(30, 40), nose=(0, -30))
-    true, labelled = np.repeat(true, 3, axis=0), np.repeat(labelled, 3, axis=0)
+    true = np.repeat(true, 3, axis=0)
+    labelled = np.repeat(labelled, 3, axis=0)
     labelled[0, COCO17.index(missing)] = False
     pred = np.nan_to_num(true)
     pred[0] += 500  # the person without a torso is all wrong, and must not be seen
@@ -214,7 +218,8 @@ def test_a_torso_of_no_length_is_no_torso():
 
 def test_pck_is_the_share_of_joints_not_the_mean_of_people():
     """One person with 3 labelled joints, all right; one with 17, all wrong: 3 of 20."""
-    true, labelled = np.random.default_rng(0).normal(size=(2, K, 2)), np.ones((2, K), bool)
+    true = np.random.default_rng(0).normal(size=(2, K, 2))
+    labelled = np.ones((2, K), bool)
     labelled[0] = False
     labelled[0, [*TORSO, 0]] = True
     pred = true + np.array([0, 1e3])[:, None, None]
@@ -224,7 +229,8 @@ def test_pck_is_the_share_of_joints_not_the_mean_of_people():
 @pytest.mark.parametrize("threshold", [0.05, 0.2, 0.5])
 def test_pck_equals_a_loop_over_people_and_joints(threshold):
     pred, true, labelled = crowd(4)
-    hits, filtered = [[] for _ in range(K)], 0
+    hits = [[] for _ in range(K)]
+    filtered = 0
     for p, t, on in zip(pred, true, labelled):
         if not (on[TORSO[0]] and on[TORSO[1]]):
             filtered += 1
@@ -268,11 +274,9 @@ def test_unlabelled_joints_change_nothing(poison):
     """Whatever stands in an unlabelled joint, in truth or prediction: no score moves, and no
     warning is raised."""
     pred, true, labelled = crowd(1)
-    target, weight, probability = (
-        true[..., 0] > 0,
-        labelled.astype(float),
-        np.abs(np.sin(pred[..., 0])),
-    )
+    target = true[..., 0] > 0
+    weight = labelled.astype(float)
+    probability = np.abs(np.sin(pred[..., 0]))
     want = all_scores(pred, true, labelled)
     ratio = metrics.collapse_ratio(pred, true, labelled)
     accuracy = metrics.visibility_accuracy(probability, target, weight)
@@ -356,7 +360,8 @@ def test_no_function_changes_its_callers_arrays():
 
 @pytest.mark.parametrize("n", [0, 3], ids=["nobody", "nobody labelled"])
 def test_nothing_to_score_gives_nan_without_a_warning(n):
-    empty, nothing = np.zeros((n, K, 2)), np.zeros((n, K), bool)
+    empty = np.zeros((n, K, 2))
+    nothing = np.zeros((n, K), bool)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         pck = metrics.pck(empty, empty, nothing)
@@ -390,7 +395,8 @@ def people_in_photos(seed: int = 0, n: int = 300) -> tuple[np.ndarray, np.ndarra
     1080 (n, 2, 3)."""
     rng = np.random.default_rng(seed)
     true = rng.uniform(-0.4, 0.4, (1, K, 2)) + rng.normal(0, 0.1, (n, K, 2))
-    side, center = rng.uniform(100, 400, n), rng.uniform((200, 200), (1720, 880), (n, 2))
+    side = rng.uniform(100, 400, n)
+    center = rng.uniform((200, 200), (1720, 880), (n, 2))
     linear = side[:, None, None] * np.eye(2)
     return true, np.concatenate([linear, center[..., None]], axis=-1), np.ones((n, K), bool)
 
@@ -427,15 +433,20 @@ def test_in_photo_coordinates_a_constant_predictor_looks_alive():
 def test_the_collapse_ratio_by_hand():
     """Two joints, two people. Nose: truth ±2 across, prediction ±1: 1/4. Left eye: truth ±1 down,
     prediction ±1: 1."""
-    true, pred, labelled = np.zeros((2, K, 2)), np.zeros((2, K, 2)), np.zeros((2, K), bool)
+    true = np.zeros((2, K, 2))
+    pred = np.zeros((2, K, 2))
+    labelled = np.zeros((2, K), bool)
     labelled[:, :2] = True
-    true[:, 0, 0], pred[:, 0, 0] = (-2, 2), (-1, 1)
-    true[:, 1, 1], pred[:, 1, 1] = (7, 9), (-1, 1)
+    true[:, 0, 0] = (-2, 2)
+    pred[:, 0, 0] = (-1, 1)
+    true[:, 1, 1] = (7, 9)
+    pred[:, 1, 1] = (-1, 1)
     assert metrics.collapse_ratio(pred, true, labelled) == pytest.approx((1 / 4 + 1) / 2)
 
 
 def test_joints_labelled_once_or_never_moving_have_no_ratio():
-    true, labelled = np.random.default_rng(0).normal(size=(4, K, 2)), np.zeros((4, K), bool)
+    true = np.random.default_rng(0).normal(size=(4, K, 2))
+    labelled = np.zeros((4, K), bool)
     labelled[0, 0] = True
     assert np.isnan(metrics.collapse_ratio(true, true, labelled))
     labelled[:, 1] = True
@@ -450,13 +461,15 @@ def test_visibility_accuracy_by_hand():
     """Four joints are known; 0.9 for 1, 0.2 for 0 and 0.51 for 1 are right, 0.5 for 1 is not; two
     more are unknown."""
     probability = np.array([[0.9, 0.2, 0.51, 0.5, 0.1, 0.9]])
-    target, weight = np.array([[1, 0, 1, 1, 1, 0]]), np.array([[1, 1, 1, 1, 0, 0]])
+    target = np.array([[1, 0, 1, 1, 1, 0]])
+    weight = np.array([[1, 1, 1, 1, 0, 0]])
     assert metrics.visibility_accuracy(probability, target, weight) == 0.75
 
 
 def test_always_answering_inside_scores_the_share_of_joints_inside():
     rng = np.random.default_rng(0)
-    target, weight = rng.random((50, K)) < 0.9, rng.random((50, K)) < 0.8
+    target = rng.random((50, K)) < 0.9
+    weight = rng.random((50, K)) < 0.8
     score = metrics.visibility_accuracy(np.ones((50, K)), target, weight)
     assert score == pytest.approx(target[weight].mean())
     assert score > 0.85

@@ -86,7 +86,9 @@ def test_mean_pixel_error_by_hand():
     true = np.full((2, K, 2), np.nan)
     true[:, :2] = 0
     pred = np.nan_to_num(true)
-    pred[0, 0], pred[1, 0], pred[0, 1] = (3, 4), (0, 1), (6, 8)
+    pred[0, 0] = (3, 4)
+    pred[1, 0] = (0, 1)
+    pred[0, 1] = (6, 8)
     labelled = np.zeros((2, K), bool)
     labelled[:, 0] = labelled[0, 1] = True
     score = metrics.mean_pixel_error(pred, true, labelled)
@@ -97,10 +99,8 @@ def test_mean_pixel_error_by_hand():
 
 def test_relaxed_pcp_is_never_below_strict_and_is_named():
     pred, true, labelled = people()
-    strict, relaxed = (
-        metrics.pcp(pred, true, labelled),
-        metrics.pcp(pred, true, labelled, relaxed=True),
-    )
+    strict = metrics.pcp(pred, true, labelled)
+    relaxed = metrics.pcp(pred, true, labelled, relaxed=True)
     assert all(relaxed[k] >= strict[k] for k in strict) and relaxed["mean"] > strict["mean"]
 
 
@@ -110,9 +110,12 @@ def test_relaxed_pcp_is_never_below_strict_and_is_named():
 )
 def test_relaxed_pcp_by_hand(shoulder, elbow, relaxed):
     """An upper arm of 10 px: the mean of its ends' errors must be within 5."""
-    true, labelled = np.zeros((1, K, 2)), np.zeros((1, K), bool)
-    a, b = COCO17.index("left_shoulder"), COCO17.index("left_elbow")
-    true[0, b], labelled[0, [a, b]] = (0, 10), True
+    true = np.zeros((1, K, 2))
+    labelled = np.zeros((1, K), bool)
+    a = COCO17.index("left_shoulder")
+    b = COCO17.index("left_elbow")
+    true[0, b] = (0, 10)
+    labelled[0, [a, b]] = True
     pred = true.copy()
     pred[0, a] += shoulder
     pred[0, b] += elbow
@@ -141,7 +144,8 @@ def answers(seed: int = 0, n: int = 300, ties: bool = True):
 @pytest.mark.parametrize("ties", [True, False])
 def test_auroc_is_the_mann_whitney_statistic(ties):
     probability, target, weight = answers(ties=ties)
-    inside, outside = probability[weight & target], probability[weight & ~target]
+    inside = probability[weight & target]
+    outside = probability[weight & ~target]
     theirs = stats.mannwhitneyu(inside, outside).statistic / (len(inside) * len(outside))
     assert metrics.auroc(probability, target, weight) == pytest.approx(theirs, abs=1e-12)
 
@@ -155,16 +159,19 @@ def test_auroc_is_the_mann_whitney_statistic(ties):
     )
 )
 def test_auroc_and_average_precision_equal_their_definitions(rows):
-    probability, target = np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
+    probability = np.array([r[0] for r in rows])
+    target = np.array([r[1] for r in rows])
     weight = np.ones(len(rows))
     pairs = [(a > b) + 0.5 * (a == b) for a in probability[target] for b in probability[~target]]
     auroc = metrics.auroc(probability, target, weight)
     assert np.isnan(auroc) if not pairs else auroc == pytest.approx(np.mean(pairs))
-    ap, recall = 0.0, 0.0
+    ap = 0.0
+    recall = 0.0
     for threshold in sorted(set(probability), reverse=True):
         called = probability >= threshold
         now = (called & target).sum() / max(target.sum(), 1)
-        ap, recall = ap + (now - recall) * (called & target).sum() / called.sum(), now
+        ap = ap + (now - recall) * (called & target).sum() / called.sum()
+        recall = now
     ours = metrics.average_precision(probability, target, weight)
     assert np.isnan(ours) if not target.any() else ours == pytest.approx(ap)
 
@@ -195,7 +202,8 @@ def test_the_reliability_diagram_by_hand():
 def test_honest_probabilities_have_no_calibration_error_and_overconfident_ones_do():
     rng = np.random.default_rng(0)
     probability = rng.random(200_000)
-    target, weight = rng.random(200_000) < probability, np.ones(200_000)
+    target = rng.random(200_000) < probability
+    weight = np.ones(200_000)
     assert metrics.expected_calibration_error(probability, target, weight) < 0.01
     loud = np.where(probability > 0.5, 0.99, 0.01)
     assert metrics.expected_calibration_error(loud, target, weight) == pytest.approx(0.24, abs=0.01)
@@ -242,7 +250,8 @@ def test_joints_of_one_person_are_not_independent():
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says():
-    rng, inside = np.random.default_rng(1), 0
+    rng = np.random.default_rng(1)
+    inside = 0
     for trial in range(200):
         skill = rng.beta(7, 3, 80)
         found = rng.random((80, K)) < skill[:, None]
@@ -272,7 +281,8 @@ def test_two_overlapping_models_can_differ_for_sure():
     rng = np.random.default_rng(2)
     skill = rng.beta(2, 2, 150)[:, None]
     luck = rng.random((150, K))
-    a, b = luck < skill + 0.04, luck < skill
+    a = luck < skill + 0.04
+    b = luck < skill
     counted = np.ones_like(a)
     assert metrics.bootstrap_ci(a, counted)[0] < metrics.bootstrap_ci(b, counted)[1], "they overlap"
     paired = metrics.paired_bootstrap(a, b, counted)
@@ -297,8 +307,11 @@ def test_intervals_repeat_with_their_seed_and_change_nothing():
 
 
 def test_intervals_equal_those_of_all_draws_at_once_and_need_no_memory():
-    rng, n = np.random.default_rng(1), 2000
-    a, b, counted = rng.random((n, 1)), rng.random((n, 1)) > 0.4, np.ones((n, 1), bool)
+    rng = np.random.default_rng(1)
+    n = 2000
+    a = rng.random((n, 1))
+    b = rng.random((n, 1)) > 0.4
+    counted = np.ones((n, 1), bool)
     draws = np.random.default_rng(0)
     weights = np.stack([np.bincount(draws.integers(0, n, n), minlength=n) for _ in range(2000)])
     tracemalloc.start()

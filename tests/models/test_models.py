@@ -39,7 +39,9 @@ def expected_parameters(
 ) -> int:
     """Counted by hand from the paper's figure: no bias before a norm, four numbers a channel in a
     norm."""
-    norm, total, channels = 4, 7 * 7 * 3 * width, width
+    norm = 4
+    total = 7 * 7 * 3 * width
+    channels = width
     for stage, count in enumerate(units):
         filters = width * 2**stage
         for unit in range(count):
@@ -165,7 +167,8 @@ def test_saved_and_loaded_gives_the_same(tmp_path, small):
     shake(model)
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras", compile=False)
-    before, after = model.predict_on_batch(pictures()), again.predict_on_batch(pictures())
+    before = model.predict_on_batch(pictures())
+    after = again.predict_on_batch(pictures())
     for name in ("keypoints", "visibility"):
         np.testing.assert_array_equal(before[name], after[name])
     with pytest.raises(AssertionError):
@@ -183,7 +186,8 @@ def test_bfloat16_inside_float32_outside(small):
         keras.config.set_dtype_policy(policy)
     assert model.get_layer("stage3_unit1_conv1").compute_dtype == "bfloat16"
     model.set_weights(small.get_weights())
-    out, full = model.predict_on_batch(pictures()), small.predict_on_batch(pictures())
+    out = model.predict_on_batch(pictures())
+    full = small.predict_on_batch(pictures())
     assert out["keypoints"].dtype == out["visibility"].dtype == np.float32
     np.testing.assert_allclose(
         out["keypoints"], full["keypoints"], atol=0.05 * np.abs(full["keypoints"]).max()
@@ -195,7 +199,8 @@ def test_flattening_keeps_where_averaging_forgets():
     """Move a feature to another place: the flattened head answers otherwise, an averaging head
     could not."""
     features = np.zeros((2, 4, 4, 8), np.float32)
-    features[0, 0, 0], features[1, 3, 2] = 1, 1
+    features[0, 0, 0] = 1
+    features[1, 3, 2] = 1
     tensor = keras.Input((4, 4, 8))
     keras.utils.set_random_seed(0)
     head = keras.Model(tensor, models.deeppose_head(tensor))
@@ -219,7 +224,8 @@ def voting(side: int = 3, channels: int = 6, joints: int = 17) -> keras.Model:
 def test_votes_are_the_formula():
     """Each cell: a softmax weight and an offset from its centre for each joint; the joint is the
     weighted mean."""
-    model, x = voting(), np.random.default_rng(5).normal(size=(2, 3, 3, 6)).astype(np.float32)
+    model = voting()
+    x = np.random.default_rng(5).normal(size=(2, 3, 3, 6)).astype(np.float32)
     kernel, bias = (w.numpy().astype(np.float64) for w in model.get_layer("head_votes").weights)
     answers = (x @ kernel[0, 0] + bias).reshape(2, 3, 3, 17, 3)
     wanted = np.zeros((2, 17, 2))
@@ -284,7 +290,8 @@ def test_integral_head_is_the_centre_of_mass_of_its_heat_map():
     )
     assert maps.shape == (2, 8, 12, 4)
     heat = np.exp(maps) / np.exp(maps).sum(axis=(1, 2), keepdims=True)
-    across, down = (np.arange(12) + 0.5) / 12 - 0.5, (np.arange(8) + 0.5) / 8 - 0.5
+    across = (np.arange(12) + 0.5) / 12 - 0.5
+    down = (np.arange(8) + 0.5) / 8 - 0.5
     wanted = np.stack(
         [(heat.sum(axis=1) * across[:, None]).sum(1), (heat.sum(axis=2) * down[:, None]).sum(1)],
         axis=-1,
@@ -428,7 +435,8 @@ def test_keras_same_pads_otherwise_on_even_sizes(kernel):
     same = keras.Model(image, layers.Conv2D(5, kernel, 2, padding="same", use_bias=False)(image))
     same.set_weights(ours.get_weights())
     x = np.random.default_rng(4).normal(size=(2, 16, 16, 3)).astype(np.float32)
-    a, b = ours.predict_on_batch(x), same.predict_on_batch(x)
+    a = ours.predict_on_batch(x)
+    b = same.predict_on_batch(x)
     assert a.shape == b.shape and np.abs(a - b).max() > 0.3 * a.std()
     shifted = np.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))[:, 1:, 1:]
     inner = ours.predict_on_batch(shifted)

@@ -28,7 +28,8 @@ def test_start_is_quiet_and_repeatable():
         "machine.device in ('CPU', 'GPU'), machine.cores >= 1)"
     )
     environment = {"TF_CPP_MIN_LOG_LEVEL": "0", "CUDA_VISIBLE_DEVICES": "-1"}
-    first, second = run(code, **environment), run(code, **environment)
+    first = run(code, **environment)
+    second = run(code, **environment)
     assert first.stderr == ""
     assert first.stdout == second.stdout and first.stdout.endswith("True True\n")
 

@@ -122,7 +122,8 @@ def test_what_one_runner_began_the_other_finishes(tmp_path, coco):
     """A photo that is bad stops a run; what is whole stays with --resume, and either runner goes on
     from there."""
     photo = coco / "train2017" / f"{5:012d}.jpg"
-    whole, data = tmp_path / "whole", photo.read_bytes()
+    whole = tmp_path / "whole"
+    data = photo.read_bytes()
     assert run("coco", coco, whole, "--shards", 12).returncode == 0
     for first, second in ((through_beam, run), (run, through_beam)):
         out = tmp_path / first.__name__
@@ -143,10 +144,8 @@ def sdk_workers(folder: Path) -> list[int]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            command, environment = (
-                (process / "cmdline").read_bytes(),
-                (process / "environ").read_bytes(),
-            )
+            command = (process / "cmdline").read_bytes()
+            environment = (process / "environ").read_bytes()
         except OSError:
             continue
         if b"sdk_worker_main" in command and f"BEAM_TEST={folder}".encode() in environment:

@@ -61,7 +61,8 @@ class Killed(BaseException):
 def killed_after(samples, out, people: int, monkeypatch, **options) -> None:
     """A run that dies, as by kill -9, when it has begun to write so many people: no clean-up of
     ours may run."""
-    real, seen = tfrecord.frame_record, []
+    real = tfrecord.frame_record
+    seen = []
 
     def frame(payload):
         seen.append(payload)
@@ -103,7 +104,8 @@ def test_an_interrupted_run_is_finished_to_the_same_bytes(
 
 def test_what_was_finished_is_not_made_again(tmp_path, samples, monkeypatch):
     killed_after(samples, tmp_path / "out", 20, monkeypatch)
-    made, real = [], writer.write_shard
+    made = []
+    real = writer.write_shard
     monkeypatch.setattr(
         writer, "write_shard", lambda path, *rest: made.append(path.name) or real(path, *rest)
     )
@@ -175,7 +177,8 @@ def test_killed_while_the_whole_set_is_moved(tmp_path, samples, monkeypatch, mov
     """Between the first move into the folder and the last there is no manifest, so nobody reads;
     then it is finished."""
     write(samples, tmp_path / "whole")
-    real, seen = Path.replace, []
+    real = Path.replace
+    seen = []
 
     def replace(path, target):
         if Path(target).parent == tmp_path / "out" and len(seen) == moved:
@@ -252,7 +255,10 @@ def test_killed_ten_times_at_random_and_resumed_it_writes_the_same_bytes(tmp_pat
     begin = time.monotonic()
     assert run_script(*plain).returncode == 0
     whole_run = time.monotonic() - begin
-    rng, out, kills, kept = random.Random(4), tmp_path / "out", 0, set()
+    rng = random.Random(4)
+    out = tmp_path / "out"
+    kills = 0
+    kept = set()
     resumed = [
         sys.executable,
         str(SCRIPT),
@@ -336,7 +342,8 @@ def test_a_whole_folder_is_whole(whole, capsys):
 def test_any_flipped_byte_in_any_shard_is_found_with_shard_and_record(whole, capsys):
     rng = np.random.default_rng(0)
     for shard in records.shard_paths(whole):
-        good, starts = shard.read_bytes(), offsets(shard)
+        good = shard.read_bytes()
+        starts = offsets(shard)
         for at in rng.integers(0, len(good), 12).tolist():
             bad = bytearray(good)
             bad[at] ^= 1 << int(rng.integers(8))
@@ -352,7 +359,8 @@ def test_any_flipped_byte_in_any_shard_is_found_with_shard_and_record(whole, cap
 
 def test_all_damage_is_told_not_only_the_first(whole, capsys):
     first, second, _ = records.shard_paths(whole)
-    data, starts = bytearray(first.read_bytes()), offsets(first)
+    data = bytearray(first.read_bytes())
+    starts = offsets(first)
     for start in (starts[2], starts[5]):
         data[start + 40] ^= 1
     first.write_bytes(data)
@@ -379,7 +387,8 @@ def test_damage_that_fits_its_check_sums(whole):
     """A tool that rewrites records honestly framed: the picture, the person, the count, the
     order."""
     shard = records.shard_paths(whole)[0]
-    payloads, good = list(records.read_payloads(shard)), shard.read_bytes()
+    payloads = list(records.read_payloads(shard))
+    good = shard.read_bytes()
     manifest = json.loads((whole / "manifest.json").read_text())
 
     def damage_of(changed: list[bytes]) -> str:

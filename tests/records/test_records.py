@@ -510,7 +510,8 @@ def test_a_damaged_folder_is_noticed(tmp_path, samples):
     out = tmp_path / "out"
     write(samples, out, shards=2)
     shard = records.shard_paths(out)[1]
-    whole, manifest = shard.read_bytes(), (out / "manifest.json").read_text()
+    whole = shard.read_bytes()
+    manifest = (out / "manifest.json").read_text()
 
     def reading():
         return error_of(lambda: list(records.read_records(out)))
@@ -553,7 +554,8 @@ def test_memory_does_not_grow_with_the_number_of_people(tmp_path, samples):
             tracemalloc.stop()
 
     peak(20)
-    few, many = peak(100), peak(1000)
+    few = peak(100)
+    many = peak(1000)
     stored = sum(s["bytes"] for s in records.read_manifest(tmp_path / "1000")["shards"])
     assert stored > 2e6
     assert many - few < 0.4e6, f"{few} bytes for 100 people, {many} for 1000"

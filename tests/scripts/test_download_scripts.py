@@ -41,7 +41,8 @@ def load(name: str):
     return module
 
 
-download_panoptic, download_coco = load("download_panoptic"), load("download_coco")
+download_panoptic = load("download_panoptic")
+download_coco = load("download_coco")
 QUICK = ("--tries", "3", "--timeout", "10", "--wait", "0.01")
 
 
@@ -79,7 +80,9 @@ def next_command(out: str) -> list[str]:
 
 # ---- Panoptic ------------------------------------------------------------------------------------
 
-SEQ, FRAMES, SIZE = "160906_band1", 40, (160, 120)
+SEQ = "160906_band1"
+FRAMES = 40
+SIZE = (160, 120)
 PLACES = {
     "00_00": (0, -150, -300),
     "00_01": (30, -150, -300),
@@ -174,7 +177,8 @@ def photos(out: Path) -> dict[str, list[int]]:
     """camera -> frame numbers, by the files' names; each photo must show its own number."""
     found = {}
     for photo in sorted((out / SEQ / "hdImgs").rglob("*.jpg")):
-        camera, frame = photo.stem[:5], int(photo.stem[6:])
+        camera = photo.stem[:5]
+        frame = int(photo.stem[6:])
         assert photo.name == f"{camera}_{frame:08d}.jpg" and photo.parent.name == camera
         assert number_on(photo) == frame, photo
         found.setdefault(camera, []).append(frame)
@@ -537,7 +541,8 @@ def test_the_first_cameras_see_from_all_around(realdata):
 @pytest.mark.parametrize("name", ["head-pose-face-detection-male.mp4", "asl_again.mkv"])
 def test_frames_of_h264_are_exact(realdata, tmp_path, name):
     """Against reading every frame. The second clip says that it has 78 frames, and has 77."""
-    capture, every = cv2.VideoCapture(str(realdata / "clips" / name)), []
+    capture = cv2.VideoCapture(str(realdata / "clips" / name))
+    every = []
     while (read := capture.read())[0]:
         every.append(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB))
     wanted = [0, 1, 7, 30, len(every) - 1, len(every), len(every) + 50]
@@ -891,7 +896,8 @@ def test_coco_killed_and_run_again_gives_the_same_bytes(tmp_path, aws, official)
     ]
     kill_and_resume(command, tmp_path / "killed", "val2017/*.jpg*", 2, aws)
     assert run_coco(aws, tmp_path / "whole", "--people-only") == 0
-    killed, whole = tree(tmp_path / "killed"), tree(tmp_path / "whole")
+    killed = tree(tmp_path / "killed")
+    whole = tree(tmp_path / "whole")
     assert {k: v for k, v in killed.items() if k != "downloads.json"} == (
         {k: v for k, v in whole.items() if k != "downloads.json"}
     )
@@ -906,10 +912,12 @@ def test_told_to_end_it_ends_at_once_and_says_how_to_go_on(tmp_path, cmu, aws, n
     undone.
     """
     if name == "panoptic":
-        server, path = cmu, f"{REMOTE}/hdPose3d_stage1_coco19.tar"
+        server = cmu
+        path = f"{REMOTE}/hdPose3d_stage1_coco19.tar"
         arguments = [SEQ, "--accept-licence"]
     else:
-        server, path = aws, "/val2017/000000000001.jpg"
+        server = aws
+        path = "/val2017/000000000001.jpg"
         arguments = ["--split", "val", "--people-only", "--unofficial", "--workers", "3"]
     server.always[path] = Fault(cut=300, stall=60)
     script = ROOT / "data_scripts" / f"download_{name}.py"

@@ -14,7 +14,8 @@ class Screen:
     """Stands in for the notebook: what was shown, and how often it was replaced."""
 
     def __init__(self):
-        self.first, self.updates = [], []
+        self.first = []
+        self.updates = []
 
     def display(self, picture, display_id=False):
         assert display_id
@@ -66,7 +67,8 @@ def test_rows_hold_the_scores_of_each_epoch(screen):
     watch = progress.Progress(images, joints, person=2, every_seconds=0)
     model = trained([watch])
     said = np.asarray(model.predict_on_batch(images)["keypoints"])
-    true, inside = joints[..., :2], joints[..., 2] > 0
+    true = joints[..., :2]
+    inside = joints[..., 2] > 0
     last = watch.rows[-1]
     assert watch.column("epoch").tolist() == [0, 1, 2, 3]
     assert last["pck@0.2"] == pytest.approx(metrics.pck(said, true, inside)["value"])
@@ -106,6 +108,7 @@ def test_few_pictures_where_epochs_are_short(screen):
 
 def test_watching_changes_nothing(screen):
     images, joints = people()
-    watched, alone = trained([progress.Progress(images, joints, every_seconds=0)]), trained([])
+    watched = trained([progress.Progress(images, joints, every_seconds=0)])
+    alone = trained([])
     for a, b in zip(watched.get_weights(), alone.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)

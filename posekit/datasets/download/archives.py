@@ -59,7 +59,8 @@ def extract(
             absolute path, a `..`, a drive or a name that came before, is a link or a device, when
             the content grows too large, or when the disk is full.
     """
-    archive, out = Path(archive), Path(out)
+    archive = Path(archive)
+    out = Path(out)
     if not archive.is_file():
         raise DataError(archive, "is not a file", "give the path of a tar or zip archive")
     if out.exists():

@@ -17,7 +17,8 @@ from posekit.notebook.checks import (
 )
 from posekit.skeleton import COCO17
 
-LEFT_WRIST, RIGHT_WRIST = COCO17.index("left_wrist"), COCO17.index("right_wrist")
+LEFT_WRIST = COCO17.index("left_wrist")
+RIGHT_WRIST = COCO17.index("right_wrist")
 
 
 def _person(rng: np.random.Generator, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
@@ -359,12 +360,16 @@ _CASES = (
 def check_count_joints(count_joints: Callable) -> None:
     """`count_joints(keypoints, visible, known, size)` -> (inside, weight), each (17,): what a
     network may be taught."""
-    expression, size = "count_joints(keypoints, visible, known, size)", 100
+    expression = "count_joints(keypoints, visible, known, size)"
+    size = 100
     points = np.full((len(COCO17), 2), 50.0)
-    visible, known = np.full(len(COCO17), 2), np.ones(len(COCO17), bool)
+    visible = np.full(len(COCO17), 2)
+    known = np.ones(len(COCO17), bool)
     for joint, at, flag, is_known in _CASES:
         k = COCO17.index(joint)
-        points[k], visible[k], known[k] = at, flag, is_known
+        points[k] = at
+        visible[k] = flag
+        known[k] = is_known
     answer = call(count_joints, expression, points, visible, known, size)
     answer = expect_parts(answer, expression, ("inside", "weight"))
     inside = expect_array(answer[0], "inside", (len(COCO17),)) > 0.5

@@ -25,7 +25,8 @@ K = len(COCO17)
 
 def _camera() -> Camera:
     """A camera with a lens so bad, and so askew, that each mistake shows."""
-    a, b = 0.5, 0.35
+    a = 0.5
+    b = 0.35
     turn = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
     tilt = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
     return Camera(
@@ -47,7 +48,9 @@ def _project(points: np.ndarray, camera: Camera, *, xyz=None, lens=None) -> np.n
 
 def _mistakes_of_projection(points: np.ndarray, camera: Camera) -> list[tuple[np.ndarray, str]]:
     """EvalResults that typical mistakes give, each with its hint."""
-    R, t, matrix = camera.R, camera.t, camera.K
+    R = camera.R
+    t = camera.t
+    matrix = camera.K
     k1, k2, p1, p2, k3 = camera.distCoef
     xyz = points @ R.T + t
     straight = xyz[:, :2] / xyz[:, 2:]
@@ -120,7 +123,8 @@ def check_project(project: Callable) -> None:
     """`project(points, camera)` takes world points (N, 3) to pixels (N, 2), and those behind the
     camera to NaN."""
     expression = "project(points, camera)"
-    camera, rng = _camera(), np.random.default_rng(202)
+    camera = _camera()
+    rng = np.random.default_rng(202)
     ahead = (rng.uniform((-120, -80, 200), (120, 80, 420), (12, 3)) - camera.t) @ camera.R
     answer = _with_nan(call(project, expression, ahead, camera), expression)
     pixels = expect_array(np.nan_to_num(answer), expression, (12, 2))
@@ -190,7 +194,8 @@ def _leeds_person() -> np.ndarray:
 def check_read_leeds(read_leeds: Callable) -> None:
     """`read_leeds(joints, dataset)`: (14, 3) as stored -> keypoints (17, 2), visible (17,), known
     (17,)."""
-    expression, joints = "read_leeds(joints, dataset)", _leeds_person()
+    expression = "read_leeds(joints, dataset)"
+    joints = _leeds_person()
     for dataset in ("lsp", "lspet"):
         answer = call(read_leeds, expression, joints, dataset)
         answer = expect_parts(answer, expression, ("keypoints", "visible", "known"))
@@ -371,7 +376,8 @@ def _census(people: list[dict], keep: Callable, near: float = 10, sides: str = "
     counts = np.stack([np.sum(flags == v, axis=0) for v in (0, 1, 2)], axis=1)
     cut = 0
     for person in kept:
-        (x, y, w, h), (width, height) = person["bbox"], _SIZES[person["image_id"]]
+        (x, y, w, h) = person["bbox"]
+        (width, height) = _SIZES[person["image_id"]]
         gaps = {"l": x, "t": y, "r": width - x - w, "b": height - y - h}
         cut += any(gaps[side] < near for side in sides)
     return counts, cut
@@ -380,7 +386,8 @@ def _census(people: list[dict], keep: Callable, near: float = 10, sides: str = "
 def check_census(census: Callable) -> None:
     """`census(annotations, sizes)` -> counts (17, 3) of v = 0, 1, 2, and how many people the
     photo's edge cuts off."""
-    expression, people = "census(annotations, sizes)", _annotations()
+    expression = "census(annotations, sizes)"
+    people = _annotations()
     answer = call(census, expression, people, dict(_SIZES))
     answer = expect_parts(
         answer, expression, ("the counts (17, 3)", "the number of people cut off")

@@ -42,7 +42,8 @@ def check_read_varint(read_varint: Callable) -> None:
         "The bytes ac 02 should give 300, and you read 428: the top bit of ac says that more "
         "follows. It is a flag, no digit.",
     )
-    big, wide = (0x2C << 7 | 2, 0xAC << 8 | 2), (0x2C | 2 << 8, 0xAC | 2 << 8)
+    big = (0x2C << 7 | 2, 0xAC << 8 | 2)
+    wide = (0x2C | 2 << 8, 0xAC | 2 << 8)
     expect(
         got not in big,
         f"The bytes ac 02 should give 300, and you read {got}: the *lowest* group comes first.",
@@ -153,7 +154,8 @@ def check_read_frames(read_frames: Callable) -> None:
     )
 
     starts = np.cumsum([0] + [len(frame_record(p)) for p in payloads])
-    start, end = int(starts[2]), int(starts[3])
+    start = int(starts[2])
+    end = int(starts[3])
     for at, what in (
         (start + 40, "a bit of a payload"),
         (end - 2, "the check sum behind a payload"),
@@ -280,7 +282,8 @@ def _batch(seed: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (3, size, size, 3)).astype(np.float32)
     weight = (rng.random((3, K)) < 0.8).astype(np.float32)
-    weight[0, COCO17.index("left_wrist")], weight[0, COCO17.index("right_wrist")] = 1, 0
+    weight[0, COCO17.index("left_wrist")] = 1
+    weight[0, COCO17.index("right_wrist")] = 0
     uv = rng.uniform(-0.5, 0.5, (3, K, 2)) * weight[..., None]
     keypoints = np.concatenate([uv, weight[..., None]], axis=2).astype(np.float32)
     visibility = np.stack([weight, rng.random((3, K)) < 0.7], axis=2).astype(np.float32)
@@ -392,14 +395,18 @@ def _expect_seen(seen: np.ndarray, visibility: np.ndarray) -> None:
 
 # ---- exercise 4: was validation augmented? -------------------------------------------------------
 
-_BOX, _EDGE, _PEOPLE = 16, 4, 5
+_BOX = 16
+_EDGE = 4
+_PEOPLE = 5
 
 
 class _Passes:
     """A dataset: each loop over it makes the batches of the next pass."""
 
     def __init__(self, make: Callable[[int], tuple[np.ndarray, np.ndarray]], batch: int = 2):
-        self.make, self.batch, self.number = make, batch, -1
+        self.make = make
+        self.batch = batch
+        self.number = -1
 
     def __iter__(self) -> Iterator:
         self.number += 1

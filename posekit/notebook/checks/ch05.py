@@ -93,7 +93,8 @@ def _expect_dense_layer(dense_layer: Callable, c: int, k: int) -> None:
             gamma, beta, mean, variance = layer.get_weights()
             layer.set_weights([gamma, beta + 0.1, mean, variance * 1.5])
     x = rng.normal(size=(2, 6, 6, c)).astype(np.float32)
-    answer, right = np.asarray(mine(x)), np.asarray(theirs(x))
+    answer = np.asarray(mine(x))
+    right = np.asarray(theirs(x))
     expect(
         not np.allclose(answer[..., k:], x, atol=1e-5),
         "The new channels stand *before* the old ones. Behind them, so that a slab keeps its "
@@ -117,7 +118,8 @@ def _expect_dense_layer(dense_layer: Callable, c: int, k: int) -> None:
 def _channels(
     blocks, k, compression, *, stem=2, last=True, when="after", rounding=int
 ) -> list[int]:
-    channels, found = stem * k, []
+    channels = stem * k
+    found = []
     for count in blocks:
         channels += count * k
         shrunk = rounding(channels * compression)
@@ -257,7 +259,8 @@ def _priced(asked: list[int], most: int) -> Callable:
 
 def check_largest_growth(largest_growth: Callable) -> None:
     """The largest growth rate within a budget, found with few questions."""
-    expression, most = "largest_growth(work, budget, most)", 64
+    expression = "largest_growth(work, budget, most)"
+    most = 64
     for budget in (85, 1000, 1001, 40_000, 10**9, 2):
         asked: list[int] = []
         cost = _priced(asked, most)

@@ -154,9 +154,11 @@ def check_training_targets(training_targets: Callable) -> None:
     by the truth table."""
     expression = "training_targets(points, visible, known, size)"
     parts = ("the keypoint targets (17, 3)", "the visibility targets (17, 2)")
-    size, rng = 224, np.random.default_rng(602)
+    size = 224
+    rng = np.random.default_rng(602)
     points = rng.uniform(20, 200, (K, 2))
-    visible, known = np.full(K, 2), np.ones(K, bool)
+    visible = np.full(K, 2)
+    known = np.ones(K, bool)
     name = COCO17.index
     visible[[name("left_wrist"), name("left_elbow")]] = 1  # occluded
     points[[name("left_ankle"), name("right_ankle")]] = [
@@ -179,7 +181,8 @@ def check_training_targets(training_targets: Callable) -> None:
     seen = expect_array(answer[1], "the visibility targets", (K, 2))
 
     inside = (visible >= 1) & geometry.inside(points, (size, size))
-    occluded, outside = name("left_wrist"), [name("left_ankle"), name("right_ankle")]
+    occluded = name("left_wrist")
+    outside = [name("left_ankle"), name("right_ankle")]
     expect(
         seen[occluded, 0] == 1 and keypoints[occluded, 2] == 1,
         "The left wrist is occluded (v = 1), but it lies inside the crop. So its visibility "
@@ -334,8 +337,11 @@ _FIRST_LOOK = (
 def check_flip_test(flip_test: Callable) -> None:
     """`flip_test(predict, images)`: the mean of the answer for the images and of that for their
     mirror images, mirrored back."""
-    expression, parts = "flip_test(predict, images)", ("the joints", "the visibility")
-    rng, predict, twin = np.random.default_rng(603), _stranger(603), list(COCO17.flip_indices)
+    expression = "flip_test(predict, images)"
+    parts = ("the joints", "the visibility")
+    rng = np.random.default_rng(603)
+    predict = _stranger(603)
+    twin = list(COCO17.flip_indices)
     images = rng.integers(0, 256, (5, 6, 6, 3)).astype(np.uint8)
     asked = []
 
@@ -362,10 +368,12 @@ def check_flip_test(flip_test: Callable) -> None:
     expect(shown[0], "The network was never shown the mirrored images.")
     points = expect_array(answer[0], "the joints of flip_test(predict, images)", (5, K, 2))
     seen = expect_array(answer[1], "the visibility of flip_test(predict, images)", (5, K))
-    (plain, plain_seen), (other, other_seen) = predict(images), predict(mirror)
+    (plain, plain_seen) = predict(images)
+    (other, other_seen) = predict(mirror)
     back = other * (-1, 1)
 
-    swapped, from_edge = back[:, twin], np.stack([1 - other[..., 0], other[..., 1]], axis=-1)
+    swapped = back[:, twin]
+    from_edge = np.stack([1 - other[..., 0], other[..., 1]], axis=-1)
     mistakes = (
         (plain, "Your joints are those of the plain images: the second look has no say in them."),
         (
@@ -455,7 +463,8 @@ def check_collapse_ratio(collapse_ratio: Callable) -> None:
             parts.append((pred[on, k].var(axis=0).sum() / true[on, k].var(axis=0).sum()) ** power)
         return float(np.mean(parts))
 
-    truth, value = ratio(timid, poses), ask(timid)
+    truth = ratio(timid, poses)
+    value = ask(timid)
 
     def equals(number: float) -> bool:
         return abs(value - number) < 1e-5 * number

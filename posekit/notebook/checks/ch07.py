@@ -20,8 +20,10 @@ from posekit.notebook.checks import (
 from posekit.skeleton import COCO17
 
 K = len(COCO17)
-LEFT_SHOULDER, RIGHT_SHOULDER = COCO17.index("left_shoulder"), COCO17.index("right_shoulder")
-LEFT_HIP, RIGHT_HIP = COCO17.index("left_hip"), COCO17.index("right_hip")
+LEFT_SHOULDER = COCO17.index("left_shoulder")
+RIGHT_SHOULDER = COCO17.index("right_shoulder")
+LEFT_HIP = COCO17.index("left_hip")
+RIGHT_HIP = COCO17.index("right_hip")
 
 
 def _length(vectors: np.ndarray) -> np.ndarray:
@@ -165,8 +167,10 @@ def check_to_photo(to_photo: Callable) -> None:
         ]  # a little turned, so that a transposed matrix shows
         answer = call(to_photo, expression, u, affine, crop_px, stored_px)
         answer = expect_array(answer, "the joints in the photo", (K, 2))
-        crop, margin = (u + 0.5) * crop_px - 0.5, (stored_px - crop_px) / 2
-        linear, offset = affine[:, :2], affine[:, 2]
+        crop = (u + 0.5) * crop_px - 0.5
+        margin = (stored_px - crop_px) / 2
+        linear = affine[:, :2]
+        offset = affine[:, 2]
         truth = (crop + margin) @ linear.T + offset
         wrong = {
             "You forgot the margin: the crop is the middle of the stored image, so its pixel 0 "
@@ -301,10 +305,8 @@ def _two_models(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.nd
     nothing; 400 draws."""
     ease = rng.beta(1.5, 1.2, (50, 1))
     luck = rng.random((50, K))
-    found_b, found_a = (
-        luck < ease,
-        np.where(rng.random((50, K)) < 0.8, luck, rng.random((50, K))) < ease + 0.05,
-    )
+    found_b = luck < ease
+    found_a = np.where(rng.random((50, K)) < 0.8, luck, rng.random((50, K))) < ease + 0.05
     counted = rng.random((50, K)) < rng.uniform(0.3, 1, (50, 1))
     return found_a, found_b, counted, rng.integers(0, 50, (400, 50))
 
@@ -320,7 +322,8 @@ def _middle(values: np.ndarray, low: float = 2.5, high: float = 97.5) -> np.ndar
 
 def _difference_mistakes(found_a, found_b, counted, draws) -> dict[str, np.ndarray]:
     a, b = (_shares(found, counted, draws) for found in (found_a, found_b))
-    gain, every = a - b, np.ones_like(counted)
+    gain = a - b
+    every = np.ones_like(counted)
     mean_share = [
         ((f & counted).sum(axis=1) / counted.sum(axis=1))[draws].mean(axis=1)
         for f in (found_a, found_b)

@@ -21,7 +21,8 @@ from posekit.notebook.checks import (
 )
 from posekit.skeleton import COCO17
 
-K, TWINS = len(COCO17), list(COCO17.flip_indices)
+K = len(COCO17)
+TWINS = list(COCO17.flip_indices)
 LEFT = [i for i, name in enumerate(COCO17.joints) if name.startswith("left")]
 RIGHT = [TWINS[i] for i in LEFT]
 
@@ -47,10 +48,8 @@ def _expect_mirrored(mirror: Callable, seed: int, height: int, width: int) -> No
         answer, expression, ("the image", "the joints (17, 2)", "the flags (17,)")
     )
     _expect_mirrored_image(expect_array(answer[0], "the mirrored image"), image)
-    points, flags = (
-        expect_array(answer[1], "the mirrored joints", (K, 2)),
-        expect_array(answer[2], "the mirrored flags", (K,)),
-    )
+    points = expect_array(answer[1], "the mirrored joints", (K, 2))
+    flags = expect_array(answer[2], "the mirrored flags", (K,))
     moved = joints * [-1, 1] + [width - 1, 0]
     expect(
         not (np.allclose(points[LEFT], points[RIGHT]) or np.array_equal(flags[LEFT], flags[RIGHT])),
@@ -305,7 +304,8 @@ def check_find_twins(find_twins: Callable) -> None:
             raise CheckFailed(f"`{expression}` should be {wanted}.") from None
 
     for most in (6, 12, 0):
-        found, truth = ask(most), _pairs((plain <= most) | (mirrored <= most))
+        found = ask(most)
+        truth = _pairs((plain <= most) | (mirrored <= most))
         _check_pairs(found, truth, plain, mirrored, most)
     passed("copies, near copies and mirror images, each pair once")
 

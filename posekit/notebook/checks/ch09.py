@@ -61,9 +61,12 @@ def check_laplace_log(laplace_log: Callable) -> None:
     y_true[..., 2] = rng.random((6, K)) > 0.4
     y_pred = rng.normal(0, 0.3, (6, K, 2)).astype(np.float32)
     a = rng.uniform(-3, -0.5, (6, K)).astype(np.float32)
-    weight, error = y_true[..., 2], y_pred - y_true[..., :2]
-    size, log2 = np.abs(error).sum(axis=-1), np.log(2)
-    square, distance = (error**2).sum(axis=-1), np.linalg.norm(error, axis=-1)
+    weight = y_true[..., 2]
+    error = y_pred - y_true[..., :2]
+    size = np.abs(error).sum(axis=-1)
+    log2 = np.log(2)
+    square = (error**2).sum(axis=-1)
+    distance = np.linalg.norm(error, axis=-1)
 
     def mean(cost: np.ndarray) -> float:
         return float((weight * cost).sum() / weight.sum())
@@ -182,7 +185,8 @@ def check_laplace_log(laplace_log: Callable) -> None:
 def _net(seed: int, width: int) -> Callable:
     """A wild function (N, D) -> log-stretch (N, D), shift (N, D)."""
     rng = np.random.default_rng(seed)
-    inner, out = rng.normal(0, 1, (width, 16)), rng.normal(0, 0.5, (2, 16, width))
+    inner = rng.normal(0, 1, (width, 16))
+    out = rng.normal(0, 0.5, (2, 16, width))
 
     def net(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         hidden = np.tanh(expect_array(x, "what you hand to `net`", (None, width)) @ inner)
@@ -197,13 +201,16 @@ def check_coupling(coupling: Callable) -> None:
     rng = np.random.default_rng(902)
     for width, stays in ((2, [1, 0]), (2, [0, 1]), (5, [1, 0, 1, 0, 0])):
         stays = np.array(stays, float)
-        moves, net = 1 - stays, _net(width, width)
+        moves = 1 - stays
+        net = _net(width, width)
         z = rng.normal(size=(40, width))
         s, t = net(z * stays)
-        x, truth = z * stays + moves * (z * np.exp(s) + t), (moves * s).sum(axis=1)
+        x = z * stays + moves * (z * np.exp(s) + t)
+        truth = (moves * s).sum(axis=1)
         case = f"with `stays = {stays.astype(int).tolist()}`"
         got, log_det = _both(coupling, z, net, stays, False)
-        blind, wild = net(z), net(z * moves)
+        blind = net(z)
+        wild = net(z * moves)
         judge(
             got,
             x,
@@ -284,7 +291,8 @@ def _both(coupling: Callable, x: np.ndarray, net: Callable, stays: np.ndarray, b
 def _determinants(
     log_det: np.ndarray, truth: np.ndarray, s: np.ndarray, stays: np.ndarray, way: str
 ) -> None:
-    moves, where = 1 - stays, f"on the way {way}"
+    moves = 1 - stays
+    where = f"on the way {way}"
     expect(
         not near(log_det, s.sum(axis=1), _TOLERANCE),
         f"Your log-determinant ({where}) also counts coordinates that stay. They are stretched by "
@@ -433,7 +441,8 @@ def _expect_means(soft_argmax: Callable, seed: int, h: int, w: int) -> None:
     spread = _with_nan(answer[1], "the spreads")
     exp = np.exp(scores)
     weights = exp / exp.sum(axis=(1, 2), keepdims=True)
-    x, y = (np.arange(w) + 0.5) / w - 0.5, (np.arange(h) + 0.5) / h - 0.5
+    x = (np.arange(w) + 0.5) / w - 0.5
+    y = (np.arange(h) + 0.5) / h - 0.5
     right, width = _mean_and_spread(weights, x, y)
     best = scores.reshape(3, h * w, 4).argmax(axis=1)
     mistakes = [

@@ -20,7 +20,8 @@ from posekit.skeleton import COCO17
 _LS, _RS, _LH, _RH = (
     COCO17.index(n) for n in ("left_shoulder", "right_shoulder", "left_hip", "right_hip")
 )
-_K, _KINDS = len(COCO17), 9
+_K = len(COCO17)
+_KINDS = 9
 
 
 # ---- exercise 1: where to look -------------------------------------------------------------------
@@ -35,7 +36,8 @@ def _diagonals(pose: np.ndarray) -> tuple[float, float]:
 def check_second_look(second_look: Callable) -> None:
     """`second_look(pose, k, sigma)`: centre and side of the sub-image around a joint."""
     expression = "second_look(pose, k, sigma)"
-    rng, used = np.random.default_rng(1001), []
+    rng = np.random.default_rng(1001)
+    used = []
     for k, sigma in ((9, 1.0), (0, 2.0), (16, 0.5)):
         pose = rng.uniform(50, 400, (_K, 2))
         if (_diagonals(pose)[0] > _diagonals(pose)[1]) != (
@@ -53,7 +55,8 @@ def check_second_look(second_look: Callable) -> None:
             float(np.linalg.norm(pose[_LS] - pose[_RS])),
             float(np.linalg.norm(pose[_LH] - pose[_RH])),
         )
-        centre, side = answer[:2], float(answer[2])
+        centre = answer[:2]
+        side = float(answer[2])
         torso = pose[[_LS, _RS, _LH, _RH]].mean(axis=0)
         expect(
             not near(centre, pose[k] - sigma * diameter / 2),
@@ -121,15 +124,14 @@ def check_put_back(put_back: Callable) -> None:
     expression = "put_back(uv, joint, side, mirrored)"
     rng = np.random.default_rng(1002)
     for mirrored in (False, True):
-        uv, joint, side = (
-            rng.uniform(0.05, 0.45, 2),
-            rng.uniform(100, 300, 2),
-            float(rng.uniform(60, 120)),
-        )
+        uv = rng.uniform(0.05, 0.45, 2)
+        joint = rng.uniform(100, 300, 2)
+        side = float(rng.uniform(60, 120))
         answer = call(put_back, expression, uv, joint, side, mirrored)
         answer = expect_array(answer, expression, (2,))
         sign = np.array([-1.0 if mirrored else 1.0, 1.0])
-        right, step = joint + side * sign * uv, side * sign * uv
+        right = joint + side * sign * uv
+        step = side * sign * uv
         seen = f"With mirrored={mirrored}: "
         off = "you take the way off the joint. It leads *from* the joint to the truth."
         expect(mirrored or not near(answer, joint - step), seen + off)
@@ -218,7 +220,8 @@ def check_invent(invent: Callable) -> None:
         "pose is in pixels.",
     )
     delta = off / size  # what should be distributed as was measured
-    middle, spread = delta.mean(axis=0), np.array([np.cov(delta[:, k].T) for k in range(_K)])
+    middle = delta.mean(axis=0)
+    spread = np.array([np.cov(delta[:, k].T) for k in range(_K)])
     loose = 0.03
     expect(
         np.abs(np.corrcoef(delta[:, 3, 0], delta[:, 8, 0])[0, 1]) < 0.5,
@@ -284,10 +287,12 @@ def check_refiners_cost(refiners_cost: Callable) -> None:
     """`refiners_cost(shared, stages, trunk, head)`: parameters, and multiply-adds per person, of
     all refining stages."""
     for shared, stages in ((False, 1), (True, 1), (False, 2), (True, 2)):
-        trunk, head = (1009, 100_003), (53, 2003)
+        trunk = (1009, 100_003)
+        head = (53, 2003)
         case = f"refiners_cost(shared={shared}, stages={stages}, trunk, head)"
         answer = expect_array(call(refiners_cost, case, shared, stages, trunk, head), case, (2,))
-        (tp, tw), (hp, hw) = trunk, head
+        (tp, tw) = trunk
+        (hp, hw) = head
         each = _K * (tw + hw)
         right = (tp + _KINDS * hp, _K * (tw + _KINDS * hw)) if shared else (_K * (tp + hp), each)
         right = stages * np.array(right, np.float64)

@@ -29,17 +29,18 @@ def check_fold_before(fold_before: Callable) -> None:
         np.random.default_rng(1101),
         5,
     )  # square, so that the wrong axis is not stopped by its shape
-    kernel, bias = rng.normal(size=(size, size)), rng.normal(size=size)
-    gamma, beta, mean = rng.uniform(0.5, 2, size), rng.normal(size=size), rng.normal(size=size)
+    kernel = rng.normal(size=(size, size))
+    bias = rng.normal(size=size)
+    gamma = rng.uniform(0.5, 2, size)
+    beta = rng.normal(size=size)
+    mean = rng.normal(size=size)
     variance, epsilon = rng.uniform(0.2, 3, size), 0.1  # large: to forget it shows
     given = (kernel, bias, gamma, beta, mean, variance, epsilon)
     new, shift = expect_parts(
         call(fold_before, expression, *given), expression, ("the kernel", "the bias")
     )
-    new, shift = (
-        expect_array(new, "the kernel", (size, size)),
-        expect_array(shift, "the bias", (size,)),
-    )
+    new = expect_array(new, "the kernel", (size, size))
+    shift = expect_array(shift, "the bias", (size,))
     a = gamma / np.sqrt(variance + epsilon)
     b = beta - a * mean
     mistakes = {
@@ -91,7 +92,8 @@ def check_fold_before(fold_before: Callable) -> None:
 
 
 def _affine(x: np.ndarray, low: float, high: float) -> tuple[np.ndarray, float, int]:
-    low, high = min(low, 0.0), max(high, 0.0)
+    low = min(low, 0.0)
+    high = max(high, 0.0)
     scale = (high - low) / 255
     zero = round(-low / scale)
     return np.clip(np.round(x / scale) + zero, 0, 255), scale, zero
@@ -99,7 +101,8 @@ def _affine(x: np.ndarray, low: float, high: float) -> tuple[np.ndarray, float, 
 
 def check_quantise(quantise: Callable) -> None:
     """`quantise(x, low, high)`: integers 0 ... 255, scale and zero point."""
-    expression, rng = "quantise(x, low, high)", np.random.default_rng(1102)
+    expression = "quantise(x, low, high)"
+    rng = np.random.default_rng(1102)
     for case, low, high in (
         ("signed", -1.0, 3.0),
         ("positive", 0.5, 6.5),
@@ -112,13 +115,16 @@ def check_quantise(quantise: Callable) -> None:
             expression,
             ("q", "the scale", "the zero point"),
         )
-        scale, zero = expect_array(scale, "the scale"), expect_array(zero, "the zero point")
+        scale = expect_array(scale, "the scale")
+        zero = expect_array(zero, "the zero point")
         expect(
             np.size(scale) == 1 and np.size(zero) == 1,
             "Scale and zero point are one number each, for the whole tensor.",
         )
-        scale, zero = float(np.squeeze(scale)), float(np.squeeze(zero))
-        q_raw, q = np.asarray(q), expect_array(q, "q", wide.shape)
+        scale = float(np.squeeze(scale))
+        zero = float(np.squeeze(zero))
+        q_raw = np.asarray(q)
+        q = expect_array(q, "q", wide.shape)
         truth, s, z = _affine(wide, low, high)
         if case == "signed":
             expect(
@@ -198,7 +204,8 @@ def check_quantise(quantise: Callable) -> None:
 
 def check_to_contract(to_contract: Callable) -> None:
     """`to_contract(image, order, low, high)`: (1, 224, 224, 3) float32, RGB, 0 ... 255."""
-    expression, rng = "to_contract(image, order, low, high)", np.random.default_rng(1103)
+    expression = "to_contract(image, order, low, high)"
+    rng = np.random.default_rng(1103)
     truth = rng.integers(0, 256, (224, 224, 3)).astype(np.float32)
     for order, low, high in (
         ("RGB", 0, 255),
@@ -254,7 +261,8 @@ def check_to_contract(to_contract: Callable) -> None:
 def check_choose(choose: Callable) -> None:
     """`choose(candidates, milliseconds, megabytes)`: the name of the best model that keeps both
     limits, or "none"."""
-    expression, rng = "choose(candidates, milliseconds, megabytes)", np.random.default_rng(1104)
+    expression = "choose(candidates, milliseconds, megabytes)"
+    rng = np.random.default_rng(1104)
 
     def model(name: str, pcp: float, megabytes: float, *times: float) -> dict:
         return {
@@ -264,11 +272,9 @@ def check_choose(choose: Callable) -> None:
             "ms": rng.permutation(np.repeat(times, 20 // len(times))),
         }
 
-    steady, quick, large = (
-        model("steady", 0.60, 2.0, 15.0),
-        model("quick", 0.50, 1.0, 4.0),
-        model("large", 0.70, 9.0, 12.0),
-    )
+    steady = model("steady", 0.60, 2.0, 15.0)
+    quick = model("quick", 0.50, 1.0, 4.0)
+    large = model("large", 0.70, 9.0, 12.0)
     jumpy = {
         "name": "jumpy",
         "pcp": 0.65,

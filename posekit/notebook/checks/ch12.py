@@ -24,17 +24,22 @@ from posekit.skeleton import COCO17
 def check_next_square(next_square: Callable) -> None:
     """`next_square(joints, velocity, ahead)`: the next crop, around the last pose and moved on."""
     expression = "next_square(joints, velocity, ahead)"
-    rng, sides = np.random.default_rng(1201), []
+    rng = np.random.default_rng(1201)
+    sides = []
     for stretch in ((1.0, 0.4), (0.3, 1.0)):  # once wider than high, once higher than wide
         joints = 200 + 120 * rng.uniform(-1, 1, (17, 2)) * stretch
-        velocity, ahead = np.array([90.0, -40.0]), 0.05
+        velocity = np.array([90.0, -40.0])
+        ahead = 0.05
         answer = expect_array(
             call(next_square, expression, joints, velocity, ahead), expression, (3,)
         )
-        low, high = joints.min(axis=0), joints.max(axis=0)
-        middle, extent = (low + high) / 2, high - low
+        low = joints.min(axis=0)
+        high = joints.max(axis=0)
+        middle = (low + high) / 2
+        extent = high - low
         centre = middle + velocity * ahead
-        x_y, length = answer[:2], float(answer[2])
+        x_y = answer[:2]
+        length = float(answer[2])
         expect(
             not near(x_y, middle),
             "Your square stands where the person *was*. Move its centre on by the velocity.",
@@ -102,7 +107,9 @@ def check_next_square(next_square: Callable) -> None:
 
 def _stream(change: Callable, values: np.ndarray, times: np.ndarray, how: dict) -> np.ndarray:
     """Filtered values by `change(last, speed, value, dt, how) -> (value, speed)`."""
-    last, speed, out = values[0], np.zeros_like(values[0]), [values[0]]
+    last = values[0]
+    speed = np.zeros_like(values[0])
+    out = [values[0]]
     for k in range(1, len(values)):
         last, speed = change(last, speed, values[k], times[k] - times[k - 1], how)
         out.append(last)
@@ -173,7 +180,8 @@ def check_one_euro(OneEuroFilter: Callable) -> None:
     """`OneEuroFilter(f_min, beta)`, whose call `(value, dt)` gives the filtered value; the speed
     has a low pass of 1 Hz."""
     rng = np.random.default_rng(1202)
-    how, expression = {"f_min": 0.8, "beta": 0.4}, "OneEuroFilter(f_min, beta)(value, dt)"
+    how = {"f_min": 0.8, "beta": 0.4}
+    expression = "OneEuroFilter(f_min, beta)(value, dt)"
     times = np.cumsum(rng.uniform(0.02, 0.07, 40))
     values = (3 * np.sin(3 * times) + 0.05 * rng.normal(size=40))[:, None] * (1.0, -0.5)
 
@@ -192,7 +200,8 @@ def check_one_euro(OneEuroFilter: Callable) -> None:
             answers.append(expect_array(answer, expression, value.shape).copy())
         return np.array(answers)
 
-    mine, again = run(values), run(values)
+    mine = run(values)
+    again = run(values)
     expect(
         near(mine, again),
         "A second filter does not begin afresh: keep what is remembered in the filter, not in the "
@@ -216,7 +225,8 @@ def check_one_euro(OneEuroFilter: Callable) -> None:
         "Your speed is the difference of two *raw* values. Take the new value minus the last "
         "*filtered* one.",
     )
-    state, right = None, []
+    state = None
+    right = []
     for value, time in zip(values, times, strict=True):
         state = smooth(state, value, time, OneEuroParams(how["f_min"], how["beta"], 1.0))
         right.append(state.value)
@@ -230,7 +240,8 @@ def check_one_euro(OneEuroFilter: Callable) -> None:
 
 
 def _from_raw(values: np.ndarray, times: np.ndarray, how: dict) -> np.ndarray:
-    out, speed = [values[0]], np.zeros(2)
+    out = [values[0]]
+    speed = np.zeros(2)
     for k in range(1, len(values)):
         dt = times[k] - times[k - 1]
         speed = speed + _share(1.0, dt) * ((values[k] - values[k - 1]) / dt - speed)
@@ -246,10 +257,13 @@ def _from_raw(values: np.ndarray, times: np.ndarray, how: dict) -> np.ndarray:
 def _hysteresis(
     presence: np.ndarray, times: np.ndarray, acquire: float, keep: float, lost_after_s: float
 ) -> np.ndarray:
-    there, low_since, out = False, None, []
+    there = False
+    low_since = None
+    out = []
     for value, now in zip(presence, times, strict=True):
         if value >= (keep if there else acquire):
-            there, low_since = True, None
+            there = True
+            low_since = None
         elif there:
             low_since = now if low_since is None else low_since
             there = now - low_since < lost_after_s
@@ -322,7 +336,8 @@ def check_is_there(is_there: Callable) -> None:
     expect(back[9:].all(), "Presence was back above `acquire`, and your person was not.")
     rng = np.random.default_rng(1203)
     for _ in range(30):
-        presence, times = rng.uniform(0, 1, 60), np.cumsum(rng.uniform(0.02, 0.2, 60))
+        presence = rng.uniform(0, 1, 60)
+        times = np.cumsum(rng.uniform(0.02, 0.2, 60))
         mine = expect_array(
             call(is_there, expression, presence, times, 0.6, 0.3, 0.25), expression, (60,)
         ).astype(bool)
@@ -356,11 +371,9 @@ def arm_poses(
     """
     poses = np.zeros((len(left), len(COCO17), 2))
     for side, sign, degrees in (("left", 1, left), ("right", -1, right)):
-        raised, put = (
-            np.deg2rad(degrees),
-            lambda name, xy, side=side: poses.__setitem__(
-                (slice(None), COCO17.index(f"{side}_{name}")), xy
-            ),
+        raised = np.deg2rad(degrees)
+        put = lambda name, xy, side=side: poses.__setitem__(
+            (slice(None), COCO17.index(f"{side}_{name}")), xy
         )
         way = np.stack([sign * np.sin(raised), np.cos(raised)], axis=1)
         for name, x, y in (
@@ -376,7 +389,8 @@ def arm_poses(
         put("elbow", shoulder + 28 * way)
         put("wrist", shoulder + 52 * way)
     poses[:, 0] = (0, -20)
-    c, s = np.cos(np.deg2rad(lean)), np.sin(np.deg2rad(lean))
+    c = np.cos(np.deg2rad(lean))
+    s = np.sin(np.deg2rad(lean))
     return 200 + size * poses @ np.array([[c, s], [-s, c]])
 
 
@@ -446,10 +460,8 @@ def check_count_raises(count_raises: Callable) -> None:
     )
     rng = np.random.default_rng(1205)
     for _ in range(20):
-        poses, state = (
-            arm_poses(*rng.uniform(0, 175, (2, 40)), lean=rng.uniform(-30, 30)),
-            repetitions.RepCount(),
-        )
+        poses = arm_poses(*rng.uniform(0, 175, (2, 40)), lean=rng.uniform(-30, 30))
+        state = repetitions.RepCount()
         for pose in poses:
             state = repetitions.count(
                 state, repetitions.exercise_angle(pose, np.ones(17), _ARM_RAISES), _ARM_RAISES
