@@ -33,13 +33,20 @@ class Camera:
 
     @property
     def position(self) -> np.ndarray:
-        """Where the camera stands in the world, (3,) cm."""
+        """Position of the camera in the world, (3,) cm."""
         return -self.R.T @ self.t
 
 
 def distort(xy: np.ndarray, distCoef: np.ndarray) -> np.ndarray:
-    """Brown-Conrady lens distortion of points on the plane z = 1 (OpenCV's model): (..., 2) ->
-    (..., 2) float64."""
+    """Distort points on the plane z = 1 by OpenCV's model of a lens (Brown-Conrady).
+
+    Args:
+        xy: (..., 2).
+        distCoef: (5,) k1 k2 p1 p2 k3.
+
+    Returns:
+        (..., 2) float64.
+    """
     k1, k2, p1, p2, k3 = np.asarray(distCoef, np.float64)
     x, y = np.moveaxis(np.asarray(xy, np.float64), -1, 0)
     r2 = x * x + y * y
@@ -54,13 +61,20 @@ def distort(xy: np.ndarray, distCoef: np.ndarray) -> np.ndarray:
 
 
 def to_camera(points: np.ndarray, camera: Camera) -> np.ndarray:
-    """World points (..., 3) cm -> camera coordinates (..., 3) cm; z is the depth, positive in front
-    of the camera."""
+    """Transform world points to camera coordinates.
+
+    Args:
+        points: (..., 3) cm.
+        camera: the camera.
+
+    Returns:
+        (..., 3) float64 cm; z is the depth, positive in front of the camera.
+    """
     return np.asarray(points, np.float64) @ camera.R.T + camera.t
 
 
 def project(points: np.ndarray, camera: Camera) -> np.ndarray:
-    """World points -> pixels: x = K . distort((R X + t) / z).
+    """Project world points to pixels: x = K . distort((R X + t) / z).
 
     Args:
         points: (..., 3) cm.
@@ -78,12 +92,11 @@ def project(points: np.ndarray, camera: Camera) -> np.ndarray:
 
 
 def in_view(points: np.ndarray, camera: Camera) -> np.ndarray:
-    """Which world points the camera's picture shows: in front of it, within the lens's range,
-    inside the frame.
+    """Return which world points are in view: in front of the camera, in its lens's range and frame.
 
     The distortion polynomial only describes the lens up to the radius where it stops growing;
-    farther out it folds back and would put people who stand next to the camera into the middle of
-    its picture.
+    farther out it folds back, and would project people next to the camera into the middle of its
+    image.
 
     Args:
         points: (..., 3) cm.
@@ -101,8 +114,11 @@ def in_view(points: np.ndarray, camera: Camera) -> np.ndarray:
 
 
 def lens_range(distCoef: np.ndarray) -> float:
-    """The distance from the axis (on the plane z = 1) up to which a lens's radial distortion keeps
-    growing; may be inf."""
+    """Return the radius on the plane z = 1 up to which radial distortion grows; may be inf.
+
+    Args:
+        distCoef: (5,) k1 k2 p1 p2 k3.
+    """
     k1, k2, _, _, k3 = np.asarray(distCoef, np.float64)
     # d/dr of r (1 + k1 r^2 + k2 r^4 + k3 r^6) = 0, as a polynomial in 1 / r^2: its largest positive
     # root is where it folds

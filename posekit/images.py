@@ -1,5 +1,4 @@
-"""Reading and writing pictures: RGB in memory everywhere, OpenCV's BGR only inside this room
-(chapter 08 shows why)."""
+"""Read and write images: RGB in memory; OpenCV's BGR stays inside this module (chapter 08)."""
 
 from pathlib import Path
 
@@ -7,29 +6,33 @@ import numpy as np
 
 from posekit.errors import DataError
 
-_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+_JPEG_START = b"\xff\xd8"
+_JPEG_END = b"\xff\xd9"
 _MAY_BE_TRANSPARENT = (b"\x89PNG", b"RIFF")  # PNG and WebP
 
 
 def decode_image(data: bytes, where: object, as_displayed: bool = False) -> np.ndarray:
-    """A picture file's bytes -> (H, W, 3) uint8 RGB, whatever it was stored as.
+    """Decode an image file to RGB.
 
-    Grey and palettes become RGB, CMYK (Adobe's inverted one too) is converted without colour
-    management, 16 bits keep their upper 8, and what is transparent shows white, as on a page.
+    Grey images and palettes become RGB, CMYK (also Adobe's inverted one) is converted without
+    colour management, of 16 bits the upper 8 are kept, and transparent pixels become white.
 
     Args:
-        data: the file's bytes: JPEG, PNG, or what else OpenCV reads.
+        data: bytes of the file: JPEG, PNG, or another format that OpenCV reads.
         where: what to name in an error (file, or shard and record).
-        as_displayed: turn the picture as its EXIF orientation says, as viewers and browsers do;
-            False takes the pixels as they are stored, as the tools of the official data sets do.
+        as_displayed: apply the EXIF orientation, as viewers and browsers do; False takes the pixels
+            as stored, as the tools of the official data sets do.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
 
     Raises:
-        DataError: when the bytes are no picture, or a JPEG that ends early.
+        DataError: when the bytes are no image, or a JPEG that ends early.
     """
     import cv2
 
     if not data:
-        raise DataError(where, "the picture is empty (0 bytes)", "fetch it again or leave it out")
+        raise DataError(where, "the image is empty (0 bytes)", "fetch it again or leave it out")
     if data.startswith(_JPEG_START) and not _jpeg_ends(data):
         raise DataError(
             where, "the JPEG is truncated (no end marker)", "fetch it again or leave it out"
@@ -38,13 +41,13 @@ def decode_image(data: bytes, where: object, as_displayed: bool = False) -> np.n
     stored = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(coded, cv2.IMREAD_COLOR_RGB if as_displayed else stored)
-    except cv2.error as error:  # a header that asks for a picture of 10^9 pixels
+    except cv2.error as error:  # a header that asks for an image of 10^9 pixels
         raise DataError(
             where, f"cannot be decoded: {error.err}", "fetch it again or leave it out"
         ) from None
     if image is None:
         raise DataError(
-            where, "not a picture that can be decoded", "fetch it again or save it as a JPEG"
+            where, "not an image that can be decoded", "fetch it again or save it as a JPEG"
         )
     if data.startswith(_MAY_BE_TRANSPARENT):
         whole = cv2.imdecode(coded, cv2.IMREAD_UNCHANGED)
@@ -59,54 +62,60 @@ def decode_image(data: bytes, where: object, as_displayed: bool = False) -> np.n
 
 
 def _jpeg_ends(data: bytes) -> bool:
-    """Whether an end marker follows the picture's data: that of a preview in its head does not
-    count, and a film behind it does not matter."""
-    place = 2
-    while (
-        data[place : place + 1] == b"\xff" and data[place + 1 : place + 2] != b"\xda"
-    ):  # segments up to the start of the scan
-        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-    return _JPEG_END in data[place:]
+    """Return whether an end marker follows the image data.
+
+    That of a preview in the header does not count; a video behind the image does not matter.
+    """
+    position = 2
+    while data[position : position + 1] == b"\xff" and data[position + 1 : position + 2] != b"\xda":
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return _JPEG_END in data[position:]
 
 
 def read_image(path: str | Path, as_displayed: bool = False) -> np.ndarray:
-    """A picture file -> (H, W, 3) uint8 RGB; `as_displayed` as in `decode_image`.
+    """Read an image file as (H, W, 3) uint8 RGB; `as_displayed` as in `decode_image`.
 
     Raises:
-        DataError: when the file is missing, unreadable, no picture, or truncated.
+        DataError: when the file is missing, unreadable, no image, or truncated.
     """
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise DataError(
-            path, f"cannot read the picture: {error.strerror or error}", "check the path"
+            path, f"cannot read the image: {error.strerror or error}", "check the path"
         ) from None
     return decode_image(data, path, as_displayed)
 
 
 def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
-    """(H, W, 3) uint8 RGB -> JPEG bytes; `quality` 1-100."""
+    """Encode an (H, W, 3) uint8 RGB image as JPEG.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        quality: 1 ... 100.
+    """
     import cv2
 
     ok, data = cv2.imencode(
         ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
     )
     if not ok:
-        raise ValueError(f"cannot encode a picture of shape {image.shape}, {image.dtype}")
+        raise ValueError(f"cannot encode an image of shape {image.shape}, {image.dtype}")
     return data.tobytes()
 
 
 def simulate_cheap_camera(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A picture as a cheap camera would have taken it in a dim room: each of four faults in about
-    half of the pictures.
+    """Degrade an image as a cheap camera in a dim room does.
 
-    Dim: up to four times darker, shadows more than lights (a gamma). Blurred: by a movement of up
-    to 6 % of the side, in any direction. Noisy: normal, up to 15 of 255, grainier in half the
-    resolution. Compressed: JPEG of quality 15 to 60.
+    There are four faults, each with probability 0.5.
+    Dark: up to four times darker, shadows more than lights (a gamma). Blurred: by a motion of up to
+        6 %
+    of the width, in any direction. Noisy: normal, with a standard deviation of up to 15 of 255, in
+    half of the cases at half the resolution. Compressed: JPEG of quality 15 to 60.
 
     Args:
-        image: (H, W, 3) uint8 RGB; left as it is.
-        rng: where the choices come from.
+        image: (H, W, 3) uint8 RGB; not changed.
+        rng: source of the random choices.
 
     Returns:
         (H, W, 3) uint8.
@@ -116,12 +125,13 @@ def simulate_cheap_camera(image: np.ndarray, rng: np.random.Generator) -> np.nda
     height, width = image.shape[:2]
     dim, blurred, noisy, compressed = rng.random(4) < 0.5
     if dim:
-        gain, gamma = rng.uniform(0.25, 1), rng.uniform(0.8, 1.6)
-        image = cv2.LUT(
-            image, (255 * gain * (np.arange(256) / 255) ** gamma).round().astype(np.uint8)
-        )
+        gain = rng.uniform(0.25, 1)
+        gamma = rng.uniform(0.8, 1.6)
+        table = (255 * gain * (np.arange(256) / 255) ** gamma).round().astype(np.uint8)
+        image = cv2.LUT(image, table)
     if blurred:
-        length, angle = rng.uniform(0.01, 0.06) * width, rng.uniform(0, np.pi)
+        length = rng.uniform(0.01, 0.06) * width
+        angle = rng.uniform(0, np.pi)
         side = 2 * int(length / 2) + 3
         end = np.array([np.cos(angle), np.sin(angle)]) * length / 2
         trace = np.zeros((side, side), np.float32)
@@ -135,18 +145,20 @@ def simulate_cheap_camera(image: np.ndarray, rng: np.random.Generator) -> np.nda
         image = cv2.filter2D(image, -1, trace / trace.sum(), borderType=cv2.BORDER_REPLICATE)
     if noisy:
         coarse = 1 + int(rng.random() < 0.5)
-        shape = -(-height // coarse), -(-width // coarse), 3
+        shape = (-(-height // coarse), -(-width // coarse), 3)
         noise = rng.normal(0, rng.uniform(2, 15), shape).astype(np.float32)
         noise = noise.repeat(coarse, axis=0).repeat(coarse, axis=1)[:height, :width]
         image = np.clip(image + noise, 0, 255).astype(np.uint8)
     if compressed:
-        image = decode_image(encode_jpeg(image, int(rng.integers(15, 61))), "a picture in memory")
+        image = decode_image(encode_jpeg(image, int(rng.integers(15, 61))), "an image in memory")
     return image
 
 
 def aligned(shape: tuple[int, ...]) -> np.ndarray:
-    """An empty uint8 array that begins at a multiple of 64 bytes, where TensorFlow takes it over
-    without copying."""
+    """Return an uninitialised uint8 array at an address that is a multiple of 64.
+
+    TensorFlow uses such memory without copying it.
+    """
     buffer = np.empty(np.prod(shape) + 63, np.uint8)
     start = -buffer.ctypes.data % 64
     return buffer[start : start + np.prod(shape)].reshape(shape)

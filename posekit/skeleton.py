@@ -1,7 +1,7 @@
-"""Joint names, limbs and left/right pairs of the skeletons that the data sets use (chapter 01).
+"""Joint names, limbs and left/right pairs of the data sets' skeletons (chapter 01).
 
 Joint sides are the *person's own*: `left_wrist` is the wrist of the left arm, wherever it appears
-in the picture.
+in the image.
 """
 
 from dataclasses import dataclass
@@ -30,8 +30,11 @@ class Skeleton:
         return len(self.joints)
 
     def index(self, joint: str) -> int:
-        """Position of `joint` in the skeleton. Raises `KeyError` with the known names when there is
-        none."""
+        """Return the index of a joint.
+
+        Raises:
+            KeyError: with the known names, when there is no such joint.
+        """
         try:
             return self.joints.index(joint)
         except ValueError:
@@ -41,8 +44,7 @@ class Skeleton:
 
     @cached_property
     def flip_indices(self) -> tuple[int, ...]:
-        """For each joint the index of its mirror twin: `keypoints[flip_indices]` swaps left and
-        right, (K,) ints."""
+        """Index of each joint's mirror twin: `keypoints[flip_indices]` swaps left and right."""
         swap = {"left_": "right_", "right_": "left_"}
         names = [
             next((swap[p] + j[len(p) :] for p in swap if j.startswith(p)), j) for j in self.joints
@@ -51,7 +53,7 @@ class Skeleton:
 
     @cached_property
     def limb_indices(self) -> tuple[tuple[int, int], ...]:
-        """The limbs as pairs of joint indices."""
+        """Limbs as pairs of joint indices."""
         return tuple((self.index(a), self.index(b)) for a, b in self.limbs)
 
 
@@ -171,9 +173,9 @@ def convert(values: np.ndarray, source: Skeleton, target: Skeleton, fill: float 
     Args:
         values: (..., K_source, D), joints on the second to last axis (`convert_flags` takes (...,
             K_source)).
-        source: the skeleton that `values` is in.
-        target: the skeleton wanted.
-        fill: what a joint gets that `source` does not have; mark it as unknown, too.
+        source: skeleton of `values`.
+        target: skeleton of the result.
+        fill: value of joints that `source` does not have; mark them as unknown separately.
 
     Returns:
         A new array (..., K_target, D) of the same dtype.
@@ -194,5 +196,5 @@ def convert(values: np.ndarray, source: Skeleton, target: Skeleton, fill: float 
 def convert_flags(
     flags: np.ndarray, source: Skeleton, target: Skeleton, fill: float = 0
 ) -> np.ndarray:
-    """`convert` for one value a joint: (..., K_source) -> (..., K_target)."""
+    """Convert one value per joint, see `convert`: (..., K_source) -> (..., K_target)."""
     return convert(np.asarray(flags)[..., None], source, target, fill)[..., 0]

@@ -251,14 +251,14 @@ def test_projection_is_opencvs_on_made_cameras(seed):
 def test_projection_is_opencvs_on_every_camera_of_the_real_calibration(realdata):
     rng = np.random.default_rng(0)
     sequence = realdata / "panoptic" / "160906_band1"
-    cameras = panoptic.read_calibration(sequence / "calibration_160906_band1.json")
+    calibration = panoptic.read_calibration(sequence / "calibration_160906_band1.json")
     bodies = [
         b for p in sorted(sequence.glob("hdPose3d*/*.json")) for _, b in panoptic.read_poses(p)
     ]
     joints = np.concatenate([body[body[:, 3] > 0, :3] for body in bodies])
-    assert len(cameras) == 520 and len(joints) > 50
+    assert len(calibration) == 520 and len(joints) > 50
     seen = 0
-    for camera in cameras.values():
+    for camera in calibration.values():
         points = np.concatenate([joints, points_before(camera, rng, 200)])
         points = points[cameras.in_view(points, camera)]
         assert (

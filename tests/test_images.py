@@ -44,7 +44,7 @@ def test_damaged_pictures_are_named(tmp_path, damage, message):
 
 
 def test_a_missing_picture_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"gone\.jpg: cannot read the picture: No such file"):
+    with pytest.raises(DataError, match=r"gone\.jpg: cannot read the image: No such file"):
         read_image(tmp_path / "gone.jpg")
 
 

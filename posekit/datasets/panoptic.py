@@ -19,7 +19,6 @@ import numpy as np
 from posekit.cameras import Camera, in_view, project, to_camera
 from posekit.datasets import PersonAnnotation, excluded_images, read_json, skip_errors
 from posekit.errors import DataError
-from posekit.geometry import segment_distance
 from posekit.images import read_image
 from posekit.skeleton import COCO17, PANOPTIC15, PANOPTIC19, convert, convert_flags
 
@@ -304,7 +303,7 @@ def hidden(bodies: np.ndarray, camera: Camera, confidence: float = CONFIDENCE) -
     face = np.isin(np.arange(K), [PANOPTIC19.index(joint) for joint in _FACE])
     for person in range(B):
         for other in range(B):
-            distance, along = segment_distance(
+            distance, along = _segment_distance(
                 np.zeros(3), points[person][:, None], ends[other][a][None], ends[other][b][None]
             )  # (K, V)
             depth = np.linalg.norm(points[person], axis=-1)[:, None]
@@ -404,3 +403,40 @@ def _check_size(image: Path, camera: Camera) -> None:
             f"is {width}x{height}, but camera {camera.name} is calibrated for {wanted}",
             "extract the frames at full size",
         )
+
+
+def _segment_distance(
+    a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distance between the segments a-b and c-d, and the nearest position on a-b.
+
+    Args:
+        a, b, c, d: (..., 3) ends; they broadcast.
+
+    Returns:
+        distance (...), and nearest position (...) on a-b: 0 at a, 1 at b.
+
+    Source:
+        Ericson, "Real-Time Collision Detection", 2005, section 5.1.9.
+    """
+    a, b, c, d = (np.asarray(point, np.float64) for point in (a, b, c, d))
+    u = b - a
+    v = d - c
+    w = a - c
+    uu = np.maximum((u * u).sum(-1), 1e-12)
+    vv = np.maximum((v * v).sum(-1), 1e-12)
+    uv = (u * v).sum(-1)
+    uw = (u * w).sum(-1)
+    vw = (v * w).sum(-1)
+    denominator = uu * vv - uv * uv
+    s = np.clip(
+        np.where(
+            denominator > 1e-12 * uu * vv, (uv * vw - uw * vv) / np.maximum(denominator, 1e-12), 0
+        ),
+        0,
+        1,
+    )
+    t = np.clip((uv * s + vw) / vv, 0, 1)
+    s = np.clip((uv * t - uw) / uu, 0, 1)
+    apart = w + s[..., None] * u - t[..., None] * v
+    return np.linalg.norm(apart, axis=-1), s

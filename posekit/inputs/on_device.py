@@ -66,12 +66,12 @@ class PersonArrays:
         return len(self.keypoints)
 
 
-def read_people(directories: Sequence[str | Path], joints: int = NUM_KEYPOINTS) -> PersonArrays:
+def read_people(directories: Sequence[str | Path], num_joints: int = NUM_KEYPOINTS) -> PersonArrays:
     """Read record folders with the verifying reader, and decode every image once.
 
     Args:
         directories: record folders of one size; 10,000 people of 336 pixels take 3.4 GB.
-        joints: K, 17 or 19, see `inputs.make_batches`.
+        num_joints: K, 17 or 19, see `inputs.make_batches`.
 
     Raises:
         DataError: as `inputs.make_batches`, and for damaged records.
@@ -82,7 +82,7 @@ def read_people(directories: Sequence[str | Path], joints: int = NUM_KEYPOINTS) 
     for directory in directories:
         for person in records.read_records(directory):
             images[len(labels)] = decode_image(person.encoded, person.person_id)
-            labels.append(person.labels(joints))
+            labels.append(person.labels(num_joints))
     return PersonArrays(images, *(np.stack(column) for column in zip(*labels, strict=True)), box_px)
 
 

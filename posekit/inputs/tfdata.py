@@ -192,7 +192,7 @@ def make_batches(
     seed: int = 0,
     cache_bytes: int = 2 << 30,
     start: int = 0,
-    joints: int = NUM_KEYPOINTS,
+    num_joints: int = NUM_KEYPOINTS,
 ) -> "tf.data.Dataset":
     """Make batches for `model.fit` from record folders, on any Keras backend.
 
@@ -213,7 +213,7 @@ def make_batches(
         seed: of order and augmentation.
         cache_bytes: limit on the memory for JPEGs.
         start: skip this many batches at the beginning, without decoding them: to resume a run.
-        joints: K, 17; or 19: with neck and head top, weight 0 where records do not hold them.
+        num_joints: K, 17; or 19: with neck and head top, weight 0 where records do not hold them.
 
     Returns:
         tf.data.Dataset of (images (B, S, S, 3) uint8, {"keypoints": (B, K, 3), "visibility": (B, K,
@@ -229,7 +229,7 @@ def make_batches(
 
     @_exit_guard
     def crop_batch(step, encoded, *labels):
-        keypoints, visible, known = (column[:, :joints] for column in labels)
+        keypoints, visible, known = (column[:, :num_joints] for column in labels)
         rng = np.random.default_rng((seed, int(step)))
         images = aligned((len(encoded), input_size, input_size, 3))
         params = [augment.draw(rng) if augment else AugmentParams() for _ in encoded]
@@ -253,8 +253,8 @@ def make_batches(
             crop_batch, (step, *columns), types, stateful=False
         )
         images.set_shape((None, input_size, input_size, 3))
-        keypoint_targets.set_shape((None, joints, 3))
-        visibility_targets.set_shape((None, joints, 2))
+        keypoint_targets.set_shape((None, num_joints, 3))
+        visibility_targets.set_shape((None, num_joints, 2))
         return images, {"keypoints": keypoint_targets, "visibility": visibility_targets}
 
     dataset = record_dataset(

@@ -3,7 +3,6 @@
 
 import contextlib
 import multiprocessing
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from posekit.errors import DataError
-from posekit.files import cache_root
+from posekit.files import atomic_folder, cache_root
 
 TRAIN = {"frames": 400, "seed": 1}
 VAL = {"frames": 80, "seed": 2}
@@ -101,10 +100,7 @@ def _make(home: Path, progress: bool) -> None:
     from posekit.minidome.sequence import make_sequence
     from posekit.records import write_records
 
-    partial = home.with_name(f".{home.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
+    with atomic_folder(home) as partial:
         for name, arguments in (("train", TRAIN), ("val", VAL)):
             sequence = partial / name
             records = partial / f"{name}-records"
@@ -115,6 +111,3 @@ def _make(home: Path, progress: bool) -> None:
             write_records(
                 samples, records, "minidome", name, shards=shards, workers=2, progress=progress
             )
-        partial.rename(home)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

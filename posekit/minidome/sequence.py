@@ -15,7 +15,6 @@ import functools
 import json
 import multiprocessing
 import os
-import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from posekit.errors import DataError
+from posekit.files import atomic_folder
 from posekit.images import encode_jpeg
 from posekit.minidome import desk, phone, room, solids
 from posekit.minidome.actions import FPS
@@ -227,32 +227,21 @@ def _frames(
 
 
 @contextlib.contextmanager
-def _partial_folder(out: Path) -> Iterator[Path]:
+def _output_folder(out: Path) -> Iterator[Path]:
     """Yield a temporary folder that is renamed to `out` on success and removed otherwise."""
-    made = [p for p in (out.parent, *out.parent.parents) if not p.exists()]
-    partial = out.parent / f".{out.name}.partial-{os.getpid()}"
     try:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise DataError(
                 out, "is there already and not empty", "choose another folder, or remove it first"
             )
-        partial.mkdir(parents=True)
-        yield partial
-        if out.exists():
-            out.rmdir()
-        partial.rename(out)
-        made = []
+        with atomic_folder(out) as folder:
+            yield folder
     except OSError as error:
         raise DataError(
             out,
             f"cannot write here: {error.strerror or error}",
-            "choose a writable folder with room",
+            "choose a writable folder with enough free space",
         ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        for parent in made:
-            with contextlib.suppress(OSError):
-                parent.rmdir()
 
 
 def make_sequence(
@@ -316,7 +305,7 @@ def make_sequence(
     if plan.backgrounds:
         _photos(plan.backgrounds)
     out = Path(out).absolute()
-    with _partial_folder(out) as folder:
+    with _output_folder(out) as folder:
         dome = _cameras(plan.size, plan.seed, plan.mode)
         for name in dome:
             (folder / "hdImgs" / name).mkdir(parents=True)

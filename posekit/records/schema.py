@@ -193,16 +193,16 @@ class PersonRecord:
         """(17,) bool, v >= 1."""
         return self.keypoints_visible >= 1
 
-    def labels(self, joints: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def labels(self, num_joints: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the labels of the first K joints of COCO19.
 
         Args:
-            joints: K, 17 or 19.
+            num_joints: K, 17 or 19.
 
         Returns:
             keypoints (K, 2), keypoints_visible (K,) and joint_known (K,).
         """
-        more = joints - len(COCO17)
+        more = num_joints - len(COCO17)
         seen = self.extra_keypoints[:more, 2].astype(np.uint8)
         return (
             np.concatenate([self.keypoints, self.extra_keypoints[:more, :2]]),

@@ -351,7 +351,7 @@ def train(
                 )  # they are in the layer now
                 batches = on_device.prefetch(on_device.make_batches(people, **options))
             else:
-                batches = inputs.make_batches(train_records, joints=recipe.num_joints, **options)
+                batches = inputs.make_batches(train_records, num_joints=recipe.num_joints, **options)
             batches = _transformed(batches, batch_transform) if batch_transform else batches
             callbacks = [
                 schedule,

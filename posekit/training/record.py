@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from posekit import __version__, geometry, hardware, inputs, records
+from posekit.files import atomic_file
 
 
 def bfloat16_pays() -> bool:
@@ -104,24 +105,23 @@ def provenance() -> dict:
 
 
 def pack(run: str | Path) -> None:
-    """Make a run's model.keras about half as large, in place: weights rounded to what float16 can hold, then deflated.
+    """Halve the size of a run's model.keras, in place: round weights to float16, then deflate.
 
-    The model stays an ordinary float32 Keras file. Rounding changes a weight by at most one part in 2,048.
+    The model stays an ordinary float32 Keras file. Rounding changes a weight by at most one part in
+    2,048.
     """
     path = Path(run) / "model.keras"
     model = keras.saving.load_model(path, compile=False)
     model.set_weights([w.astype(np.float16).astype(w.dtype) for w in model.get_weights()])
     loose = path.with_name("loose.keras")
-    packed = path.with_name("packed.keras")
     try:
         model.save(loose)
         with (
+            atomic_file(path) as packed,
             zipfile.ZipFile(loose) as old,
             zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as new,
         ):
             for name in old.namelist():
                 new.writestr(name, old.read(name))
-        packed.replace(path)
     finally:
         loose.unlink(missing_ok=True)
-        packed.unlink(missing_ok=True)

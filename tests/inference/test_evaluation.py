@@ -102,7 +102,7 @@ def test_without_people_the_numbers_are_null_not_minus_one(dome, tmp_path, capsy
         (["--coco", "TRUTH", "--images", "DIR", "--model", "nobody"], "no such model"),
         (
             ["--coco", "TRUTH", "--images", "EMPTY", "--model", "minidome"],
-            "cannot read the picture",
+            "cannot read the image",
         ),
         (
             ["--records", "DIR", "--model", "minidome", "--results", "x"],

@@ -262,7 +262,7 @@ def test_nineteen_joints_travel_on_both_ways(sporty, folder):
     assert any((person.extra_keypoints[:, 2] > 0).all() for person in there)
     for way in (sporty, folder):  # COCO's people have no neck: weight 0
         people = on_device.read_people([way], 19)
-        theirs = inputs.make_batches(way, 12, input_size=48, augment=VARIED, seed=5, joints=19)
+        theirs = inputs.make_batches(way, 12, input_size=48, augment=VARIED, seed=5, num_joints=19)
         (_, mine), (_, other) = (
             next(on_device.make_batches(people, 12, input_size=48, augment=VARIED, seed=5)),
             next(iter(theirs.as_numpy_iterator())),
@@ -283,7 +283,7 @@ def test_the_first_seventeen_are_what_they_were(sporty):
             next(
                 iter(
                     inputs.make_batches(
-                        sporty, 6, input_size=48, augment=augment, joints=k
+                        sporty, 6, input_size=48, augment=augment, num_joints=k
                     ).as_numpy_iterator()
                 )
             )

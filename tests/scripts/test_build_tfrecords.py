@@ -158,7 +158,7 @@ def test_told_to_end_it_leaves_nothing(tmp_path):
 def missing_jpeg(src):
     path = sorted(src.rglob("*.jpg"))[1]
     path.unlink()
-    return re.escape(str(path)) + ": cannot read the picture: No such file"
+    return re.escape(str(path)) + ": cannot read the image: No such file"
 
 
 def truncated_jpeg(src):
