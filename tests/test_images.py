@@ -30,7 +30,7 @@ def test_grey_becomes_three_channels(tmp_path):
         (lambda data: b"", "empty"),
         (lambda data: data[: len(data) // 2], "truncated"),
         (lambda data: data[:-2], "truncated"),
-        (lambda data: b"not a picture at all", "not a picture"),
+        (lambda data: b"not an image at all", "not an image"),
     ],
 )
 def test_damaged_pictures_are_named(tmp_path, damage, message):
