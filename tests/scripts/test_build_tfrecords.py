@@ -170,7 +170,7 @@ def truncated_jpeg(src):
 def no_picture(src):
     path = sorted(src.rglob("*.jpg"))[1]
     path.write_bytes(b"<html>404</html>")
-    return re.escape(str(path)) + ": not a picture"
+    return re.escape(str(path)) + ": not an image"
 
 
 def broken_json(src):
