@@ -485,7 +485,8 @@ def _candidate(entry: object, position: int, path: Path) -> _Candidate:
     name = entry.get("name")
     name = name if isinstance(name, str) and name else f"number {position + 1}"
     names = entry.get("keypoints") or []
-    names = names if isinstance(names, list) else [names]  # not a list: refused, if it is used
+    if not isinstance(names, list):
+        names = [f"not a list: {_short(names)}"]  # refused, if the category is used
     given = tuple(str(joint) for joint in names)
     joints = tuple(joint_of(joint) for joint in given) if given else COCO17.joints
     return _Candidate(
