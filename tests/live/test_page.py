@@ -317,6 +317,24 @@ def test_page_and_widget_say_the_same_of_every_fault_of_a_camera(with_camera, ad
             assert root.locator("[role=status]").inner_text() == f"{wanted} The camera is off."
 
 
+def test_a_camera_that_cannot_be_opened_is_off_when_the_error_arrives(with_camera, address):
+    """Without the caller's help."""
+    with open_page(with_camera, address) as page:
+        page.evaluate(WATCHED)
+        reason, states = page.evaluate("""async () => {
+          const fail = new DOMException("", "AbortError");
+          HTMLMediaElement.prototype.play = () => Promise.reject(fail);
+          const { openCamera } = await import("./core/camera.js");
+          const ignore = () => {};
+          try {
+            await openCamera({ deviceId: "", onOpen: ignore, onEnded: ignore });
+          } catch (error) {
+            return [error.reason, window.stream.getTracks().map((track) => track.readyState)];
+          }
+        }""")
+        assert reason == "in_use" and states == ["ended"]
+
+
 def test_unplugged(with_camera, address):
     with open_page(with_camera, address) as page:
         page.evaluate(WATCHED)
