@@ -1,4 +1,5 @@
-"""posekit.inference.evaluation and `evaluate --coco`: detections land in photo pixels, the ten numbers come out, what is missing is said (chapter 07)."""
+"""posekit.inference.evaluation and `evaluate --coco`: detections land in photo pixels, the ten
+numbers come out, what is missing is said (chapter 07)."""
 
 import json
 
@@ -46,7 +47,8 @@ def test_detections_are_those_of_the_predictor_in_photo_pixels(model, dome):
 
 
 def test_a_trained_model_scores_far_above_its_mean_pose(model, dome):
-    """On MiniDome's exact areas: the whole way from photos to AP. The mean pose knows the box, and little else."""
+    """On MiniDome's exact areas: the whole way from photos to AP. The mean pose knows the box, and
+    little else."""
     scores = metrics.coco_scores(dome[0], evaluation.coco_results(model, *dome))
     people = list(coco.read(*dome, dataset="minidome"))
     crop = geometry.decode_keypoints(np.asarray(model.record["mean_pose"]), (224, 224))
