@@ -26,8 +26,11 @@ def test_each_skeleton_is_sound(skeleton):
 
 
 def test_coco_is_in_the_official_order():
-    official = "nose,left_eye,right_eye,left_ear,right_ear,left_shoulder,right_shoulder,left_elbow,right_elbow,left_wrist,"
-    official += "right_wrist,left_hip,right_hip,left_knee,right_knee,left_ankle,right_ankle"
+    official = (
+        "nose,left_eye,right_eye,left_ear,right_ear,left_shoulder,right_shoulder,left_elbow,"
+        "right_elbow,left_wrist,right_wrist,left_hip,right_hip,left_knee,right_knee,"
+        "left_ankle,right_ankle"
+    )
     assert ",".join(COCO17.joints) == official
 
 

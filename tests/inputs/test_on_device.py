@@ -1,4 +1,4 @@
-"""Crops that the device cuts are those of the pipeline, on every backend, also where TensorFlow is not installed."""
+"""Crops on the device equal those of tf.data, on every backend, also without TensorFlow."""
 
 import csv
 import importlib.util
@@ -220,7 +220,7 @@ def test_which_way_is_chosen(folder, monkeypatch):
 
 @pytest.fixture(scope="module")
 def sporty(tmp_path_factory) -> Path:
-    """Records of LSP's kind: 14 joints, neck and head top among them; the first photo's neck is not labelled."""
+    """Records like LSP's: 14 joints, with neck and head top; one neck is not labelled."""
     root = tmp_path_factory.mktemp("sporty")
     tiny_data.lsp(root / "lspet", range(1, 7), extended=True)
     records.write_records(
@@ -235,7 +235,7 @@ def sporty(tmp_path_factory) -> Path:
 
 
 def test_neck_and_head_top_are_written_and_read_back(tmp_path, folder):
-    """In photo pixels they are what joints.mat says, minus MATLAB's 1; what is not labelled is all 0. COCO's people have none."""
+    """They equal joints.mat minus MATLAB's 1; unlabelled ones are 0; COCO has none."""
     joints = tiny_data.lsp(tmp_path / "lsp", range(1, 5))
     samples = {sample.person_id: sample for sample in lsp.read(tmp_path / "lsp", "train")}
     for i, sample in enumerate(samples.values()):
@@ -414,7 +414,9 @@ import sys
 from importlib.machinery import PathFinder
 
 find = PathFinder.find_spec                            # as where TensorFlow is not installed
-PathFinder.find_spec = lambda name, *rest: None if name.split(".")[0] == "tensorflow" else find(name, *rest)
+def find_spec(name, *rest):
+    return None if name.split(".")[0] == "tensorflow" else find(name, *rest)
+PathFinder.find_spec = find_spec
 
 from posekit import cli, notebook, training
 
@@ -422,7 +424,8 @@ machine = notebook.setup()
 training.bfloat16_pays = lambda: False
 assert machine.device == "CPU"
 records, start, run = sys.argv[1:]
-options = f"--backbone resnet18v2 --width 4 --input-size 64 --epochs 2 --batch-size 4 --seed 5 --init {start}"
+options = "--backbone resnet18v2 --width 4 --input-size 64 --epochs 2 --batch-size 4 --seed 5"
+options += f" --init {start}"
 code = cli.main(["train", "--records", records, "--val", records, "--out", run, *options.split()])
 code = code or cli.main(["evaluate", "--model", run, "--records", records])
 assert "tensorflow" not in sys.modules
@@ -441,7 +444,7 @@ def started(folder, tmp_path_factory) -> tuple[Path, Path]:
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_commands_do_without_tensorflow(backend, folder, started, tmp_path):
-    """`train` and `evaluate`, where importing TensorFlow fails: the curve and the scores that TensorFlow comes to."""
+    """`train` and `evaluate` without TensorFlow: the same curve and scores as with it."""
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed: `make backends`")
     done = subprocess.run(
