@@ -1,20 +1,22 @@
-"""How fast do photos become records, and in how much memory? The claims, with two processes: 0.8 of
-a bare loop; as much memory for 10,000 people as for 1,000.
+"""Throughput and memory of writing records from photos.
 
-MiniDome's people, again and again under new ids; photos of 1920 x 1080, as CMU Panoptic's, and of
-640 x 360. What is compared:
+The claims, with two processes: 0.8 of a bare loop; as much memory for 10,000 people as for 1,000.
+
+MiniDome's people are repeated under new ids; photos are 1920 x 1080, as in CMU Panoptic, and
+640 x 360. Compared are:
 
 posekit     `records.write_records`, two workers: everything from the start of the processes to the
-checksums and the manifest. bound       read, decode, one warp, encode, nothing else:
-`cv2.imdecode`, `cv2.warpAffine`, `cv2.imencode` in two processes that run already,
-            the maps drawn up beforehand; nothing is stored. Nobody can do with less.
-tensorflow  the loop of a tutorial in one process: `tf.io.decode_jpeg`, `tf.image.crop_and_resize`,
-`tf.io.encode_jpeg`, `tf.io.TFRecordWriter`. one_worker  `records.write_records` without further
-processes.
+            check sums and the manifest.
+bound       Read, decode, one warp, encode, nothing else: `cv2.imdecode`, `cv2.warpAffine`,
+            `cv2.imencode` in two running processes, with affines computed beforehand; nothing is
+            stored. It is the least that any writer must do.
+tensorflow  The loop of a tutorial in one process: `tf.io.decode_jpeg`, `tf.image.crop_and_resize`,
+            `tf.io.encode_jpeg`, `tf.io.TFRecordWriter`.
+one_worker  `records.write_records` without further processes.
 
-They take turns; rates are medians, ratios medians of the ratios of each turn. Processor time a crop
-is given beside, since it does not depend on what else the machine does. Memory is the high-water
-mark of the process that writes and of its workers, added (Linux).
+They take turns; rates are medians, ratios medians of the ratios of each turn. Processor time per
+crop is reported, too, since it does not depend on what else the machine does. Memory is the high-water
+mark of the writing process and of its workers, added (Linux).
 """
 
 import argparse
@@ -111,7 +113,7 @@ class Bound:
 
 
 def _affine(person: datasets.PersonAnnotation) -> np.ndarray:
-    """Photo -> stored picture, as `schema.encode_person` draws it up."""
+    """Return the affine from photo to stored image, as in `schema.encode_person`."""
     side = geometry.square_side(person.bbox, SETTINGS.padding) * SETTINGS.context
     return geometry.crop_affine(geometry.bbox_center(person.bbox), side, SETTINGS.stored_px)
 
@@ -128,7 +130,7 @@ def write_with_posekit(sequence: Path, n: int, out: Path, workers: int) -> int:
 
 
 def write_with_tensorflow(sequence: Path, n: int, out: Path) -> int:
-    """The same pictures and labels, as tutorials write them. Returns the bytes of the file."""
+    """Write the same images and labels as tutorials do; return the size of the file in bytes."""
     import tensorflow as tf
 
     size = SETTINGS.stored_px

@@ -1,23 +1,24 @@
-"""How fast do training batches come? The claims, on two cores: 0.85 of a bare loop, 3 x tf.data
-over photos, 1 x a PyTorch DataLoader.
+"""Throughput of training batches from records, compared with other input pipelines.
 
-All give 224 x 224 crops of the same MiniDome people with every kind of augmentation, and take
-turns; rates are medians, ratios medians of the ratios of each turn. What is compared:
+The claims, on two cores: 0.85 of a bare loop, 3 x tf.data over photos, 1 x a PyTorch DataLoader.
+
+All give 224 x 224 crops of the same MiniDome people with every kind of augmentation. They take
+turns; rates are medians, ratios medians of the ratios of each turn. Compared are:
 
 posekit     `inputs.make_batches` over records.
-bound       decode and one warp, nothing else: `cv2.imdecode` and `cv2.warpAffine` over the same
-JPEGs in two threads. Nobody can do with less. tf_photos   tf.data over the original photos (640 x
-360): labels and affine maps drawn by the batch, only the window around the person decoded, warped
-            by ImageProjectiveTransformV3, colour and erasing by the batch. `tf_photos_hd`: the same
-            over photos of 1920 x 1080, as CMU Panoptic's.
-torch       `torch.utils.data.DataLoader` with two workers over the same JPEGs in memory, posekit's
-crop of one person. Null without PyTorch.
+bound       Decode and one warp, nothing else: `cv2.imdecode` and `cv2.warpAffine` over the same
+            JPEGs in two threads, the least that any pipeline must do.
+tf_photos   tf.data over the original photos (640 x 360): labels and affines computed per batch,
+            only the window around the person decoded, warped by ImageProjectiveTransformV3, colour and
+            erasing per batch. `tf_photos_hd`: the same over photos of 1920 x 1080, as in CMU
+            Panoptic.
+torch       `torch.utils.data.DataLoader` with two workers over the same JPEGs in memory, and
+            `inputs.crop_person`. Null without PyTorch.
 
-A turn begins when all others have come to rest, and is timed once its buffers have been emptied: no
-one lives on what was prepared while others ran. Processor time a picture is given beside, since it
-depends less on what else the machine does; so is what each step of the pipeline takes of it.
-`hand_over` is what is left: TensorFlow around our function, and two threads that get in each
-other's way.
+A turn begins when all other pipelines are idle, and is timed once its own buffers are empty, so
+that no pipeline profits from batches prepared earlier. Processor time per image is reported, too,
+since it depends less on what else the machine does, and so is the share of each step.
+`hand_over` is the rest: TensorFlow around our function, and two threads that compete.
 """
 
 import argparse
@@ -51,27 +52,25 @@ CLAIMS = {"ratio_to_bound": 0.85, "ratio_to_tf_photos": 3.0, "ratio_to_torch": 1
 
 
 def rest(longest: float = 30.0) -> None:
-    """Wait until nobody in this process fills buffers any more: one who did would work while others
-    are timed."""
+    """Wait until no thread of this process fills buffers any more."""
     end = time.monotonic() + longest
     while time.monotonic() < end:
         busy = time.process_time()
         time.sleep(0.05)
         if time.process_time() - busy < 0.003:
             return
-    raise SystemExit("error: somebody goes on working outside their turn")
+    raise SystemExit("error: another pipeline is still working outside its turn")
 
 
 class Turn:
-    """Something that takes turns: `advance(n)` makes n batches. Counts wall-clock and processor
-    time, and pictures."""
+    """A pipeline that takes turns: `advance(n)` makes n batches; counts times and images."""
 
     def __init__(self, advance, batch: int):
         self.advance = advance
         self.batch = batch
 
     def __call__(self, batches: int) -> tuple[float, float]:
-        """(pictures a second, processor microseconds a picture)."""
+        """Return (images per second, processor microseconds per image)."""
         rest()
         self.advance(DRAINED)
         wall = time.perf_counter()
