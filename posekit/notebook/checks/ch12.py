@@ -372,9 +372,10 @@ def arm_poses(
     poses = np.zeros((len(left), len(COCO17), 2))
     for side, sign, degrees in (("left", 1, left), ("right", -1, right)):
         raised = np.deg2rad(degrees)
-        put = lambda name, xy, side=side: poses.__setitem__(
-            (slice(None), COCO17.index(f"{side}_{name}")), xy
-        )
+
+        def put(name: str, xy: np.ndarray, side: str = side) -> None:
+            poses[:, COCO17.index(f"{side}_{name}")] = xy
+
         way = np.stack([sign * np.sin(raised), np.cos(raised)], axis=1)
         for name, x, y in (
             ("hip", 12, 50),
