@@ -11,7 +11,7 @@ import keras
 import pytest
 from packaging.requirements import Requirement
 
-from posekit import cli, doctor
+from posekit import cli, doctor, hardware
 from posekit.inference import predictor
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,6 +42,7 @@ def test_the_tables_repeat_pyproject():
             if need.name != "opencv-python":  # the same as the headless one, for other systems
                 needs[need.name] = bounds[0]
         assert dict(doctor.PACKAGES[part]) == needs, part
+    assert doctor.BACKENDS == hardware.BACKENDS
     low, high = doctor.PYTHON
     assert project["requires-python"] == f">={low[0]}.{low[1]},<{high[0]}.{high[1] + 1}"
 
