@@ -515,7 +515,7 @@ def _evaluate_coco(args: argparse.Namespace) -> int:
 
 
 def _print_scores(scores: dict) -> None:
-    """Print scores beside those of the mean pose, with their intervals."""
+    """Print scores and those of the mean pose, with their intervals."""
     flip = "yes" if scores["flip"] else "no"
     print(f"{scores['n']} people, box: {scores['box']}, flip test: {flip}")
     print(f"{'':22s}{'model':>8s}{'mean pose':>11s}   95 % of resampled people")
