@@ -18,7 +18,7 @@ EXPERIMENTS = sorted((ROOT / "book" / "experiments").glob("*.py"))
 
 #: The pipeline: a module imports only from modules that stand before its own.
 ORDER = (
-    "errors files skeleton geometry cameras images hardware datasets records minidome viz inputs "
+    "errors files skeleton body_size geometry cameras images hardware datasets records minidome viz inputs "
     "models losses metrics inference training live notebook doctor cli __main__"
 ).split()
 #: MiniDome's renderer imports the shared modules only; its `dataset` also reads and writes records.
@@ -126,7 +126,7 @@ def test_import_is_cheap_and_loads_no_heavy_library():
 
 def test_light_modules_do_not_load_tensorflow_or_opencv():
     light = (
-        "errors files skeleton geometry cameras images datasets records metrics viz notebook "
+        "errors files skeleton body_size geometry cameras images datasets records metrics viz notebook "
         "notebook.runs notebook.checks minidome"
     ).split()
     code = (

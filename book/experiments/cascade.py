@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from experiments import common
-from posekit import metrics, models, records, training
+from posekit import metrics, models, records
 from posekit.images import decode_image
 from posekit.inference import cascade, evaluation, predictor
 from posekit.training.refiner import train_refiner
@@ -56,7 +56,7 @@ def stage_scores(results: evaluation.EvalResults) -> dict:
     torso = metrics.torso_length(r.target, r.labelled)
     distance = np.linalg.norm(r.keypoints - r.target, axis=-1) / torso[:, None]
     counted = r.labelled & r.in_crop & np.isfinite(distance)
-    reach = cascade.SIGMA / 2 * cascade.diameter(r.keypoints)[:, None]
+    reach = cascade.SIGMA / 2 * cascade.torso_diameter(r.keypoints)[:, None]
     missed = np.abs(r.keypoints - r.target).max(axis=-1) > reach
     joints = range(cascade.K)
     medians = [float(np.median(distance[counted[:, k], k])) for k in joints]
@@ -134,18 +134,18 @@ def train_stages(
     stages = cascade.Cascade(first, ())
     people = list(records.read_records(held_out))
     pictures = [decode_image(p.encoded, p.person_id) for p in people]
-    results = stages.answers(held_out)[0]
+    results = stages.predict_records(held_out)[0]
     predicted, target = cascade.stored_poses(results, people)
     counted = results.labelled & results.in_crop
     errors = []
     start = []
     for stage in STEPS:
-        measured = cascade.Displacements.measured(predicted, target, counted)
+        measured = cascade.Displacements.fit(predicted, target, counted)
         errors.append(
             {
                 "mean": measured.mean.round(5).tolist(),
                 "covariance": measured.covariance.round(6).tolist(),
-                "zoom": [round(z, 5) for z in measured.zoom],
+                "log_scale": [round(v, 5) for v in measured.log_scale],
             }
         )
         out = folder / (way if stage == 2 else name)
@@ -160,21 +160,21 @@ def train_stages(
         if fitted:
             step_size = cascade.fit_step_size(predicted, after, target, counted)
         predicted = predicted + step_size[:, None] * (after - predicted)
-        stages = cascade.Cascade(first, full.refiners, (*stages.belief, step_size))
+        stages = cascade.Cascade(first, full.refiners, (*stages.step_sizes, step_size))
     out = folder / name
     out.mkdir(parents=True, exist_ok=True)
     if way == cascade.SHARED:
         for stage, (model, step_size) in enumerate(
-            zip(stages.refiners, stages.belief, strict=True), 2
+            zip(stages.refiners, stages.step_sizes, strict=True), 2
         ):
             path = out / f"stage{stage}.npz"
             cascade.save(model, step_size, path, size=SIZE, base_channels=WIDTH, units=UNITS)
     _join_tables([folder / (way if s == 2 else name) / f"stage{s}.csv" for s in STEPS], out)
-    by_stage = stages.answers(val)
+    by_stage = stages.predict_records(val)
     return {
         "stages": [evaluation.jsonable(stage_scores(r)) for r in by_stage],
         "gains": [pck_gain(before, after) for before, after in itertools.pairwise(by_stage)],
-        "belief": [step_size.round(3).tolist() for step_size in stages.belief],
+        "step_size": [step_size.round(3).tolist() for step_size in stages.step_sizes],
         "displacements": errors,
         "parameters": [model.count_params() for model in stages.refiners],
         "multiply_adds": [cascade.multiply_adds(model) for model in stages.refiners],
@@ -230,7 +230,9 @@ def cost(first: predictor.Predictor, val: Path) -> dict:
         jobs = {"stage one": lambda: first.predict_crops(crops)}
         for way, stage in stages.items():
             jobs[way] = functools.partial(stage.refine, 2, images[:n], poses[:n])
-        jobs["cutting"] = lambda: [cascade.look(image, pose, SIZE) for image, pose in pairs]
+        jobs["cutting"] = lambda: [
+            cascade.crop_sub_images(image, pose, SIZE) for image, pose in pairs
+        ]
         times = _milliseconds(*jobs.values())
         return {name: round(t / n, 3) for name, t in zip(jobs, times, strict=True)}
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from posekit.body_size import longest_torso_diagonal
 from posekit.datasets import PersonAnnotation
 from posekit.inference import evaluation
 from posekit.inference.evaluation import EvalResults
@@ -31,22 +32,6 @@ def joints_of(part: str) -> list[int]:
     return [COCO17.index(f"{side}_{joint}") for joint in PARTS[part] for side in ("left", "right")]
 
 
-def torso_diagonal(results: EvalResults) -> np.ndarray:
-    """Return the longer labelled diagonal of the torso, which an exchange of arms changes little.
-
-    Returns:
-        (N,) image pixels; 0 if neither diagonal is labelled.
-    """
-    lengths = []
-    for one, other in (("left_shoulder", "right_hip"), ("right_shoulder", "left_hip")):
-        i = COCO17.index(one)
-        j = COCO17.index(other)
-        both = results.labelled[:, i] & results.labelled[:, j]
-        length = np.linalg.norm(results.target[:, i] - results.target[:, j], axis=-1)
-        lengths.append(np.where(both, length, 0))
-    return np.max(lengths, axis=0)
-
-
 def is_upright(results: EvalResults) -> np.ndarray:
     """Return whether the labelled shoulders are above the labelled hips, whatever their sides.
 
@@ -58,7 +43,8 @@ def is_upright(results: EvalResults) -> np.ndarray:
     hip_y = results.target[:, hips, 1].mean(axis=1)
     shoulder_y = results.target[:, shoulders, 1].mean(axis=1)
     labelled = results.labelled[:, shoulders + hips].all(axis=1)
-    return labelled & (hip_y - shoulder_y > MIN_UPRIGHT * torso_diagonal(results))
+    torso = longest_torso_diagonal(results.target, results.labelled)
+    return labelled & (hip_y - shoulder_y > MIN_UPRIGHT * torso)
 
 
 def swapped(results: EvalResults) -> dict[str, np.ndarray]:
@@ -71,7 +57,7 @@ def swapped(results: EvalResults) -> dict[str, np.ndarray]:
         Part -> (N,) bool. Only upright people with all joints of the part labelled and inside the
         crop are judged.
     """
-    torso = torso_diagonal(results)
+    torso = longest_torso_diagonal(results.target, results.labelled)
     upright = is_upright(results)
     exchanged = results.target[:, list(COCO17.flip_indices)]
     found = {}

@@ -240,7 +240,7 @@ def robustness(model: predictor.Predictor, val: dict[str, Path]) -> dict:
     for name, corrupt in corruptions.items():
         table[name] = {}
         for key in ("lsp", "coco"):
-            results = evaluation.predict_records(model, val[key], flip=False, spoil=corrupt)
+            results = evaluation.predict_records(model, val[key], flip=False, corrupt=corrupt)
             pck = metrics.pck(results.keypoints, results.target, results.labelled)["value"]
             table[name][key] = round(pck, 4)
     return table

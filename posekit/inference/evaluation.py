@@ -1,5 +1,4 @@
-"""A model put to the question: on records, with the scores of this book, and on COCO annotations,
-with COCO's (chapters 07 and 08)."""
+"""Score a model on records, with this book's metrics, and predict for COCO annotations."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -17,35 +16,45 @@ from posekit.inference import predictor
 from posekit.inference.predictor import Predictor
 from posekit.inputs import AugmentParams
 
+__all__ = [
+    "EvalResults",
+    "coco_results",
+    "confidence_oks",
+    "evaluate",
+    "jsonable",
+    "predict_records",
+    "scores",
+]
+
 
 @dataclass(frozen=True)
 class EvalResults:
-    """What a model says of the people of a record folder, beside the truth, person by person in the
-    order of the records.
+    """Predictions of a model for the people of a record folder, with their annotations.
+
+    One row per person, in the order of the records.
 
     Args:
-        keypoints: (N, 17, 2) predicted joints, pixels of the original photos.
+        keypoints: (N, 17, 2) predicted joints, pixels of the original images.
         visibility: (N, 17) predicted probability that the joint lies inside the crop.
-        sigma: (N, 17, 2) predicted standard deviation of x and y, shares of the crop's side; NaN if
-            the model gives none.
+        sigma: (N, 17, 2) predicted standard deviation of x and y, shares of the crop's side; NaN
+            if the model gives none.
         score: (N, 17) score of each joint in 0 ... 1, see `predictor.joint_score`.
         presence: (N,) predicted probability that a person is in the crop.
-        target: (N, 17, 2) annotated joints, photo pixels, valid where `labelled`.
+        target: (N, 17, 2) annotated joints, image pixels, valid where `labelled`.
         keypoints_visible: (N, 17) uint8, COCO's v of the annotation: 0 not labelled, 1 occluded, 2
             visible.
         in_crop: (N, 17) bool, the joint is labelled and lies inside the crop; the target of
             `visibility`.
-        in_crop_known: (N, 17) bool, whether it is known that the joint lies inside or outside the
-            crop.
+        in_crop_known: (N, 17) bool, whether it is known that the joint lies inside or outside.
         crop_keypoints: (N, 17, 2) predicted joints, normalised crop coordinates.
         crop_target: (N, 17, 2) annotated joints, normalised crop coordinates, valid where
             `in_crop`.
-        crop_to_image: (N, 2, 3) crop pixels -> photo pixels.
-        bbox: (N, 4) the box that was cut, photo pixels.
-        area: (N,) the person's area in photo pixels squared, NaN where it is not known.
-        source_id: (N,) the photos' names: people with the same one stand in the same photo.
-        person_id: (N,).
-        dataset: (N,).
+        crop_to_image: (N, 2, 3) affine transform from crop pixels to image pixels.
+        bbox: (N, 4) the box that was cropped, image pixels.
+        area: (N,) the person's area in image pixels squared, NaN if it is not known.
+        source_id: (N,) the images' names: people with the same one are in the same image.
+        person_id: (N,) names of the people.
+        dataset: (N,) names of the data sets.
         input_size: side of the crop in pixels.
     """
 
@@ -108,77 +117,53 @@ def predict_records(
     jitter: float = 0.0,
     seed: int = 0,
     batch_size: int = 64,
-    spoil: Callable[[np.ndarray], np.ndarray] | None = None,
+    corrupt: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> EvalResults:
-    """Ask a model for everybody in a record folder.
+    """Run a model on every person of a record folder.
 
     Args:
         model: the model.
         directory: a record folder.
         flip: flip test, see `Predictor.predict_crops`.
-        jitter: how badly the box is put: its centre is moved by this share of its side (standard
-            deviation, each axis) and its side scaled by exp(jitter * normal). 0: the annotated one.
-            The stored context limits how far there are pixels.
+        jitter: error of the box: its centre moves by this share of its side (standard deviation,
+            each axis) and its side is scaled by exp(jitter * normal). 0: the annotated box. Pixels
+            exist only within the stored context.
         seed: of the jitter.
         batch_size: people at a time.
-        spoil: done to each crop, (S, S, 3) uint8 RGB, before the model sees it: a dim room, say.
+        corrupt: function of each crop, (S, S, 3) uint8 RGB, applied before the model, such as less
+            light.
 
     Returns:
-        EvalResults and truth in the pixels of the original photos.
+        Predictions and annotations in the pixels of the original images.
 
     Raises:
-        DataError: when the folder or a record in it is damaged, or holds nobody.
+        DataError: if the folder or a record in it is damaged, or it holds no person.
     """
-    manifest = records.read_manifest(directory)
-    size, box_px, rng = model.input_size, manifest["box_px"], np.random.default_rng(seed)
-    rows, crops, outputs = [], [], []
-
-    def ask():
-        if crops:
-            outputs.append(model.predict_crops(np.stack(crops), flip))
-            crops.clear()
-
+    rng = np.random.default_rng(seed)
+    box_px = records.read_manifest(directory)["box_px"]
+    size = model.input_size
+    annotations = []
+    outputs = []
+    crops = []
     for person in records.read_records(directory):
         image = decode_image(person.encoded, f"{directory}, person {person.person_id}")
         right, down, zoom = (jitter * rng.normal(size=3)).tolist()
-        variation = AugmentParams(zoom=float(np.exp(zoom)), shift=(right, down))
+        params = AugmentParams(zoom=float(np.exp(zoom)), shift=(right, down))
         affine = inputs.input_affine(
-            person.keypoints, person.keypoints_visible, person.width, box_px, size, variation
+            person.keypoints, person.keypoints_visible, person.width, box_px, size, params
         )
-        crops.append(np.empty((size, size, 3), np.uint8))
-        inputs.render_crop(image, affine, variation, None, crops[-1])
-        if spoil:
-            crops[-1] = spoil(crops[-1])
-        place, seen = inputs.encode_targets(
-            affine,
-            person.keypoints,
-            person.keypoints_visible,
-            person.joint_known,
-            False,
-            person.width,
-            size,
-        )
-        rows.append(
-            {
-                "target": geometry.apply_affine(person.crop_to_image, person.keypoints),
-                "keypoints_visible": person.keypoints_visible,
-                "in_crop": place[:, 2] > 0,
-                "in_crop_known": seen[:, 1] > 0,
-                "crop_target": place[:, :2],
-                "crop_to_image": geometry.compose(person.crop_to_image, geometry.invert(affine)),
-                "bbox": person.bbox,
-                "area": person.area or np.nan,
-                "source_id": person.source_id,
-                "person_id": person.person_id,
-                "dataset": person.dataset,
-            }
-        )
+        crop = np.empty((size, size, 3), np.uint8)
+        inputs.render_crop(image, affine, params, None, crop)
+        crops.append(corrupt(crop) if corrupt else crop)
+        annotations.append(_annotation(person, affine, size))
         if len(crops) == batch_size:
-            ask()
-    ask()
-    if not rows:
-        raise DataError(directory, "the records hold nobody to score", "build them again")
-    truth = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+            outputs.append(model.predict_crops(np.stack(crops), flip))
+            crops.clear()
+    if crops:
+        outputs.append(model.predict_crops(np.stack(crops), flip))
+    if not annotations:
+        raise DataError(directory, "the records hold no person to score", "build them again")
+    truth = {key: np.stack([row[key] for row in annotations]) for key in annotations[0]}
     out = {key: np.concatenate([o[key] for o in outputs]) for key in outputs[0]}
     out.setdefault("sigma", np.full_like(out["keypoints"], np.nan))
     points = geometry.decode_keypoints(out["keypoints"], (size, size))
@@ -191,6 +176,32 @@ def predict_records(
     )
 
 
+def _annotation(person: records.PersonRecord, affine: np.ndarray, size: int) -> dict:
+    """Return the annotated fields of `EvalResults` for one person."""
+    keypoints, visibility = inputs.encode_targets(
+        affine,
+        person.keypoints,
+        person.keypoints_visible,
+        person.joint_known,
+        False,
+        person.width,
+        size,
+    )
+    return {
+        "target": geometry.apply_affine(person.crop_to_image, person.keypoints),
+        "keypoints_visible": person.keypoints_visible,
+        "in_crop": keypoints[:, 2] > 0,
+        "in_crop_known": visibility[:, 1] > 0,
+        "crop_target": keypoints[:, :2],
+        "crop_to_image": geometry.compose(person.crop_to_image, geometry.invert(affine)),
+        "bbox": person.bbox,
+        "area": person.area or np.nan,
+        "source_id": person.source_id,
+        "person_id": person.person_id,
+        "dataset": person.dataset,
+    }
+
+
 def evaluate(
     model: Predictor,
     directory: str | Path,
@@ -199,66 +210,66 @@ def evaluate(
     jitter: float = 0.0,
     batch_size: int = 64,
 ) -> dict:
-    """Score a model on records, in the pixels of the original photos.
+    """Score a model on records, in the pixels of the original images.
 
     Args:
         model, directory, flip, jitter, batch_size: see `predict_records`.
 
     Returns:
-        `n`, `flip`, `box`, `jitter`; what `scores` gives; and `mean_pose`: the same for always
+        `n`, `flip`, `box`, `jitter`; the result of `scores`; and `mean_pose`: the scores of always
         predicting the training mean.
 
     Raises:
         DataError: see `predict_records`.
     """
-    answers = predict_records(model, directory, flip=flip, jitter=jitter, batch_size=batch_size)
-    blind = answers.with_predictions(model.record["mean_pose"], model.record["mean_visibility"])
+    results = predict_records(model, directory, flip=flip, jitter=jitter, batch_size=batch_size)
+    constant = results.with_predictions(model.record["mean_pose"], model.record["mean_visibility"])
     box = records.read_manifest(directory)["box"]
-    head = {"n": len(answers.keypoints), "flip": flip, "box": box, "jitter": jitter}
-    return {**head, **scores(answers), "mean_pose": scores(blind)}
+    head = {"n": len(results.keypoints), "flip": flip, "box": box, "jitter": jitter}
+    return {**head, **scores(results), "mean_pose": scores(constant)}
 
 
-def scores(answers: EvalResults) -> dict:
-    """Every headline figure of this book, with its interval.
+def scores(results: EvalResults) -> dict:
+    """Compute all headline metrics of this book, with confidence intervals.
 
     Args:
-        answers: of `predict_records`.
+        results: of `predict_records`.
 
     Returns:
         `pcp` {`upper_arm`, `lower_arm`, `upper_leg`, `lower_leg`, `mean`}, strict; `pck@0.2`
-        (torso); `oks`, the mean over people whose area is known; `confidence_oks`, see there;
+        (torso); `oks`, the mean over people with a known area; `confidence_oks`, see there;
         `visibility_accuracy`, `visibility_auroc`, `visibility_ece`; `collapse_ratio`; `intervals`:
-        [low, high] of 95 % for `pcp`, `pck@0.2` and `oks`, by a bootstrap over people. What cannot
-        be scored is NaN.
+        [low, high] of 95 % for `pcp`, `pck@0.2` and `oks`, by a bootstrap over people. NaN where
+        nothing can be scored.
     """
-    a, labelled = answers, answers.labelled
-    limbs, limbs_counted = metrics.pcp_hits(a.keypoints, a.target, labelled)
-    joints, joints_counted = metrics.pck_hits(a.keypoints, a.target, labelled)
-    oks = metrics.oks(a.keypoints, a.target, labelled, a.area)
-    measured = ~np.isnan(oks)
-    asked = (a.visibility, a.in_crop, a.in_crop_known)
+    r = results
+    limb_hits, limbs_scored = metrics.pcp_hits(r.keypoints, r.target, r.labelled)
+    joint_hits, joints_scored = metrics.pck_hits(r.keypoints, r.target, r.labelled)
+    oks = metrics.oks(r.keypoints, r.target, r.labelled, r.area)
+    has_oks = ~np.isnan(oks)
+    visibility = (r.visibility, r.in_crop, r.in_crop_known)
+    by_kind = (limb_hits.reshape(-1, 4, 2), limbs_scored.reshape(-1, 4, 2))
     return {
-        "pcp": metrics.pcp(a.keypoints, a.target, labelled),
-        "pck@0.2": metrics.pck(a.keypoints, a.target, labelled)["value"],
-        "oks": float(oks[measured].mean()) if measured.any() else float("nan"),
-        "confidence_oks": confidence_oks(a.sigma, oks, a.in_crop),
-        "visibility_accuracy": metrics.visibility_accuracy(*asked),
-        "visibility_auroc": metrics.auroc(*asked),
-        "visibility_ece": metrics.expected_calibration_error(*asked),
-        "collapse_ratio": metrics.collapse_ratio(a.crop_keypoints, a.crop_target, a.in_crop),
+        "pcp": metrics.pcp(r.keypoints, r.target, r.labelled),
+        "pck@0.2": metrics.pck(r.keypoints, r.target, r.labelled)["value"],
+        "oks": float(oks[has_oks].mean()) if has_oks.any() else float("nan"),
+        "confidence_oks": confidence_oks(r.sigma, oks, r.in_crop),
+        "visibility_accuracy": metrics.visibility_accuracy(*visibility),
+        "visibility_auroc": metrics.auroc(*visibility),
+        "visibility_ece": metrics.expected_calibration_error(*visibility),
+        "collapse_ratio": metrics.collapse_ratio(r.crop_keypoints, r.crop_target, r.in_crop),
         "intervals": {
-            "pcp": list(
-                metrics.bootstrap_ci(limbs.reshape(-1, 4, 2), limbs_counted.reshape(-1, 4, 2))
-            ),
-            "pck@0.2": list(metrics.bootstrap_ci(joints, joints_counted)),
-            "oks": list(metrics.bootstrap_ci(oks, measured)),
+            "pcp": list(metrics.bootstrap_ci(*by_kind)),
+            "pck@0.2": list(metrics.bootstrap_ci(joint_hits, joints_scored)),
+            "oks": list(metrics.bootstrap_ci(oks, has_oks)),
         },
     }
 
 
 def confidence_oks(sigma: np.ndarray, oks: np.ndarray, in_crop: np.ndarray) -> float:
-    """Spearman's rank correlation, over people, of 1 - σ with OKS: does σ tell good poses from bad
-    ones?
+    """Spearman's rank correlation, over people, of 1 - σ with OKS.
+
+    It says whether σ tells good poses from bad ones.
 
     Args:
         sigma: (N, 17, 2), see `EvalResults`; a person's 1 - σ is the mean over the joints inside
@@ -267,7 +278,7 @@ def confidence_oks(sigma: np.ndarray, oks: np.ndarray, in_crop: np.ndarray) -> f
         in_crop: (N, 17) bool.
 
     Returns:
-        -1 ... 1; NaN without σ, with fewer than three people, or where all are alike.
+        -1 ... 1; NaN without σ, with fewer than three people, or if all values are equal.
 
     Source:
         Li et al., "Human pose regression with residual log-likelihood estimation", ICCV 2021,
@@ -277,15 +288,15 @@ def confidence_oks(sigma: np.ndarray, oks: np.ndarray, in_crop: np.ndarray) -> f
 
     score = predictor.sigma_score(sigma)
     mean = np.where(in_crop, score, 0).sum(axis=1) / np.maximum(in_crop.sum(axis=1), 1)
-    counted = np.isfinite(mean) & np.isfinite(oks) & in_crop.any(axis=1)
-    ranks = [rankdata(values[counted]) for values in (mean, oks)]
-    if counted.sum() < 3 or any(np.ptp(values) == 0 for values in ranks):
+    scored = np.isfinite(mean) & np.isfinite(oks) & in_crop.any(axis=1)
+    ranks = [rankdata(values[scored]) for values in (mean, oks)]
+    if scored.sum() < 3 or any(np.ptp(values) == 0 for values in ranks):
         return float("nan")
     return float(np.corrcoef(*ranks)[0, 1])
 
 
 def jsonable(value: object) -> object:
-    """JSON has no NaN: what could not be scored becomes null, at any depth of dicts and lists."""
+    """Replace NaN, which JSON lacks, by None, at any depth of dicts and lists."""
     if isinstance(value, dict):
         return {k: jsonable(v) for k, v in value.items()}
     if isinstance(value, list):
@@ -294,8 +305,7 @@ def jsonable(value: object) -> object:
 
 
 def _annotated_squares(people: list, finder: ImageFinder) -> Iterator[tuple]:
-    """Yield image, centre and side of the square around each annotated box; read each image
-    once."""
+    """Yield image, centre and side of the square around each annotated box; read images once."""
     image = None
     current = None
     for person, bbox in people:

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from posekit import viz
+from posekit.body_size import TORSO_ESTIMATES
 from posekit.geometry import PADDING
 from posekit.inference.predictor import DRAW_THRESHOLD
 from posekit.live import repetitions, tracking
@@ -30,7 +31,6 @@ _TRACKER_CONSTANTS = (
     "MIN_CROP_SHARE",
     "BODY_MARGIN",
     "UNSEEN_LEGS_MARGIN",
-    "TORSO_ESTIMATES",
     "ANKLES",
 )
 
@@ -43,6 +43,7 @@ def page_constants() -> dict:
         settings and constants; `exercises` by name, with joint indices as corners.
     """
     tracker = {name: getattr(tracking, name) for name in _TRACKER_CONSTANTS}
+    tracker["TORSO_ESTIMATES"] = TORSO_ESTIMATES
     tracker |= asdict(tracking.Settings())
     tracker["padding"] = PADDING
     exercises = {}

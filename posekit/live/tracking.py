@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from posekit.body_size import estimated_torso_length
 from posekit.geometry import PADDING
 from posekit.live.one_euro import FilterState, OneEuroParams, smooth
 from posekit.skeleton import COCO17
@@ -22,7 +23,6 @@ __all__ = [
     "Crop",
     "Settings",
     "State",
-    "estimated_torso_length",
     "full_frame",
     "next_crop",
     "person_score",
@@ -108,16 +108,6 @@ BODY_MARGIN = 0.35
 """Margin for hair, hands and feet beyond the joints, in torso lengths."""
 UNSEEN_LEGS_MARGIN = 0.8
 """Further margin at the bottom when no ankle counts, in torso lengths."""
-TORSO_ESTIMATES = tuple(
-    (COCO17.index(a), COCO17.index(b), factor)
-    for a, b, factor in (
-        ("left_shoulder", "right_hip", 1.0),
-        ("right_shoulder", "left_hip", 1.0),
-        ("left_shoulder", "right_shoulder", 1.4),
-        ("left_ear", "right_ear", 3.2),
-    )
-)
-"""Joint pairs, and the factor from their distance to the torso length of an upright body."""
 ANKLES = (COCO17.index("left_ankle"), COCO17.index("right_ankle"))
 
 
@@ -173,30 +163,6 @@ def person_score(presence: float, score: np.ndarray) -> float:
     """
     best = np.sort(score)[-PERSON_SCORE_JOINTS:]
     return min(float(presence), float(best.mean()))
-
-
-def estimated_torso_length(keypoints: np.ndarray, counted: np.ndarray) -> float:
-    """Estimate the distance from a shoulder to the opposite hip from the joints that count.
-
-    It is the longest of several estimates, so it does not shrink when a body turns sideways or
-    when only the head is seen. `metrics` normalises by the plain distance instead.
-
-    Args:
-        keypoints: (17, 2) pixels.
-        counted: (17,) bool, joints that count.
-
-    Returns:
-        Pixels, at least 1. Without any of the `TORSO_ESTIMATES`, the longer side of the box
-        around the joints.
-    """
-    lengths = [
-        factor * np.linalg.norm(keypoints[a] - keypoints[b])
-        for a, b, factor in TORSO_ESTIMATES
-        if counted[a] and counted[b]
-    ]
-    if not lengths:
-        lengths = [np.ptp(keypoints[counted], axis=0).max(initial=0)]
-    return max(1.0, float(max(lengths)))
 
 
 def square_around(

@@ -1,12 +1,14 @@
-"""How good is a pose? Every score of the book, in plain numpy, one module a question (chapters 07 and 08).
+"""Metrics in plain numpy, one module per question (chapters 07 and 08).
 
-`joints` (PCP, PDJ, PCK, pixels, the collapse detector), `oks` (COCO's similarity, and which kind of error a joint is), `visibility`
-(is a probability worth its name?), `bootstrap` (how sure is a figure?), `coco` (AP and AR, through pycocotools).
+`joints`: PCP, PDJ, PCK, pixel error, collapse ratio; `oks`: COCO's similarity and kinds of errors;
+`visibility`: ranking and calibration of the visibility output; `bootstrap`: confidence intervals;
+`coco`: AP and AR, through pycocotools.
 
-Every function takes predictions and truth of N people as arrays and changes neither. Where nothing can be scored the
-result is NaN, never 0 and never a warning.
+Every function takes predictions and targets of N people as arrays and changes neither. Where
+nothing can be scored the result is NaN, never 0 and never a warning.
 """
 
+from posekit.body_size import torso_length
 from posekit.metrics.bootstrap import bootstrap_ci, paired_bootstrap
 from posekit.metrics.coco import coco_scores
 from posekit.metrics.joints import (
@@ -19,7 +21,6 @@ from posekit.metrics.joints import (
     pcp,
     pcp_hits,
     pdj,
-    torso_length,
 )
 from posekit.metrics.oks import ERRORS, error_types, keypoint_similarity, oks, oks_matrix
 from posekit.metrics.visibility import (

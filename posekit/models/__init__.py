@@ -1,4 +1,8 @@
-"""DeepPose = backbone + head: a picture goes in, 17 joints and their visibility come out (chapters 04 to 06)."""
+"""DeepPose models: a backbone and a head (chapters 04 to 06).
+
+To add a backbone, write a function of (image, base_channels=...) and enter it in `BACKBONES`; to
+add a head, a function of (features, num_joints, predict_sigma=...) in `heads.HEADS`.
+"""
 
 from functools import partial
 
@@ -19,7 +23,7 @@ from posekit.models.pretrained import imagenet
 
 
 def _densenet(image, base_channels: int, *, depth: int):
-    """Width 64 is the paper's growth rate of 32 with its 64 channels after the stem."""
+    """DenseNet with the stem's channels given: 64 is the paper's, with a growth rate of 32."""
     return densenet.densenet(image, densenet.LAYERS[depth], max(1, base_channels // 2))
 
 
@@ -37,7 +41,7 @@ BACKBONES = {
     "deeppose_cnn": deeppose_cnn.deeppose_cnn,
     "deeppose_cnn_lrn": partial(deeppose_cnn.deeppose_cnn, batch_norm=False),
 }
-"""Name -> function of (image tensor, base_channels=...) that gives the features, (B, S / 32, S / 32, C)."""
+"""Name -> function of (image, base_channels=...) that returns features (B, S / 32, S / 32, C)."""
 
 DEFAULT_BASE_CHANNELS = 32
 
@@ -52,31 +56,31 @@ def build(
     input_downsample: int = 2,
     predict_sigma: bool = False,
 ) -> keras.Model:
-    """DeepPose stage one: RGB crop -> joints and visibility.
+    """Build DeepPose stage one, from an RGB crop to joints and visibility.
 
     Args:
         backbone: a name in `BACKBONES`.
-        head: a name in `HEADS`: `"regression"`, DeepPose's with one hidden layer, `"deeppose2014"` with its two of 4096, `"votes"`,
-            or `"integral"`.
+        head: a name in `HEADS`: `"regression"`, DeepPose's with one hidden layer; `"deeppose2014"`,
+            DeepPose's with two hidden layers of 4096; `"votes"`; `"integral"`.
         base_channels: channels of the backbone's first stage.
-        input_size: side of the input picture in pixels.
+        input_size: S, side of the input image in pixels.
         num_joints: K.
-        input_downsample: the picture is first averaged over input_downsample x input_downsample pixels: at 2 the backbone sees 112x112 and costs a quarter; at 1 it
-            sees all, as in the papers.
-        predict_sigma: also say how sure each coordinate is, which the losses with a learned σ need (`posekit.losses.LOSSES_WITH_SIGMA`).
+        input_downsample: n: the image is first averaged over n x n pixels. At 2 the backbone sees
+            112x112 of 224x224 pixels and costs a quarter; at 1 it sees all, as in the papers.
+        predict_sigma: add the output "sigma", which the losses in
+            `posekit.losses.LOSSES_WITH_SIGMA` need.
 
     Returns:
-        A model from `image` (B, S, S, 3) float32 RGB in 0 ... 255 to
-        {"keypoints": (B, K, 2), "visibility": (B, K)}, with `predict_sigma` also "sigma": (B, K, 2); see `deeppose_head`.
+        A model from `image` (B, S, S, 3) float32 RGB in 0 ... 255 to {"keypoints": (B, K, 2),
+        "visibility": (B, K)}, with `predict_sigma` also "sigma": (B, K, 2); see `deeppose_head`.
 
     Raises:
         DataError: for an unknown backbone or head.
     """
     for kind, name, known in (("backbone", backbone, BACKBONES), ("head", head, HEADS)):
         if name not in known:
-            raise DataError(
-                f"{kind} {name!r}", "unknown", f"choose one of {', '.join(sorted(known))}"
-            )
+            hint = f"choose one of {', '.join(sorted(known))}"
+            raise DataError(f"{kind} {name!r}", "unknown", hint)
     image = keras.Input((input_size, input_size, 3), name="image")
     x = layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(image)
     if input_downsample > 1:

@@ -1,6 +1,8 @@
-"""The network of DeepPose (Toshev & Szegedy, CVPR 2014), which is AlexNet's (Krizhevsky et al. 2012), as it was and with batch norm (chapter 06).
+"""The backbone of DeepPose: AlexNet, as published and with batch norm (chapter 06).
 
-conv 96 11x11/4 ─ pool ─ conv 256 5x5 ─ pool ─ conv 384 3x3 ─ conv 384 3x3 ─ conv 256 3x3 ─ pool ─ FC 4096 ─ FC 4096 ─ joints
+    conv 96 11x11/4 - pool - conv 256 5x5 - pool - conv 384 3x3 - conv 384 3x3 - conv 256 3x3 - pool
+
+Source: Toshev & Szegedy, "DeepPose", CVPR 2014; Krizhevsky et al., NIPS 2012.
 """
 
 from keras import layers, ops
@@ -11,11 +13,11 @@ from posekit.models.resnet import norm_relu
 def local_response_norm(
     x, *, size: int = 5, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.75
 ):
-    """Divide each value by the energy of its neighbouring channels at the same place: x / (k + α Σ x²)^β.
+    """Normalise each value by its neighbouring channels at the same position: x / (k + α Σ x²)^β.
 
     Args:
         x: (B, H, W, C).
-        size: n, how many channels the sum runs over, centred.
+        size: n, number of channels in the sum, centred.
         k, alpha, beta: AlexNet's constants. PyTorch and Caffe divide α by n; the paper does not.
 
     Returns:
@@ -24,20 +26,21 @@ def local_response_norm(
     Source:
         Krizhevsky et al., NIPS 2012, section 3.3.
     """
-    half, channels = size // 2, x.shape[-1]
+    half = size // 2
+    channels = x.shape[-1]
     square = ops.pad(x * x, [(0, 0), (0, 0), (0, 0), (half, half)])
     energy = sum(square[..., i : i + channels] for i in range(size))
     return x / (k + alpha * energy) ** beta
 
 
 def deeppose_cnn(image, base_channels: int = 64, *, batch_norm: bool = True):
-    """The convolutions of DeepPose; the two fully connected layers are the head's.
+    """The convolutions of DeepPose; the two fully connected layers belong to the head.
 
     Args:
         image: (B, S, S, 3).
         base_channels: 64 gives the paper's 96, 256, 384, 384, 256 channels; others scale them.
-        batch_norm: batch norm after each convolution, as the project that this book grew from did; False: as it was, with local
-            response norm after the first two, and biases.
+        batch_norm: batch norm after each convolution; False: as published, with biases, and local
+            response norm after the first two.
 
     Returns:
         (B, S / 32, S / 32, 4 * base_channels) features: 7x7x256 at 224 pixels.

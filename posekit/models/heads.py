@@ -1,4 +1,4 @@
-"""Heads: from a feature map to joints and their visibility, and, where the loss wants it, to how sure they are (chapters 06 and 09)."""
+"""Heads: from features to keypoints, visibility and, for some losses, σ (chapters 06 and 09)."""
 
 from functools import partial
 
@@ -9,13 +9,13 @@ from keras import layers, ops
 from posekit.models import resnet
 
 OFFSET_REACH = 0.3
-"""How far a vote of size 1 reaches, in shares of the crop: keeps the outputs of the convolution near 1."""
+"""Offset of a vote of size 1, as a share of the crop: keeps the convolution's outputs near 1."""
 MIN_SIGMA = 1e-3
-"""No σ below this share of the crop: an error of exactly 0 must not be worth infinitely much."""
+"""Least σ, as a share of the crop: it keeps the likelihood of an error of exactly 0 finite."""
 
 
 def _sigma(features, num_joints: int):
-    """(B, C) -> σ (B, K, 2), shares of the crop's side; 0.12 at the start of a training."""
+    """Predict σ (B, K, 2), shares of the crop's side, from (B, C); 0.12 before training."""
     start = keras.initializers.Constant(-2.0)
     x = layers.Dense(
         num_joints * 2,
@@ -29,7 +29,7 @@ def _sigma(features, num_joints: int):
 
 
 def _cells(h: int, w: int) -> np.ndarray:
-    """(h * w, 2) middles of a feature map's cells, normalised crop coordinates, x before y."""
+    """Centres (h * w, 2) of a feature map's cells, normalised crop coordinates, x before y."""
     x, y = np.meshgrid((np.arange(w) + 0.5) / w - 0.5, (np.arange(h) + 0.5) / h - 0.5)
     return np.stack([x, y], axis=-1).reshape(h * w, 2).astype(np.float32)
 
@@ -42,23 +42,24 @@ def deeppose_head(
     batch_norm: bool = True,
     predict_sigma: bool = False,
 ) -> dict:
-    """The regression head: all positions of the feature map, hidden layers with batch norm, two outputs.
+    """DeepPose's regression head: flatten, hidden layers with batch norm, linear outputs.
 
-    The feature map is flattened, not averaged, as in DeepPose (2014): averaging would throw away *where* a feature was
-    seen, which is what is asked for. The output layers start small (Gaussian, 0.01, as in AlexNet), so that training
-    starts from the centre of the crop and not from random poses.
+    The feature map is flattened, not averaged, as in DeepPose (2014): averaging would remove the
+    positions of the features, which are needed. The output layers start small (Gaussian, 0.01, as
+    in AlexNet), so that training starts from the centre of the crop and not from random poses.
 
     Args:
         features: (B, h, w, C).
         num_joints: K.
-        hidden: units of the hidden layers; (4096, 4096) in DeepPose.
-        batch_norm: True: batch norm in the hidden layers; False: dropout of one half, as in AlexNet.
-        predict_sigma: also say how sure each coordinate is.
+        hidden: units of each hidden layer; (4096, 4096) in DeepPose.
+        batch_norm: batch norm in the hidden layers; False: dropout of one half, as in AlexNet.
+        predict_sigma: add the output `sigma`.
 
     Returns:
-        `keypoints` (B, K, 2), normalised crop coordinates, unbounded (-0.5 ... 0.5 is the crop), float32;
-        `visibility` (B, K), the probability that the joint lies inside the crop, float32;
-        with `predict_sigma` also `sigma` (B, K, 2), the σ of the keypoints in shares of the crop's side, float32.
+        `keypoints` (B, K, 2), normalised crop coordinates, unbounded (-0.5 ... 0.5 is the crop);
+        `visibility` (B, K), the probability that the joint lies inside the crop; with
+        `predict_sigma` also `sigma` (B, K, 2), the standard deviation of the keypoints' errors,
+        shares of the crop's side. All float32.
     """
     small = keras.initializers.RandomNormal(stddev=0.01)
     x = layers.Flatten(name="head_flatten")(features)
@@ -90,23 +91,23 @@ def deeppose_head(
 
 
 def offset_voting_head(features, num_joints: int = 17, *, predict_sigma: bool = False) -> dict:
-    """A head that learns faster from little data: every cell of the feature map votes on where each joint lies.
+    """Offset voting head: the weighted mean of every cell's vote for each joint.
 
-    A cell gives, for each joint, an offset from its own place and a weight; the joint is the weighted mean of the votes.
-    All cells share the same 1x1 convolution, so that what is learnt at one place holds at all of them, and the loss is
-    taken on coordinates as before.
+    A cell predicts, per joint, an offset from its own centre and a weight. All cells share a 1x1
+    convolution, so that what is learned at one position holds at all of them; it learns faster from
+    little data. The loss is on coordinates, as before.
 
     Args:
         features: (B, h, w, C).
         num_joints: K.
-        predict_sigma: also say how sure each coordinate is.
+        predict_sigma: add the output `sigma`.
 
     Returns:
         As `deeppose_head`.
 
     Source:
-        The weighted mean is the soft-argmax of Sun et al., "Integral Human Pose Regression", ECCV 2018; the offsets are
-        those of Papandreou et al., CVPR 2017.
+        The weighted mean is the soft-argmax of Sun et al., "Integral Human Pose Regression", ECCV
+        2018; the offsets are those of Papandreou et al., CVPR 2017.
     """
     h, w = features.shape[1:3]
     small = keras.initializers.RandomNormal(stddev=0.01)
@@ -136,26 +137,27 @@ def integral_head(
     deconvolutions: int = 2,
     channels: int = 64,
 ) -> dict:
-    """Integral regression: a heat map for each joint, whose centre of mass is the joint (soft-argmax).
+    """Integral regression: the expectation of a heat map per joint (soft-argmax).
 
-    Deconvolutions first bring the small feature map back to a finer grid; without them the heat maps would have a few
-    cells. A centre of mass lies inside the crop: this head cannot place a joint beyond it.
+    Deconvolutions first upsample the feature map; without them the heat maps would have a few
+    cells. An expectation lies inside the crop: this head cannot place a joint outside.
 
     Args:
         features: (B, h, w, C).
         num_joints: K.
-        predict_sigma: also say how sure each coordinate is.
-        deconvolutions: how many, each doubling the side.
+        predict_sigma: add the output `sigma`.
+        deconvolutions: number of deconvolutions, each doubles the side.
         channels: of the deconvolutions; 256, and three of them, in the paper.
 
     Returns:
         As `deeppose_head`.
 
     Source:
-        Sun et al., "Integral Human Pose Regression", ECCV 2018, equation 1; the deconvolutions: Xiao et al., "Simple
-        baselines for human pose estimation and tracking", ECCV 2018.
+        Sun et al., "Integral Human Pose Regression", ECCV 2018, equation 1; the deconvolutions:
+        Xiao et al., "Simple baselines for human pose estimation and tracking", ECCV 2018.
     """
-    x, small = features, keras.initializers.RandomNormal(stddev=0.01)
+    x = features
+    small = keras.initializers.RandomNormal(stddev=0.01)
     for i in range(deconvolutions):
         name = f"head_deconv{i + 1}"
         x = layers.Conv2DTranspose(channels, 4, 2, padding="same", use_bias=False, name=name)(x)
@@ -184,4 +186,4 @@ HEADS = {
     "votes": offset_voting_head,
     "integral": integral_head,
 }
-"""Name -> function of (features, num_joints, predict_sigma=...) that gives the outputs."""
+"""Name -> function of (features, num_joints, predict_sigma=...) that returns the outputs."""

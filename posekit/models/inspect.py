@@ -1,4 +1,4 @@
-"""Looking into a network: its activations by name, its multiply-adds, the memory that training it needs (chapters 04 and 05)."""
+"""Inspect a network: activations by name, multiply-adds, memory of training (chapters 04, 05)."""
 
 import fnmatch
 import math
@@ -9,18 +9,18 @@ from posekit.errors import DataError
 
 
 def activations(model: keras.Model, pattern: str) -> keras.Model:
-    """A model that returns what goes on inside another: every layer's output whose name fits.
+    """Return a model of the same input whose outputs are the activations that match a pattern.
 
     Args:
-        model: any functional model; every layer of this package has a name that says where it is.
+        model: any functional model; the layers of this package have descriptive names.
         pattern: of names, with `*` and `?`: `"stage*_unit*_out"`.
 
     Returns:
-        A model of the same input; its output is a dict name -> activation, in the order in which they are computed. It shares the
-        weights.
+        A model that shares the weights; its output is a dict name -> activation, in the order of
+        computation.
 
     Raises:
-        DataError: when no layer's name fits; names some that there are.
+        DataError: if no layer's name matches; it names some layers.
 
     Example:
         >>> models.activations(model, "stage?_unit1_out")(image)["stage2_unit1_out"].shape
@@ -41,36 +41,37 @@ def activations(model: keras.Model, pattern: str) -> keras.Model:
 
 
 def multiply_adds(model: keras.Model) -> dict[str, int]:
-    """Multiply-adds of each convolution and dense layer for one picture; what the papers call FLOPs.
+    """Count the multiply-adds per image of convolutions and dense layers; papers say FLOPs.
 
     Args:
         model: a functional model with a fixed input size.
 
     Returns:
-        Layer name -> count, in the order in which they are computed. Norms, activations and poolings are not counted, as in the papers.
+        Layer name -> count, in the order of computation. Norms, activations and poolings are not
+        counted, as in the papers.
     """
     counts = {}
     for layer in model.layers:
         if isinstance(layer, keras.layers.Conv2D):
             counts[layer.name] = math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:3])
-        elif isinstance(
-            layer, keras.layers.Conv2DTranspose
-        ):  # each input cell meets the whole kernel
+        elif isinstance(layer, keras.layers.Conv2DTranspose):
+            # Each input position is multiplied with the whole kernel.
             counts[layer.name] = math.prod(layer.kernel.shape) * math.prod(layer.input.shape[1:3])
         elif isinstance(layer, keras.layers.Dense):
             counts[layer.name] = math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])
     return counts
 
 
-def activation_bytes(model: keras.Model, bytes_a_number: int = 4) -> int:
-    """Memory of all layers' outputs for one picture: what training keeps for the backward pass when nothing is recomputed.
+def activation_bytes(model: keras.Model, bytes_per_number: int = 4) -> int:
+    """Memory of all layers' outputs for one image, which training keeps for the backward pass.
 
     Args:
         model: a functional model with a fixed input size.
-        bytes_a_number: 4 for float32, 2 for bfloat16.
+        bytes_per_number: 4 for float32, 2 for bfloat16.
 
     Returns:
-        Bytes. An upper bound: a framework may fuse a ReLU into its norm, and does not keep what no gradient needs.
+        Bytes, if nothing is recomputed. An upper bound: a framework may fuse a ReLU into its norm,
+        and does not keep what no gradient needs.
     """
     views = (keras.layers.InputLayer, keras.layers.Flatten, keras.layers.Reshape)
     outputs = (layer.output for layer in model.layers if not isinstance(layer, views))
@@ -79,4 +80,4 @@ def activation_bytes(model: keras.Model, bytes_a_number: int = 4) -> int:
         for out in outputs
         for x in (out if isinstance(out, list | tuple) else [out])
     )
-    return bytes_a_number * sum(sizes)
+    return bytes_per_number * sum(sizes)

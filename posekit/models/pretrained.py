@@ -1,4 +1,4 @@
-"""Weights learnt on ImageNet, from keras.applications into our own functions (chapters 04 and 05)."""
+"""ImageNet weights of keras.applications for the functions of this package (chapters 04, 05)."""
 
 import re
 
@@ -9,7 +9,7 @@ from posekit.errors import DataError
 from posekit.models import densenet, resnet
 
 _KERAS = {"use_bias": True, "stride_in": "conv1", "epsilon": 1.001e-5}
-"""Where keras.applications' ResNets differ from the usual: biases before norms, the stride in the first 1x1, its own epsilon."""
+"""Of keras.applications' ResNets: biases before norms, stride in the first 1x1, their epsilon."""
 
 _CAFFE_MEAN = (103.939, 116.779, 123.68)  # BGR
 _TORCH_MEAN, _TORCH_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -34,20 +34,21 @@ SOURCES = {
 
 
 def imagenet(backbone: str, input_size: int = 224, weights: str | None = "imagenet") -> keras.Model:
-    """A backbone with the weights that keras.applications offers.
+    """Build a backbone with the weights of keras.applications.
 
     Args:
         backbone: a name in `SOURCES`.
-        input_size: side of the picture in pixels.
-        weights: `"imagenet"`, downloaded once by Keras (30 to 170 MB); or the path of a weights file of the keras.applications model
-            without its top; or None for random ones.
+        input_size: S, side of the image in pixels.
+        weights: `"imagenet"`, downloaded once by Keras (30 to 170 MB); or the path of a weights
+            file of the keras.applications model without its top; or None for random ones.
 
     Returns:
-        A model from `image` (B, S, S, 3) RGB in 0 ... 255 to features (B, S / 32, S / 32, C); the colours are shifted and scaled inside as
-        those weights were trained (ResNet: BGR minus its mean; DenseNet: RGB by mean and deviation).
+        A model from `image` (B, S, S, 3) RGB in 0 ... 255 to features (B, S / 32, S / 32, C); it
+        normalises colours as for those weights (ResNet: BGR minus the mean; DenseNet: RGB minus
+        the mean over the standard deviation).
 
     Raises:
-        DataError: for an unknown name, or when the weights cannot be fetched or read.
+        DataError: for an unknown name, or if the weights cannot be downloaded or read.
     """
     if backbone not in SOURCES:
         raise DataError(
@@ -62,8 +63,9 @@ def imagenet(backbone: str, input_size: int = 224, weights: str | None = "imagen
             include_top=False, weights=weights, input_shape=shape
         )
     except Exception as error:
-        problem = f"the weights cannot be had: {next(iter(str(error).splitlines()), type(error).__name__)}"
-        hint = "they are downloaded once: try again with a network, or train from random weights (weights=None)"
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        problem = f"the weights cannot be read: {reason}"
+        hint = "they are downloaded once: connect to a network, or use weights=None"
         raise DataError(f"keras.applications.{theirs}", problem, hint) from None
     image = keras.Input((input_size, input_size, 3), name="image")
     x = layers.Activation("linear", name="as_float", dtype="float32")(image)
@@ -80,13 +82,14 @@ def copy_weights(source: keras.Model, target: keras.Model) -> list[tuple[str, st
         target: of `resnet_v1` with bottlenecks, or of `densenet`.
 
     Returns:
-        (their name, our name) of each layer copied: all that have weights, on both sides.
+        (name in keras.applications, name here) of each layer; all layers with weights are copied.
 
     Raises:
-        ValueError: when a layer has no counterpart, or another shape.
+        ValueError: if a layer has no counterpart, or another shape.
     """
     mine = {layer.name: layer for layer in target.layers if layer.weights}
-    pairs, dense = [], source.name.startswith("densenet")
+    pairs = []
+    dense = source.name.startswith("densenet")
     for layer in (layer for layer in source.layers if layer.weights):
         name = our_name(layer.name, dense)
         if name not in mine:
@@ -101,9 +104,10 @@ def copy_weights(source: keras.Model, target: keras.Model) -> list[tuple[str, st
 
 
 def our_name(theirs: str, dense: bool) -> str:
-    """The name that a layer of keras.applications has here.
+    """Translate the name of a layer of keras.applications.
 
-    ResNet's `conv3_block1_0_bn` is `stage2_unit1_conv_proj_bn`; DenseNet's `conv3_block1_0_bn` is `block2_layer1_preact1_bn`.
+    ResNet's `conv3_block1_0_bn` becomes `stage2_unit1_conv_proj_bn`; DenseNet's `conv3_block1_0_bn`
+    becomes `block2_layer1_preact1_bn`.
     """
     if match := re.fullmatch(r"conv(\d)_block(\d+)_(\d)_(conv|bn)", theirs):
         stage, unit, part, kind = int(match[1]) - 1, match[2], int(match[3]), match[4]

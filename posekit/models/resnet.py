@@ -1,10 +1,12 @@
-"""ResNets as plain functions that read like the two papers of He et al.: v1 (CVPR 2016) and pre-activation v2 (ECCV 2016) (chapter 04).
+"""ResNets as plain functions: v1 and pre-activation v2 (He et al. 2016; chapter 04).
 
-Each function takes a Keras tensor and returns one; every activation has a name, so `models.activations` can show it.
+Each function takes a Keras tensor and returns one; every activation has a name, so that
+`models.activations` can return it. A stage is a sequence of units; the first unit of stages 2 to 4
+strides.
 
-    stem ─► stage1 ─► stage2 ─► stage3 ─► stage4        a stage: units; the first one of stages 2 to 4 strides
+    stem ─► stage1 ─► stage2 ─► stage3 ─► stage4
     v1 unit:  x ─► conv-BN-ReLU-conv-BN ─► + ─► ReLU    the shortcut joins before the last ReLU
-    v2 unit:  x ─► BN-ReLU-conv-BN-ReLU-conv ─► +       nothing follows the addition: the shortcut is free from end to end
+    v2 unit:  x ─► BN-ReLU-conv-BN-ReLU-conv ─► +       nothing follows the addition
 """
 
 from keras import layers
@@ -18,20 +20,21 @@ UNITS = {
     98: (9, 12, 18, 9),
     101: (3, 4, 23, 3),
 }
-"""Residual units a stage, by the number of layers with weights.
+"""Residual units per stage, by the number of layers with weights.
 
-Source: He et al., "Deep Residual Learning", 2016, table 1; 10, 66 and 98 are ours, to watch depth itself (chapter 04).
+Source: He et al., "Deep Residual Learning", 2016, table 1; 10, 66 and 98 are ours (chapter 04).
 """
 BOTTLENECKS = (50, 101)
 """Depths whose units are bottlenecks; the others have basic units."""
 
-# ---- the pieces ------------------------------------------------------------------------------------------------------------
+# ---- layers -------------------------------------------------------------------------------------
 
 
 def conv(x, filters: int, kernel: int, stride: int = 1, *, name: str, use_bias: bool = False):
     """Convolution, by default without bias, padded by kernel // 2 on every side.
 
-    The padding is explicit because Keras' `padding="same"` at stride 2 pads only the right and the bottom on even sizes.
+    The padding is explicit because Keras' `padding="same"` at stride 2 pads only the right and the
+    bottom on even sizes.
 
     Args:
         x: (B, H, W, C).
@@ -55,10 +58,11 @@ def conv(x, filters: int, kernel: int, stride: int = 1, *, name: str, use_bias: 
 
 
 def norm(x, *, name: str, epsilon: float = 1e-5, gamma: str = "ones"):
-    """Batch norm over batch and place, one scale and shift a channel.
+    """Batch norm over batch and positions, with a scale and an offset per channel.
 
-    Momentum 0.9, not Keras' 0.99: with a few hundred steps the running statistics would otherwise still be those of the
-    random initial weights, and validation would explode while training looks well (chapter 08).
+    Momentum 0.9, not Keras' 0.99: after a few hundred steps the running statistics would otherwise
+    still be those of the random initial weights, and the validation loss would be huge while the
+    training loss is small (chapter 08).
     """
     return layers.BatchNormalization(
         momentum=0.9, epsilon=epsilon, gamma_initializer=gamma, name=f"{name}_bn"
@@ -82,7 +86,7 @@ def stem_pool(x):
     )
 
 
-# ---- v1: "Deep Residual Learning for Image Recognition" -------------------------------------------------------------------------
+# ---- v1: "Deep Residual Learning for Image Recognition" ----------------------------------
 
 
 def basic_unit(x, filters: int, stride: int = 1, *, name: str, shortcut: bool = True, **_):
@@ -93,7 +97,7 @@ def basic_unit(x, filters: int, stride: int = 1, *, name: str, shortcut: bool = 
         filters: channels out.
         stride: of the first convolution, and of the projection.
         name: the activations are NAME_conv1 ... NAME_out.
-        shortcut: False leaves a plain network, as deep and without the short way: what chapter 04 compares with.
+        shortcut: False: a plain network of the same depth, for the comparison of chapter 04.
 
     Returns:
         (B, H / stride, W / stride, filters).
@@ -116,7 +120,7 @@ def bottleneck_unit(
     use_bias: bool = False,
     epsilon: float = 1e-5,
 ):
-    """1x1 down, 3x3, 1x1 up to four times the channels, and a shortcut (He et al. 2016, fig. 5 right).
+    """Bottleneck: 1x1, 3x3, 1x1 to four times the channels, and a shortcut (He 2016, fig. 5 right).
 
     Args:
         x: (B, H, W, C).
@@ -124,9 +128,9 @@ def bottleneck_unit(
         stride: where the unit strides.
         name: the activations are NAME_conv1 ... NAME_out.
         shortcut: see `basic_unit`.
-        stride_in: `"conv2"`, the 3x3 (as everybody does since, "ResNet v1.5"), or `"conv1"`, the first 1x1, as in the paper and in
-            keras.applications.
-        use_bias: biases before the norms, which subtracts them again; keras.applications has them.
+        stride_in: `"conv2"`, the 3x3 (usual since "ResNet v1.5"), or `"conv1"`, the first 1x1, as
+            in the paper and in keras.applications.
+        use_bias: biases before the norms, which subtract them again; keras.applications has them.
         epsilon: of the norms; keras.applications has 1.001e-5.
 
     Returns:
@@ -148,7 +152,7 @@ def bottleneck_unit(
 def _project(
     x, filters: int, stride: int, *, name: str, use_bias: bool = False, epsilon: float = 1e-5
 ):
-    """The shortcut h: the identity where the shapes allow it, else a 1x1 convolution with norm ("option B")."""
+    """Shortcut h: the identity if the shapes agree, else a 1x1 convolution with norm (option B)."""
     if stride == 1 and x.shape[-1] == filters:
         return x
     x = conv(x, filters, 1, stride, name=f"{name}_conv_proj", use_bias=use_bias)
@@ -166,12 +170,13 @@ def resnet_v1(
     use_bias: bool = False,
     epsilon: float = 1e-5,
 ):
-    """The whole backbone: stem, four stages of residual units.
+    """A ResNet backbone: stem, four stages of residual units.
 
     Args:
         image: (B, S, S, 3), roughly zero mean and unit range.
         units: residual units of each stage.
-        base_channels: channels of the first stage's 3x3 convolutions; each further stage doubles them (64 in the paper).
+        base_channels: channels of the first stage's 3x3 convolutions, 64 in the paper; each further
+            stage doubles them.
         bottleneck: see `bottleneck_unit`; four times the channels come out.
         shortcut, stride_in, use_bias, epsilon: see `bottleneck_unit`.
 
@@ -194,13 +199,14 @@ def resnet_v1(
     return x
 
 
-# ---- v2: "Identity Mappings in Deep Residual Networks" ----------------------------------------------------------------------------
+# ---- v2: "Identity Mappings in Deep Residual Networks" --------------------------------
 
 
 def preact_unit(x, filters: int, stride: int = 1, *, name: str):
     """One residual unit y = h(x) + F(x), F = BN-ReLU-conv-BN-ReLU-conv (He et al. 2016, fig. 4e).
 
-    The shortcut h is the identity wherever the shapes allow; else a 1x1 convolution of the pre-activated input.
+    The shortcut h is the identity if the shapes agree, else a 1x1 convolution of the pre-activated
+    input.
 
     Args:
         x: (B, H, W, C).
@@ -219,7 +225,7 @@ def preact_unit(x, filters: int, stride: int = 1, *, name: str):
 
 
 def preact_bottleneck_unit(x, filters: int, stride: int = 1, *, name: str):
-    """The bottleneck of v2: BN-ReLU before each of 1x1, 3x3 (strided), 1x1 up to four times the channels.
+    """Bottleneck of v2: BN-ReLU before each of 1x1, 3x3 (strided), 1x1 to four times the channels.
 
     Args:
         x: (B, H, W, C).
@@ -240,12 +246,13 @@ def preact_bottleneck_unit(x, filters: int, stride: int = 1, *, name: str):
 
 
 def resnet_v2(image, units: tuple[int, ...], base_channels: int = 64, *, bottleneck: bool = False):
-    """The whole backbone: stem, four stages of residual units, last norm.
+    """A ResNet backbone: stem, four stages of residual units, last norm.
 
     Args:
         image: (B, S, S, 3), roughly zero mean and unit range.
         units: residual units of each stage.
-        base_channels: channels of the first stage's 3x3 convolutions; each further stage doubles them (64 in the paper).
+        base_channels: channels of the first stage's 3x3 convolutions, 64 in the paper; each further
+            stage doubles them.
         bottleneck: see `preact_bottleneck_unit`; four times the channels come out.
 
     Returns:
@@ -260,7 +267,7 @@ def resnet_v2(image, units: tuple[int, ...], base_channels: int = 64, *, bottlen
     return norm_relu(x, name="post")
 
 
-# ---- by name -------------------------------------------------------------------------------------------------------------
+# ---- by depth -----------------------------------------------------------------------------------
 
 
 def resnet(image, depth: int = 18, base_channels: int = 64, *, version: int = 2):

@@ -1,4 +1,4 @@
-"""What happens around the steps of a run: the rate, the averaged weights, the scores, the checkpoints (chapter 06)."""
+"""Callbacks of a run: learning rate, averaged weights, validation, checkpoints (chapter 06)."""
 
 import contextlib
 import csv
@@ -6,6 +6,7 @@ import json
 import math
 import time
 import zipfile
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import keras
@@ -17,11 +18,26 @@ from posekit.errors import DataError
 from posekit.files import atomic_file
 from posekit.training.parallel import replicated
 
+__all__ = ["Checkpoint", "ValidationLogger", "WarmupCosine", "WeightEMA"]
+
+MIN_LEARNING_RATE = 1e-7
+COLLAPSE_RATIO = 0.05
+"""Below it the logger warns of a collapse to the mean pose."""
+
 
 class WarmupCosine(keras.callbacks.Callback):
-    """Linear warm-up, then half a cosine to 0, over steps or over the clock; ends the run when it is done.
+    """Linear warm-up, then half a cosine to 0, over steps or over the clock; ends the run.
 
-    Source: Loshchilov & Hutter, "SGDR", ICLR 2017 (one cycle, no restart).
+    `keras.optimizers.schedules.CosineDecay` knows steps only; a run of minutes needs the clock.
+
+    Args:
+        peak: largest learning rate.
+        warmup: share of the run before the peak, 0 ... 1.
+        steps: length of the run in steps; or
+        deadline: begin and end of the run, `time.monotonic()` seconds.
+
+    Source:
+        Loshchilov & Hutter, "SGDR", ICLR 2017 (one cycle, no restart).
     """
 
     def __init__(
@@ -33,13 +49,11 @@ class WarmupCosine(keras.callbacks.Callback):
         deadline: tuple[float, float] | None = None,
     ):
         super().__init__()
-        self.peak, self.warmup, self.steps, self.deadline, self.step = (
-            peak,
-            warmup,
-            steps,
-            deadline,
-            0,
-        )
+        self.peak = peak
+        self.warmup = warmup
+        self.steps = steps
+        self.deadline = deadline
+        self.step = 0
 
     def progress(self) -> float:
         """Share of the run that is over, 0 ... 1."""
@@ -49,15 +63,15 @@ class WarmupCosine(keras.callbacks.Callback):
         return min(1.0, self.step / self.steps)
 
     def rate(self, progress: float) -> float:
-        """The learning rate at a share of the run."""
+        """Learning rate at a share of the run, 0 ... 1."""
         if progress < self.warmup:
             return self.peak * progress / self.warmup
-        return (
-            self.peak * 0.5 * (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup)))
-        )
+        angle = math.pi * (progress - self.warmup) / (1 - self.warmup)
+        return self.peak * 0.5 * (1 + math.cos(angle))
 
     def on_train_batch_begin(self, batch, logs=None):
-        self.model.optimizer.learning_rate.assign(max(self.rate(self.progress()), 1e-7))
+        rate = max(self.rate(self.progress()), MIN_LEARNING_RATE)
+        self.model.optimizer.learning_rate.assign(rate)
 
     def on_train_batch_end(self, batch, logs=None):
         self.step += 1
@@ -66,40 +80,44 @@ class WarmupCosine(keras.callbacks.Callback):
 
 
 class WeightEMA(keras.callbacks.Callback):
-    """A running average of a network's weights, which scores better than the weights themselves while they still jump about.
+    """Exponential moving average (EMA) of a network's weights, which scores better early on.
 
-    The norms' statistics are averaged with the rest, so that they fit the averaged weights. In the beginning the memory is short
-    (n steps remember about n / 10): the random start is soon forgotten.
+    Keras' own `use_ema` and `SwapEMAWeights` average trainable variables only; here the batch
+    norms' statistics are averaged, too, so that they fit the averaged weights. At first the memory
+    is short (after n steps about n / 10 steps): the random start is soon forgotten.
 
     Args:
-        network: whose weights.
-        momentum: share of the average that stays in a step, 0 ... 1; at 0.998 it spans about 500 steps.
+        network: its weights are averaged.
+        momentum: share of the average that is kept per step, 0 ... 1; 0.998 spans about 500 steps.
         every: steps between two updates, each as large as these steps together.
 
     Source:
-        Polyak & Juditsky, SIAM J. Control Optim. 30, 1992; the short memory at first: `tf.train.ExponentialMovingAverage`.
+        Polyak & Juditsky, SIAM J. Control Optim. 30, 1992; the short memory at first:
+        `tf.train.ExponentialMovingAverage`.
     """
 
     def __init__(self, network: keras.Model, momentum: float, every: int = 4):
         super().__init__()
-        self.network, self.momentum, self.every, self.step = network, momentum, every, 0
+        self.network = network
+        self.momentum = momentum
+        self.every = every
+        self.step = 0
         self.values = [ops.convert_to_tensor(weight) for weight in network.get_weights()]
 
     def on_train_batch_end(self, batch, logs=None):
         self.step += 1
         if self.step % self.every == 0:
-            assert (
-                self.model is not None
-            )  # on JAX, asking for the model brings its variables up to date
-            stays = min(self.momentum, (1 + self.step) / (10 + self.step)) ** self.every
+            # On JAX, asking for the model brings its variables up to date.
+            assert self.model is not None
+            kept = min(self.momentum, (1 + self.step) / (10 + self.step)) ** self.every
             self.values = [
-                ops.stop_gradient(stays * value + (1 - stays) * ops.convert_to_tensor(weight))
+                ops.stop_gradient(kept * value + (1 - kept) * ops.convert_to_tensor(weight))
                 for value, weight in zip(self.values, self.network.weights, strict=True)
             ]
 
     @contextlib.contextmanager
-    def in_place(self):
-        """Within this context the network holds the averages, after it again its own weights."""
+    def in_place(self) -> Iterator[None]:
+        """Let the network hold the averages within this context."""
         own = self.network.get_weights()
         self.network.set_weights([ops.convert_to_numpy(value) for value in self.values])
         try:
@@ -109,20 +127,25 @@ class WeightEMA(keras.callbacks.Callback):
 
 
 class ValidationLogger(keras.callbacks.Callback):
-    """Scores a fixed part of the validation people as the run goes, writes log.csv, and warns of a collapse.
+    """Score some validation people while training, write log.csv, and warn of a collapse.
 
-    PCK and PCP are taken in crop pixels: the crop keeps proportions, so they equal those in photo pixels but for joints
-    outside the crop, which are not scored here.
+    PCK and PCP are computed in crop pixels: the crop keeps proportions, so they equal those in
+    image pixels except for joints outside the crop, which are not scored here.
 
     Args:
-        batches: validation people, (pictures, targets) as of `device.iterate_center_crops`.
+        batches: validation people, (images, targets) as of `on_device.iterate_center_crops`.
         log: the file to write.
-        batch_size: of training, to count pictures.
+        batch_size: of training, to count images.
         every_seconds: between two scores; 0: each epoch.
-        average: the averaged weights, which are then the ones that are scored.
-        mean_pose: (17, 2); with it the line says how much better than the mean pose the network is.
-        progress: function that gives the share of the run that is over, for the line.
-        verbose: print a line an epoch.
+        ema: averaged weights, which are then scored instead of the network's own.
+        mean_pose: (17, 2) normalised; if given, the printed line says how much better than the mean
+            pose the network is.
+        progress: function that returns the share of the run that is over, for the printed line.
+        verbose: print a line per epoch.
+
+    Attributes:
+        rows: a dict per epoch of what is in log.csv.
+        steps: number of training steps so far.
     """
 
     columns = (
@@ -138,29 +161,32 @@ class ValidationLogger(keras.callbacks.Callback):
 
     def __init__(
         self,
-        batches,
+        batches: Iterable,
         log: Path,
         batch_size: int,
         *,
         every_seconds: float = 0,
-        average: WeightEMA | None = None,
+        ema: WeightEMA | None = None,
         mean_pose: np.ndarray | None = None,
-        progress=None,
+        progress: Callable[[], float] | None = None,
         verbose: bool = True,
     ):
         super().__init__()
         parts = [(np.asarray(x), np.asarray(y["keypoints"])) for x, y in batches]
-        self.images, target = (np.concatenate(column) for column in zip(*parts, strict=True))
-        self.true, self.inside = target[..., :2], target[..., 2] > 0
-        self.log, self.batch_size, self.every, self.verbose = (
-            log,
-            batch_size,
-            every_seconds,
-            verbose,
-        )
-        self.average, self.mean_pose, self.progress = average, mean_pose, progress
-        self.start = self.last = time.monotonic()
-        self.steps, self.rows = 0, []
+        self.images, keypoints = (np.concatenate(column) for column in zip(*parts, strict=True))
+        self.target = keypoints[..., :2]
+        self.in_crop = keypoints[..., 2] > 0
+        self.log = log
+        self.batch_size = batch_size
+        self.every_seconds = every_seconds
+        self.ema = ema
+        self.mean_pose = mean_pose
+        self.progress = progress
+        self.verbose = verbose
+        self.start = time.monotonic()
+        self.last = self.start
+        self.steps = 0
+        self.rows = []
         with log.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerow(self.columns + self.val_columns)
 
@@ -168,27 +194,28 @@ class ValidationLogger(keras.callbacks.Callback):
         self.steps += 1
 
     def score(self) -> dict[str, float]:
-        """The validation columns, now; and `val_gain`, which stands in the printed line but not in log.csv."""
-        with replicated(), self.average.in_place() if self.average else contextlib.nullcontext():
+        """Compute the validation columns, and `val_gain`, which is printed but not in log.csv."""
+        with replicated(), self.ema.in_place() if self.ema else contextlib.nullcontext():
             parts = [self.images[i : i + 64] for i in range(0, len(self.images), 64)]
             out = [self.model.predict_on_batch(part)["keypoints"] for part in parts]
-        pred = np.concatenate([np.asarray(o, np.float32) for o in out])[:, : self.true.shape[1]]
+        pred = np.concatenate([np.asarray(o, np.float32) for o in out])
+        pred = pred[:, : self.target.shape[1]]
         scores = {
-            "val_pck@0.2": metrics.pck(pred, self.true, self.inside)["value"],
-            "val_pcp": metrics.pcp(pred, self.true, self.inside)["mean"],
-            "val_collapse_ratio": metrics.collapse_ratio(pred, self.true, self.inside),
+            "val_pck@0.2": metrics.pck(pred, self.target, self.in_crop)["value"],
+            "val_pcp": metrics.pcp(pred, self.target, self.in_crop)["mean"],
+            "val_collapse_ratio": metrics.collapse_ratio(pred, self.target, self.in_crop),
         }
         if self.mean_pose is not None:
-            ours, blind = (
-                np.linalg.norm(x - self.true, axis=-1)[self.inside].mean()
+            own, of_mean_pose = (
+                np.linalg.norm(x - self.target, axis=-1)[self.in_crop].mean()
                 for x in (pred, self.mean_pose[None])
             )
-            scores["val_gain"] = float(1 - ours / blind)
+            scores["val_gain"] = float(1 - own / of_mean_pose)
         return scores
 
     def on_epoch_end(self, epoch, logs=None):
         now = time.monotonic()
-        due = now - self.last >= self.every or self.model.stop_training
+        due = now - self.last >= self.every_seconds or self.model.stop_training
         row = {
             "epoch": epoch + 1,
             "seconds": now - self.start,
@@ -207,39 +234,43 @@ class ValidationLogger(keras.callbacks.Callback):
         with self.log.open("a", newline="", encoding="utf-8") as file:
             csv.writer(file).writerow(cells)
         if self.verbose:
-            self.tell(row)
+            self.print_row(row)
 
-    def tell(self, row: dict) -> None:
-        """Print the line of an epoch, and a warning below it when the network says nearly the same of everybody."""
+    def print_row(self, row: dict) -> None:
+        """Print the line of an epoch, and a warning if the predictions hardly vary."""
         share = f"{self.progress():5.0%}" if self.progress else ""
         scores = "".join(
             f"  {k[4:]} {row[k]:.3f}" for k in (*self.val_columns, "val_gain") if k in row
         )
         print(
-            f"epoch {row['epoch']:3d}{share}  {row['seconds']:6.0f} s  loss {row['loss']:.4f}{scores}",
+            f"epoch {row['epoch']:3d}{share}  {row['seconds']:6.0f} s  "
+            f"loss {row['loss']:.4f}{scores}",
             flush=True,
         )
-        if row["epoch"] >= 3 and row.get("val_collapse_ratio", 1) < 0.05:
-            gain = (
-                f", and it is {row['val_gain']:.0%} better than that" if "val_gain" in row else ""
-            )
-            ratio = f"{row['val_collapse_ratio']:.1%} of what people's do"
+        if row["epoch"] >= 3 and row.get("val_collapse_ratio", 1) < COLLAPSE_RATIO:
+            gain = ""
+            if "val_gain" in row:
+                gain = f", and it is {row['val_gain']:.0%} better than that"
             print(
-                f"warning: the predictions vary {ratio}: the model is close to the mean pose{gain} (chapter 06)",
+                f"warning: the predictions vary {row['val_collapse_ratio']:.1%} of what people's "
+                f"do: the model is close to the mean pose{gain} (chapter 06)",
                 flush=True,
             )
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Keeps at the end of epochs all that a run needs to go on after it was killed: weights, optimizer, averages, counts, log.
+    """Write, at the end of epochs, everything that a killed run needs to resume.
 
-    The file is written beside and then put in place in one step, so that whenever the power fails, a whole one is there.
+    That is weights, optimizer, averages, counts and the log. `keras.callbacks.BackupAndRestore`
+    does not restore random generators, averages and the log, so a resumed run would differ. The
+    file is replaced in one step: after a power failure there is still a complete one.
 
     Args:
         path: the file.
-        model: what `fit` trains, compiled, its optimizer built.
-        watch, schedule, average: the run's other callbacks, whose counts belong to the state; they must stand before this one.
-        run: what the run is (recipe and data); a checkpoint of another run is refused.
+        model: the model to fit, compiled, its optimizer built.
+        logger, schedule, ema: the run's other callbacks, whose counts belong to the state; they
+            must come before this one.
+        run: recipe and data of the run; a checkpoint of another run is refused.
         begin: `time.monotonic()` at the begin of the run.
         every_seconds: least time between two checkpoints.
     """
@@ -248,62 +279,62 @@ class Checkpoint(keras.callbacks.Callback):
         self,
         path: Path,
         model: keras.Model,
-        watch: ValidationLogger,
+        logger: ValidationLogger,
         schedule: WarmupCosine,
-        average: WeightEMA | None,
+        ema: WeightEMA | None,
         *,
         run: dict,
         begin: float,
         every_seconds: float = 60.0,
     ):
         super().__init__()
-        self.path, self.trainee, self.watch, self.schedule, self.average = (
-            path,
-            model,
-            watch,
-            schedule,
-            average,
-        )
-        self.run, self.begin, self.every, self.last = (
-            json.dumps(run),
-            begin,
-            every_seconds,
-            time.monotonic(),
-        )
+        self.path = path
+        self.trainer = model  # `self.model` is set in `fit` only, after `restore`
+        self.logger = logger
+        self.schedule = schedule
+        self.ema = ema
+        self.run = json.dumps(run)
+        self.begin = begin
+        self.every_seconds = every_seconds
+        self.last = time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
-        if time.monotonic() - self.last >= self.every and self.model is not None:
+        if time.monotonic() - self.last >= self.every_seconds and self.model is not None:
             self.save(epoch + 1)
             self.last = time.monotonic()
 
     def variables(self) -> list:
-        """All of the model's and the optimizer's, random generators' and counts too; but no pictures, which the records hold."""
-        everything = [*self.trainee.variables, *self.trainee.optimizer.variables]
+        """Variables of model and optimizer, with random generators and counts, without images.
+
+        Images (uint8) are in the records already.
+        """
+        everything = [*self.trainer.variables, *self.trainer.optimizer.variables]
         return [variable for variable in everything if variable.dtype != "uint8"]
 
     def save(self, epochs: int) -> None:
-        """Write it, after so many epochs."""
+        """Write the checkpoint after so many epochs."""
         state = {
             "run": self.run,
             "epochs": epochs,
-            "steps": self.watch.steps,
+            "steps": self.logger.steps,
             "seconds": time.monotonic() - self.begin,
-            "rows": self.watch.rows,
-            "log": self.watch.log.read_text(encoding="utf-8"),
+            "rows": self.logger.rows,
+            "log": self.logger.log.read_text(encoding="utf-8"),
         }
         arrays = {f"variable{i}": ops.convert_to_numpy(v) for i, v in enumerate(self.variables())}
-        if self.average:
-            arrays |= {
-                f"average{i}": ops.convert_to_numpy(v) for i, v in enumerate(self.average.values)
-            }
+        if self.ema:
+            arrays |= {f"ema{i}": ops.convert_to_numpy(v) for i, v in enumerate(self.ema.values)}
         with atomic_file(self.path, durable=True) as part:
             np.savez(part, state=np.array(json.dumps(state)), **arrays)
 
     def restore(self) -> int:
-        """Take a run up where its checkpoint left it; returns how many epochs are done.
+        """Restore the state of the checkpoint.
+
+        Returns:
+            The number of epochs that are done.
 
         Raises:
-            DataError: when it cannot be read, or belongs to another run.
+            DataError: if it cannot be read, or belongs to another run.
         """
         try:
             with np.load(self.path) as file:
@@ -311,27 +342,24 @@ class Checkpoint(keras.callbacks.Callback):
             state = json.loads(str(arrays.pop("state")))
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
             problem = f"the checkpoint cannot be read: {error}"
-            raise DataError(self.path, problem, "remove its folder and begin anew") from None
+            raise DataError(self.path, problem, "remove its folder and start again") from None
         if state["run"] != self.run:
             problem = "was begun with another recipe or other data"
-            raise DataError(
-                self.path, problem, "give the same arguments, or remove its folder and begin anew"
-            )
+            hint = "give the same arguments, or remove its folder and start again"
+            raise DataError(self.path, problem, hint)
         for i, variable in enumerate(self.variables()):
             variable.assign(arrays[f"variable{i}"])
-        if self.average:
-            self.average.values = [
-                ops.convert_to_tensor(arrays[f"average{i}"])
-                for i in range(len(self.average.values))
-            ]
-            self.average.step = state["steps"]
-        self.schedule.step = self.watch.steps = state["steps"]
-        self.watch.rows = state["rows"]
-        self.watch.log.write_text(state["log"], encoding="utf-8")
-        self.begin = self.watch.start = time.monotonic() - state["seconds"]
+        if self.ema:
+            count = len(self.ema.values)
+            self.ema.values = [ops.convert_to_tensor(arrays[f"ema{i}"]) for i in range(count)]
+            self.ema.step = state["steps"]
+        self.schedule.step = state["steps"]
+        self.logger.steps = state["steps"]
+        self.logger.rows = state["rows"]
+        self.logger.log.write_text(state["log"], encoding="utf-8")
+        self.begin = time.monotonic() - state["seconds"]
+        self.logger.start = self.begin
         if self.schedule.deadline:
-            self.schedule.deadline = (
-                self.begin,
-                self.begin + self.schedule.deadline[1] - self.schedule.deadline[0],
-            )
+            start, end = self.schedule.deadline
+            self.schedule.deadline = (self.begin, self.begin + end - start)
         return state["epochs"]

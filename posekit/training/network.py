@@ -1,27 +1,35 @@
 """A network with its loss, and the optimizer that trains it."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from posekit import losses
 
+__all__ = ["DISTILLATION_WEIGHT", "OPTIMIZERS", "PoseTrainer", "adamw", "make_optimizer"]
+
 DISTILLATION_WEIGHT = 0.5
-"""Of the loss, the share that comes from the teacher's answers instead of the labels."""
+"""Share of the distillation loss in the total loss; the labels' loss has the rest."""
+
+OPTIMIZERS = ("adamw", "sgd")
 
 
 class PoseTrainer(keras.Model):
-    """A network together with its loss: what `fit` trains, on every backend of Keras.
+    """A network together with its loss: the model to `fit`, on every backend of Keras.
 
-    `compile(loss=...)` gives each output a loss of its own. That is enough for chapter 06, but the losses of chapter 09 look at two
-    outputs at once, and RLE brings weights to be trained; so the loss lives in here, beside the network. After training only
-    `network` is kept.
+    `compile(loss=...)` gives each output a loss of its own. That is enough for chapter 06, but the
+    losses of chapter 09 need two outputs at once, and RLE has trainable weights; so the loss is a
+    part of this model. After training only `network` is kept.
 
     Args:
-        network: from pictures to {"keypoints", "visibility"} and, for a loss with a learned σ, "sigma".
+        network: model from images to {"keypoints", "visibility"} and, for a loss with a predicted
+            σ, "sigma".
         loss: a name in `posekit.losses.LOSSES`.
-        visibility_weight: weight of the visibility loss beside the keypoint loss.
-        crops: a `on_device.CropLayer` that cuts the pictures, where batches say only who and how; a picture passes it by.
-        teacher: a trained network of 17 joints; the half of the loss then asks for its answers to the same pictures (`taught`).
+        visibility_weight: weight of the visibility loss, added to the keypoint loss.
+        crops: an `on_device.CropLayer` that crops the images, if batches hold indices and affine
+            transforms; batches of images bypass it.
+        teacher: a trained network of 17 joints to distill (`distillation_loss`).
     """
 
     def __init__(
@@ -32,83 +40,106 @@ class PoseTrainer(keras.Model):
         crops: keras.layers.Layer | None = None,
         teacher: keras.Model | None = None,
     ):
-        super().__init__(name="trainee")
+        super().__init__(name="pose_trainer")
         if teacher is not None:
             teacher.trainable = False
         self.teacher = teacher
         self.crops = crops
-        self.network, self.keypoint_loss = network, losses.keypoint_loss(loss)
-        self.with_sigma, self.visibility_weight = (
-            loss in losses.LOSSES_WITH_SIGMA,
-            visibility_weight,
-        )
+        self.network = network
+        self.keypoint_loss = losses.keypoint_loss(loss)
+        self.with_sigma = loss in losses.LOSSES_WITH_SIGMA
+        self.visibility_weight = visibility_weight
         self.keypoints_mean = keras.metrics.Mean(name="keypoints_loss")
         self.visibility_mean = keras.metrics.Mean(name="visibility_loss")
-        self.built = True  # else `fit` would take a batch to see its shape, and the order of the others would change
+        # Otherwise `fit` takes a batch to see its shape, and the order of the others changes.
+        self.built = True
 
-    def call(self, images, training=None):
-        """What the network answers."""
+    def call(self, images: Any, training: bool | None = None) -> dict:
+        """Run the network on images, or on what `crops` crops."""
         images = self.crops(images) if isinstance(images, dict) else images
         return self.network(images, training=training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Keras asks for this in every step: targets `y` and outputs `y_pred`, dicts, to one number."""
+        """Compute the loss of a step; Keras calls it.
+
+        Args:
+            x: inputs; the distillation loss needs them.
+            y: targets, {"keypoints": (B, K, 3), "visibility": (B, K, 2)}.
+            y_pred: outputs of the network.
+            sample_weight, training: of Keras' interface, not used.
+
+        Returns:
+            A scalar.
+        """
         sigma = [y_pred["sigma"]] if self.with_sigma else []
         keypoints = self.keypoint_loss(y["keypoints"], y_pred["keypoints"], *sigma)
         visibility = losses.masked_bce(y["visibility"], y_pred["visibility"])
         self.keypoints_mean.update_state(keypoints)
         self.visibility_mean.update_state(visibility)
         loss = keypoints + self.visibility_weight * visibility
-        return (
-            loss
-            if self.teacher is None
-            else (1 - DISTILLATION_WEIGHT) * loss
-            + DISTILLATION_WEIGHT * self.distillation_loss(x, y_pred)
-        )
+        if self.teacher is None:
+            return loss
+        distillation = self.distillation_loss(x, y_pred)
+        return (1 - DISTILLATION_WEIGHT) * loss + DISTILLATION_WEIGHT * distillation
 
-    def distillation_loss(self, x, y_pred):
-        """The same loss with the teacher's answers for labels: where there is no label, too, as often as the teacher sees a joint.
+    def distillation_loss(self, x: Any, y_pred: dict) -> Any:
+        """Compute the same loss with the teacher's predictions as targets.
 
-        σ is left to the labels: a student comes closer to its teacher than to the truth, and would think too much of itself.
+        Unlabelled joints count, too; each joint is weighted by the teacher's visibility. σ gets no
+        gradient: a student comes closer to its teacher than to the labels, and would predict too
+        small a σ.
+
+        Args:
+            x: inputs of the step.
+            y_pred: outputs of the network.
+
+        Returns:
+            A scalar.
 
         Source:
             Hinton et al., "Distilling the knowledge in a neural network", 2015.
         """
-        answer = self.teacher(self.crops(x) if isinstance(x, dict) else x, training=False)
-        seen = answer["visibility"][..., None]
-        known = (
-            ops.concatenate([answer["keypoints"], seen], axis=-1),
-            ops.concatenate([seen, ops.ones_like(seen)], axis=-1),
+        images = self.crops(x) if isinstance(x, dict) else x
+        teacher_out = self.teacher(images, training=False)
+        weight = teacher_out["visibility"][..., None]
+        keypoint_targets = ops.concatenate([teacher_out["keypoints"], weight], axis=-1)
+        visibility_targets = ops.concatenate([weight, ops.ones_like(weight)], axis=-1)
+        num_joints = teacher_out["visibility"].shape[-1]
+        sigma = []
+        if self.with_sigma:
+            sigma = [ops.stop_gradient(y_pred["sigma"][:, :num_joints])]
+        keypoints = self.keypoint_loss(
+            keypoint_targets, y_pred["keypoints"][:, :num_joints], *sigma
         )
-        joints = answer["visibility"].shape[-1]
-        sigma = [ops.stop_gradient(y_pred["sigma"][:, :joints])] if self.with_sigma else []
-        keypoints = self.keypoint_loss(known[0], y_pred["keypoints"][:, :joints], *sigma)
-        return keypoints + self.visibility_weight * losses.masked_bce(
-            known[1], y_pred["visibility"][:, :joints]
-        )
-
-
-OPTIMIZERS = ("adamw", "sgd")
+        visibility = losses.masked_bce(visibility_targets, y_pred["visibility"][:, :num_joints])
+        return keypoints + self.visibility_weight * visibility
 
 
 def make_optimizer(
-    model: keras.Model, name: str, learning_rate: float, weight_decay: float, clip: float = 0.0
+    model: keras.Model,
+    name: str,
+    learning_rate: float,
+    weight_decay: float,
+    clip_norm: float = 0.0,
 ) -> keras.optimizers.Optimizer:
-    """AdamW, or SGD with Nesterov's momentum of 0.9, that decays kernels only: biases and the norms' scales and offsets are not
-    to be drawn to 0.
+    """Make AdamW, or SGD with Nesterov momentum 0.9, with weight decay on kernels only.
+
+    Biases and the scales and offsets of norms are not decayed.
 
     Args:
-        model: whose trainable variables it will move.
+        model: its trainable variables are optimized.
         name: "adamw" or "sgd".
         learning_rate: at the start.
-        weight_decay: share of a kernel that is taken away in a step, times the learning rate.
-        clip: longest gradient of all variables together; a longer one is shortened to this. 0: as long as it is.
+        weight_decay: share of a kernel that is subtracted per step, times the learning rate.
+        clip_norm: largest norm of the gradient of all variables together; a larger one is scaled
+            down to it. 0: no clipping.
 
     Source:
-        Loshchilov & Hutter, "Decoupled weight decay regularization", ICLR 2019; the exception: He et al., "Bag of tricks for image
-        classification with convolutional neural networks", CVPR 2019, section 3.1; clipping: Pascanu et al., ICML 2013.
+        Loshchilov & Hutter, "Decoupled weight decay regularization", ICLR 2019; the exception: He
+        et al., "Bag of tricks for image classification with convolutional neural networks", CVPR
+        2019, section 3.1; clipping: Pascanu et al., ICML 2013.
     """
-    options = {"weight_decay": weight_decay, "global_clipnorm": clip or None}
+    options = {"weight_decay": weight_decay, "global_clipnorm": clip_norm or None}
     if name == "sgd":
         optimizer = keras.optimizers.SGD(learning_rate, momentum=0.9, nesterov=True, **options)
     else:
@@ -122,5 +153,5 @@ def make_optimizer(
 def adamw(
     model: keras.Model, learning_rate: float, weight_decay: float
 ) -> keras.optimizers.Optimizer:
-    """`make_optimizer` for AdamW."""
+    """Make AdamW; see `make_optimizer`."""
     return make_optimizer(model, "adamw", learning_rate, weight_decay)

@@ -1,4 +1,4 @@
-"""Several devices, each with its share of every batch: data parallel training on JAX (chapter 06; on real ones: book, setup)."""
+"""Data parallel training on JAX: several devices share each batch (chapter 06, and setup)."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,27 +8,30 @@ import keras
 from posekit import hardware
 from posekit.errors import DataError
 
+__all__ = ["data_parallel", "devices_for", "replicated"]
+
 
 def devices_for(wanted: int, batch_size: int) -> int:
-    """How many devices a run takes.
+    """Return the number of devices of a run.
 
     Args:
-        wanted: so many; 0: all accelerators where Keras computes with JAX (at most as many as share a batch evenly), else one.
-        batch_size: people a step, all devices together.
+        wanted: number of devices; 0: all accelerators if the backend is JAX (at most as many as
+            share a batch evenly), else one.
+        batch_size: people per step, all devices together.
 
     Raises:
-        DataError: when there are fewer, they cannot share a batch evenly, or the backend cannot do it.
+        DataError: if there are fewer, they cannot share a batch evenly, or the backend is not JAX.
     """
     jax = keras.backend.backend() == "jax"
     if not wanted:
-        there = len(hardware.accelerators()) if jax else 1
-        return max((n for n in range(1, there + 1) if batch_size % n == 0), default=1)
+        available = len(hardware.accelerators()) if jax else 1
+        return max((n for n in range(1, available + 1) if batch_size % n == 0), default=1)
     if wanted > 1 and not jax:
         raise DataError(
             "devices", f"{wanted} of them need JAX", "set KERAS_BACKEND=jax, or take one"
         )
-    if wanted > 1 and wanted > (there := len(keras.distribution.list_devices())):
-        raise DataError("devices", f"{wanted} asked for, {there} there", "take fewer")
+    if wanted > 1 and wanted > (available := len(keras.distribution.list_devices())):
+        raise DataError("devices", f"{wanted} asked for, {available} available", "take fewer")
     if batch_size % wanted:
         raise DataError(
             "devices",
@@ -40,10 +43,13 @@ def devices_for(wanted: int, batch_size: int) -> int:
 
 @contextlib.contextmanager
 def data_parallel(count: int) -> Iterator[None]:
-    """What is built and trained in here lies on so many devices: the weights on each of them, of a batch a share on each.
+    """Build and train within this context on several devices, with the weights on each.
 
-    The step is one program over all of them, so that losses, gradients and the statistics of batch norm are those of the whole batch:
-    more devices change the time, not the training.
+    The step is one program over all of them, so that losses, gradients and batch statistics are
+    those of the whole batch: more devices change the time, not the training.
+
+    Args:
+        count: number of devices; 1 changes nothing.
     """
     if count == 1:
         yield
@@ -55,7 +61,7 @@ def data_parallel(count: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replicated() -> Iterator[None]:
-    """In here batches are not shared out: of any size, each device computes all of it."""
+    """Do not share batches within this context: every device computes all of them, any size."""
     before = keras.distribution.distribution()
     keras.distribution.set_distribution(None)
     try:

@@ -1,4 +1,4 @@
-"""What a run's record says: the mean pose of its data, the command, where it was made; and making a run smaller."""
+"""Content of record.json: mean pose, command, provenance; and `pack`, which makes a run smaller."""
 
 import os
 import platform
@@ -14,9 +14,11 @@ import numpy as np
 from posekit import __version__, geometry, hardware, inputs, records
 from posekit.files import atomic_file
 
+__all__ = ["bfloat16_pays", "command", "mean_targets", "pack", "provenance"]
+
 
 def bfloat16_pays() -> bool:
-    """Does this machine multiply bfloat16 in hardware (a GPU, or a CPU with AVX512-BF16 or AMX)?"""
+    """Return whether the hardware multiplies bfloat16: a GPU, or a CPU with AVX512-BF16 or AMX."""
     if hardware.accelerators():
         return True
     try:
@@ -27,15 +29,15 @@ def bfloat16_pays() -> bool:
 
 
 def mean_targets(directories: Sequence[str | Path]) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the mean pose and the mean visibility of training people: the best constant prediction.
+    """Average the targets of training people: the best constant prediction.
 
     Args:
         directories: record folders.
 
     Returns:
-        (17, 2) mean normalised crop coordinates of each joint, over people in whom it is labelled and in
-        the crop (0, the centre, for a joint that never is); (17,) share of people with the joint in the
-        crop, among those in whom this is known (0.5 if never).
+        (17, 2) mean normalised crop coordinates of each joint, over people in whom it is labelled
+        and in the crop (0, the centre, for a joint that never is); (17,) share of people with the
+        joint in the crop, among those in whom this is known (0.5 if never).
     """
     points = []
     in_crop = []
@@ -58,7 +60,7 @@ def mean_targets(directories: Sequence[str | Path]) -> tuple[np.ndarray, np.ndar
 
 
 def command(argv: Sequence[str]) -> str:
-    """The command line for a record: of paths that begin at this machine's root, only the last part."""
+    """Return the command line for a record, with absolute paths cut to their last part."""
     if "posekit" not in argv[0]:
         return "posekit.training.train"
     parts = [argument.rpartition("=") for argument in argv[1:]]
@@ -70,7 +72,7 @@ def command(argv: Sequence[str]) -> str:
 
 
 def provenance() -> dict:
-    """Where and with what a record was made: commit, versions, hardware. No host name, no path."""
+    """Return commit, versions and hardware for a record; no host name, no path."""
     try:
         root = Path(__file__).resolve().parents[2]
         commit = subprocess.run(

@@ -1,4 +1,4 @@
-"""Curves for TensorBoard, written without it: an event file is a TFRecord file of small messages."""
+"""Curves for TensorBoard, written without TensorBoard: an event file is a TFRecord file."""
 
 import struct
 import time
@@ -10,7 +10,12 @@ from posekit.records.tfrecord import frame_record, varint
 
 
 def event(wall_time: float, step: int = 0, values: dict[str, float] | None = None) -> bytes:
-    """One message: values at a step; without values, the one that opens a file.
+    """Encode an event: values at a step; without values, the event that opens a file.
+
+    Args:
+        wall_time: seconds since 1970.
+        step: x of the curves.
+        values: y of each curve, by name.
 
     Source: tensorflow/core/util/event.proto, tensorflow/core/framework/summary.proto.
     """
@@ -29,22 +34,24 @@ def _text(field: int, content: bytes) -> bytes:
 
 
 class TensorBoard(keras.callbacks.Callback):
-    """Writes each row that `watch` takes into an event file; `tensorboard --logdir FOLDER` draws them.
+    """Write each row of a `ValidationLogger` to an event file, for `tensorboard --logdir FOLDER`.
 
     Args:
-        folder: made if need be. Each call adds a file, and TensorBoard joins them: so a resumed run goes on in its curves.
-        watch: the `ValidationLogger` whose rows are written; it must stand before this one in the list of callbacks.
+        folder: made if needed. Each run adds a file, and TensorBoard joins them: a resumed run
+            continues its curves.
+        logger: its rows are written; it must come before this one in the list of callbacks.
     """
 
-    def __init__(self, folder: str | Path, watch: keras.callbacks.Callback):
+    def __init__(self, folder: str | Path, logger: keras.callbacks.Callback):
         super().__init__()
-        self.watch, now = watch, time.time()
+        self.logger = logger
+        now = time.time()
         Path(folder).mkdir(parents=True, exist_ok=True)
         self.path = Path(folder) / f"events.out.tfevents.{now:.6f}.posekit"
         self.path.write_bytes(frame_record(event(now)))
 
     def on_epoch_end(self, epoch, logs=None):
-        row = self.watch.rows[-1]
+        row = self.logger.rows[-1]
         values = {name: value for name, value in row.items() if name not in ("epoch", "images")}
         with self.path.open("ab") as file:
             file.write(frame_record(event(time.time(), row["epoch"], values)))

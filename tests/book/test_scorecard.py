@@ -247,7 +247,7 @@ def test_corrupted_images_are_what_the_model_sees(made):
     assert (scorecard.dim_light(picture) == 50).all() and (picture == 200).all()
     from posekit.inference import evaluation
 
-    black = evaluation.predict_records(model, made["lsp"], flip=False, spoil=np.zeros_like)
+    black = evaluation.predict_records(model, made["lsp"], flip=False, corrupt=np.zeros_like)
     assert np.ptp(black.crop_keypoints, axis=0).max() < 1e-6, "every crop is the same black one"
 
 

@@ -39,17 +39,17 @@ def a_pose(seed=0) -> np.ndarray:
 
 def test_diameter_follows_the_person():
     pose = a_pose()
-    assert cascade.diameter(pose * 3 + 7) == pytest.approx(3 * cascade.diameter(pose))
-    assert cascade.diameter(
+    assert cascade.torso_diameter(pose * 3 + 7) == pytest.approx(3 * cascade.torso_diameter(pose))
+    assert cascade.torso_diameter(
         geometry.flip_keypoints(pose, 100, COCO17.flip_indices)
-    ) == pytest.approx(cascade.diameter(pose))
+    ) == pytest.approx(cascade.torso_diameter(pose))
 
 
 def test_errors_are_drawn_as_they_were_measured():
     rng = np.random.default_rng(0)
     true = rng.uniform(0, 100, (4000, 17, 2))
     true[:] = true[0]  # one person, so that the diameter stays
-    size = cascade.diameter(true[0])
+    size = cascade.torso_diameter(true[0])
     root = np.array([[0.1, 0.0], [0.04, 0.05]])
     shift = np.linspace(-0.05, 0.05, 17)[:, None] * [1, -1]
     relative = shift + rng.normal(size=(4000, 17, 2)) @ root.T
@@ -60,7 +60,7 @@ def test_errors_are_drawn_as_they_were_measured():
     relative[:, corners] = 0
     labelled = np.ones((4000, 17), bool)
     labelled[:, COCO17.index("left_ear")] = False
-    found = cascade.Displacements.measured(true - relative * size, true, labelled)
+    found = cascade.Displacements.fit(true - relative * size, true, labelled)
     free = [k for k in range(17) if k not in corners and COCO17.joints[k] != "left_ear"]
     np.testing.assert_allclose(found.mean[free], shift[free], atol=0.006)
     np.testing.assert_allclose(
@@ -73,7 +73,7 @@ def test_errors_are_drawn_as_they_were_measured():
 
 def test_too_few_joints_are_no_distribution():
     with pytest.raises(ValueError, match="fewer than three"):
-        cascade.Displacements.measured(
+        cascade.Displacements.fit(
             np.zeros((1, 17, 2)), np.zeros((1, 17, 2)), np.zeros((1, 17), bool)
         )
 
@@ -81,8 +81,8 @@ def test_too_few_joints_are_no_distribution():
 def test_a_right_joint_is_looked_at_in_the_mirror():
     image = np.random.default_rng(1).integers(0, 256, (100, 100, 3), np.uint8)
     pose = a_pose(3)
-    crops, maps = cascade.look(image, pose, 32)
-    mirrored, _ = cascade.look(
+    crops, maps = cascade.crop_sub_images(image, pose, 32)
+    mirrored, _ = cascade.crop_sub_images(
         np.ascontiguousarray(image[:, ::-1]),
         geometry.flip_keypoints(pose, 100, COCO17.flip_indices),
         32,
@@ -98,7 +98,7 @@ def test_simulated_people_are_consistent(folder):
     errors = cascade.Displacements(
         np.zeros((17, 2)), np.broadcast_to(np.eye(2) * 1e-12, (17, 2, 2))
     )
-    crops, target = cascade.simulated(person, errors, 32, np.random.default_rng(0))
+    crops, target = cascade.simulate_person(person, errors, 32, np.random.default_rng(0))
     labelled = target[:, 2] > 0
     assert crops.shape == (17, 32, 32, 3) and labelled.any()
     np.testing.assert_allclose(
@@ -108,7 +108,7 @@ def test_simulated_people_are_consistent(folder):
         np.full((17, 2), 0.25), np.broadcast_to(np.eye(2) * 1e-12, (17, 2, 2))
     )
     for seed in range(6):
-        _, moved = cascade.simulated(person, wide, 32, np.random.default_rng(seed))
+        _, moved = cascade.simulate_person(person, wide, 32, np.random.default_rng(seed))
         here = moved[:, 2] > 0
         # the truth lies a quarter of a diameter from what was seen, and the sub-image is one diameter wide
         np.testing.assert_allclose(np.abs(moved[here, :2]), 0.25 / cascade.SIGMA, atol=1e-3)
@@ -120,7 +120,7 @@ def test_a_mirrored_person_gives_each_joint_the_sub_image_of_its_twin(folder):
 
     def simulated(mirror):
         rng = mock.Mock(normal=np.random.default_rng(3).normal, random=lambda: 1.0 - mirror)
-        return cascade.simulated(person, errors, 32, rng)
+        return cascade.simulate_person(person, errors, 32, rng)
 
     crops, target = simulated(mirror=True)
     plain_crops, plain = simulated(mirror=False)
@@ -140,15 +140,16 @@ def test_the_side_of_a_sub_image_is_drawn_as_it_was_measured(folder):
     rng = np.random.default_rng(0)
     true = np.stack([a_pose(1)] * 500)
     factor = np.exp(rng.normal(0.1, 0.2, 500))
-    found = cascade.Displacements.measured(
-        true * factor[:, None, None], true, np.ones((500, 17), bool)
+    found = cascade.Displacements.fit(true * factor[:, None, None], true, np.ones((500, 17), bool))
+    assert found.log_scale == (
+        pytest.approx(np.log(factor).mean()),
+        pytest.approx(np.log(factor).std()),
     )
-    assert found.zoom == (pytest.approx(np.log(factor).mean()), pytest.approx(np.log(factor).std()))
     person = next(iter(records.read_records(folder)))
     still = {"mean": np.full((17, 2), 0.2), "covariance": np.zeros((17, 2, 2))}
     for log_factor in (-0.3, 0.3):  # displacement and side grow alike: the target stays
-        errors = cascade.Displacements(**still, zoom=(log_factor, 0.0))
-        _, target = cascade.simulated(person, errors, 32, np.random.default_rng(0))
+        errors = cascade.Displacements(**still, log_scale=(log_factor, 0.0))
+        _, target = cascade.simulate_person(person, errors, 32, np.random.default_rng(0))
         here = target[:, 2] > 0
         assert here.any()
         np.testing.assert_allclose(np.abs(target[here, :2]), 0.2 / cascade.SIGMA, atol=1e-3)
@@ -199,7 +200,7 @@ def test_a_kept_refiner_answers_as_before(tmp_path, monkeypatch):
     monkeypatch.setattr(cascade.predictor, "load", lambda name: None)
     whole = cascade.load()
     again = whole.refiners[0]
-    np.testing.assert_array_equal(whole.belief[0], 0.5)
+    np.testing.assert_array_equal(whole.step_sizes[0], 0.5)
     x = np.random.default_rng(0).uniform(0, 255, (1, 17, 32, 32, 3)).astype(np.float32)
     np.testing.assert_allclose(again(x), model(x), atol=2e-3)
 
@@ -229,10 +230,10 @@ def test_the_shared_refiner_has_a_seventeenth_of_the_trunk_and_the_same_work():
     assert cascade.multiply_adds(shared) == pytest.approx(cascade.multiply_adds(separate), rel=0.02)
 
 
-def test_belief_is_as_large_as_the_second_look_is_good():
+def test_the_fitted_step_size_grows_with_the_refiners_accuracy():
     rng = np.random.default_rng(0)
     true = np.stack([a_pose(k) for k in range(400)])
-    size = cascade.diameter(true)[:, None, None]
+    size = cascade.torso_diameter(true)[:, None, None]
     for first, second, share in ((0.2, 0.02, 1.0), (0.02, 0.2, 0.0), (0.1, 0.1, 0.5)):
         before, after = (true + size * rng.normal(0, off, true.shape) for off in (first, second))
         found = cascade.fit_step_size(before, after, true, np.ones(true.shape[:2], bool))
@@ -263,7 +264,7 @@ def test_a_refiner_learns_to_put_a_displacement_right(folder):
     stage = cascade.Cascade(None, (model,))
     for person in people:
         labelled = person.labelled & geometry.inside(person.keypoints, (person.width,) * 2)
-        whole = cascade.diameter(person.keypoints.astype(np.float64))
+        whole = cascade.torso_diameter(person.keypoints.astype(np.float64))
         seen = person.keypoints + rng.normal(0, 0.17, (17, 2)) * whole
         refined = stage.refine(2, [decode_image(person.encoded, "test")], seen[None])[0]
         for found, kept in ((seen, before), (refined, after)):

@@ -373,7 +373,7 @@ def test_a_run_on_the_device_goes_on_bit_for_bit(folder, tmp_path, monkeypatch):
 
     def then_stop(self, done):
         save(self, done)
-        assert self.path.stat().st_size < 10 * self.trainee.network.count_params() * 4, (
+        assert self.path.stat().st_size < 10 * self.trainer.network.count_params() * 4, (
             "the pictures are in it"
         )
         if done == 1:

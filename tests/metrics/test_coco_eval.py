@@ -76,7 +76,7 @@ def reference(truth: dict, found: list[dict]) -> COCOeval:
 def arrays(people: list[dict]) -> dict[str, np.ndarray]:
     joints = np.array([p["keypoints"] for p in people]).reshape(-1, K, 3)
     return {
-        "true": joints[..., :2],
+        "target": joints[..., :2],
         "labelled": joints[..., 2] > 0,
         "area": np.array([p["area"] for p in people]),
         "bbox": np.array([p["bbox"] for p in people]).reshape(-1, 4),
@@ -113,7 +113,7 @@ def test_oks_equals_pycocotools(seed):
                 pred,
                 *(
                     np.repeat(known[k][t : t + 1], len(pred), 0)
-                    for k in ("true", "labelled", "area")
+                    for k in ("target", "labelled", "area")
                 ),
             )
             np.testing.assert_allclose(paired, theirs[:, t], rtol=0, atol=1e-9)
@@ -496,10 +496,10 @@ def two_people() -> dict[str, np.ndarray]:
     ring = 90 * np.column_stack([np.cos(angle), np.sin(angle)])
     true = np.stack([ring + (150, 150), ring + (390, 150), ring + (150, 150)])
     return {
-        "true": true,
+        "target": true,
         "labelled": np.ones((3, K), bool),
         "area": np.full(3, 80.0**2),
-        "photo": np.array(["a", "a", "b"]),
+        "image_id": np.array(["a", "a", "b"]),
     }
 
 
@@ -507,17 +507,17 @@ def test_each_kind_of_error_is_told_from_the_others():
     scene = two_people()
     left, right = COCO17.index("left_wrist"), COCO17.index("right_wrist")
     k = 2 * COCO17.sigmas[left] * 80  # px at which the similarity is exp(−1/2) = 0.61
-    pred = scene["true"].copy()
+    pred = scene["target"].copy()
     for person, (change, kind) in enumerate(
         [((0.3 * k, 0), "good"), ((0.9 * k, 0), "jitter"), ((6 * k, 6 * k), "miss")]
     ):
         pred[person, left] += change
         assert metrics.ERRORS[metrics.error_types(pred, **scene)[person, left]] == kind
-    pred = scene["true"].copy()
-    pred[0, left] = scene["true"][0, right] + 1  # her own right wrist
-    pred[0, right] = scene["true"][1, right] + 1  # the other's right wrist
-    pred[1, left] = scene["true"][0, right] - 1  # the other's other side
-    pred[2, left] = scene["true"][1, left]  # nobody is there in photo b
+    pred = scene["target"].copy()
+    pred[0, left] = scene["target"][0, right] + 1  # her own right wrist
+    pred[0, right] = scene["target"][1, right] + 1  # the other's right wrist
+    pred[1, left] = scene["target"][0, right] - 1  # the other's other side
+    pred[2, left] = scene["target"][1, left]  # nobody is there in photo b
     kinds = metrics.error_types(pred, **scene)
     named = [metrics.ERRORS[kinds[i]] for i in ((0, left), (0, right), (1, left), (2, left))]
     assert named == ["inversion", "swap", "swap", "miss"]
@@ -530,9 +530,9 @@ def test_a_joint_without_a_label_has_no_kind_and_causes_none():
     scene = two_people()
     left, right = COCO17.index("left_wrist"), COCO17.index("right_wrist")
     scene["labelled"][0, right] = False
-    scene["true"][0, right] = np.nan
-    pred = np.nan_to_num(scene["true"])
-    pred[0, left] = two_people()["true"][0, right]
+    scene["target"][0, right] = np.nan
+    pred = np.nan_to_num(scene["target"])
+    pred[0, left] = two_people()["target"][0, right]
     kinds = metrics.error_types(pred, **scene)
     assert kinds[0, right] == -1
     assert metrics.ERRORS[kinds[0, left]] == "miss"
@@ -541,14 +541,14 @@ def test_a_joint_without_a_label_has_no_kind_and_causes_none():
 def test_the_nose_has_no_other_side():
     scene = two_people()
     nose = COCO17.index("nose")
-    pred = scene["true"].copy()
+    pred = scene["target"].copy()
     pred[0, nose] += 500
     assert metrics.ERRORS[metrics.error_types(pred, **scene)[0, nose]] == "miss"
 
 
 def test_where_nothing_was_predicted_is_a_miss():
     scene = two_people()
-    pred = scene["true"].copy()
+    pred = scene["target"].copy()
     pred[0, 3] = np.nan
     kinds = metrics.error_types(pred, **scene)
     assert metrics.ERRORS[kinds[0, 3]] == "miss"
@@ -560,9 +560,9 @@ def test_without_an_area_there_are_no_kinds(area):
     scene = two_people()
     scene["area"][1] = area
     with pytest.raises(ValueError, match="person 1 has the area"):
-        metrics.error_types(scene["true"], **scene)
+        metrics.error_types(scene["target"], **scene)
     scene["labelled"][1] = False  # a crowd
-    assert (metrics.error_types(scene["true"], **scene)[[0, 2]] == 0).all()
+    assert (metrics.error_types(scene["target"], **scene)[[0, 2]] == 0).all()
 
 
 def test_kinds_equal_a_loop_over_all_joints_of_all_people():
@@ -604,12 +604,12 @@ def test_kinds_equal_a_loop_over_all_joints_of_all_people():
 
 
 def test_no_function_changes_its_callers_arrays():
-    scene = {**two_people(), "pred": two_people()["true"] + 3}
+    scene = {**two_people(), "pred": two_people()["target"] + 3}
     before = copy.deepcopy(scene)
     metrics.error_types(**scene)
-    metrics.oks(*(scene[k] for k in ("pred", "true", "labelled", "area")))
+    metrics.oks(*(scene[k] for k in ("pred", "target", "labelled", "area")))
     metrics.oks_matrix(
-        *(scene[k] for k in ("pred", "true", "labelled", "area")), bbox=np.ones((3, 4))
+        *(scene[k] for k in ("pred", "target", "labelled", "area")), bbox=np.ones((3, 4))
     )
     for name, value in before.items():
         np.testing.assert_array_equal(scene[name], value)

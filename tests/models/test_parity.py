@@ -151,7 +151,7 @@ def test_the_preactivation_bottleneck_unit_by_unit(channels, stride):
 def test_imagenet_weights_without_a_network_or_with_a_wrong_file_say_so(tmp_path):
     broken = tmp_path / "x.weights.h5"
     broken.write_bytes(b"no weights")
-    with pytest.raises(DataError, match=r"DenseNet121: the weights cannot be had"):
+    with pytest.raises(DataError, match=r"DenseNet121: the weights cannot be read"):
         models.imagenet("densenet121", 64, weights=str(broken))
     with pytest.raises(DataError, match=r"resnet18v2.*no ImageNet weights.*densenet169"):
         models.imagenet("resnet18v2")
@@ -207,14 +207,14 @@ def test_deeppose_2014_with_batch_norm_has_72_1_million_parameters():
 def test_growth_bottleneck_and_compression():
     image = keras.Input((64, 64, 3))
     model = keras.Model(
-        image, densenet.densenet(image, (2, 3), growth=12, bottleneck=None, compression=1.0)
+        image, densenet.densenet(image, (2, 3), growth_rate=12, bottleneck=None, compression=1.0)
     )
     assert model.get_layer("transition1_out").output.shape[-1] == 24 + 2 * 12
     assert model.output.shape == (None, 8, 8, 24 + 5 * 12)
     assert not any(
         "conv1" in layer.name for layer in model.layers if layer.name.startswith("block")
     )
-    halved = keras.Model(image, densenet.densenet(image, (2, 3), growth=12, compression=0.5))
+    halved = keras.Model(image, densenet.densenet(image, (2, 3), growth_rate=12, compression=0.5))
     assert halved.get_layer("transition1_out").output.shape[-1] == 24
     assert halved.get_layer("block1_layer1_conv1").filters == 48
 

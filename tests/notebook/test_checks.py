@@ -1090,7 +1090,7 @@ def test_the_repaired_scale_is_the_likeliest(density):
 def test_the_second_look_and_the_way_back_are_posekits():
     rng = np.random.default_rng(0)
     pose, places = rng.uniform(20, 80, (17, 2)), rng.uniform(-0.4, 0.4, (17, 2))
-    _, maps = cascade.look(np.zeros((100, 100, 3), np.uint8), pose, 32, sigma=1.5)
+    _, maps = cascade.crop_sub_images(np.zeros((100, 100, 3), np.uint8), pose, 32, sigma=1.5)
     for k in range(17):
         x, y, side = SOLVED["ch10"]["second_look"](pose, k, 1.5)
         np.testing.assert_allclose(
@@ -1108,7 +1108,7 @@ def test_invented_mistakes_are_those_that_posekit_draws():
     root = np.tril(rng.uniform(0.1, 0.5, (17, 2, 2)))
     errors = cascade.Displacements(mean, root @ np.swapaxes(root, 1, 2))
     mine = SOLVED["ch10"]["invent"](pose, mean, errors.covariance, np.random.default_rng(5))
-    drawn = errors.draw(np.random.default_rng(5)) * cascade.diameter(pose)
+    drawn = errors.draw(np.random.default_rng(5)) * cascade.torso_diameter(pose)
     np.testing.assert_allclose(mine, pose - drawn, atol=1e-4)
 
 

@@ -205,7 +205,7 @@ def test_a_checkpoint_half_written_is_no_checkpoint(interrupted, record_folder, 
     out = copied(interrupted, tmp_path)
     (tmp_path / ".run.partial" / ".checkpoint.part.npz").write_bytes(b"half")
     training.train([record_folder], record_folder, tiny(), out)
-    assert "going on after epoch 3" in capsys.readouterr().out
+    assert "resuming after epoch 3" in capsys.readouterr().out
     assert [row["epoch"] for row in curve(out)] == ["1", "2", "3", "4", "5"]
     assert not (out / ".checkpoint.part.npz").exists()
 

@@ -184,6 +184,26 @@ def test_a_teacher_leaves_sigma_to_the_labels():
     assert np.any(found[len(scale)]) and not any(v.trainable for v in teacher.weights)
 
 
+def test_half_of_the_loss_comes_from_the_teacher():
+    student, teacher = (
+        models.build(base_channels=4, input_size=64, predict_sigma=True) for _ in range(2)
+    )
+    rng = np.random.default_rng(0)
+    images = rng.uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
+    targets = {
+        "keypoints": rng.uniform(-0.5, 0.5, (2, 17, 3)).astype(np.float32),
+        "visibility": np.ones((2, 17, 2), np.float32),
+    }
+    out = student(images)
+    alone = training.PoseTrainer(student, "laplace", 0.3)
+    distilled = training.PoseTrainer(student, "laplace", 0.3, teacher=teacher)
+    labels = float(alone.compute_loss(images, targets, out))
+    from_teacher = float(distilled.distillation_loss(images, out))
+    assert abs(labels - from_teacher) > 0.1
+    both = float(distilled.compute_loss(images, targets, out))
+    assert both == pytest.approx(0.5 * labels + 0.5 * from_teacher, rel=1e-5)
+
+
 def test_starting_from_a_run_starts_from_its_weights(run, record_folder, tmp_path):
     recipe = tiny(epochs=1, learning_rate=1e-12, weight_decay=0.0)
     training.train(
@@ -477,7 +497,7 @@ def test_clipping_shortens_the_gradient_of_all_variables_together(name):
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     moves = []
     for size in (1.0, 100.0):
-        optimizer = training.make_optimizer(model, name, 0.1, 0.0, clip=0.5)
+        optimizer = training.make_optimizer(model, name, 0.1, 0.0, clip_norm=0.5)
         before = model.get_weights()
         optimizer.apply(
             [size * keras.ops.ones_like(v) for v in model.trainable_variables],
@@ -583,7 +603,7 @@ def test_a_run_that_cannot_be_moved_into_place_is_not_lost(record_folder, tmp_pa
         return whole(*args, **options)
 
     monkeypatch.setattr(evaluation, "evaluate", meanwhile)
-    with pytest.raises(DataError, match="the run is whole: rename"):
+    with pytest.raises(DataError, match="the run is complete: rename"):
         training.train([record_folder], record_folder, tiny(), tmp_path / "run", verbose=False)
     assert (tmp_path / ".run.partial" / "model.keras").is_file() and (
         tmp_path / ".run.partial" / "record.json"

@@ -1,0 +1,410 @@
+"""`train`: one training run from records to model.keras, record.json and log.csv."""
+
+import contextlib
+import itertools
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+
+from posekit import inputs, losses, models, records
+from posekit.errors import DataError
+from posekit.inference import evaluation, predictor
+from posekit.inputs import on_device
+from posekit.skeleton import COCO17
+from posekit.training import parallel
+from posekit.training.callbacks import Checkpoint, ValidationLogger, WarmupCosine, WeightEMA
+from posekit.training.network import PoseTrainer, make_optimizer
+from posekit.training.recipe import Recipe
+from posekit.training.record import bfloat16_pays, command, mean_targets, provenance
+from posekit.training.tensorboard import TensorBoard
+
+__all__ = ["first_joints", "train"]
+
+VALIDATION_BATCHES = 8
+"""Batches of 64 people that are scored while a run trains; all are scored at its end."""
+SCORES_PER_RUN = 12
+"""Scores over a run of minutes; a run of epochs is scored after each."""
+
+
+def train(
+    train_records: Sequence[str | Path],
+    val_records: str | Path,
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    start_from: str | Path | None = None,
+    teacher: str | Path | None = None,
+    batch_transform: Callable | None = None,
+    verbose: bool = True,
+    resume: bool = True,
+    checkpoint_seconds: float = 60.0,
+    tensorboard: str | Path | None = None,
+) -> dict:
+    """Train DeepPose stage one on records and write a run.
+
+    During training everything is in a hidden folder next to `out`, `.NAME.partial`, with a
+    checkpoint. On a CPU, a run of epochs that was interrupted and resumed has, bit for bit, the
+    curve and the weights of an uninterrupted one.
+
+    Args:
+        train_records: record folders to train on.
+        val_records: record folder to score on.
+        recipe: settings of the run.
+        out: folder to write: model.keras (float32, also after mixed precision), record.json,
+            log.csv.
+        start_from: a run or a model's name whose weights to start from; None: random weights.
+        teacher: a run or a model's name to distill (`PoseTrainer.distillation_loss`); None: no
+            distillation.
+        batch_transform: function of (images, targets) applied to each training batch; for
+            experiments that show the effect of a mistake.
+        verbose: print a line per epoch.
+        resume: continue an interrupted run of this `out`, if there is one. False: refuse to, so
+            that it is not lost.
+        checkpoint_seconds: least time between two checkpoints, which are written at the end of
+            epochs.
+        tensorboard: folder for TensorBoard's event files.
+
+    Returns:
+        The content of record.json: command, recipe, data digests, provenance, time, the validation
+        score, the mean pose.
+
+    Raises:
+        DataError: for damaged records, an `out` that exists, an interrupted run of another recipe,
+            a `tensorboard` folder inside `out`.
+    """
+    begin = time.monotonic()
+    out = Path(out)
+    partial = out.with_name(f".{out.name}.partial")
+    saved = partial / "checkpoint.npz"
+    _check_folders(out, partial, saved, tensorboard, resume)
+    manifests = {str(d): records.read_manifest(d) for d in [*train_records, val_records]}
+    # This also verifies every record: a damaged one is named before hours are spent.
+    mean_pose, mean_visibility = mean_targets(train_records)
+    _open_partial(partial, saved)
+    try:
+        keras.utils.set_random_seed(recipe.seed)
+        recipe = _resolve(recipe, train_records)
+        with parallel.data_parallel(recipe.devices):
+            fresh_start = None if saved.exists() else start_from
+            model, people = _make_trainer(recipe, train_records, fresh_start, teacher)
+            steps = _steps_per_epoch(manifests, train_records, recipe)
+            schedule = _make_schedule(recipe, steps, begin)
+            ema = WeightEMA(model.network, recipe.ema_momentum) if recipe.ema_momentum else None
+            logger = _make_logger(
+                recipe,
+                val_records,
+                partial / "log.csv",
+                ema=ema,
+                mean_pose=mean_pose,
+                progress=schedule.progress,
+                verbose=verbose,
+            )
+            facts = _facts(recipe, manifests, start_from, teacher)
+            checkpoint = Checkpoint(
+                saved,
+                model,
+                logger,
+                schedule,
+                ema,
+                run=facts,
+                begin=begin,
+                every_seconds=checkpoint_seconds,
+            )
+            epochs_done = checkpoint.restore() if saved.exists() else 0
+            if epochs_done and verbose:
+                seconds = time.monotonic() - checkpoint.begin
+                print(f"resuming after epoch {epochs_done}, {seconds:.0f} s", flush=True)
+            batches = _training_batches(recipe, train_records, people, logger.steps)
+            if batch_transform:
+                batches = _transformed(batches, batch_transform)
+            # The logger writes the row that TensorBoard and the checkpoint read.
+            callbacks = [
+                schedule,
+                ema,
+                logger,
+                TensorBoard(tensorboard, logger) if tensorboard else None,
+                checkpoint,
+            ]
+            model.fit(
+                batches,
+                initial_epoch=epochs_done,
+                epochs=recipe.epochs or 1_000_000,
+                steps_per_epoch=steps,
+                shuffle=False,
+                callbacks=[callback for callback in callbacks if callback],
+                verbose=0,
+            )
+            seconds = time.monotonic() - checkpoint.begin
+        final = _final_model(recipe, model.network, ema)
+        record = {
+            "command": command(sys.argv),
+            **facts,
+            **provenance(),
+            "parameters": final.count_params(),
+            "seconds": round(seconds, 1),
+            "images": logger.steps * recipe.batch_size,
+            "mean_pose": mean_pose.round(5).tolist(),
+            "mean_visibility": mean_visibility.round(5).tolist(),
+        }
+        scores = evaluation.evaluate(predictor.Predictor(final, record), val_records)
+        record["val"] = evaluation.jsonable(scores)
+        _write_run(final, record, partial, out)
+    except BaseException:
+        # Nothing to resume and no trained model: leave no folder behind.
+        if not saved.exists() and not (partial / "record.json").exists():
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return record
+
+
+# ---- folders -------------------------------------------------------------------------------------
+
+
+def _check_folders(
+    out: Path, partial: Path, saved: Path, tensorboard: str | Path | None, resume: bool
+) -> None:
+    """Refuse an `out` that exists, event files inside `out`, and an unwanted resume."""
+    if out.exists():
+        raise DataError(out, "exists already", "choose another --out, or remove it")
+    if tensorboard and Path(tensorboard).resolve().is_relative_to(out.resolve()):
+        problem = f"lies in {out}, which is made when the training is over"
+        raise DataError(tensorboard, problem, "choose another folder")
+    if saved.exists() and not resume:
+        raise DataError(partial, "holds an interrupted run", "continue with --resume, or remove it")
+
+
+def _open_partial(partial: Path, saved: Path) -> None:
+    """Make the folder of the unfinished run; one without a checkpoint is emptied."""
+    if not saved.exists():
+        shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        problem = f"cannot write there: {error.strerror}"
+        raise DataError(partial.parent, problem, "choose another --out") from None
+
+
+def _write_run(model: keras.Model, record: dict, partial: Path, out: Path) -> None:
+    """Write model and record, and give the folder its final name."""
+    model.save(partial / "model.keras")
+    (partial / "record.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    try:
+        partial.rename(out)
+    except OSError as error:
+        problem = f"cannot be written: {error.strerror}"
+        raise DataError(out, problem, f"the run is complete: rename {partial}") from None
+    for path in out.glob("*checkpoint.*"):  # and an unfinished one of a killed run
+        path.unlink()
+
+
+# ---- model ---------------------------------------------------------------------------------------
+
+
+def _resolve(recipe: Recipe, train_records: Sequence[str | Path]) -> Recipe:
+    """Replace what is automatic in a recipe: input pipeline, devices and dtype."""
+    pipeline = on_device.resolve_input(recipe.input_pipeline, train_records, recipe.augment)
+    devices = parallel.devices_for(recipe.devices, recipe.batch_size)
+    dtype = recipe.dtype
+    if dtype == "auto":
+        dtype = "mixed_bfloat16" if bfloat16_pays() else "float32"
+    return replace(recipe, input_pipeline=pipeline, devices=devices, dtype=dtype)
+
+
+def _build(recipe: Recipe, num_joints: int = len(COCO17)) -> keras.Model:
+    return models.build(
+        recipe.backbone,
+        head=recipe.head,
+        base_channels=recipe.base_channels,
+        input_size=recipe.input_size,
+        num_joints=num_joints,
+        input_downsample=recipe.input_downsample,
+        predict_sigma=recipe.loss in losses.LOSSES_WITH_SIGMA,
+    )
+
+
+def _build_with_dtype(recipe: Recipe) -> keras.Model:
+    """Build the network to train, with all joints and the dtype of the recipe."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(recipe.dtype)
+    try:
+        return _build(recipe, recipe.num_joints)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _make_trainer(
+    recipe: Recipe,
+    train_records: Sequence[str | Path],
+    start_from: str | Path | None,
+    teacher: str | Path | None,
+) -> tuple[PoseTrainer, on_device.PersonArrays | None]:
+    """Build and compile the model to fit.
+
+    Returns:
+        The model, and the people of the records if the recipe's input pipeline is "device".
+    """
+    network = _build_with_dtype(recipe)
+    if start_from is not None:
+        _load_initial_weights(network, start_from, recipe)
+    people = None
+    crops = None
+    if recipe.input_pipeline == "device":
+        people = on_device.read_people(train_records, recipe.num_joints)
+        crops = on_device.CropLayer(people.images, recipe.input_size, recipe.seed)
+        # The layer holds the images now.
+        people = replace(people, images=np.empty((0, *people.images.shape[1:]), np.uint8))
+    teacher_network = _load_teacher(teacher, recipe) if teacher is not None else None
+    model = PoseTrainer(network, recipe.loss, recipe.visibility_weight, crops, teacher_network)
+    optimizer = make_optimizer(
+        model, recipe.optimizer, recipe.learning_rate, recipe.weight_decay, recipe.clip_norm
+    )
+    optimizer.build(model.trainable_variables)
+    model.compile(optimizer)
+    return model, people
+
+
+def first_joints(larger: list[np.ndarray], smaller: list[np.ndarray]) -> list[np.ndarray]:
+    """Cut the weights of a network to those of the same network with fewer joints.
+
+    In every layer whose shape depends on the joints they are the last axis.
+
+    Args:
+        larger: weights of the network with more joints, as of `get_weights`.
+        smaller: of the other, for their shapes.
+
+    Returns:
+        Views into `larger` of the shapes of `smaller`.
+    """
+    return [weight[..., : part.shape[-1]] for weight, part in zip(larger, smaller, strict=True)]
+
+
+def _load_initial_weights(network: keras.Model, start_from: str | Path, recipe: Recipe) -> None:
+    """Copy the weights of a trained model; the joints that it lacks keep their random ones."""
+    source = predictor.load(start_from).model.get_weights()
+    weights = [np.array(w) for w in network.get_weights()]
+    try:
+        _build(recipe).set_weights(source)  # raises where a shape differs
+        for part, weight in zip(first_joints(weights, source), source, strict=True):
+            part[...] = weight  # a view into `weights`
+        network.set_weights(weights)
+    except ValueError:
+        raise DataError(
+            start_from,
+            "its weights do not fit this network",
+            "use the same --backbone, --head and --width",
+        ) from None
+
+
+def _load_teacher(name: str | Path, recipe: Recipe) -> keras.Model:
+    """Load a trained network for inputs of this recipe's size and dtype."""
+    source = predictor.load(name)
+    keys = ("backbone", "head", "base_channels", "input_downsample", "loss")
+    architecture = {key: source.record["recipe"][key] for key in keys}
+    network = _build_with_dtype(replace(recipe, **architecture, num_joints=len(COCO17)))
+    network.set_weights(source.model.get_weights())
+    return network
+
+
+def _final_model(recipe: Recipe, network: keras.Model, ema: WeightEMA | None) -> keras.Model:
+    """Build the float32 model of 17 joints to save, with the averaged weights if there are any."""
+    final = _build(recipe)
+    with ema.in_place() if ema else contextlib.nullcontext():
+        final.set_weights(first_joints(network.get_weights(), final.get_weights()))
+    return final
+
+
+# ---- callbacks and batches -----------------------------------------------------------------------
+
+
+def _steps_per_epoch(
+    manifests: dict[str, dict], train_records: Sequence[str | Path], recipe: Recipe
+) -> int:
+    people = sum(manifests[str(d)]["people"] for d in train_records)
+    return max(1, people // recipe.batch_size)
+
+
+def _make_schedule(recipe: Recipe, steps: int, begin: float) -> WarmupCosine:
+    """Schedule the learning rate over the steps of all epochs, or over the minutes."""
+    return WarmupCosine(
+        recipe.learning_rate,
+        warmup=recipe.warmup,
+        steps=steps * recipe.epochs if recipe.epochs else None,
+        deadline=(begin, begin + recipe.minutes * 60) if recipe.minutes else None,
+    )
+
+
+def _make_logger(
+    recipe: Recipe, val_records: str | Path, log: Path, **options: object
+) -> ValidationLogger:
+    """Log validation scores of the first people of a record folder; see `ValidationLogger`."""
+    batches = on_device.iterate_center_crops(val_records, 64, input_size=recipe.input_size)
+    return ValidationLogger(
+        itertools.islice(batches, VALIDATION_BATCHES),
+        log,
+        recipe.batch_size,
+        every_seconds=recipe.minutes * 60 / SCORES_PER_RUN if recipe.minutes else 0,
+        **options,
+    )
+
+
+def _facts(
+    recipe: Recipe,
+    manifests: dict[str, dict],
+    start_from: str | Path | None,
+    teacher: str | Path | None,
+) -> dict:
+    """Recipe and data of a run: part of its record, and what identifies its checkpoint."""
+    keys = ("dataset", "split", "people", "box", "digest")
+    return {
+        "recipe": {
+            **asdict(recipe),
+            "start_from": Path(start_from).name if start_from else None,
+            "teacher": Path(teacher).name if teacher else None,
+        },
+        "data": {
+            Path(d).name: {key: manifest[key] for key in keys} for d, manifest in manifests.items()
+        },
+    }
+
+
+def _training_batches(
+    recipe: Recipe,
+    train_records: Sequence[str | Path],
+    people: on_device.PersonArrays | None,
+    start: int,
+) -> Iterable:
+    """Yield shuffled, augmented batches without end.
+
+    Args:
+        recipe: of the run.
+        train_records: record folders.
+        people: of `_make_trainer`; None for the tf.data pipeline.
+        start: number of batches to skip, after a resume.
+    """
+    options = {
+        "input_size": recipe.input_size,
+        "augment": recipe.augment,
+        "shuffle": True,
+        "repeat": True,
+        "batch_size": recipe.batch_size,
+        "seed": recipe.seed,
+        "start": start,
+    }
+    if people is not None:
+        return on_device.prefetch(on_device.make_batches(people, **options))
+    return inputs.make_batches(train_records, num_joints=recipe.num_joints, **options)
+
+
+def _transformed(batches: Iterable, batch_transform: Callable) -> Iterator:
+    """Yield each batch after `batch_transform`, as numpy arrays."""
+    for batch in batches:
+        arrays = keras.tree.map_structure(np.asarray, batch)
+        yield keras.tree.map_structure(ops.convert_to_numpy, batch_transform(*arrays))
