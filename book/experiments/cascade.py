@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from experiments import common
-from posekit import metrics, models, records
+from posekit import metrics, models, records, training
 from posekit.images import decode_image
 from posekit.inference import cascade, evaluation, predictor
 from posekit.training.refiner import train_refiner
