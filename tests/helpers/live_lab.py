@@ -93,8 +93,8 @@ def as_sent(frame: np.ndarray, side: int = 320) -> np.ndarray:
     w = round(frame.shape[1] * scale)
     h = round(frame.shape[0] * scale)
     shift = (scale - 1) / 2
-    picture = geometry.warp(seen, np.array([[scale, 0, shift], [0, scale, shift]]), (w, h))
-    return images.decode_image(images.encode_jpeg(picture, 90), "a frame")
+    small = geometry.warp(seen, np.array([[scale, 0, shift], [0, scale, shift]]), (w, h))
+    return images.decode_image(images.encode_jpeg(small, 90), "a frame")
 
 
 @contextlib.contextmanager
@@ -219,7 +219,7 @@ class Lab:
         self.page.locator(".jp-OutputArea .posekit-webcam").wait_for(timeout=60_000)
 
     def execute(self, code: str) -> str:
-        """Run code in the kernel beside the notebook; what it prints."""
+        """Run code in the kernel next to the notebook; return its output."""
         return self.page.evaluate(
             """async (code) => {
                 const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;

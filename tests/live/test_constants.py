@@ -40,7 +40,7 @@ def test_the_file_has_every_limb_of_coco_in_the_colours_of_the_figures(committed
 
 
 def test_the_thresholds_are_those_that_the_models_were_calibrated_for(committed):
-    """The values themselves: whoever changes one changes what is drawn everywhere."""
+    """The values themselves: a change of one changes what is drawn everywhere."""
     tracker = committed["tracker"]
     assert committed["drawThreshold"] == DRAW_THRESHOLD == 0.3
     assert (tracker["acquireThreshold"], tracker["keepThreshold"]) == (0.3, 0.2)

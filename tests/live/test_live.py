@@ -310,7 +310,7 @@ def test_a_person_is_tracked_lost_and_found_again():
     patience = int(np.ceil(SLOW_TO_LOSE.lost_after_s * 25))
     assert lost == [False] * (50 + patience) + [True] * (30 - patience) + [False] * 45
     assert np.mean(errors) < 4 and max(errors) < 12
-    assert seer.calls == 125 + 2  # a second look only where somebody is found
+    assert seer.calls == 125 + 2  # twice in a frame only where a person is found
 
 
 def test_no_clock_but_the_frames_is_asked(monkeypatch):
