@@ -236,7 +236,7 @@ def test_an_answer_with_other_parameters_names_its_line(chapter, check):
 @pytest.mark.parametrize(
     "value",
     ["text", {}, {"x": 1}, (), [], [[1], [1, 2]], 3, 2.5, True, print, object(), np.zeros(0)],
-    ids=str,
+    ids=lambda value: repr(value).split(" at ")[0],
 )
 def test_an_answer_of_another_type_gets_a_hint(chapter, check, value):
     def answer(*given):
