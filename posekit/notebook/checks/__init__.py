@@ -162,14 +162,19 @@ def expect_written(answer: object, name: str) -> None:
 
 
 def expect_array(
-    answer: object, name: str, shape: tuple[int | None, ...] | None = None
+    answer: object,
+    name: str,
+    shape: tuple[int | None, ...] | None = None,
+    *,
+    finite: bool = True,
 ) -> np.ndarray:
-    """Convert an answer to a float64 array, of the wanted shape and finite throughout.
+    """Convert an answer to a float64 array of the wanted shape.
 
     Args:
         answer: what the reader computed: an array, a tensor, a list, a tuple or a number.
         name: what to call it in the hint.
         shape: the wanted shape; None in it stands for any length, None for any shape.
+        finite: refuse NaN and infinity.
 
     Returns:
         The numbers, float64.
@@ -196,7 +201,8 @@ def expect_array(
             f"`{name}` should have shape ({wanted}), but it has {array.shape}{_returned_at()}.",
         )
     expect(
-        np.all(np.isfinite(array)), f"`{name}` holds NaN or infinity: look for a division by zero."
+        not finite or np.all(np.isfinite(array)),
+        f"`{name}` holds NaN or infinity: look for a division by zero.",
     )
     return array
 

@@ -28,14 +28,6 @@ _TOLERANCE = 1e-4  # losses are computed in float32
 _LAPLACE = "laplace_log(y_true, y_pred, log_sigma)"
 
 
-def _with_nan(answer: object, name: str) -> np.ndarray:
-    """An answer as float64 in which NaN is allowed."""
-    try:
-        return np.asarray(answer, np.float64)
-    except (TypeError, ValueError):
-        return expect_array(answer, name)
-
-
 def _loss_and_gradients(
     loss: Callable, y_true: np.ndarray, *outputs: np.ndarray
 ) -> tuple[float, list]:
@@ -44,7 +36,7 @@ def _loss_and_gradients(
     variables = [tf.Variable(output) for output in outputs]
     with tf.GradientTape() as tape:
         value = call(loss, _LAPLACE, tf.constant(y_true), *variables)
-        number = _with_nan(value, _LAPLACE)
+        number = expect_array(value, _LAPLACE, finite=False)
         value = tf.convert_to_tensor(value)
     expect(
         number.shape == (),
@@ -421,7 +413,7 @@ def check_soft_argmax(soft_argmax: Callable) -> None:
     with np.errstate(all="ignore"):
         answer = expect_parts(call(soft_argmax, _SOFT_ARGMAX, sharp), _SOFT_ARGMAX, _MAPS)
     expect(
-        all(np.all(np.isfinite(_with_nan(part, _SOFT_ARGMAX))) for part in answer),
+        all(np.all(np.isfinite(expect_array(part, _SOFT_ARGMAX, finite=False))) for part in answer),
         "With a score of 2000 your answer is NaN: exp(2000) is infinite. Subtract the largest "
         "score of each map first; the weights stay the same. (And a variance that rounding made "
         "−0.0000001 has no root.)",
@@ -438,7 +430,7 @@ def _expect_means(soft_argmax: Callable, seed: int, h: int, w: int) -> None:
     scores = rng.normal(0, 2, (3, h, w, 4))
     answer = expect_parts(call(soft_argmax, _SOFT_ARGMAX, scores), _SOFT_ARGMAX, _MAPS)
     mean = expect_array(answer[0], "the means", (3, 4, 2))
-    spread = _with_nan(answer[1], "the spreads")
+    spread = expect_array(answer[1], "the spreads", finite=False)
     exp = np.exp(scores)
     weights = exp / exp.sum(axis=(1, 2), keepdims=True)
     x = (np.arange(w) + 0.5) / w - 0.5
