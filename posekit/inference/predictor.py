@@ -63,7 +63,7 @@ class Prediction:
     """The pose of one person.
 
     Args:
-        keypoints: (17, 2) float32 image pixels; also of joints predicted outside the crop.
+        keypoints: (17, 2) image pixels; also of joints predicted outside the crop.
         visibility: (17,) probability that the joint lies inside the crop.
         score: (17,) score 0 ... 1 of the joint, see `joint_score`.
         presence: probability that a person is in the crop, see `complete_outputs`.
@@ -178,7 +178,7 @@ class Predictor:
         pose = self.predict_square(
             image, geometry.bbox_center(bbox), geometry.square_side(bbox), flip
         )
-        return replace(pose, bbox=bbox)
+        return replace(pose, bbox=bbox, keypoints=pose.keypoints.astype(np.float32))
 
     def predict_square(
         self,
@@ -247,7 +247,7 @@ class Predictor:
         in_crop = geometry.decode_keypoints(out["keypoints"], (size, size))
         return [
             Prediction(
-                keypoints=geometry.apply_affine(to_image, in_crop[i]).astype(np.float32),
+                keypoints=geometry.apply_affine(to_image, in_crop[i]),
                 visibility=out["visibility"][i],
                 score=out["score"][i],
                 presence=float(out["presence"][i]),
