@@ -15,8 +15,8 @@ tensorflow  The loop of a tutorial in one process: `tf.io.decode_jpeg`, `tf.imag
 one_worker  `records.write_records` without further processes.
 
 They take turns; rates are medians, ratios medians of the ratios of each turn. Processor time per
-crop is reported, too, since it does not depend on what else the machine does. Memory is the high-water
-mark of the writing process and of its workers, added (Linux).
+crop is reported, too, since it does not depend on what else the machine does. Memory is the
+high-water mark of the writing process and of its workers, added (Linux).
 """
 
 import argparse

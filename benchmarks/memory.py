@@ -1,9 +1,10 @@
-"""How much memory does training take a picture? The claim: DenseNet-121 needs more than ResNet-50,
-and recomputing its dense layers mends that.
+"""Peak memory of training per image.
 
-One process a network and batch size makes the network and trains it for two steps; what its peak
-grows by from the small batch to the large one, divided by the pictures between, is what a picture
-costs. Weights, libraries and the program itself cancel.
+The claim: DenseNet-121 needs more than ResNet-50, and recomputing its dense layers repairs that.
+
+One process per network and batch size builds the network and trains it for two steps. The growth of
+its peak memory from the small batch to the large one, divided by the difference in images, is the
+memory per image. Weights, libraries and the program itself cancel.
 """
 
 import argparse
@@ -127,7 +128,7 @@ def main() -> int:
     if args.record:
         from posekit.notebook import runs
 
-        about = "what a picture more in the batch adds to the peak memory of a training step"
+        about = "memory that one more image in the batch adds to the peak of a training step"
         command = "python benchmarks/memory.py --record"
         runs.write("memory", about, command, result, ["run", "batch", "peak_mib"], rows)
     print(json.dumps(result) if args.json else "\n".join(f"{k} {v}" for k, v in result.items()))

@@ -9,9 +9,9 @@ posekit     `inputs.make_batches` over records.
 bound       Decode and one warp, nothing else: `cv2.imdecode` and `cv2.warpAffine` over the same
             JPEGs in two threads, the least that any pipeline must do.
 tf_photos   tf.data over the original photos (640 x 360): labels and affines computed per batch,
-            only the window around the person decoded, warped by ImageProjectiveTransformV3, colour and
-            erasing per batch. `tf_photos_hd`: the same over photos of 1920 x 1080, as in CMU
-            Panoptic.
+            only the window around the person decoded, warped by ImageProjectiveTransformV3,
+            colour and erasing per batch. `tf_photos_hd`: the same over photos of 1920 x 1080, as in
+            CMU Panoptic.
 torch       `torch.utils.data.DataLoader` with two workers over the same JPEGs in memory, and
             `inputs.crop_person`. Null without PyTorch.
 

@@ -683,7 +683,7 @@ def test_folders_of_different_sizes_are_refused(folder, tmp_path):
 def test_folders_that_hold_no_records_are_refused(folder, tmp_path):
     with pytest.raises(DataError, match="no records"):
         batches(tmp_path)
-    with pytest.raises(DataError, match="no folder of records"):
+    with pytest.raises(DataError, match="no record folder was given"):
         batches([])
 
 
