@@ -34,7 +34,8 @@ def bbox_from_keypoints(keypoints: np.ndarray, mask: np.ndarray) -> np.ndarray:
     points = np.asarray(keypoints, np.float64)[np.asarray(mask, bool)]
     if len(points) == 0:
         raise ValueError("no joint to put a box around")
-    low, high = points.min(axis=0), points.max(axis=0)
+    low = points.min(axis=0)
+    high = points.max(axis=0)
     return np.concatenate([low, high - low + 1]).astype(np.float32)
 
 

@@ -18,8 +18,8 @@ EXPERIMENTS = sorted((ROOT / "book" / "experiments").glob("*.py"))
 
 #: The pipeline: a module imports only from modules that stand before its own.
 ORDER = (
-    "errors files skeleton body_size geometry cameras images hardware datasets records minidome viz inputs "
-    "models losses metrics inference training live notebook doctor cli __main__"
+    "errors files skeleton body_size geometry cameras images hardware datasets records minidome "
+    "viz inputs models losses metrics inference training live notebook doctor cli __main__"
 ).split()
 #: MiniDome's renderer imports the shared modules only; its `dataset` also reads and writes records.
 SHARED = {"errors", "files", "skeleton", "geometry", "cameras", "images"}
@@ -126,8 +126,8 @@ def test_import_is_cheap_and_loads_no_heavy_library():
 
 def test_light_modules_do_not_load_tensorflow_or_opencv():
     light = (
-        "errors files skeleton body_size geometry cameras images datasets records metrics viz notebook "
-        "notebook.runs notebook.checks minidome"
+        "errors files skeleton body_size geometry cameras images datasets records metrics viz "
+        "notebook notebook.runs notebook.checks minidome"
     ).split()
     code = (
         f"import sys, importlib\nfor m in {light!r}: importlib.import_module('posekit.' + m)\n"

@@ -35,7 +35,8 @@ def test_an_affine_map_and_its_inverse_are_the_identity(crop, points):
 
 @given(crops, points17)
 def test_compose_is_one_map_after_the_other(crop, points):
-    first, second = geometry.crop_affine(**crop), geometry.crop_affine((100, 50), 300, 224, 30)
+    first = geometry.crop_affine(**crop)
+    second = geometry.crop_affine((100, 50), 300, 224, 30)
     both = geometry.apply_affine(geometry.compose(second, first), points)
     assert np.allclose(
         both,

@@ -53,7 +53,10 @@ def test_a_poor_camera_darkens_blurs_and_adds_noise_but_moves_nothing():
     it was."""
     image = np.full((120, 160, 3), 90, np.uint8)
     cv2.circle(image, (60, 50), 6, (250, 250, 250), -1)
-    before, darker, noisier, places = image.copy(), 0, 0, []
+    before = image.copy()
+    darker = 0
+    noisier = 0
+    places = []
     for seed in range(60):
         taken = simulate_cheap_camera(image, np.random.default_rng(seed))
         assert taken.shape == image.shape and taken.dtype == np.uint8

@@ -56,7 +56,8 @@ def auroc(probability: np.ndarray, target: np.ndarray, weight: np.ndarray) -> fl
         computed from mid-ranks.
     """
     probability, target = _known(probability, target, weight)
-    inside, outside = int(target.sum()), int((~target).sum())
+    inside = int(target.sum())
+    outside = int((~target).sum())
     if not inside or not outside:
         return float("nan")
     _, index, count = np.unique(probability, return_inverse=True, return_counts=True)

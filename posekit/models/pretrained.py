@@ -12,7 +12,8 @@ _KERAS = {"use_bias": True, "stride_in": "conv1", "epsilon": 1.001e-5}
 """Of keras.applications' ResNets: biases before norms, stride in the first 1x1, their epsilon."""
 
 _CAFFE_MEAN = (103.939, 116.779, 123.68)  # BGR
-_TORCH_MEAN, _TORCH_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_TORCH_MEAN = (0.485, 0.456, 0.406)
+_TORCH_STD = (0.229, 0.224, 0.225)
 
 
 def _resnet(image, depth: int):
@@ -110,7 +111,10 @@ def our_name(theirs: str, dense: bool) -> str:
     becomes `block2_layer1_preact1_bn`.
     """
     if match := re.fullmatch(r"conv(\d)_block(\d+)_(\d)_(conv|bn)", theirs):
-        stage, unit, part, kind = int(match[1]) - 1, match[2], int(match[3]), match[4]
+        stage = int(match[1]) - 1
+        unit = match[2]
+        part = int(match[3])
+        kind = match[4]
         if dense:
             return f"block{stage}_layer{unit}_" + (
                 f"conv{part}" if kind == "conv" else f"preact{part + 1}_bn"

@@ -15,7 +15,8 @@ from posekit.inference import predictor
 from posekit.inference.evaluation import EvalResults
 from posekit.skeleton import COCO17
 
-N, K = 400, 17
+N = 400
+K = 17
 
 
 @pytest.fixture(scope="module")
@@ -94,12 +95,14 @@ def test_pck_shoulder_counts_by_a_quarter_of_the_shoulder_width(results):
     """By hand, for a person whose shoulders are 40 pixels apart: 10 pixels are near enough, 11 are
     not, an occluded joint is not asked."""
     one = {k: v[:1].copy() if isinstance(v, np.ndarray) else v for k, v in results.__dict__.items()}
-    one["target"][0, 5], one["target"][0, 6] = (30, 50), (70, 50)
+    one["target"][0, 5] = (30, 50)
+    one["target"][0, 6] = (70, 50)
     one["keypoints_visible"][0] = 2
     one["keypoints"] = one["target"].copy()
     one["keypoints"][0, 0, 0] += 10
     one["keypoints"][0, 9, 1] += 11
-    one["keypoints_visible"][0, 10], one["keypoints"][0, 10] = 1, 1e3
+    one["keypoints_visible"][0, 10] = 1
+    one["keypoints"][0, 10] = 1e3
     found = scorecard.pck_shoulder(EvalResults(**one))
     assert (
         found["face"] == 1
@@ -223,13 +226,12 @@ def made(tmp_path_factory):
 
 
 def test_a_model_gains_on_a_worse_one_and_nothing_on_itself(made):
-    good, other = predictor.load("stage1-student"), predictor.load("minidome")
+    good = predictor.load("stage1-student")
+    other = predictor.load("minidome")
     same = scorecard.pck_gain(good, good, made)["coco"]
     assert same == {"difference": 0.0, "low": 0.0, "high": 0.0, "share_above": 0.5}
-    better, worse = (
-        scorecard.pck_gain(good, other, made)["lsp"],
-        scorecard.pck_gain(other, good, made)["lsp"],
-    )
+    better = scorecard.pck_gain(good, other, made)["lsp"]
+    worse = scorecard.pck_gain(other, good, made)["lsp"]
     assert (
         better["difference"] == -worse["difference"] != 0
         and better["low"] < better["difference"] < better["high"]

@@ -87,7 +87,8 @@ def test_a_right_joint_is_looked_at_in_the_mirror():
         geometry.flip_keypoints(pose, 100, COCO17.flip_indices),
         32,
     )
-    left, right = COCO17.index("left_wrist"), COCO17.index("right_wrist")
+    left = COCO17.index("left_wrist")
+    right = COCO17.index("right_wrist")
     np.testing.assert_allclose(crops[right].astype(int), mirrored[left].astype(int), atol=2)
     centre = geometry.apply_affine(maps, pose[:, None])[:, 0]
     np.testing.assert_allclose(centre, 15.5, atol=1e-9)
@@ -110,7 +111,8 @@ def test_simulated_people_are_consistent(folder):
     for seed in range(6):
         _, moved = cascade.simulate_person(person, wide, 32, np.random.default_rng(seed))
         here = moved[:, 2] > 0
-        # the truth lies a quarter of a diameter from what was seen, and the sub-image is one diameter wide
+        # the truth lies a quarter of a diameter from what was seen, and the sub-image is one
+        # diameter wide
         np.testing.assert_allclose(np.abs(moved[here, :2]), 0.25 / cascade.SIGMA, atol=1e-3)
 
 
@@ -161,7 +163,9 @@ def test_batches_repeat_for_their_seed(folder):
         cascade.make_batches([folder], errors, 16, 3, seed=seed) for seed in (1, 1, 2)
     )
     for _ in range(7):
-        a, b, c = next(once), next(again), next(other)
+        a = next(once)
+        b = next(again)
+        c = next(other)
         np.testing.assert_array_equal(a[0], b[0])
         np.testing.assert_array_equal(a[1], b[1])
         assert not np.array_equal(a[0], c[0])
@@ -171,7 +175,8 @@ def wake(model: keras.Model) -> None:
     """Another last convolution than the one at 0 that a training starts from."""
     nets = [layer for layer in model.layers if isinstance(layer, keras.Model)]
     for i, net in enumerate(nets):
-        last, rng = net.get_layer("head_votes"), np.random.default_rng(i)
+        last = net.get_layer("head_votes")
+        rng = np.random.default_rng(i)
         last.set_weights([rng.normal(0, 0.1, w.shape) for w in last.get_weights()])
 
 
@@ -182,7 +187,8 @@ def test_an_untrained_refiner_moves_no_joint(way):
     np.testing.assert_allclose(
         model(rng.uniform(0, 255, (1, 17, 32, 32, 3)).astype(np.float32)), 0, atol=1e-6
     )
-    image, pose = rng.integers(0, 256, (90, 90, 3), np.uint8), a_pose(5)
+    image = rng.integers(0, 256, (90, 90, 3), np.uint8)
+    pose = a_pose(5)
     stage = cascade.Cascade(None, (model,))
     np.testing.assert_allclose(stage.refine(2, [image], pose[None])[0], pose, atol=1e-4)
 
@@ -222,10 +228,8 @@ def test_each_joint_gets_its_own_answer(way):
 
 
 def test_the_shared_refiner_has_a_seventeenth_of_the_trunk_and_the_same_work():
-    shared, separate = (
-        cascade.refiner(cascade.SHARED, 32, base_channels=4),
-        cascade.refiner(cascade.SEPARATE, 32, base_channels=4),
-    )
+    shared = cascade.refiner(cascade.SHARED, 32, base_channels=4)
+    separate = cascade.refiner(cascade.SEPARATE, 32, base_channels=4)
     assert separate.count_params() > 14 * shared.count_params()
     assert cascade.multiply_adds(shared) == pytest.approx(cascade.multiply_adds(separate), rel=0.02)
 
@@ -260,7 +264,9 @@ def test_a_refiner_learns_to_put_a_displacement_right(folder):
     losses = train_refiner(model, cascade.make_batches([folder], errors, 32, 8), 240)
     assert losses[-1] < 0.75 * losses[0]
     people = list(records.read_records(folder))
-    rng, before, after = np.random.default_rng(9), [], []
+    rng = np.random.default_rng(9)
+    before = []
+    after = []
     stage = cascade.Cascade(None, (model,))
     for person in people:
         labelled = person.labelled & geometry.inside(person.keypoints, (person.width,) * 2)

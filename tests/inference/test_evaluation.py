@@ -233,9 +233,9 @@ def test_a_models_sigma_score_and_presence_reach_the_results(
         sigma.kernel.assign(np.random.default_rng(0).normal(0, 1, sigma.kernel.shape))
     asked = predictor.Predictor(network, record)
     answers = evaluation.predict_records(asked, dome_records)
-    scores, blind = (
-        evaluation.scores(answers),
-        evaluation.scores(answers.with_predictions(record["mean_pose"], record["mean_visibility"])),
+    scores = evaluation.scores(answers)
+    blind = evaluation.scores(
+        answers.with_predictions(record["mean_pose"], record["mean_visibility"])
     )
     assert np.isnan(blind["confidence_oks"])
     crops = np.concatenate(
@@ -268,12 +268,11 @@ def test_the_correlation_is_spearmans_over_people_and_joints_inside():
     from scipy.stats import spearmanr
 
     rng = np.random.default_rng(1)
-    sigma, oks, inside = (
-        rng.random((40, K, 2)),
-        rng.random(40).round(1),
-        rng.random((40, K)) < 0.7,
-    )
-    oks[3], inside[5] = np.nan, False
+    sigma = rng.random((40, K, 2))
+    oks = rng.random(40).round(1)
+    inside = rng.random((40, K)) < 0.7
+    oks[3] = np.nan
+    inside[5] = False
     mean = np.array(
         [
             row[there].mean() if there.any() else np.nan

@@ -119,7 +119,9 @@ def test_seeds_and_epochs(people):
         )
         return [next(batches)[0] for _ in range(count)]
 
-    first, again, other = who(1), who(1), who(2)
+    first = who(1)
+    again = who(1)
+    other = who(2)
     for a, b in zip(first, again, strict=True):
         for name in a:
             np.testing.assert_array_equal(a[name], b[name])
@@ -160,7 +162,8 @@ def test_a_run_that_goes_on_gets_the_batches_that_it_has_not_had(people):
             people, 5, augment=VARIED, shuffle=True, repeat=True, seed=4, start=start
         )
 
-    whole, rest = itertools.islice(make(0), 3, 7), itertools.islice(make(3), 4)
+    whole = itertools.islice(make(0), 3, 7)
+    rest = itertools.islice(make(3), 4)
     for (how, targets), (again, same) in zip(whole, rest, strict=True):
         for name in how:
             np.testing.assert_array_equal(how[name], again[name])
@@ -321,7 +324,8 @@ def test_a_run_of_nineteen_joints_is_one_of_seventeen(sporty, tmp_path):
     """It starts from a run of 17, and leaves 17; in between it has learnt the other two."""
     training.train([sporty], sporty, tiny(epochs=1), tmp_path / "start", verbose=False)
     for way in ("device", "tfdata"):
-        out, rate = tmp_path / way, 1e-12
+        out = tmp_path / way
+        rate = 1e-12
         recipe = tiny(
             num_joints=19,
             input_pipeline=way,
@@ -331,7 +335,8 @@ def test_a_run_of_nineteen_joints_is_one_of_seventeen(sporty, tmp_path):
             weight_decay=0.0,
         )
         training.train([sporty], sporty, recipe, out, start_from=tmp_path / "start", verbose=False)
-        start, run = predictor.load(tmp_path / "start"), predictor.load(out)
+        start = predictor.load(tmp_path / "start")
+        run = predictor.load(out)
         assert (
             run.model.output["keypoints"].shape[1:] == (17, 2)
             and run.record["recipe"]["num_joints"] == 19

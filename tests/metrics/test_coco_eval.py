@@ -30,10 +30,12 @@ def random_photos(seed: int, photos: int = 6) -> tuple[dict, list[dict]]:
     """
     rng = np.random.default_rng(seed)
     images = [{"id": i, "width": 640, "height": 480} for i in range(photos)]
-    people, found = [], []
+    people = []
+    found = []
     for image in images[:-1]:  # nobody is annotated on the last one
         for _ in range(rng.integers(0, 4)):
-            centre, size = rng.uniform(100, 400, 2), rng.uniform(20, 200)
+            centre = rng.uniform(100, 400, 2)
+            size = rng.uniform(20, 200)
             joints = centre + rng.uniform(-size / 2, size / 2, (K, 2))
             v = rng.integers(0, 3, K) * (rng.random() > 0.2)
             people.append(
@@ -123,7 +125,8 @@ def test_oks_equals_pycocotools(seed):
 
 def test_oks_by_hand():
     """One joint of three is one k·√area away (k = 2σ): exp(−1/2). Unlabelled ones don't count."""
-    true, labelled = np.zeros((1, K, 2)), np.zeros((1, K), bool)
+    true = np.zeros((1, K, 2))
+    labelled = np.zeros((1, K), bool)
     labelled[0, [0, 5, 11]] = True
     pred = true.copy()
     pred[0, 5] = (2 * COCO17.sigmas[5] * 50, 0)
@@ -505,7 +508,8 @@ def two_people() -> dict[str, np.ndarray]:
 
 def test_each_kind_of_error_is_told_from_the_others():
     scene = two_people()
-    left, right = COCO17.index("left_wrist"), COCO17.index("right_wrist")
+    left = COCO17.index("left_wrist")
+    right = COCO17.index("right_wrist")
     k = 2 * COCO17.sigmas[left] * 80  # px at which the similarity is exp(−1/2) = 0.61
     pred = scene["target"].copy()
     for person, (change, kind) in enumerate(
@@ -528,7 +532,8 @@ def test_each_kind_of_error_is_told_from_the_others():
 
 def test_a_joint_without_a_label_has_no_kind_and_causes_none():
     scene = two_people()
-    left, right = COCO17.index("left_wrist"), COCO17.index("right_wrist")
+    left = COCO17.index("left_wrist")
+    right = COCO17.index("right_wrist")
     scene["labelled"][0, right] = False
     scene["target"][0, right] = np.nan
     pred = np.nan_to_num(scene["target"])
@@ -568,8 +573,10 @@ def test_without_an_area_there_are_no_kinds(area):
 def test_kinds_equal_a_loop_over_all_joints_of_all_people():
     rng = np.random.default_rng(5)
     n = 30
-    photo, area = rng.integers(0, 10, n), rng.uniform(20, 60, n) ** 2
-    true, labelled = rng.uniform(0, 60, (n, K, 2)), rng.random((n, K)) > 0.3
+    photo = rng.integers(0, 10, n)
+    area = rng.uniform(20, 60, n) ** 2
+    true = rng.uniform(0, 60, (n, K, 2))
+    labelled = rng.random((n, K)) > 0.3
     pred = true + rng.normal(0, 8, true.shape)
     ours = metrics.error_types(pred, true, labelled, area, photo)
     seen = set()

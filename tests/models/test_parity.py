@@ -1,4 +1,5 @@
-"""ResNet, pre-activation ResNet and DenseNet against keras.applications, weight for weight; and the papers' tables (chapters 04, 05)."""
+"""ResNet, pre-activation ResNet and DenseNet against keras.applications, weight for weight; and the
+papers' tables (chapters 04, 05)."""
 
 import os
 import subprocess
@@ -18,7 +19,8 @@ EPSILON = 1.001e-5
 
 
 def shaken(model: keras.Model, seed: int = 0) -> keras.Model:
-    """Weights that are not the initial ones: a fresh norm (0, 1, 0, 1) and a bias of 0 would hide mistakes."""
+    """Weights that are not the initial ones: a fresh norm (0, 1, 0, 1) and a bias of 0 would hide
+    mistakes."""
     rng = np.random.default_rng(seed)
     model.set_weights(
         [w + rng.uniform(0.05, 0.3, w.shape) if w.ndim == 1 else w for w in model.get_weights()]
@@ -35,7 +37,7 @@ def relative_error(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
 
 
-# ---- whole networks -------------------------------------------------------------------------------------------------------
+# ---- whole networks ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -65,12 +67,14 @@ def test_with_the_same_weights_outputs_equal_keras_applications(name, size):
 
 
 def resnet50v2_of_keras(image):
-    """keras.applications' ResNet50V2 from our pieces: it strides in the last unit of a stage, takes every second pixel there as
-    shortcut, and has biases in stem, projections and last convolutions."""
+    """keras.applications' ResNet50V2 from our pieces: it strides in the last unit of a stage, takes
+    every second pixel there as shortcut, and has biases in stem, projections and last
+    convolutions."""
     x = resnet.stem_pool(resnet.stem(image, 64, use_bias=True))
     for s, count in enumerate((3, 4, 6, 3)):
         for u in range(count):
-            name, filters = f"stage{s + 1}_unit{u + 1}", 64 * 2**s
+            name = f"stage{s + 1}_unit{u + 1}"
+            filters = 64 * 2**s
             stride = 2 if u == count - 1 and s < 3 else 1
             out = resnet.norm_relu(x, name=f"{name}_preact1", epsilon=EPSILON)
             shortcut = x
@@ -95,7 +99,8 @@ def resnet50v2_of_keras(image):
 
 
 def v2_name(theirs: str) -> str:
-    """Their layer's name in ours: `conv2_block1_preact_bn`, `_1_bn`, `_2_bn` are the three pre-activations."""
+    """Their layer's name in ours: `conv2_block1_preact_bn`, `_1_bn`, `_2_bn` are the three
+    pre-activations."""
     if theirs in (known := {"conv1_conv": "stem_conv", "post_bn": "post_bn"}):
         return known[theirs]
     stage, unit, part = theirs.removeprefix("conv").split("_", 2)
@@ -125,7 +130,8 @@ def test_resnet50v2_of_keras_applications_from_our_pieces():
 
 @pytest.mark.parametrize(("channels", "stride"), [(256, 1), (64, 1), (128, 2)])
 def test_the_preactivation_bottleneck_unit_by_unit(channels, stride):
-    """Identity, projection, and a projection that strides; their projection's and last biases are set to 0, which ours leaves out."""
+    """Identity, projection, and a projection that strides; their projection's and last biases are
+    set to 0, which ours leaves out."""
     x = keras.Input((16, 16, channels))
     project = channels != 256 or stride > 1
     theirs = shaken(
@@ -158,7 +164,8 @@ def test_imagenet_weights_without_a_network_or_with_a_wrong_file_say_so(tmp_path
 
 
 def test_imagenet_weights_come_with_their_colours(tmp_path):
-    """The weights of a file, as a download would give them; colours as keras.applications prepares them."""
+    """The weights of a file, as a download would give them; colours as keras.applications prepares
+    them."""
     for name, prepare in (
         ("resnet50", keras.applications.resnet.preprocess_input),
         ("densenet121", keras.applications.densenet.preprocess_input),
@@ -175,7 +182,7 @@ def test_imagenet_weights_come_with_their_colours(tmp_path):
         assert relative_error(ours.predict_on_batch(photo), want) <= 1e-5
 
 
-# ---- the papers' tables -----------------------------------------------------------------------------------------------------
+# ---- the papers' tables --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -190,7 +197,8 @@ def test_imagenet_weights_come_with_their_colours(tmp_path):
     ],
 )
 def test_parameters_and_multiply_adds_are_those_of_the_papers(backbone, millions, gmac):
-    """Without the classifier; ResNets with the stride in the 3x3. Parameters counted with the norms' running statistics."""
+    """Without the classifier; ResNets with the stride in the 3x3. Parameters counted with the
+    norms' running statistics."""
     image = keras.Input((224, 224, 3))
     model = keras.Model(image, models.BACKBONES[backbone](image, base_channels=64))
     assert model.count_params() / 1e6 == pytest.approx(millions, rel=0.005)
@@ -239,12 +247,13 @@ def test_local_response_norm_by_its_formula():
     )
     want = np.zeros_like(x)
     for c in range(7):
-        low, high = max(0, c - 2), min(6, c + 2)
+        low = max(0, c - 2)
+        high = min(6, c + 2)
         want[..., c] = x[..., c] / (2 + 1e-4 * (x[..., low : high + 1] ** 2).sum(-1)) ** 0.75
     np.testing.assert_allclose(ours, want, rtol=1e-5)
 
 
-# ---- looking in ----------------------------------------------------------------------------------------------------------
+# ---- looking in ----------------------------------------------------------------------------------
 
 
 def test_activations_by_name():
@@ -265,7 +274,7 @@ def test_activation_memory_by_hand():
     assert models.activation_bytes(model, 2) == 8 * 8 * 4 * 4
 
 
-# ---- saved, cloned, other number types, other backends ---------------------------------------------------------------------------
+# ---- saved, cloned, other number types, other backends -------------------------------------------
 
 SMALL = [
     ("resnet18", 4),
@@ -284,7 +293,8 @@ def small(backbone: str, width: int) -> keras.Model:
 
 @pytest.mark.parametrize(("backbone", "width"), SMALL)
 def test_saved_loaded_and_cloned_models_give_the_same_bits(backbone, width, tmp_path):
-    model, x = small(backbone, width), pictures(64) * 50 + 128
+    model = small(backbone, width)
+    x = pictures(64) * 50 + 128
     want = model.predict_on_batch(x)
     model.save(tmp_path / "m.keras")
     cloned = keras.models.clone_model(model)
@@ -301,7 +311,8 @@ def test_saved_loaded_and_cloned_models_give_the_same_bits(backbone, width, tmp_
 def test_xla_agrees_and_bfloat16_stays_near(backbone, width):
     import tensorflow as tf
 
-    model, x = small(backbone, width), pictures(64) * 50 + 128
+    model = small(backbone, width)
+    x = pictures(64) * 50 + 128
     want = model.predict_on_batch(x)["keypoints"]
     compiled = tf.function(lambda batch: model(batch, training=False), jit_compile=True)
     assert relative_error(compiled(x)["keypoints"].numpy(), want) <= 1e-4
@@ -336,7 +347,8 @@ for path in sorted(Path(sys.argv[1]).glob("*.npz")):
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_other_backends_agree(backend, tmp_path):
     pytest.importorskip(backend, reason=f"{backend} is not installed: `make backends`")
-    x, expected = pictures(64) * 50 + 128, {}
+    x = pictures(64) * 50 + 128
+    expected = {}
     for backbone in ("resnet50", "resnet18v2", "densenet121", "deeppose_cnn_lrn"):
         model = small(backbone, 4)
         np.savez(

@@ -533,7 +533,8 @@ def test_crop_to_photo_undoes_posekits_crop(x, y, w, h, size, padding):
 )
 def test_flip_is_posekits_and_its_own_inverse(points, width):
     points = np.array(points)
-    image, flags = np.arange(width * 3, dtype=np.uint8).reshape(1, width, 3), np.arange(17) % 3
+    image = np.arange(width * 3, dtype=np.uint8).reshape(1, width, 3)
+    flags = np.arange(17) % 3
     box = np.array([1.0, 2, 3, 4])
     once = SOLVED["ch01"]["flip_person"](image, points, flags, box)
     np.testing.assert_array_equal(
@@ -552,7 +553,8 @@ def test_the_codec_and_the_count_are_posekits(points, size):
     u = SOLVED["ch01"]["normalise"](points, (size, 2 * size))
     np.testing.assert_array_equal(u, geometry.encode_keypoints(points, (size, 2 * size)))
     assert np.abs(SOLVED["ch01"]["denormalise"](u, (size, 2 * size)) - points).max() < 1e-3
-    flags, known = np.arange(17) % 3, np.arange(17) % 2 == 0
+    flags = np.arange(17) % 3
+    known = np.arange(17) % 2 == 0
     inside, weight = SOLVED["ch01"]["count_joints"](points, flags, known, size)
     np.testing.assert_array_equal(inside, geometry.inside(points, (size, size)) & (flags >= 1))
     np.testing.assert_array_equal(weight, known)
@@ -564,9 +566,11 @@ def test_the_codec_and_the_count_are_posekits(points, size):
 @settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), k=st.integers(0, 30))
 def test_projection_is_posekits_and_opencvs(seed, k):
-    camera, rng = CAMERAS[k], np.random.default_rng(seed)
+    camera = CAMERAS[k]
+    rng = np.random.default_rng(seed)
     points = rng.uniform(-400, 400, (30, 3))
-    mine, theirs = SOLVED["ch02"]["project"](points, camera), cameras.project(points, camera)
+    mine = SOLVED["ch02"]["project"](points, camera)
+    theirs = cameras.project(points, camera)
     np.testing.assert_array_equal(np.isnan(mine), np.isnan(theirs))
     ahead = np.isfinite(theirs[:, 0])
     np.testing.assert_allclose(mine[ahead], theirs[ahead], rtol=1e-9)
@@ -672,7 +676,8 @@ def test_read_frames_is_posekits_reader(payloads, damage):
     whole = b"".join(map(tfrecord.frame_record, payloads))
     assert SOLVED["ch03"]["read_frames"](whole) == payloads
     if payloads:
-        at, bit = damage.draw(st.integers(0, len(whole) - 1)), damage.draw(st.integers(0, 7))
+        at = damage.draw(st.integers(0, len(whole) - 1))
+        bit = damage.draw(st.integers(0, 7))
         broken = bytearray(whole)
         broken[at] ^= 1 << bit
         starts = np.cumsum([0] + [len(p) + 16 for p in payloads])
@@ -833,10 +838,8 @@ def test_the_work_rises_with_the_growth_rate_and_is_the_races():
 @pytest.mark.parametrize("seed", range(5))
 def test_the_loss_is_posekits(seed):
     rng = np.random.default_rng(seed)
-    y_true, y_pred = (
-        rng.normal(size=(4, 17, 3)).astype("float32"),
-        rng.normal(size=(4, 17, 2)).astype("float32"),
-    )
+    y_true = rng.normal(size=(4, 17, 3)).astype("float32")
+    y_pred = rng.normal(size=(4, 17, 2)).astype("float32")
     y_true[..., 2] = rng.random((4, 17)) > 0.5
     np.testing.assert_allclose(
         SOLVED["ch06"]["masked_l2"](y_true, y_pred), losses.masked_l2(y_true, y_pred), rtol=1e-6
@@ -849,7 +852,8 @@ def test_the_targets_are_the_pipelines(seed):
     rng = np.random.default_rng(seed)
     size = int(rng.integers(16, 64))
     points = rng.uniform(-0.3 * size, 1.3 * size, (17, 2))
-    visible, known = rng.integers(0, 3, 17), rng.random(17) > 0.3
+    visible = rng.integers(0, 3, 17)
+    known = rng.random(17) > 0.3
     image = np.zeros((size, size, 3), np.uint8)
     _, keypoints, seen = inputs.crop_person(
         image, points, visible, known, box_px=size, input_size=size
@@ -908,7 +912,9 @@ def test_the_solutions_are_posekits_metrics(seed):
 def test_the_way_back_and_the_ratio_are_posekits(seed):
     rng = np.random.default_rng(seed)
     u, true, labelled = crowd(seed)
-    u, true, boxes = u / 100, true / 100, rng.uniform(50, 300, (30, 4))
+    u = u / 100
+    true = true / 100
+    boxes = rng.uniform(50, 300, (30, 4))
     photo = []
     for box, poses in zip(boxes, zip(u, true)):
         stored_to_photo = geometry.invert(
@@ -947,10 +953,8 @@ def test_the_solution_is_posekits_paired_interval():
 def test_the_mirror_is_posekits(seed):
     rng = np.random.default_rng(seed)
     height, width = rng.integers(8, 90, 2)
-    image, joints = (
-        rng.integers(0, 256, (height, width, 3)).astype(np.uint8),
-        rng.uniform(0, 90, (17, 2)),
-    )
+    image = rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
+    joints = rng.uniform(0, 90, (17, 2))
     flags = rng.integers(0, 3, 17)
     picture, moved, new = SOLVED["ch08"]["mirror"](image, joints, flags)
     np.testing.assert_array_equal(picture, cv2.flip(image, 1))
@@ -964,7 +968,8 @@ def test_each_broken_crop_is_broken_for_every_box_that_is_not_square(name):
     rng = np.random.default_rng(1)
     for _ in range(20):
         x, y, long = rng.uniform(100, 300, 3)
-        box, size = (x, 1.7 * y, long, 0.4 * long), int(rng.integers(60, 200))
+        box = (x, 1.7 * y, long, 0.4 * long)
+        size = int(rng.integers(60, 200))
         with pytest.raises(AssertionError):
             assert np.allclose(
                 ch08.BROKEN_CROPS[name](box, size),
@@ -1038,7 +1043,8 @@ def test_the_chapters_soft_argmax_is_posekits_integral_head(shape):
     model = keras.Model(features, outputs)
     maps = keras.Model(features, model.get_layer("head_maps").output)
     x = np.random.default_rng(0).normal(0, 40, (3, *shape, 8)).astype(np.float32)
-    wanted, scores = np.asarray(model(x)["keypoints"]), np.asarray(maps(x))
+    wanted = np.asarray(model(x)["keypoints"])
+    scores = np.asarray(maps(x))
     assert np.abs(wanted).max() > 0.1
     np.testing.assert_allclose(CHAPTER09["soft_argmax"](scores), wanted, atol=1e-5)
     np.testing.assert_allclose(SOLVED["ch09"]["soft_argmax"](scores)[0], wanted, atol=1e-5)
@@ -1057,7 +1063,8 @@ def test_the_masked_coupling_is_the_chapters_in_the_plane(keep):
     net = CHAPTER09["little_network"](8)
     rng = np.random.default_rng(keep)
     net.set_weights([rng.normal(0, 0.5, w.shape) for w in net.get_weights()])
-    stays, x = np.eye(2)[keep], rng.normal(size=(30, 2))
+    stays = np.eye(2)[keep]
+    x = rng.normal(size=(30, 2))
 
     def masked(given):
         out = np.asarray(net(given[:, keep : keep + 1]), np.float64)
@@ -1073,7 +1080,8 @@ def test_the_masked_coupling_is_the_chapters_in_the_plane(keep):
 def test_the_repaired_scale_is_the_likeliest(density):
     rng = np.random.default_rng(4)
     scale = rng.uniform(0.01, 0.2, (50, 17, 2))
-    error, weight = rng.normal(0, 2 * scale), (rng.random((50, 17)) > 0.2).astype(float)
+    error = rng.normal(0, 2 * scale)
+    weight = (rng.random((50, 17)) > 0.2).astype(float)
     nll = {"laplace": losses.laplace_nll, "gaussian": losses.gaussian_nll}[density]
     best = SOLVED["ch09"]["sigma_factor"](error, scale, weight, density)
 
@@ -1089,7 +1097,8 @@ def test_the_repaired_scale_is_the_likeliest(density):
 
 def test_the_second_look_and_the_way_back_are_posekits():
     rng = np.random.default_rng(0)
-    pose, places = rng.uniform(20, 80, (17, 2)), rng.uniform(-0.4, 0.4, (17, 2))
+    pose = rng.uniform(20, 80, (17, 2))
+    places = rng.uniform(-0.4, 0.4, (17, 2))
     _, maps = cascade.crop_sub_images(np.zeros((100, 100, 3), np.uint8), pose, 32, sigma=1.5)
     for k in range(17):
         x, y, side = SOLVED["ch10"]["second_look"](pose, k, 1.5)
@@ -1104,7 +1113,8 @@ def test_the_second_look_and_the_way_back_are_posekits():
 
 def test_invented_mistakes_are_those_that_posekit_draws():
     rng = np.random.default_rng(1)
-    pose, mean = rng.uniform(20, 80, (17, 2)), rng.normal(size=(17, 2))
+    pose = rng.uniform(20, 80, (17, 2))
+    mean = rng.normal(size=(17, 2))
     root = np.tril(rng.uniform(0.1, 0.5, (17, 2, 2)))
     errors = cascade.Displacements(mean, root @ np.swapaxes(root, 1, 2))
     mine = SOLVED["ch10"]["invent"](pose, mean, errors.covariance, np.random.default_rng(5))
@@ -1117,7 +1127,8 @@ def test_invented_mistakes_are_those_that_posekit_draws():
 
 def test_a_folded_norm_says_what_kerass_layers_say():
     keras.utils.set_random_seed(0)
-    norm, dense = keras.layers.BatchNormalization(epsilon=0.02), keras.layers.Dense(3)
+    norm = keras.layers.BatchNormalization(epsilon=0.02)
+    dense = keras.layers.Dense(3)
     model = keras.Sequential([keras.Input((4,)), norm, dense])
     rng = np.random.default_rng(0)
     norm.set_weights([rng.uniform(0.5, 2, 4) for _ in norm.weights])
@@ -1175,7 +1186,8 @@ def test_the_chapters_filter_is_posekits():
     rng = np.random.default_rng(0)
     times = np.cumsum(rng.uniform(0.01, 0.1, 50))
     values = rng.normal(size=(50, 17, 2)).cumsum(axis=0)
-    state, how = None, one_euro.OneEuroParams(0.7, 2.0, 1.0)
+    state = None
+    how = one_euro.OneEuroParams(0.7, 2.0, 1.0)
     mine = chapter["one_euro"](values, times, 0.7, 2.0, torso_length=50.0)
     for k in range(50):
         state = one_euro.smooth(state, values[k], times[k], how, 50.0)
@@ -1185,10 +1197,12 @@ def test_the_chapters_filter_is_posekits():
 def test_the_chapters_lost_and_found_is_the_exercises_and_the_trackers():
     chapter = definitions("12_")
     rng = np.random.default_rng(1)
-    presence, times = rng.uniform(0, 1, 200), np.cumsum(rng.uniform(0.02, 0.2, 200))
+    presence = rng.uniform(0, 1, 200)
+    times = np.cumsum(rng.uniform(0.02, 0.2, 200))
     mine = chapter["lost_and_found"](presence, times)
     np.testing.assert_array_equal(mine, SOLVED["ch12"]["is_there"](presence, times, 0.5, 0.3, 0.4))
-    settings, joints = tracking.Settings(0.5, 0.3, 0.4), rng.uniform(10, 90, (17, 2))
+    settings = tracking.Settings(0.5, 0.3, 0.4)
+    joints = rng.uniform(10, 90, (17, 2))
     state = tracking.State()
     for value, now, there in zip(presence, times, mine, strict=True):
         for _ in range(

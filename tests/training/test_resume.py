@@ -1,4 +1,5 @@
-"""A run that is killed goes on as if nothing had been: the same curve, the same weights; and what it refuses."""
+"""A run that is killed goes on as if nothing had been: the same curve, the same weights; and what
+it refuses."""
 
 import csv
 import json
@@ -67,7 +68,8 @@ def tiny(**changes) -> training.Recipe:
 
 
 def kill_after(epochs: int, folder: Path, recipe: training.Recipe, out: Path) -> None:
-    """Train in a process of its own, and kill -9 it in the midst of an epoch, after so many whole ones."""
+    """Train in a process of its own, and kill -9 it in the midst of an epoch, after so many whole
+    ones."""
     arguments = [sys.executable, "-c", CHILD, str(folder), str(out), json.dumps(asdict(recipe))]
     with subprocess.Popen(
         arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -257,7 +259,8 @@ except KeyboardInterrupt:
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_runs_go_on_bit_for_bit_on_each_backend(backend, record_folder, tmp_path):
     pytest.importorskip(backend)
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole = tmp_path / "whole"
+    broken = tmp_path / "broken"
     done = subprocess.run(
         [sys.executable, "-c", BOTH, str(record_folder), str(whole), str(broken)],
         capture_output=True,

@@ -1,4 +1,5 @@
-"""Training: the schedule's shape, repeatable runs, what a run holds, the collapse warning, bad input."""
+"""Training: the schedule's shape, repeatable runs, what a run holds, the collapse warning, bad
+input."""
 
 import csv
 import dataclasses
@@ -59,7 +60,7 @@ def run(record_folder, tmp_path_factory):
     return out, training.train([record_folder], record_folder, tiny(), out, verbose=False)
 
 
-# ---- the schedule -------------------------------------------------------------------------------------------------------
+# ---- the schedule --------------------------------------------------------------------------------
 
 
 def test_schedule_climbs_then_falls_as_half_a_cosine():
@@ -85,7 +86,7 @@ def test_a_recipe_wants_one_length():
             training.Recipe(**lengths)
 
 
-# ---- a run ----------------------------------------------------------------------------------------------------------------
+# ---- a run ---------------------------------------------------------------------------------------
 
 
 def test_a_run_holds_model_record_and_log(run, record_folder):
@@ -135,12 +136,14 @@ def test_training_in_bfloat16_gives_a_float32_model(record_folder, tmp_path):
 
 
 def test_a_student_learns_what_only_its_teacher_says(run, record_folder, tmp_path):
-    """No label at all: only the teacher's answers are left to learn, and what it does not see counts for nothing."""
+    """No label at all: only the teacher's answers are left to learn, and what it does not see
+    counts for nothing."""
 
     def unlabelled(images, targets):
         return images, {name: keras.ops.zeros_like(values) for name, values in targets.items()}
 
-    recipe, still = tiny(epochs=8, learning_rate=1e-2), inputs.Augmentation.only()
+    recipe = tiny(epochs=8, learning_rate=1e-2)
+    still = inputs.Augmentation.only()
     recipe = dataclasses.replace(recipe, augment=still, base_channels=6)
     answers = {}
     for name, options in (("alone", {}), ("taught", {"teacher": run[0]})):
@@ -167,7 +170,8 @@ def test_a_student_learns_what_only_its_teacher_says(run, record_folder, tmp_pat
 
 
 def test_a_teacher_leaves_sigma_to_the_labels():
-    """The gradient of what the teacher adds is 0 for σ, and for a joint that the teacher sees nowhere it is 0 altogether."""
+    """The gradient of what the teacher adds is 0 for σ, and for a joint that the teacher sees
+    nowhere it is 0 altogether."""
     keras.utils.set_random_seed(3)
     student, teacher = (
         models.build(base_channels=4, input_size=96, input_downsample=1, predict_sigma=True)
@@ -209,7 +213,8 @@ def test_starting_from_a_run_starts_from_its_weights(run, record_folder, tmp_pat
     training.train(
         [record_folder], record_folder, recipe, tmp_path / "on", start_from=run[0], verbose=False
     )
-    before, after = predictor.load(run[0]).model, predictor.load(tmp_path / "on").model
+    before = predictor.load(run[0]).model
+    after = predictor.load(tmp_path / "on").model
     for a, b in zip(before.trainable_variables, after.trainable_variables):
         np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-6)
     with pytest.raises(DataError, match="do not fit"):
@@ -226,7 +231,8 @@ def test_starting_from_a_run_starts_from_its_weights(run, record_folder, tmp_pat
 
 @pytest.mark.parametrize("head", ["regression", "votes"])
 def test_sixteen_people_are_learnt_by_heart(record_folder, head):
-    """The first test of any training: without variation, a few people must be learnt to a few pixels."""
+    """The first test of any training: without variation, a few people must be learnt to a few
+    pixels."""
     keras.utils.set_random_seed(0)
     model = models.build(head=head, base_channels=8, input_size=64, input_downsample=1)
     losses_ = {"keypoints": losses.masked_l1, "visibility": losses.masked_bce}
@@ -300,7 +306,8 @@ def test_weight_decay_shrinks_kernels_and_nothing_else():
 
 
 def test_a_recorded_command_names_no_folder_of_the_machine(tmp_path):
-    data, out = tmp_path / "some data", tmp_path / "run"
+    data = tmp_path / "some data"
+    out = tmp_path / "run"
     argv = [
         str(tmp_path / "posekit/__main__.py"),
         "train",
@@ -317,7 +324,7 @@ def test_a_recorded_command_names_no_folder_of_the_machine(tmp_path):
     assert training.command(["pytest", str(tmp_path)]) == "posekit.training.train"
 
 
-# ---- bad input ------------------------------------------------------------------------------------------------------------
+# ---- bad input -----------------------------------------------------------------------------------
 
 
 def arguments(record_folder, out, **changes):
@@ -375,7 +382,7 @@ def test_an_unwritable_place_is_named(record_folder, tmp_path, capsys):
     assert "cannot write" in capsys.readouterr().err
 
 
-# ---- experiments ----------------------------------------------------------------------------------------------------------
+# ---- experiments ---------------------------------------------------------------------------------
 
 
 def test_an_experiment_is_recorded_and_read_back(record_folder, tmp_path, monkeypatch):
@@ -416,7 +423,7 @@ def test_labels_off_by_one_pair_each_picture_with_the_next_ones_labels():
     }
 
 
-# ---- losses, averages, curves -----------------------------------------------------------------------------------------------
+# ---- losses, averages, curves --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("loss", ["smooth_l1", "laplace", "rle"])
@@ -447,13 +454,13 @@ def test_each_loss_trains_and_leaves_a_plain_network(record_folder, tmp_path, lo
 
 
 def test_the_trainee_is_compile_with_two_losses():
-    """The loss beside the network is the loss that chapter 06 gives to `compile`: same steps, same weights."""
-    rng, weights = np.random.default_rng(0), []
+    """The loss beside the network is the loss that chapter 06 gives to `compile`: same steps, same
+    weights."""
+    rng = np.random.default_rng(0)
+    weights = []
     images = rng.uniform(0, 255, (4, 64, 64, 3)).astype(np.float32)
-    places, seen = (
-        rng.uniform(-0.5, 0.5, (4, 17, 3)).astype(np.float32),
-        np.ones((4, 17, 2), np.float32),
-    )
+    places = rng.uniform(-0.5, 0.5, (4, 17, 3)).astype(np.float32)
+    seen = np.ones((4, 17, 2), np.float32)
     for beside in (True, False):
         keras.utils.set_random_seed(0)
         network = models.build(base_channels=4, input_size=64)
@@ -472,11 +479,9 @@ def test_the_average_is_the_formula_and_lends_itself_out():
     network = keras.Sequential(
         [keras.Input((2,)), keras.layers.BatchNormalization(), keras.layers.Dense(1)]
     )
-    average, rng, wanted = (
-        training.WeightEMA(network, 0.8, every=2),
-        np.random.default_rng(0),
-        network.get_weights(),
-    )
+    average = training.WeightEMA(network, 0.8, every=2)
+    rng = np.random.default_rng(0)
+    wanted = network.get_weights()
     average.set_model(network)
     for step in range(1, 61):
         own = [rng.normal(size=w.shape).astype(np.float32) for w in wanted]
@@ -594,7 +599,8 @@ def test_curves_do_not_go_into_the_run(record_folder, tmp_path):
 
 
 def test_a_run_that_cannot_be_moved_into_place_is_not_lost(record_folder, tmp_path, monkeypatch):
-    """Somebody makes the folder while the training runs: the trained run stays beside it, and the message says where."""
+    """Somebody makes the folder while the training runs: the trained run stays beside it, and the
+    message says where."""
     whole = evaluation.evaluate
 
     def meanwhile(*args, **options):
