@@ -5,13 +5,11 @@ Submodules are imported when they are first accessed (PEP 562): the predictor ne
 
 import importlib
 
-_SUBMODULES = ("cascade", "evaluation", "export", "predictor")
-
-__all__ = [*_SUBMODULES]
+__all__ = ["cascade", "evaluation", "export", "predictor"]
 
 
 def __getattr__(name: str):
-    if name in _SUBMODULES:
+    if name in __all__:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
