@@ -364,7 +364,10 @@ rle = losses.RLE()
 for variable, value in zip(rle.trainable_variables, weights, strict=True):
     variable.assign(value)
 values = {name: losses.keypoint_loss(name) for name in losses.LOSSES} | {"rle": rle}
-out = {k: f(y_true, y_pred, sigma) if k in losses.LOSSES_WITH_SIGMA else f(y_true, y_pred) for k, f in values.items()}
+out = {
+    k: f(y_true, y_pred, sigma) if k in losses.LOSSES_WITH_SIGMA else f(y_true, y_pred)
+    for k, f in values.items()
+}
 print(json.dumps({k: float(keras.ops.convert_to_numpy(v)) for k, v in out.items()}))
 """
 

@@ -29,7 +29,8 @@ from posekit.training import parallel
 
 training.bfloat16_pays = lambda: False
 folder, way, *runs = sys.argv[1:]
-options = f"--backbone resnet18v2 --head regression --width 4 --input-size 64 --epochs 3 --batch-size 8 --seed 5 --input {way} --optimizer sgd --learning-rate 0.003"
+options = f"--backbone resnet18v2 --head regression --width 4 --input-size 64 --epochs 3 "
+options += f"--batch-size 8 --seed 5 --input {way} --optimizer sgd --learning-rate 0.003"
 for devices, run in zip((1, 4), runs):
     more = ["--out", run, "--devices", str(devices), "--average", "0.9"]
     assert cli.main(["train", "--records", folder, "--val", folder, *options.split(), *more]) == 0
@@ -40,7 +41,8 @@ images[:2] += 10                                       # the devices' shares dif
 moved = []
 for devices in (1, 4):
     with parallel.data_parallel(devices):
-        model = keras.Sequential([keras.Input((4, 4, 2)), keras.layers.BatchNormalization(momentum=0), keras.layers.Flatten()])
+        norm = keras.layers.BatchNormalization(momentum=0)
+        model = keras.Sequential([keras.Input((4, 4, 2)), norm, keras.layers.Flatten()])
         model.compile(keras.optimizers.SGD(0.0), "mse")
         model.train_on_batch(images, np.zeros((8, 32)))
         weights = model.layers[0].moving_variance

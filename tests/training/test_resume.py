@@ -29,7 +29,8 @@ from posekit import inputs, training
 from posekit.training import ValidationLogger
 
 score = ValidationLogger.score
-ValidationLogger.score = lambda self: (time.sleep(0.4), score(self))[1]  # slow enough to be killed in its midst
+# slow enough to be killed in its midst
+ValidationLogger.score = lambda self: (time.sleep(0.4), score(self))[1]
 folder, out, recipe = sys.argv[1:]
 recipe = json.loads(recipe)
 recipe["augment"] = inputs.Augmentation(**recipe["augment"])
@@ -235,7 +236,10 @@ import sys
 from posekit import training
 
 folder, whole, broken = sys.argv[1:]
-recipe = training.Recipe(base_channels=4, input_size=64, epochs=4, batch_size=4, dtype="float32", loss="rle", ema_momentum=0.9, clip_norm=1.0)
+recipe = training.Recipe(
+    base_channels=4, input_size=64, epochs=4, batch_size=4, dtype="float32", loss="rle",
+    ema_momentum=0.9, clip_norm=1.0,
+)
 training.train([folder], folder, recipe, whole, verbose=False)
 save = training.Checkpoint.save
 
