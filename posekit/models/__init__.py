@@ -10,16 +10,18 @@ import keras
 from keras import layers
 
 from posekit.errors import DataError
-from posekit.models import deeppose_cnn, densenet, resnet
+from posekit.models import deeppose_cnn, densenet, efficientnet, resnet
 from posekit.models.heads import (
     HEADS,
     OFFSET_REACH,
+    PYRAMID_HEADS,
     deeppose_head,
     integral_head,
     offset_voting_head,
+    pyramid_voting_head,
 )
 from posekit.models.inspect import activation_bytes, activations, multiply_adds
-from posekit.models.pretrained import imagenet
+from posekit.models.pretrained import copy_lite0, imagenet, lite0_state
 
 
 def _densenet(image, base_channels: int, *, depth: int):
@@ -40,8 +42,12 @@ BACKBONES = {
     **{f"densenet{depth}": partial(_densenet, depth=depth) for depth in densenet.LAYERS},
     "deeppose_cnn": deeppose_cnn.deeppose_cnn,
     "deeppose_cnn_lrn": partial(deeppose_cnn.deeppose_cnn, batch_norm=False),
+    "efficientnet_lite0": efficientnet.lite0,
 }
 """Name -> function of (image, base_channels=...) that returns features (B, S / 32, S / 32, C)."""
+
+PYRAMIDS = {"efficientnet_lite0": efficientnet.pyramid}
+"""Name -> function of the image that returns stride -> (B, S / stride, S / stride, C)."""
 
 DEFAULT_BASE_CHANNELS = 32
 
@@ -61,7 +67,8 @@ def build(
     Args:
         backbone: a name in `BACKBONES`.
         head: a name in `HEADS`: `"regression"`, DeepPose's with one hidden layer; `"deeppose2014"`,
-            DeepPose's with two hidden layers of 4096; `"votes"`; `"integral"`.
+            DeepPose's with two hidden layers of 4096; `"votes"`; `"integral"`. Or a name in
+            `PYRAMID_HEADS` for a backbone in `PYRAMIDS`.
         base_channels: channels of the backbone's first stage.
         input_size: S, side of the input image in pixels.
         num_joints: K.
@@ -75,9 +82,13 @@ def build(
         "visibility": (B, K)}, with `predict_sigma` also "sigma": (B, K, 2); see `deeppose_head`.
 
     Raises:
-        DataError: for an unknown backbone or head.
+        DataError: for an unknown backbone or head, a head that does not fit the backbone, and an
+            input size that does not fit a feature pyramid.
     """
-    for kind, name, known in (("backbone", backbone, BACKBONES), ("head", head, HEADS)):
+    for kind, name, known in (
+        ("backbone", backbone, BACKBONES),
+        ("head", head, HEADS | PYRAMID_HEADS),
+    ):
         if name not in known:
             hint = f"choose one of {', '.join(sorted(known))}"
             raise DataError(f"{kind} {name!r}", "unknown", hint)
@@ -85,12 +96,25 @@ def build(
     x = layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(image)
     if input_downsample > 1:
         x = layers.AveragePooling2D(input_downsample, name="input_downsample")(x)
-    features = BACKBONES[backbone](x, base_channels=base_channels)
-    return keras.Model(
-        image,
-        HEADS[head](features, num_joints, predict_sigma=predict_sigma),
-        name=f"deeppose_{backbone}_w{base_channels}",
-    )
+    if head in PYRAMID_HEADS:
+        if backbone not in PYRAMIDS:
+            raise DataError(
+                f"head {head!r}",
+                f"needs a feature pyramid, which backbone {backbone!r} does not have",
+                f"use one of {', '.join(PYRAMIDS)}, or another head",
+            )
+        if input_size % (32 * input_downsample):
+            raise DataError(
+                "input_size",
+                f"is {input_size}",
+                f"a feature pyramid needs a multiple of {32 * input_downsample}",
+            )
+        levels = PYRAMIDS[backbone](x)
+        outputs = PYRAMID_HEADS[head](levels, num_joints, predict_sigma=predict_sigma)
+    else:
+        features = BACKBONES[backbone](x, base_channels=base_channels)
+        outputs = HEADS[head](features, num_joints, predict_sigma=predict_sigma)
+    return keras.Model(image, outputs, name=f"deeppose_{backbone}_w{base_channels}")
 
 
 __all__ = [
@@ -98,12 +122,17 @@ __all__ = [
     "DEFAULT_BASE_CHANNELS",
     "HEADS",
     "OFFSET_REACH",
+    "PYRAMIDS",
+    "PYRAMID_HEADS",
     "activation_bytes",
     "activations",
     "build",
+    "copy_lite0",
     "deeppose_head",
     "imagenet",
     "integral_head",
+    "lite0_state",
     "multiply_adds",
     "offset_voting_head",
+    "pyramid_voting_head",
 ]

