@@ -92,7 +92,7 @@ def test_pins_fulfil_the_lower_bounds():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     wanted = list(project["dependencies"])
-    for extra in ("train", "book", "dev", "teach"):
+    for extra in ("train", "pretrained", "book", "dev", "teach"):
         wanted += extras.get(extra, [])
     found = pins()
     for pin in found.values():

@@ -15,11 +15,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
-EXTRAS = ("train", "book", "dev", "teach")
+EXTRAS = ("train", "pretrained", "book", "dev", "teach")
 HEADER = f"""\
 # The tested exact versions of posekit[{",".join(EXTRAS)}] and of all their dependencies:
 # `make setup` installs these. Written by `python book/tools/pin.py`. pyproject.toml holds the lower
-# bounds; its other extras (pretrained, gpu, beam) are not in here.
+# bounds; its other extras (gpu, beam) are not in here.
 """
 OPENCV = {
     "opencv-python-headless": "sys_platform == 'linux'",
