@@ -40,8 +40,8 @@ def resnet50(image):
 def resnet50v2(image):
     """ResNet-50 v2 that strides in a stage's last unit, as keras.applications has it: the test's,
     from our pieces."""
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-    from test_models_parity import resnet50v2_of_keras
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "models"))
+    from test_parity import resnet50v2_of_keras
 
     return resnet50v2_of_keras(image)
 

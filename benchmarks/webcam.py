@@ -13,7 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "helpers"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "book"))
 from live_lab import ALLOWED, ARGUMENTS, CAMERA, Lab, jupyter, make_clip, notebook
 from test_offline import find_chromium
 

@@ -618,7 +618,7 @@ def test_a_disk_that_gets_full_is_told_and_the_part_stays(tmp_path, server):
     _, told = process.communicate()
     assert process.returncode == 1 and "Traceback" not in told
     assert re.search(
-        r"the disk is full \(.*\); 700,001 bytes were needed \(make room and run it again", told
+        r"the disk is full \(.*\); 700,001 bytes were needed \(free some space and run it", told
     )
     assert (tmp_path / "file.bin.part").stat().st_size > 0
     assert fetch(tmp_path, f"{server.url}/file.bin")

@@ -248,7 +248,7 @@ def test_without_beam_the_extra_is_named(tmp_path, coco):
 
 def test_pipeline_options_belong_to_beam(tmp_path, coco):
     done = run("coco", coco, tmp_path / "out", "--", "--runner=FlinkRunner")
-    assert done.returncode == 2 and "what follows `--` is for --runner beam" in done.stderr
+    assert done.returncode == 2 and "options after `--` are for --runner beam" in done.stderr
     assert not (tmp_path / "out").exists()
 
 

@@ -123,6 +123,6 @@ def test_how_many_devices(monkeypatch):
     assert [parallel.devices_for(0, n) for n in (32, 9, 1)] == [2, 3, 1]
     monkeypatch.setattr(parallel.keras.distribution, "list_devices", lambda: ["a", "b", "c"])
     assert parallel.devices_for(3, 9) == 3
-    for wanted, words in ((4, "3 there"), (3, "evenly")):
+    for wanted, words in ((4, "3 available"), (3, "evenly")):
         with pytest.raises(DataError, match=words):
             parallel.devices_for(wanted, 8)

@@ -112,5 +112,5 @@ def check_space(path: Path, needed: int) -> None:
         raise DataError(
             path,
             f"{needed:,} bytes are needed, the disk has {free:,} free",
-            "make room and run it again",
+            "free some space and run it again",
         )
