@@ -174,7 +174,7 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--init",
         metavar="RUN|NAME",
-        help="start from the weights of this run or model (default: random weights)",
+        help="start from this run, model or .npz file, or imagenet (default: random weights)",
     )
 
 

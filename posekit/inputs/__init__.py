@@ -4,17 +4,19 @@
 TensorFlow (import it by name: it needs Keras). Both make the same targets.
 """
 
-from posekit.inputs.augment import Augmentation, AugmentParams, half_body_square
+from posekit.inputs.augment import FAR_ZOOM, Augmentation, AugmentParams, half_body_square
 from posekit.inputs.targets import (
     crop_person,
     encode_targets,
     input_affine,
     locate_in_crop,
+    photo_mask,
     render_crop,
 )
 from posekit.inputs.tfdata import make_batches, parse_records, stored_sizes
 
 __all__ = [
+    "FAR_ZOOM",
     "AugmentParams",
     "Augmentation",
     "crop_person",
@@ -24,6 +26,7 @@ __all__ = [
     "locate_in_crop",
     "make_batches",
     "parse_records",
+    "photo_mask",
     "render_crop",
     "stored_sizes",
 ]

@@ -16,6 +16,8 @@ UPPER_BODY = np.arange(NUM_KEYPOINTS) < COCO17.index("left_hip")
 """(17,) bool, head and arms of COCO17."""
 LOWER_BODY = ~UPPER_BODY
 """(17,) bool, hips and legs of COCO17."""
+FAR_ZOOM = (0.4, 0.75)
+"""Smallest and largest zoom of `Augmentation.far`; drawn log-uniform."""
 
 
 class AugmentParams(NamedTuple):
@@ -32,6 +34,8 @@ class AugmentParams(NamedTuple):
         colour: (3, 4) float64 affine of RGB: new = colour[:, :3] @ rgb + colour[:, 3]; or None.
         erase_box: (x0, y0, x1, y1) as shares of the crop, a rectangle to fill with noise; or None.
         degrade: apply `images.simulate_cheap_camera`.
+        far: fill the crop outside the photo with a background record of the same batch, if there
+            is one.
     """
 
     flip: bool = False
@@ -42,6 +46,7 @@ class AugmentParams(NamedTuple):
     colour: np.ndarray | None = None
     erase_box: tuple[float, float, float, float] | None = None
     degrade: bool = False
+    far: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,9 @@ class Augmentation:
             Erasing Data Augmentation", AAAI 2020).
         camera: probability of the degradation by a cheap camera in a dim room
             (`images.simulate_cheap_camera`).
+        far: probability of a small person, by a factor in `FAR_ZOOM`, anywhere in the crop, in
+            front of a background record of the same batch. Photos of one upper body teach little
+            about people who are small.
     """
 
     flip: float = 0.5
@@ -72,6 +80,7 @@ class Augmentation:
     half_body: float = 0.0
     erase: float = 0.0
     camera: float = 0.0
+    far: float = 0.0
 
     @classmethod
     def only(cls, **given: float) -> "Augmentation":
@@ -81,8 +90,8 @@ class Augmentation:
     def draw(self, rng: np.random.Generator) -> AugmentParams:
         """Draw the parameters for one image.
 
-        The same random numbers are drawn whatever is switched on (`camera` excepted), so that
-        switching one kind off does not change the others.
+        The same random numbers are drawn whatever is switched on (`camera` and `far` excepted), so
+        that switching one kind off does not change the others.
         """
         flip, rotation, zoom, right, down, contrast, light, *cast = rng.uniform(-1, 1, 10).tolist()
         half, upper, erase, area, aspect, x, y = rng.random(7).tolist()
@@ -92,7 +101,7 @@ class Augmentation:
         erase_box = None
         if erase < self.erase:
             erase_box = rectangle(0.02 * 10**area, 3.3 ** (2 * aspect - 1), x, y)
-        return AugmentParams(
+        params = AugmentParams(
             flip=(flip + 1) / 2 < self.flip,
             rotation=rotation * self.rotation,
             zoom=(1 + self.scale) ** zoom,
@@ -102,6 +111,24 @@ class Augmentation:
             erase_box=erase_box,
             degrade=bool(self.camera) and rng.random() < self.camera,
         )
+        if self.far and rng.random() < self.far:
+            return _far(params, zoom, right, down)
+        return params
+
+
+def _far(params: AugmentParams, zoom: float, right: float, down: float) -> AugmentParams:
+    """Show the whole person smaller, anywhere in the crop.
+
+    Args:
+        params: of the other kinds of augmentation.
+        zoom: -1 ... 1, from the smallest to the largest of `FAR_ZOOM`.
+        right: -1 ... 1, from the left edge of the crop to the right.
+        down: -1 ... 1, from the top edge of the crop to the bottom.
+    """
+    smallest, largest = FAR_ZOOM
+    size = smallest * (largest / smallest) ** ((zoom + 1) / 2)
+    free = (1 - size) / 2  # the shift at which the padded box touches the crop's edge
+    return params._replace(zoom=size, shift=(right * free, down * free), half_body=None, far=True)
 
 
 def color_matrix(

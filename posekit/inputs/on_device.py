@@ -132,18 +132,18 @@ def resolve_input(
         wanted: one of them, or "auto": "device" where TensorFlow is not installed, and where there
             is an accelerator and all images take at most `MAX_DEVICE_BYTES`.
         directories: the record folders.
-        augment: strength of the augmentation; a cheap camera is not simulated on the device.
+        augment: strength of the augmentation; `camera` and `far` are not available on the device.
 
     Raises:
         DataError: when the augmentation needs "tfdata", and "device" is wanted or the only one
             available.
     """
     has_tensorflow = importlib.util.find_spec("tensorflow") is not None
-    needs_opencv = bool(augment and augment.camera)
+    needs_opencv = bool(augment and (augment.camera or augment.far))
     if wanted == "auto" and not has_tensorflow:
         wanted = "device"
     if wanted == "device" and needs_opencv:
-        _refuse_camera(augment)
+        _refuse_opencv(augment)
     if wanted != "auto":
         return wanted
     _, stored_px, people = inputs.stored_sizes(directories)
@@ -151,11 +151,13 @@ def resolve_input(
     return "device" if not needs_opencv and fits and hardware.accelerators() else "tfdata"
 
 
-def _refuse_camera(augment: inputs.Augmentation) -> None:
+def _refuse_opencv(augment: inputs.Augmentation) -> None:
+    """Refuse the augmentation that is done with OpenCV."""
+    kind = "camera" if augment.camera else "far"
     raise DataError(
-        "camera",
-        f"is {augment.camera}",
-        "the simulated camera needs OpenCV: use --input tfdata (with TensorFlow)",
+        kind,
+        f"is {getattr(augment, kind)}",
+        "this augmentation needs OpenCV: use --input tfdata (with TensorFlow)",
     )
 
 
@@ -266,8 +268,8 @@ def make_batches(
         {"keypoints": (B, K, 3), "visibility": (B, K, 2)} float32), numpy arrays. A repeated set is
         cut into full batches, across epochs.
     """
-    if augment and augment.camera:
-        _refuse_camera(augment)
+    if augment and (augment.camera or augment.far):
+        _refuse_opencv(augment)
     order = _person_order(len(people), shuffle, repeat, seed)
     chunks = iter(lambda: list(itertools.islice(order, batch_size)), [])
     for step, persons in itertools.islice(enumerate(chunks), start, None):

@@ -12,6 +12,11 @@ from posekit.inputs.augment import Augmentation, AugmentParams, half_body_square
 from posekit.skeleton import COCO19, NUM_KEYPOINTS
 
 _FLIP_INDICES = np.array(COCO19.flip_indices)
+MAX_BLACK = 12
+"""Largest value, after JPEG, of the black that surrounds a photo in a stored image."""
+BACKGROUND_SHARE = 0.4
+"""Share of a stored image's side, in its middle, that a photo of 4 : 3 fills with the default
+padding (1.25) and context (1.5)."""
 
 
 def input_affine(
@@ -56,6 +61,7 @@ def render_crop(
     params: AugmentParams,
     rng: np.random.Generator | None,
     out: np.ndarray,
+    background: np.ndarray | None = None,
 ) -> None:
     """Warp a stored image, change its colours, erase a rectangle and degrade it.
 
@@ -65,19 +71,55 @@ def render_crop(
         params: of the augmentation.
         rng: source of the noise; may be None where `params` needs none.
         out: (S, S, 3) uint8, is overwritten with the crop.
+        background: (P, P, 3) uint8, a stored image without a person that fills the crop outside the
+            photo; None: black.
     """
     import cv2
 
     size = out.shape[:2]
-    if params.colour is None:
-        geometry.warp(image, affine, size, out)
-    else:
-        cv2.transform(geometry.warp(image, affine, size), params.colour, out)
+    geometry.warp(image, affine, size, out)
+    if background is not None:
+        _fill_background(out, image, affine, background)
+    if params.colour is not None:
+        out[:] = cv2.transform(out, params.colour)
     if params.erase_box is not None:
         x0, y0, x1, y1 = (round(v * len(out)) for v in params.erase_box)
         out[y0:y1, x0:x1] = rng.integers(0, 256, (y1 - y0, x1 - x0, 3), np.uint8)
     if params.degrade:
         out[:] = simulate_cheap_camera(out, rng)
+
+
+def photo_mask(image: np.ndarray) -> np.ndarray:
+    """Find the photo inside the black of a stored image.
+
+    Args:
+        image: (P, P, 3) uint8 stored image.
+
+    Returns:
+        (P, P) uint8: 255 within the rectangle around everything that is not black, else 0.
+    """
+    bright = image.max(axis=2) > MAX_BLACK
+    rows = np.flatnonzero(bright.any(axis=1))
+    columns = np.flatnonzero(bright.any(axis=0))
+    mask = np.zeros(image.shape[:2], np.uint8)
+    if len(rows):
+        mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = 255
+    return mask
+
+
+def _fill_background(
+    crop: np.ndarray, image: np.ndarray, affine: np.ndarray, background: np.ndarray
+) -> None:
+    """Fill a crop (S, S, 3), where the photo of `image` does not reach, with the middle of
+    `background`."""
+    import cv2
+
+    size = crop.shape[1::-1]
+    photo = cv2.warpAffine(photo_mask(image), affine, size, flags=cv2.INTER_NEAREST)
+    margin = round(len(background) * (1 - BACKGROUND_SHARE) / 2)
+    middle = background[margin:-margin, margin:-margin]
+    behind = cv2.resize(middle, size, interpolation=cv2.INTER_LINEAR)
+    crop[:] = np.where(photo[..., None] > 0, crop, behind)
 
 
 def locate_in_crop(

@@ -239,9 +239,15 @@ def make_batches(
                 for i in range(len(encoded))
             ]
         )
+        without_person = known[:, :NUM_KEYPOINTS].all(axis=1) & (visible == 0).all(axis=1)
+        backgrounds = np.flatnonzero(without_person)
         for i, jpeg in enumerate(encoded):
-            image = decode_image(jpeg, f"batch {step}, image {i}")
-            render_crop(image, affines[i], params[i], rng, images[i])
+            where = f"batch {step}, image {i}"
+            background = None
+            if params[i].far and len(backgrounds):
+                background = decode_image(encoded[rng.choice(backgrounds)], where)
+            image = decode_image(jpeg, where)
+            render_crop(image, affines[i], params[i], rng, images[i], background)
         flips = np.array([p.flip for p in params])
         return images, *encode_targets(
             affines, keypoints, visible, known, flips, stored_px, input_size

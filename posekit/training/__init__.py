@@ -3,10 +3,17 @@
 Chapter 06 shows `compile` and `fit`; this package adds what a long run needs. `recipe`: settings
 of a run; `run`: the steps of `train`; `network`: model with loss, optimizer; `callbacks`:
 learning rate, averaged weights, validation scores, checkpoints; `record`: what record.json holds;
+`weights_file`: weights alone in a small file;
 `refiner`: training of the cascade's refiners (chapter 10).
 """
 
-from posekit.training.callbacks import Checkpoint, ValidationLogger, WarmupCosine, WeightEMA
+from posekit.training.callbacks import (
+    Checkpoint,
+    FinishFile,
+    ValidationLogger,
+    WarmupCosine,
+    WeightEMA,
+)
 from posekit.training.network import (
     DISTILLATION_WEIGHT,
     OPTIMIZERS,
@@ -18,14 +25,26 @@ from posekit.training.progress import Progress
 from posekit.training.recipe import INPUT_PIPELINES, Recipe
 from posekit.training.record import bfloat16_pays, command, mean_targets, pack, provenance
 from posekit.training.refiner import train_refiner
-from posekit.training.run import first_joints, train
+from posekit.training.run import (
+    FINISH_FILE,
+    IMAGENET,
+    WEIGHTS_FILE,
+    build_network,
+    first_joints,
+    freeze,
+    train,
+)
 from posekit.training.tensorboard import TensorBoard
 
 __all__ = [
     "DISTILLATION_WEIGHT",
+    "FINISH_FILE",
+    "IMAGENET",
     "INPUT_PIPELINES",
     "OPTIMIZERS",
+    "WEIGHTS_FILE",
     "Checkpoint",
+    "FinishFile",
     "PoseTrainer",
     "Progress",
     "Recipe",
@@ -35,8 +54,10 @@ __all__ = [
     "WeightEMA",
     "adamw",
     "bfloat16_pays",
+    "build_network",
     "command",
     "first_joints",
+    "freeze",
     "make_optimizer",
     "mean_targets",
     "pack",

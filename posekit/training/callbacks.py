@@ -18,7 +18,7 @@ from posekit.errors import DataError
 from posekit.files import atomic_file
 from posekit.training.parallel import replicated
 
-__all__ = ["Checkpoint", "ValidationLogger", "WarmupCosine", "WeightEMA"]
+__all__ = ["Checkpoint", "FinishFile", "ValidationLogger", "WarmupCosine", "WeightEMA"]
 
 MIN_LEARNING_RATE = 1e-7
 COLLAPSE_RATIO = 0.05
@@ -26,7 +26,7 @@ COLLAPSE_RATIO = 0.05
 
 
 class WarmupCosine(keras.callbacks.Callback):
-    """Linear warm-up, then half a cosine to 0, over steps or over the clock; ends the run.
+    """Linear warm-up, a plateau, then half a cosine to 0, over steps or the clock; ends the run.
 
     `keras.optimizers.schedules.CosineDecay` knows steps only; a run of minutes needs the clock.
 
@@ -35,9 +35,13 @@ class WarmupCosine(keras.callbacks.Callback):
         warmup: share of the run before the peak, 0 ... 1.
         steps: length of the run in steps; or
         deadline: begin and end of the run, `time.monotonic()` seconds.
+        decay: share of the run, at its end, in which the rate falls to 0, 0 ... 1. A value that
+            leaves no room for a plateau, such as 1: everything after the warm-up. 0: never.
 
     Source:
-        Loshchilov & Hutter, "SGDR", ICLR 2017 (one cycle, no restart).
+        Loshchilov & Hutter, "SGDR", ICLR 2017 (one cycle, no restart). With a plateau:
+        warmup-stable-decay, Hu et al., "MiniCPM", 2024, section 4; to train longer, only the decay
+        has to be repeated.
     """
 
     def __init__(
@@ -47,10 +51,12 @@ class WarmupCosine(keras.callbacks.Callback):
         warmup: float,
         steps: int | None = None,
         deadline: tuple[float, float] | None = None,
+        decay: float = 1.0,
     ):
         super().__init__()
         self.peak = peak
         self.warmup = warmup
+        self.decay_start = max(warmup, 1 - decay)
         self.steps = steps
         self.deadline = deadline
         self.step = 0
@@ -66,7 +72,9 @@ class WarmupCosine(keras.callbacks.Callback):
         """Learning rate at a share of the run, 0 ... 1."""
         if progress < self.warmup:
             return self.peak * progress / self.warmup
-        angle = math.pi * (progress - self.warmup) / (1 - self.warmup)
+        if progress <= self.decay_start:
+            return self.peak
+        angle = math.pi * (progress - self.decay_start) / (1 - self.decay_start)
         return self.peak * 0.5 * (1 + math.cos(angle))
 
     def on_train_batch_begin(self, batch, logs=None):
@@ -76,6 +84,22 @@ class WarmupCosine(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         self.step += 1
         if self.progress() >= 1:
+            self.model.stop_training = True
+
+
+class FinishFile(keras.callbacks.Callback):
+    """End a run after the current epoch when a file is there.
+
+    Args:
+        path: the file; its content does not matter.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.path = path
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.path.exists():
             self.model.stop_training = True
 
 

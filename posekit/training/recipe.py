@@ -28,8 +28,10 @@ class Recipe:
         batch_size: people per step.
         learning_rate: the peak, after warm-up.
         weight_decay: of the optimizer, see `make_optimizer`.
-        warmup: share of the run, 0 ... 1, in which the learning rate rises to its peak; a cosine
-            takes it down to 0 after.
+        warmup: share of the run, 0 ... 1, in which the learning rate rises to its peak.
+        decay: share of the run, 0 ... 1, at its end, in which a cosine takes the learning rate down
+            to 0; between the two it stays at its peak. 1: everything after the warm-up. 0: never,
+            for a run that another one continues.
         visibility_weight: weight of the visibility loss, added to the keypoint loss.
         augment: ranges of the augmentation.
         dtype: "float32", "mixed_bfloat16", or "auto": bfloat16 if the processor supports it.
@@ -47,6 +49,10 @@ class Recipe:
             (`parallel.devices_for`).
         num_joints: 17, or 19: the network also learns neck and head top from records that hold
             them; the saved model has 17.
+        frozen_stages: number of first stages of an EfficientNet that are not trained, see `freeze`;
+            a step then costs less. 0: everything is trained.
+        epoch_people: people per epoch, after which the run is scored and a checkpoint is written;
+            0: one pass over the data.
 
     Raises:
         DataError: for an unknown loss, optimizer or input pipeline, and for numbers out of range.
@@ -75,6 +81,9 @@ class Recipe:
     input_pipeline: str = "auto"
     devices: int = 0
     num_joints: int = 17
+    decay: float = 1.0
+    frozen_stages: int = 0
+    epoch_people: int = 0
 
     def __post_init__(self):
         if (self.epochs is None) == (self.minutes is None):
@@ -95,6 +104,12 @@ class Recipe:
         if self.num_joints not in (len(COCO17), len(COCO19)):
             hint = f"expected {len(COCO17)} or {len(COCO19)}"
             raise DataError("num_joints", f"is {self.num_joints}", hint)
+        if not 0 <= self.decay <= 1:
+            problem = f"is {self.decay}"
+            raise DataError("decay", problem, "expected a share of the run from 0 to 1")
+        for name in ("frozen_stages", "epoch_people"):
+            if getattr(self, name) < 0:
+                raise DataError(name, f"is {getattr(self, name)}", "expected 0 or more")
         if not 0 <= self.ema_momentum < 1:
             problem = f"is {self.ema_momentum}"
             raise DataError("ema_momentum", problem, "expected a momentum from 0 to below 1")

@@ -18,15 +18,37 @@ from posekit import inputs, losses, models, records
 from posekit.errors import DataError
 from posekit.inference import evaluation, predictor
 from posekit.inputs import on_device
+from posekit.models import efficientnet
 from posekit.skeleton import COCO17
-from posekit.training import parallel
-from posekit.training.callbacks import Checkpoint, ValidationLogger, WarmupCosine, WeightEMA
+from posekit.training import parallel, weights_file
+from posekit.training.callbacks import (
+    Checkpoint,
+    FinishFile,
+    ValidationLogger,
+    WarmupCosine,
+    WeightEMA,
+)
 from posekit.training.network import PoseTrainer, make_optimizer
 from posekit.training.recipe import Recipe
 from posekit.training.record import bfloat16_pays, command, mean_targets, provenance
 from posekit.training.tensorboard import TensorBoard
 
-__all__ = ["first_joints", "train"]
+__all__ = [
+    "FINISH_FILE",
+    "IMAGENET",
+    "WEIGHTS_FILE",
+    "build_network",
+    "first_joints",
+    "freeze",
+    "train",
+]
+
+FINISH_FILE = "finish"
+"""Name of the file that ends a run after the current epoch, see `train`."""
+WEIGHTS_FILE = "weights.npz"
+"""Name of the file that holds the weights of all 19 joints, see `train`."""
+IMAGENET = "imagenet"
+"""Value of `start_from` for the ImageNet weights of EfficientNet-Lite0."""
 
 VALIDATION_BATCHES = 8
 """Batches of 64 people that are scored while a run trains; all are scored at its end."""
@@ -52,15 +74,19 @@ def train(
 
     During training everything is in a hidden folder next to `out`, `.NAME.partial`, with a
     checkpoint. On a CPU, a run of epochs that was interrupted and resumed has, bit for bit, the
-    curve and the weights of an uninterrupted one.
+    curve and the weights of an uninterrupted one. A file named `finish` in the hidden folder ends
+    the run after the current epoch.
 
     Args:
         train_records: record folders to train on.
         val_records: record folder to score on.
         recipe: settings of the run.
         out: folder to write: model.keras (float32, also after mixed precision), record.json,
-            log.csv.
-        start_from: a run or a model's name whose weights to start from; None: random weights.
+            log.csv; for 19 joints also weights.npz (`weights_file`), which holds neck and head top,
+            for a run that starts from it.
+        start_from: a run or a model's name whose weights to start from; or a `.npz` file of
+            `weights_file`; or "imagenet" for the backbone of EfficientNet-Lite0; None: random
+            weights.
         teacher: a run or a model's name to distill (`PoseTrainer.distillation_loss`); None: no
             distillation.
         batch_transform: function of (images, targets) applied to each training batch; for
@@ -125,9 +151,11 @@ def train(
             batches = _training_batches(recipe, train_records, people, logger.steps)
             if batch_transform:
                 batches = _transformed(batches, batch_transform)
-            # The logger writes the row that TensorBoard and the checkpoint read.
+            # The logger writes the row that TensorBoard and the checkpoint read; it scores the
+            # last epoch, so what ends the run comes before it.
             callbacks = [
                 schedule,
+                FinishFile(partial / FINISH_FILE),
                 ema,
                 logger,
                 TensorBoard(tensorboard, logger) if tensorboard else None,
@@ -143,7 +171,9 @@ def train(
                 verbose=0,
             )
             seconds = time.monotonic() - checkpoint.begin
-        final = _final_model(recipe, model.network, ema)
+        learned = _learned_weights(model.network, ema)
+        final = build_network(recipe)
+        final.set_weights(first_joints(learned, final.get_weights()))
         record = {
             "command": command(sys.argv),
             **facts,
@@ -156,6 +186,9 @@ def train(
         }
         scores = evaluation.evaluate(predictor.Predictor(final, record), val_records)
         record["val"] = evaluation.jsonable(scores)
+        if recipe.num_joints > len(COCO17):
+            path = partial / WEIGHTS_FILE
+            weights_file.save(path, model.network, learned, recipe=asdict(recipe))
         _write_run(final, record, partial, out)
     except BaseException:
         # Nothing to resume and no trained model: leave no folder behind.
@@ -203,6 +236,7 @@ def _write_run(model: keras.Model, record: dict, partial: Path, out: Path) -> No
         raise DataError(out, problem, f"the run is complete: rename {partial}") from None
     for path in out.glob("*checkpoint.*"):  # and an unfinished one of a killed run
         path.unlink()
+    (out / FINISH_FILE).unlink(missing_ok=True)
 
 
 # ---- model ---------------------------------------------------------------------------------------
@@ -218,7 +252,8 @@ def _resolve(recipe: Recipe, train_records: Sequence[str | Path]) -> Recipe:
     return replace(recipe, input_pipeline=pipeline, devices=devices, dtype=dtype)
 
 
-def _build(recipe: Recipe, num_joints: int = len(COCO17)) -> keras.Model:
+def build_network(recipe: Recipe, num_joints: int = len(COCO17)) -> keras.Model:
+    """Build the network of a recipe with random weights; a saved model has 17 joints."""
     return models.build(
         recipe.backbone,
         head=recipe.head,
@@ -235,7 +270,7 @@ def _build_with_dtype(recipe: Recipe) -> keras.Model:
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(recipe.dtype)
     try:
-        return _build(recipe, recipe.num_joints)
+        return build_network(recipe, recipe.num_joints)
     finally:
         keras.config.set_dtype_policy(before)
 
@@ -254,6 +289,7 @@ def _make_trainer(
     network = _build_with_dtype(recipe)
     if start_from is not None:
         _load_initial_weights(network, start_from, recipe)
+    freeze(network, recipe.frozen_stages)
     people = None
     crops = None
     if recipe.input_pipeline == "device":
@@ -287,11 +323,20 @@ def first_joints(larger: list[np.ndarray], smaller: list[np.ndarray]) -> list[np
 
 
 def _load_initial_weights(network: keras.Model, start_from: str | Path, recipe: Recipe) -> None:
-    """Copy the weights of a trained model; the joints that it lacks keep their random ones."""
+    """Copy the weights of a trained model, a weights file or ImageNet.
+
+    Joints that a trained model lacks keep their random weights, as does the head with ImageNet's.
+    """
+    if start_from == IMAGENET:
+        models.copy_lite0(models.lite0_state(), network)
+        return
+    if Path(start_from).suffix == ".npz":
+        weights_file.load(start_from, network)
+        return
     source = predictor.load(start_from).model.get_weights()
     weights = [np.array(w) for w in network.get_weights()]
     try:
-        _build(recipe).set_weights(source)  # raises where a shape differs
+        build_network(recipe).set_weights(source)  # raises where a shape differs
         for part, weight in zip(first_joints(weights, source), source, strict=True):
             part[...] = weight  # a view into `weights`
         network.set_weights(weights)
@@ -301,6 +346,28 @@ def _load_initial_weights(network: keras.Model, start_from: str | Path, recipe: 
             "its weights do not fit this network",
             "use the same --backbone, --head and --width",
         ) from None
+
+
+def freeze(network: keras.Model, stages: int) -> None:
+    """Freeze the stem and the first stages of an EfficientNet, batch norm statistics included.
+
+    Args:
+        network: built on `efficientnet.pyramid`; its layers are changed.
+        stages: number of frozen stages; 0 freezes nothing.
+
+    Raises:
+        DataError: if the network has no such stage.
+    """
+    names = set(efficientnet.frozen_layers([layer.name for layer in network.layers], stages))
+    if stages and f"stage{stages}_block1_project_conv" not in names:
+        raise DataError(
+            "frozen_stages",
+            f"is {stages}",
+            f"{network.name} has no such stage of an EfficientNet; use 0",
+        )
+    for layer in network.layers:
+        if layer.name in names:
+            layer.trainable = False
 
 
 def _load_teacher(name: str | Path, recipe: Recipe) -> keras.Model:
@@ -313,12 +380,10 @@ def _load_teacher(name: str | Path, recipe: Recipe) -> keras.Model:
     return network
 
 
-def _final_model(recipe: Recipe, network: keras.Model, ema: WeightEMA | None) -> keras.Model:
-    """Build the float32 model of 17 joints to save, with the averaged weights if there are any."""
-    final = _build(recipe)
+def _learned_weights(network: keras.Model, ema: WeightEMA | None) -> list[np.ndarray]:
+    """Return the weights of a network, averaged if the run averages them."""
     with ema.in_place() if ema else contextlib.nullcontext():
-        final.set_weights(first_joints(network.get_weights(), final.get_weights()))
-    return final
+        return network.get_weights()
 
 
 # ---- callbacks and batches -----------------------------------------------------------------------
@@ -327,7 +392,7 @@ def _final_model(recipe: Recipe, network: keras.Model, ema: WeightEMA | None) ->
 def _steps_per_epoch(
     manifests: dict[str, dict], train_records: Sequence[str | Path], recipe: Recipe
 ) -> int:
-    people = sum(manifests[str(d)]["people"] for d in train_records)
+    people = recipe.epoch_people or sum(manifests[str(d)]["people"] for d in train_records)
     return max(1, people // recipe.batch_size)
 
 
@@ -338,6 +403,7 @@ def _make_schedule(recipe: Recipe, steps: int, begin: float) -> WarmupCosine:
         warmup=recipe.warmup,
         steps=steps * recipe.epochs if recipe.epochs else None,
         deadline=(begin, begin + recipe.minutes * 60) if recipe.minutes else None,
+        decay=recipe.decay,
     )
 
 
