@@ -26,8 +26,16 @@ BACKBONES = (
     *(f"densenet{depth}" for depth in (43, 121, 169)),
     "deeppose_cnn",
     "deeppose_cnn_lrn",
+    "efficientnet_lite0",
 )
-HEADS = ("regression", "deeppose2014", "deeppose2014_dropout", "votes", "integral")
+HEADS = (
+    "regression",
+    "deeppose2014",
+    "deeppose2014_dropout",
+    "votes",
+    "integral",
+    "pyramid_votes",
+)
 LOSSES = ("l2", "l1", "smooth_l1", "gaussian", "laplace", "rle")
 OPTIMIZERS = ("adamw", "sgd")
 INPUTS = ("auto", "tfdata", "device")
@@ -137,8 +145,8 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
         default="votes",
         metavar="NAME",
         help="regression (as DeepPose), deeppose2014 (two layers of 4096 units), "
-        "deeppose2014_dropout, integral (soft-argmax), or votes (offset voting; default: "
-        "%(default)s)",
+        "deeppose2014_dropout, integral (soft-argmax), votes (offset voting), or pyramid_votes "
+        "(offset voting on a feature pyramid; efficientnet_lite0 only; default: %(default)s)",
     )
     group.add_argument(
         "--loss",

@@ -63,7 +63,7 @@ def test_choices_of_train_are_what_the_library_has():
     choices = {a.dest: set(a.choices) for a in options_of("train") if a.choices}
     assert choices == {
         "backbone": set(models.BACKBONES),
-        "head": set(models.HEADS),
+        "head": set(models.HEADS | models.PYRAMID_HEADS),
         "loss": set(losses.LOSSES),
         "optimizer": set(training.OPTIMIZERS),
         "input": set(training.INPUT_PIPELINES),
