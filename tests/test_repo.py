@@ -55,7 +55,11 @@ def test_no_file_names_a_machine():
 
 
 def test_files_are_small():
-    assert {name for name in tracked() if (ROOT / name).stat().st_size > 3_600_000} == set()
+    """Weights, which come with a card or a README, may be larger."""
+    weights = ("posekit/weights/", "book/experiments/checkpoints/")
+    for name in tracked():
+        limit = 8_000_000 if name.startswith(weights) else 3_600_000
+        assert (ROOT / name).stat().st_size <= limit, name
 
 
 def test_the_notebooks_together_stay_below_nine_megabytes():
