@@ -1,4 +1,4 @@
-"""Draw the pictures of the front matter anew: `python book/tools/figures.py` writes
+"""Draw the figures of the front matter: `python book/tools/figures.py` writes
 `book/assets/minidome.png`.
 
 The people come from MiniDome, so the picture is free, and anyone can draw it again.

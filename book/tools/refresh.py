@@ -3,7 +3,7 @@ only way they get outputs.
 
 Without arguments all of them; else paths or glob patterns:
 `python book/tools/refresh.py "chapters/01*.ipynb"`. `--no-run` keeps the outputs and only writes
-the form anew.
+the form.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def main() -> int:
     )
     parser.add_argument("notebooks", nargs="*", help="paths or glob patterns; default: all")
     parser.add_argument(
-        "--no-run", action="store_true", help="keep the outputs, write the form anew"
+        "--no-run", action="store_true", help="keep the outputs, only write the form"
     )
     parser.add_argument("--timeout", type=int, default=600, help="seconds a cell (default: 600)")
     args = parser.parse_args()

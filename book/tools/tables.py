@@ -5,7 +5,7 @@ book: `python book/tools/tables.py`.
     python book/tools/tables.py leeds LSP LSPET         # writes book/tables/leeds.json
 
 Each table names its source, licence, the sha256 of what it was made from and this command. They
-hold counts only, no person's pose. `tests/book/test_tables.py` makes them anew where the data are
+hold counts only, no person's pose. `tests/book/test_tables.py` regenerates them where the data are
 there, and compares.
 """
 
