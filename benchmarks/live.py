@@ -5,7 +5,7 @@ measured from decoded to drawn: crop, network, tracker, filter, drawing. The cli
 POSEKIT_DATA, or the page's clip. `benchmarks/peers.sh` measures MediaPipe Pose on the same clips,
 in an environment of its own:
 
-    benchmarks/peers.sh peers.json && python benchmarks/live.py --peers peers.json --json
+    benchmarks/peers.sh clips peers.json && python benchmarks/live.py --peers peers.json --json
 """
 
 import argparse
@@ -45,7 +45,7 @@ def main() -> int:
     )
     parser.add_argument("--model", default=live.DEFAULT_MODEL, help="(default: %(default)s)")
     parser.add_argument(
-        "--peers", type=Path, help="output of benchmarks/peers.sh, to be printed too"
+        "--peers", type=Path, help="output of benchmarks/peers.sh clips, to be printed too"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object (else lines)")
     args = parser.parse_args()

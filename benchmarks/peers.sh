@@ -1,51 +1,36 @@
 #!/usr/bin/env bash
-# MediaPipe Pose (full) on the clips of benchmarks/live.py, from decoded frame to drawn skeleton: benchmarks/peers.sh [OUT.json]
-# It wants an older protobuf and numpy than this project, so it gets .venv-peers (0.6 GB, a minute the first time). Its model lies in its wheel.
+# MediaPipe Pose (full), to compare with this book's model:
+#   benchmarks/peers.sh clips [OUT.json]                    time on the clips of benchmarks/live.py
+#   benchmarks/peers.sh photos [--model NAME] [--record]    accuracy on the validation photos
+# MediaPipe wants an older protobuf and numpy than this project, so it gets .venv-peers (1 GB, a
+# minute the first time). Its model is in its wheel. PEERS_VENV names another folder for it, PY
+# another Python of this project.
 set -euo pipefail
+usage() {
+    sed -n '2,4s/^# //p' "$0" >&2
+    exit 2
+}
+what="${1:-}"
+[ "$what" = clips ] || [ "$what" = photos ] || usage
+shift
 out="${1:--}"
-[ "$out" = - ] || out="$(realpath "$out")"
+[ "$out" = - ] || [ "$what" = photos ] || out="$(realpath "$out")"
 cd "$(dirname "$0")/.."
+venv="${PEERS_VENV:-.venv-peers}"
+py="${PY:-.venv/bin/python}"
 
-if [ ! -x .venv-peers/bin/python ]; then
-    "${PYTHON:-python3}" -m venv .venv-peers
-    .venv-peers/bin/pip install --disable-pip-version-check --quiet mediapipe==0.10.14 "numpy<2" >&2
+if [ ! -x "$venv/bin/python" ]; then
+    "${PYTHON:-python3}" -m venv "$venv"
+    "$venv/bin/pip" install --disable-pip-version-check --quiet mediapipe==0.10.14 "numpy<2" >&2
 fi
+export GLOG_minloglevel=3 TF_CPP_MIN_LOG_LEVEL=3
 
-GLOG_minloglevel=3 TF_CPP_MIN_LOG_LEVEL=3 .venv-peers/bin/python - "$out" 2>/dev/null <<'PYTHON'
-import json
-import os
-import sys
-import time
-from pathlib import Path
-
-import cv2
-import mediapipe
-import numpy as np
-
-folder = os.environ.get("POSEKIT_DATA")
-clips = [p for sub in ("clips", "pose_clips") for p in sorted(Path(folder, sub).glob("*.m[kp][v4]"))] if folder else []
-rows, every = {}, []
-for clip in clips or [Path("posekit/live/web/clip.mjpeg")]:
-    capture, took, lost = cv2.VideoCapture(str(clip)), [], 0
-    with mediapipe.solutions.pose.Pose(model_complexity=1) as pose:
-        while True:
-            ok, frame = capture.read()
-            if not ok:
-                break
-            frame = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-            begin = time.perf_counter()
-            seen = pose.process(frame).pose_landmarks
-            drawn = frame.copy()
-            if seen:
-                mediapipe.solutions.drawing_utils.draw_landmarks(drawn, seen, mediapipe.solutions.pose.POSE_CONNECTIONS)
-            took.append(1000 * (time.perf_counter() - begin))
-            lost += seen is None
-    p50, p95 = np.percentile(took, (50, 95))
-    rows[clip.stem] = {"frames": len(took), "lost_frames": lost, "p50_ms": round(p50, 2), "p95_ms": round(p95, 2),
-                       "fps": round(1000 / np.mean(took), 2)}
-    every += took[1:]
-p50, p95 = np.percentile(every, (50, 95))
-text = json.dumps({"mediapipe 0.10.14, Pose full": {"frames": len(every), "p50_ms": round(p50, 2), "p95_ms": round(p95, 2),
-                                                    "fps": round(1000 / np.mean(every), 1), "clips": rows}})
-print(text) if sys.argv[1] == "-" else Path(sys.argv[1]).write_text(text + "\n")
-PYTHON
+if [ "$what" = clips ]; then
+    "$venv/bin/python" benchmarks/peers/mediapipe_pose.py clips "$out"
+else
+    work="$(mktemp -d)" # photos of private people: gone when this ends
+    trap 'rm -rf "$work"' EXIT
+    "$py" book/experiments/peers.py photos "$work" "$@" >&2
+    "$venv/bin/python" benchmarks/peers/mediapipe_pose.py photos "$work"
+    "$py" book/experiments/peers.py score "$work" "$@"
+fi

@@ -21,6 +21,17 @@ FACE = slice(0, 5)
 BODY = slice(5, None)
 AREA_OF_BOX = 0.53
 """Mean share of a person's box that the person covers in COCO, for data without area (LSP)."""
+PARTS = {
+    "face": FACE,
+    "shoulders": slice(5, 7),
+    "elbows": slice(7, 9),
+    "wrists": slice(9, 11),
+    "hips": slice(11, 13),
+    "knees": slice(13, 15),
+    "ankles": slice(15, 17),
+    "all": slice(None),
+}
+"""Name -> joints of COCO-17 that `by_part` takes together."""
 SHOULDER_THRESHOLD = 0.25
 """Threshold of `pck_shoulder`, in shoulder widths."""
 BODY_HEIGHT = 4.5
@@ -117,7 +128,7 @@ def pck_shoulder(results: EvalResults) -> dict:
 
     Returns:
         `share` of the joints, `face` and `body`: of its parts; `by_joint`: joint -> (share, number
-        of joints); `interval`: 95 % bootstrap interval over people.
+        of joints); `by_part`: see there; `interval`: 95 % bootstrap interval over people.
     """
     left = COCO17.index("left_shoulder")
     right = COCO17.index("right_shoulder")
@@ -142,6 +153,7 @@ def pck_shoulder(results: EvalResults) -> dict:
         "face": share(FACE),
         "body": share(BODY),
         "by_joint": by_joint,
+        "by_part": by_part(hits, counted),
         "interval": [round(v, 4) for v in metrics.bootstrap_ci(hits, counted)],
     }
 
@@ -329,6 +341,19 @@ def by_visible_share(results: EvalResults) -> dict:
         "visible": results.keypoints_visible == 2,
     }
     return {name: _share(hits, counted & subset) for name, subset in subsets.items()}
+
+
+def by_part(hits: np.ndarray, counted: np.ndarray) -> dict:
+    """Compute the share of hits of each entry of `PARTS`.
+
+    Args:
+        hits: (N, 17) bool, as of `metrics.pck_hits`.
+        counted: (N, 17) bool.
+
+    Returns:
+        Name -> (share, lower and upper end of its 95 % interval over people, number of joints).
+    """
+    return {name: _share(hits[:, part], counted[:, part]) for name, part in PARTS.items()}
 
 
 def _share(

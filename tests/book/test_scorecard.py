@@ -110,6 +110,9 @@ def test_pck_shoulder_counts_by_a_quarter_of_the_shoulder_width(results):
         and found["share"] == round(15 / 16, 4)
     )
     assert found["by_joint"]["left_wrist"] == (0, 1) and "right_wrist" not in found["by_joint"]
+    assert found["by_part"]["wrists"] == (0, 0, 0, 1)
+    assert found["by_part"]["elbows"] == (1, 1, 1, 2)
+    assert found["by_part"]["all"][::3] == (found["share"], 16)
 
 
 def test_presence_gives_a_roc_curve():
