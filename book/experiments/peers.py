@@ -12,7 +12,6 @@ MediaPipe needs an environment of its own, in which it only writes its landmarks
 
 import argparse
 import json
-import os
 import sys
 import time
 from dataclasses import replace
@@ -63,9 +62,8 @@ NOTES = {
     "missed": "where MediaPipe finds no person, all joints count as missed",
     "found": "MediaPipe: it returns landmarks; the model: the demo's tracker would begin a track",
     "flip": f"MediaPipe: none; the model: flip test on {' and '.join(FLIP_TEST)} only",
-    "time": f"median per photo of {TIMED}, from array to joints, by the clock and of the "
-    "processor, which other programs lengthen less; MediaPipe runs a detector and a network on "
-    "each photo, the model its network alone, on one thread of ONNX Runtime",
+    "processor_ms": f"median processor time of all threads per photo of {TIMED}, from array to "
+    "joints; MediaPipe runs a detector and a network on each photo, the model its network alone",
     "intervals": "95 % bootstrap, photos drawn independently",
 }
 
@@ -232,27 +230,15 @@ def set_scores(results: EvalResults, found: np.ndarray, metric: str | None) -> d
     return {"photos": len(found), "found": (*share, len(found)), **accuracy(results, metric)}
 
 
-def time_model(model: predictor.Predictor, files: list[Path]) -> dict:
-    """Time a model on full photos.
-
-    Returns:
-        See `medians`.
-    """
-    clock = []
-    processor = []
+def time_model(model: predictor.Predictor, files: list[Path]) -> list[float]:
+    """Return the processor time of a model per full photo, in milliseconds."""
+    took = []
     for file in files:
         image = read_image(file)
-        begin = time.perf_counter(), time.process_time()
+        begin = time.process_time()
         model.predict(image)
-        clock.append(1000 * (time.perf_counter() - begin[0]))
-        processor.append(1000 * (time.process_time() - begin[1]))
-    return medians(clock, processor)
-
-
-def medians(clock: list[float], processor: list[float]) -> dict:
-    """Return `p50_ms` by the clock and `processor_p50_ms`, without the first photo."""
-    values = {"p50_ms": clock[1:], "processor_p50_ms": processor[1:]}
-    return {name: round(float(np.median(ms)), 2) for name, ms in values.items()}
+        took.append(1000 * (time.process_time() - begin))
+    return took
 
 
 def compare(folder: Path, name: str) -> dict:
@@ -264,7 +250,7 @@ def compare(folder: Path, name: str) -> dict:
 
     Returns:
         `notes`; `names` of both; `runs`: `mediapipe` and `model`, each set -> `set_scores`, and
-        `time`, see `medians`.
+        `processor_ms`, the median per photo of `TIMED`.
     """
     index = json.loads((folder / "photos.json").read_text(encoding="utf-8"))
     peer = json.loads((folder / "landmarks.json").read_text(encoding="utf-8"))
@@ -277,15 +263,15 @@ def compare(folder: Path, name: str) -> dict:
         scores["model"][key] = set_scores(own, found_by_demo(own), metric)
         scores["mediapipe"][key] = set_scores(other, other.presence > 0, metric)
     files = [person["file"] for person in index[TIMED].values()]
-    scores["model"]["time"] = time_model(model, [folder / "photos" / file for file in files])
-    taken = [peer["photos"][file] for file in files]
-    scores["mediapipe"]["time"] = medians(
-        [photo["ms"] for photo in taken], [photo["processor_ms"] for photo in taken]
-    )
+    times = {
+        "mediapipe": [peer["photos"][file]["processor_ms"] for file in files],
+        "model": time_model(model, [folder / "photos" / file for file in files]),
+    }
+    for who, took in times.items():
+        scores[who]["processor_ms"] = round(float(np.median(took[1:])), 2)
     return {
         "notes": NOTES,
         "names": {"mediapipe": peer["name"], "model": Path(name).name},
-        "load": round(os.getloadavg()[0], 1),
         "runs": scores,
     }
 
