@@ -6,7 +6,7 @@ from posekit import geometry
 from posekit.notebook.checks import ch08
 from posekit.skeleton import COCO17
 
-TWINS = list(COCO17.flip_indices)
+SWAP = list(COCO17.flip_indices)
 
 # ---- exercise 1 ----------------------------------------------------------------------------------
 
@@ -20,8 +20,8 @@ def mirror(
     shift=1,
     side=1,
     move=True,
-    names=TWINS,
-    flags=TWINS,
+    names=SWAP,
+    flags=SWAP,
 ):
     """The right answer, with one handle for each mistake."""
     moved = joints[names].astype(float)
@@ -39,12 +39,12 @@ AS_THEY_ARE = list(range(17))
 
 def mirror_in_place(image, joints, visible):
     joints[:, 0] = image.shape[1] - 1 - joints[:, 0]
-    return image[:, ::-1], joints[TWINS], visible[TWINS]
+    return image[:, ::-1], joints[SWAP], visible[SWAP]
 
 
 def mirror_flags_in_place(image, joints, visible):
     result = mirror(image, joints, visible)
-    visible[:] = visible[TWINS]
+    visible[:] = visible[SWAP]
     return result
 
 
@@ -70,7 +70,7 @@ def mirror_flags_one_way(image, joints, visible):
 
 
 def mirror_some_names(image, joints, visible):
-    arms = AS_THEY_ARE[:5] + TWINS[5:11] + AS_THEY_ARE[11:]
+    arms = AS_THEY_ARE[:5] + SWAP[5:11] + AS_THEY_ARE[11:]
     return mirror(image, joints, visible, names=arms)
 
 
@@ -214,7 +214,7 @@ WRONG = [
     (ch08.check_mirror, mirror_in_place, "changed the `joints`"),
     (ch08.check_mirror, mirror_flags_in_place, "changed the `visible`"),
     (ch08.check_mirror, mirror_with(picture=lambda p: p), "it is not mirrored"),
-    (ch08.check_mirror, mirror_with(picture=lambda p: p[::-1]), "stands on its head"),
+    (ch08.check_mirror, mirror_with(picture=lambda p: p[::-1]), "is upside down"),
     (ch08.check_mirror, mirror_with(picture=lambda p: p[::-1, ::-1]), "turned by 180 degrees"),
     (ch08.check_mirror, mirror_with(picture=lambda p: p[..., ::-1]), "red has become blue"),
     (
@@ -227,9 +227,9 @@ WRONG = [
     (ch08.check_mirror, mirror_with(move=False), "stand where they were"),
     (ch08.check_mirror, mirror_upside_down, "joints' heights"),
     (ch08.check_mirror, mirror_with(names=AS_THEY_ARE), "sides in colour"),
-    (ch08.check_mirror, mirror_one_way, "lost the old left"),
-    (ch08.check_mirror, mirror_flags_one_way, "lost the old left"),
-    (ch08.check_mirror, mirror_some_names, "name of their twin"),
+    (ch08.check_mirror, mirror_one_way, "the old left is lost"),
+    (ch08.check_mirror, mirror_flags_one_way, "the old left is lost"),
+    (ch08.check_mirror, mirror_some_names, "name of their left-right"),
     (ch08.check_mirror, mirror_with(flags=AS_THEY_ARE), "occluded *right* wrist"),
     (ch08.check_mirror, mirror_sorted_flags, "do not belong to their joints"),
     (ch08.check_test_crop, test_with(boxes=()), "asserts nothing"),
@@ -252,10 +252,10 @@ WRONG = [
         "always makes 224 pixels",
     ),
     (ch08.check_test_crop, test_of_the_middle_roughly, "half a pixel off"),
-    (ch08.check_find_twins, lambda pictures, most: list(range(len(pictures))), "pairs of numbers"),
+    (ch08.check_find_twins, lambda pictures, most: list(range(len(pictures))), "pairs of indices"),
     (ch08.check_find_twins, twins_in_place, "changed the `images`"),
     (ch08.check_find_twins, twins_with_themselves, "images with themselves"),
-    (ch08.check_find_twins, twins_both_ways, "name pairs twice"),
+    (ch08.check_find_twins, twins_both_ways, "list pairs twice"),
     (ch08.check_find_twins, twins_the_wrong_way_round, "smaller number should come first"),
     (ch08.check_find_twins, twins_again_and_again, "more than once"),
     (ch08.check_find_twins, lambda pictures, most: [], "you found none"),

@@ -1,7 +1,7 @@
 """Checks of the exercises of chapter 08, the silent mistakes.
 
-The second exercise is a test, so its check turns the tables: it hands the reader's test a zoo of
-crops, right and broken.
+The second exercise is a test, so its check runs the reader's test on a collection of crops, right
+and broken.
 """
 
 from collections.abc import Callable
@@ -22,9 +22,9 @@ from posekit.notebook.checks import (
 from posekit.skeleton import COCO17
 
 K = len(COCO17)
-TWINS = list(COCO17.flip_indices)
+SWAP = list(COCO17.flip_indices)
 LEFT = [i for i, name in enumerate(COCO17.joints) if name.startswith("left")]
-RIGHT = [TWINS[i] for i in LEFT]
+RIGHT = [SWAP[i] for i in LEFT]
 
 
 # ---- exercise 1: fix the mirror ------------------------------------------------------------------
@@ -53,8 +53,8 @@ def _expect_mirrored(mirror: Callable, seed: int, height: int, width: int) -> No
     moved = joints * [-1, 1] + [width - 1, 0]
     expect(
         not (np.allclose(points[LEFT], points[RIGHT]) or np.array_equal(flags[LEFT], flags[RIGHT])),
-        "Left and right twins have become the same. Who writes `a[left] = a[right]` and then "
-        "`a[right] = a[left]` has lost the old left by the second line.",
+        "Left and right joints have become the same. After `a[left] = a[right]` the old left is "
+        "lost, and `a[right] = a[left]` copies the right back to itself: keep a copy.",
     )
     for hint, x in {
         "All joints are one pixel too far right: pixel 0 must land on the last pixel, which is "
@@ -74,16 +74,16 @@ def _expect_mirrored(mirror: Callable, seed: int, height: int, width: int) -> No
         "shoulder is now the *right* one. Draw it with the sides in colour.",
     )
     expect(
-        np.allclose(points, moved[TWINS]),
-        "The joints are mirrored, but some do not carry the name of their twin. Nose stays nose; "
-        "each other joint changes its name.",
+        np.allclose(points, moved[SWAP]),
+        "The joints are mirrored, but some do not carry the name of their left-right counterpart. "
+        "Nose stays nose; each other joint changes its name.",
     )
     expect(
         not np.array_equal(flags, visible),
         "The joints have changed their names, and the flags have not: an occluded left wrist is "
         "now an occluded *right* wrist.",
     )
-    expect(np.array_equal(flags, visible[TWINS]), "The flags do not belong to their joints.")
+    expect(np.array_equal(flags, visible[SWAP]), "The flags do not belong to their joints.")
 
 
 def _expect_mirrored_image(mirrored: np.ndarray, image: np.ndarray) -> None:
@@ -94,7 +94,7 @@ def _expect_mirrored_image(mirrored: np.ndarray, image: np.ndarray) -> None:
     )
     for hint, wrong in {
         "Your image is the one you were given: it is not mirrored.": image,
-        "Your image stands on its head. Rows are the first axis, columns the second: which one "
+        "Your image is upside down. Rows are the first axis, columns the second: which one "
         "is mirrored?": image[::-1],
         "Your image is turned by 180 degrees: you mirrored both axes.": image[::-1, ::-1],
         "You reversed the last axis, the colours: red has become blue.": image[..., ::-1],
@@ -153,10 +153,10 @@ def _inverse(box, size: int) -> np.ndarray:
 
 RIGHT_CROPS = {
     "posekit's own crop": _crop,
-    "a right crop with more air around the box (padding 1.5)": lambda box, size: _crop(
+    "a right crop with more margin around the box (padding 1.5)": lambda box, size: _crop(
         box, size, 1.5
     ),
-    "a right crop with less air around the box (padding 1.1)": lambda box, size: _crop(
+    "a right crop with less margin around the box (padding 1.1)": lambda box, size: _crop(
         box, size, 1.1
     ),
 }
@@ -219,7 +219,7 @@ def check_test_crop(test_crop: Callable) -> None:
     for name in RIGHT_CROPS:
         expect(
             passes[name],
-            f"Your test fails {name}. Nothing in the task says how much air there must be: test "
+            f"Your test fails {name}. The task does not say how much margin there must be: test "
             "what must hold for *every* right crop.",
         )
     for name in BROKEN_CROPS:
@@ -296,7 +296,7 @@ def check_find_twins(find_twins: Callable) -> None:
 
     def ask(most: int) -> list[tuple[int, int]]:
         answer = call(find_twins, expression, images, most)
-        wanted = "pairs of numbers of images, like [(0, 3), (2, 5)]"
+        wanted = "pairs of indices of images, like [(0, 3), (2, 5)]"
         expect_type(answer, expression, wanted, (list, tuple, set, frozenset, np.ndarray))
         try:
             return [(int(i), int(j)) for i, j in answer]
@@ -320,7 +320,7 @@ def _check_pairs(
     )
     expect(
         not any((j, i) in got for i, j in got),
-        "You name pairs twice, as (i, j) and as (j, i). Once is enough, with i < j.",
+        "You list pairs twice, as (i, j) and as (j, i). Once is enough, with i < j.",
     )
     expect(all(i < j for i, j in got), "In each pair the smaller number should come first.")
     expect(len(found) == len(got), "Some pairs are in your list more than once.")
