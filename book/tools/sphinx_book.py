@@ -7,6 +7,7 @@ their records.
   one is a warning, and warnings fail the build.
 - Gives each figure of a notebook its alt text, which the notebook stores as the plain text of the
   output.
+- Makes a figure with a caption of an image that stands alone and the paragraph in italics after it.
 - Puts the in-page demo, and the model that it runs, beside the pages, in `live/`.
 """
 
@@ -126,6 +127,27 @@ def _describe_figures(app: Sphinx, doctree: nodes.document) -> None:
                 node["width"] = f"{width}px"
 
 
+def _caption_figures(app: Sphinx, doctree: nodes.document) -> None:
+    """Make figures of images in markdown: an image that stands alone, then a paragraph in italics.
+
+    Written like that they are readable in JupyterLab and on a code host as well.
+    """
+    for image in list(doctree.findall(nodes.image)):
+        place = image.parent
+        below = place.next_node(descend=False, siblings=True)
+        alone = isinstance(place, nodes.paragraph) and len(place) == 1
+        if (
+            alone
+            and isinstance(below, nodes.paragraph)
+            and len(below) == 1
+            and isinstance(below[0], nodes.emphasis)
+        ):
+            below.parent.remove(below)
+            caption = nodes.caption("", "", *below[0].children)
+            name = nodes.make_id(f"figure-{Path(image['uri']).stem}")
+            place.replace_self(nodes.figure("", image, caption, ids=[name]))
+
+
 def _carry_demo(app: Sphinx, error: Exception | None) -> None:
     from posekit.live import server
 
@@ -142,5 +164,6 @@ def setup(app: Sphinx) -> dict:
     app.connect("html-page-context", _drop_thebe, priority=900)
     app.connect("doctree-resolved", _drop_thebe_settings, priority=900)
     app.connect("doctree-read", _describe_figures)
+    app.connect("doctree-read", _caption_figures)
     app.connect("build-finished", _carry_demo)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -123,6 +123,19 @@ def test_every_picture_is_described(pages):
             )
 
 
+def test_each_schematic_is_a_figure_with_a_caption(pages):
+    drawn = {path.stem for path in (ROOT / "chapters" / "figures").glob("*.svg")}
+    shown = set()
+    for name, page in pages.items():
+        for image in page.select("article img[src$=svg]"):
+            stem = Path(unquote(image["src"])).stem
+            if stem in drawn:
+                caption = image.find_parent("figure").figcaption
+                assert len(caption.get_text(strip=True)) >= 30, f"{name}: {stem}"
+                shown.add(stem)
+    assert shown == drawn
+
+
 def test_pages_are_accessible_in_outline(pages):
     for name, page in pages.items():
         if name in ("index.html", "genindex.html", "search.html"):

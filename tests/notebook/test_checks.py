@@ -709,7 +709,10 @@ def test_flip_batch_does_what_the_pipelines_flip_does(folder):
         iter(inputs.make_batches(folder, 6, input_size=64, augment=mirror))
     )
     ours = SOLVED["ch03"]["flip_batch"](
-        images.numpy(), targets["keypoints"].numpy(), targets["visibility"].numpy()
+        images.numpy(),
+        targets["keypoints"].numpy(),
+        targets["visibility"].numpy(),
+        np.ones(len(images), bool),
     )
     assert np.array_equal(ours[0], theirs)
     np.testing.assert_allclose(ours[1], their_targets["keypoints"], atol=1e-6)

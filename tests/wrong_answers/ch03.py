@@ -112,6 +112,7 @@ def flip(
     images,
     keypoints,
     visibility,
+    chosen,
     *,
     axis=2,
     names=TWIN,
@@ -120,6 +121,7 @@ def flip(
     v=1,
     weight=1,
     keep_weight=False,
+    those=lambda chosen: chosen,
 ):
     """The right answer, with one handle for each mistake."""
     flipped = np.array(keypoints)[:, names]
@@ -127,14 +129,27 @@ def flip(
     flipped *= np.array([1, v, weight])
     if keep_weight:
         flipped[..., 2] = keypoints[..., 2]
-    return np.flip(images, axis).copy(), flipped, visibility[:, seen]
+    those = those(chosen)
+    after = np.flip(images, axis), flipped, visibility[:, seen]
+    return tuple(
+        np.where(those.reshape(-1, *[1] * (b.ndim - 1)), a, b)
+        for a, b in zip(after, (images, keypoints, visibility))
+    )
 
 
 def flip_with(**mistake):
-    return lambda images, keypoints, visibility: flip(images, keypoints, visibility, **mistake)
+    return lambda images, keypoints, visibility, chosen: flip(
+        images, keypoints, visibility, chosen, **mistake
+    )
 
 
-def flip_in_place(images, keypoints, visibility):
+def flip_only_the_images_of_some(images, keypoints, visibility, chosen):
+    some = flip(images, keypoints, visibility, chosen)
+    every = flip(images, keypoints, visibility, np.ones_like(chosen))
+    return some[0], *every[1:]
+
+
+def flip_in_place(images, keypoints, visibility, chosen):
     keypoints[..., 0] *= -1
     return images[:, :, ::-1], keypoints[:, TWIN], visibility[:, TWIN]
 
@@ -246,7 +261,7 @@ WRONG = [
         lambda data, at=0: (float(varint(data, at)[0]), at),
         "should be an integer",
     ),
-    (ch03.check_read_frames, frames_with(length_check=False), "the check sum of a length"),
+    (ch03.check_read_frames, frames_with(length_check=False), "the checksum of a length"),
     (ch03.check_read_frames, frames_with(payload_check=False), "a bit of a payload"),
     (ch03.check_read_frames, frames_with(order=">"), "little-endian"),
     (ch03.check_read_frames, frames_with(covers=12), "sound file"),
@@ -281,9 +296,26 @@ WRONG = [
     (ch03.check_flip_batch, flip_with(weight=-1), "weight turned negative"),
     (ch03.check_flip_batch, flip_with(keep_weight=True), "weights stayed behind"),
     (ch03.check_flip_batch, flip_in_place, "changed the `keypoints`"),
-    (ch03.check_flip_batch, lambda i, p, s: (i[:, :, ::-1], p[TWIN], s[TWIN]), "axis 0"),
-    (ch03.check_flip_batch, lambda i, p, s: (*flip(i, p, s)[:2], -s[:, TWIN]), "0 or 1"),
-    (ch03.check_flip_batch, lambda i, p, s: flip(i, p, s)[:2], "three things"),
+    (ch03.check_flip_batch, lambda i, p, s, c: (i[:, :, ::-1], p[TWIN], s[TWIN]), "axis 0"),
+    (ch03.check_flip_batch, lambda i, p, s, c: (*flip(i, p, s, c)[:2], -s[:, TWIN]), "0 or 1"),
+    (ch03.check_flip_batch, lambda i, p, s, c: flip(i, p, s, c)[:2], "three things"),
+    (ch03.check_flip_batch, flip_with(those=np.ones_like), "of all people are mirrored"),
+    (
+        ch03.check_flip_batch,
+        flip_with(those=lambda c: c if c.all() else ~c),
+        "the wrong way round",
+    ),
+    (
+        ch03.check_flip_batch,
+        flip_with(those=lambda c: c & c.all()),
+        "are still as they were",
+    ),
+    (
+        ch03.check_flip_batch,
+        flip_with(those=lambda c: c | (not c.any())),
+        "no one is chosen",
+    ),
+    (ch03.check_flip_batch, flip_only_the_images_of_some, "keypoint targets of all people"),
     (ch03.check_is_clean, passes_are_equal, "Compare with what is stored"),
     (ch03.check_is_clean, lambda *args: True, "mirrored at random"),
     (ch03.check_is_clean, lambda *args: False, "called a clean set dirty"),

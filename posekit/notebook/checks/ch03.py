@@ -158,8 +158,8 @@ def check_read_frames(read_frames: Callable) -> None:
     end = int(starts[3])
     for at, what in (
         (start + 40, "a bit of a payload"),
-        (end - 2, "the check sum behind a payload"),
-        (start + 9, "the check sum of a length"),
+        (end - 2, "the checksum behind a payload"),
+        (start + 9, "the checksum of a length"),
         (start, "a bit of a length"),
         (start + 7, "the highest bit of a length"),
     ):
@@ -169,7 +169,7 @@ def check_read_frames(read_frames: Callable) -> None:
     for cut, what in (
         (start + 5, "its header"),
         (start + 100, "its payload"),
-        (end - 3, "its last check sum"),
+        (end - 3, "its last checksum"),
     ):
         _expect_complaint(
             read_frames, whole[:cut], start, f"We cut the file off inside of a record, in {what}"
@@ -196,17 +196,17 @@ def _expect_sound(read_frames: Callable, data: bytes, payloads: list[bytes]) -> 
         ) from None
     except (ValueError, IndexError) as error:
         raise CheckFailed(
-            f"Your reader complains about a sound file: {error}. Which bytes does each check sum "
+            f"Your reader complains about a sound file: {error}. Which bytes does each checksum "
             "cover, and is every number read as little-endian?"
         ) from None
     expect(
         answer != [p + frame_record(p)[-4:] for p in payloads],
-        "Each of your payloads has four bytes too many at its end: those are its check sum.",
+        "Each of your payloads has four bytes too many at its end: those are its checksum.",
     )
     expect(
         answer != [frame_record(p)[8:-4] for p in payloads]
         and answer != [frame_record(p)[:-4] for p in payloads],
-        "Your payloads begin too early: in front of them stand the length and *its* check sum, "
+        "Your payloads begin too early: in front of them stand the length and *its* checksum, "
         "twelve bytes.",
     )
     expect(
@@ -257,25 +257,53 @@ def _expect_complaint(read_frames: Callable, data: bytes, start: int, what: str)
 
 
 def check_flip_batch(flip_batch: Callable) -> None:
-    """`flip_batch(images, keypoints, visibility)` mirrors images and both targets, names and masks
-    included."""
-    expression = "flip_batch(images, keypoints, visibility)"
+    """`flip_batch(images, keypoints, visibility, chosen)` mirrors images and both targets of the
+    chosen people, names and masks included."""
+    expression = "flip_batch(images, keypoints, visibility, chosen)"
+    everyone = np.ones(3, bool)
     for seed, size in ((303, 8), (304, 12)):
         given = _batch(seed, size)
-        answer = _flip(flip_batch, expression, given)
-        flipped, moved_keypoints, seen = (
-            expect_array(a, f"the mirrored {n}", g.shape)
-            for a, n, g in zip(answer, ("images", "keypoints", "visibility"), given, strict=True)
-        )
-        _expect_images(flipped, given[0])
-        _expect_keypoints(moved_keypoints, given[1])
-        _expect_seen(seen, given[2])
-        twice = _flip(flip_batch, expression, answer)
+        mirrored = _flip(flip_batch, expression, given, everyone)
+        _expect_images(mirrored[0], given[0])
+        _expect_keypoints(mirrored[1], given[1])
+        _expect_seen(mirrored[2], given[2])
+        twice = _flip(flip_batch, expression, mirrored, everyone)
         expect(
             all(near(a, b, 1e-5) for a, b in zip(twice, given, strict=True)),
             "Mirroring twice should give the batch back.",
         )
-    passed("images, keypoints and visibility are mirrored together, and names and masks go along")
+        for chosen in (np.array([True, False, True]), np.array([False, True, False])):
+            _expect_chosen(flip_batch, expression, given, mirrored, chosen)
+        nobody = _flip(flip_batch, expression, given, ~everyone)
+        expect(
+            all(np.array_equal(a, b) for a, b in zip(nobody, given, strict=True)),
+            "Where no one is chosen, the batch should come back as it was.",
+        )
+    passed("the chosen people are mirrored with their names and masks, the others are untouched")
+
+
+def _expect_chosen(
+    flip_batch: Callable, expression: str, given: tuple, mirrored: tuple, chosen: np.ndarray
+) -> None:
+    answer = _flip(flip_batch, expression, given, chosen)
+    names = ("images", "keypoint targets", "visibility targets")
+    for name, mine, before, after in zip(names, answer, given, mirrored, strict=True):
+        right = np.where(chosen.reshape(-1, *[1] * (before.ndim - 1)), after, before)
+        wrong = np.where(chosen.reshape(-1, *[1] * (before.ndim - 1)), before, after)
+        shown = f"With chosen = {chosen.tolist()}"
+        expect(
+            not near(mine, after),
+            f"{shown} the {name} of all people are mirrored: leave those alone who are not chosen.",
+        )
+        expect(
+            not near(mine, before),
+            f"{shown} the {name} are still as they were.",
+        )
+        expect(
+            not near(mine, wrong),
+            f"{shown} the {name} of the others are mirrored: you have it the wrong way round.",
+        )
+        expect(near(mine, right), f"{shown} the {name} do not fit: look at them person by person.")
 
 
 def _batch(seed: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -290,18 +318,25 @@ def _batch(seed: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return images, keypoints, visibility
 
 
-def _flip(flip_batch: Callable, expression: str, given: tuple) -> tuple:
+def _flip(
+    flip_batch: Callable, expression: str, given: tuple, chosen: np.ndarray
+) -> tuple[np.ndarray, ...]:
     try:
-        answer = call(flip_batch, expression, *given, allow=(IndexError,))
+        answer = call(flip_batch, expression, *given, chosen, allow=(IndexError,))
     except IndexError as error:
         raise CheckFailed(
             f"Python says: {error}. `COCO17.flip_indices` counts joints, and in (B, 17, 3) those "
             "are on axis 1; axis 0 counts people."
         ) from None
-    return expect_parts(
+    parts = expect_parts(
         answer,
         expression,
         ("the images", "the keypoint targets", "the visibility targets"),
+    )
+    names = ("images", "keypoints", "visibility")
+    return tuple(
+        expect_array(part, f"the mirrored {name}", before.shape)
+        for part, name, before in zip(parts, names, given, strict=True)
     )
 
 
