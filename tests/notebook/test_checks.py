@@ -1098,31 +1098,49 @@ def test_the_repaired_scale_is_the_likeliest(density):
 # ---- chapter 10: solutions against posekit -------------------------------------------------------
 
 
-def test_the_second_look_and_the_way_back_are_posekits():
+def test_the_sigma_needed_keeps_that_share_inside_posekits_sub_images():
     rng = np.random.default_rng(0)
-    pose = rng.uniform(20, 80, (17, 2))
-    places = rng.uniform(-0.4, 0.4, (17, 2))
-    _, maps = cascade.crop_sub_images(np.zeros((100, 100, 3), np.uint8), pose, 32, sigma=1.5)
-    for k in range(17):
-        x, y, side = SOLVED["ch10"]["second_look"](pose, k, 1.5)
-        np.testing.assert_allclose(
-            geometry.crop_affine((x, y), side, 32, flip=bool(cascade.RIGHT[k])), maps[k]
-        )
-        inside = geometry.decode_keypoints(places[k], (32, 32))
-        there = geometry.apply_affine(geometry.invert(maps[k]), inside[None])[0]
-        mine = SOLVED["ch10"]["put_back"](places[k], pose[k], side, bool(cascade.RIGHT[k]))
-        np.testing.assert_allclose(mine, there, atol=1e-9)
+    predicted = rng.uniform(20, 80, (50, 17, 2))
+    true = predicted + rng.normal(0, 10, predicted.shape)
+    labelled = rng.random((50, 17)) < 0.8
+    for share in (0.5, 0.9):
+        sigma = SOLVED["ch10"]["sigma_needed"](predicted, true, labelled, share)
+        for k in range(17):
+            inside = []
+            for pose, truth in zip(predicted[labelled[:, k]], true[labelled[:, k]], strict=True):
+                side = sigma[k] * cascade.torso_diameter(pose)
+                affine = cascade.sub_image_affines(pose, side, 32)[k]
+                place = geometry.encode_keypoints(geometry.apply_affine(affine, truth), (32, 32))
+                inside.append(np.abs(place[k]).max() <= 0.5 + 1e-9)
+            assert abs(np.mean(inside) - share) < 1 / len(inside)
 
 
-def test_invented_mistakes_are_those_that_posekit_draws():
+@pytest.mark.parametrize("angle", [0, 30, -100])
+def test_the_way_back_is_posekits(angle):
+    rng = np.random.default_rng(0)
+    for flip in (False, True):
+        joint = rng.uniform(20, 80, 2)
+        place = rng.uniform(-0.4, 0.4, 2)
+        affine = geometry.crop_affine(joint, 50, 32, rotation=angle, flip=flip)
+        inside = geometry.decode_keypoints(place[None], (32, 32))
+        there = geometry.apply_affine(geometry.invert(affine), inside)[0]
+        put_back = SOLVED["ch10"]["put_back"]
+        np.testing.assert_allclose(put_back(place, joint, 50, angle, flip, 1.0), there)
+        half = joint + 0.5 * (there - joint)
+        np.testing.assert_allclose(put_back(place, joint, 50, angle, flip, 0.5), half)
+
+
+def test_invented_errors_are_those_that_posekit_draws():
     rng = np.random.default_rng(1)
     pose = rng.uniform(20, 80, (17, 2))
     mean = rng.normal(size=(17, 2))
     root = np.tril(rng.uniform(0.1, 0.5, (17, 2, 2)))
     errors = cascade.Displacements(mean, root @ np.swapaxes(root, 1, 2))
-    mine = SOLVED["ch10"]["invent"](pose, mean, errors.covariance, np.random.default_rng(5))
     drawn = errors.draw(np.random.default_rng(5)) * cascade.torso_diameter(pose)
-    np.testing.assert_allclose(mine, pose - drawn, atol=1e-4)
+    for probability, meant in ((0.0, pose), (1.0, pose[list(COCO17.flip_indices)])):
+        swapped = np.full(17, probability)
+        given = (pose, mean, errors.covariance, swapped, np.random.default_rng(5))
+        np.testing.assert_allclose(SOLVED["ch10"]["invent"](*given), meant - drawn, atol=1e-4)
 
 
 # ---- chapter 11: solutions against posekit -------------------------------------------------------

@@ -2,63 +2,111 @@
 
 import numpy as np
 
+from posekit.inference import cascade
 from posekit.notebook.checks import ch10
 from posekit.skeleton import COCO17
 
 LS, RS, LH, RH = (
     COCO17.index(n) for n in ("left_shoulder", "right_shoulder", "left_hip", "right_hip")
 )
+SWAP = list(COCO17.flip_indices)
 
 
 # ---- exercise 1 ----------------------------------------------------------------------------------
 
 
-def distance(pose, i, j):
-    return np.linalg.norm(pose[i] - pose[j])
-
-
-def look(
-    pose,
-    k,
-    sigma,
+def sigmas(
+    predicted,
+    true,
+    labelled,
+    share,
     *,
-    pairs=((LS, RH), (RS, LH)),
-    centre=lambda pose, k, side: pose[k],
-    combine=np.mean,
-    factor=1.0,
+    reach=lambda way: np.abs(way).max(axis=-1),
+    sizes=lambda predicted, true: cascade.torso_diameter(predicted)[:, None],
+    factor=2,
+    all_joints=False,
+    pooled=False,
+    quantile=np.quantile,
 ):
     """The right answer, with one handle for each mistake."""
-    side = factor * sigma * combine([distance(pose, i, j) for i, j in pairs])
-    return (*centre(pose, k, side), side)
+    values = factor * reach(true - predicted) / sizes(predicted, true)
+    counted = np.ones_like(labelled) if all_joints else labelled
+    if pooled:
+        return np.full(17, np.quantile(values[counted], share))
+    return np.array([quantile(values[counted[:, k], k], share) for k in range(17)])
 
 
-def look_with(**mistake):
-    return lambda pose, k, sigma: look(pose, k, sigma, **mistake)
+def sigmas_with(**mistake):
+    return lambda *given: sigmas(*given, **mistake)
 
 
-def moves_the_pose(pose, k, sigma):
-    pose -= 1
-    return look(pose + 1, k, sigma)
+def sigmas_in_place(predicted, true, labelled, share):
+    true -= predicted
+    return sigmas(0 * predicted, true, labelled, share, sizes=lambda p, t: 1)
+
+
+def by_deviations(values, share):
+    return 2 * values.std()
 
 
 # ---- exercise 2 ----------------------------------------------------------------------------------
 
 
-def back(uv, joint, side, mirrored, *, sign=(-1, 1), always=False, add=1, stretch=1.0, start=0.0):
-    way = side * stretch * uv * (np.array(sign) if mirrored or always else 1)
-    return joint + add * way - start * side
+def back(
+    uv,
+    joint,
+    side,
+    angle,
+    mirrored,
+    fraction,
+    *,
+    sign=(-1, 1),
+    always=False,
+    add=1,
+    stretch=1.0,
+    start=0.0,
+    turn=1.0,
+    degrees=np.deg2rad,
+    mirror_last=False,
+    whole=False,
+):
+    flip = np.array(sign) if mirrored or always else np.ones(2)
+    u, v = uv if mirror_last else uv * flip
+    c, s = np.cos(turn * degrees(angle)), np.sin(turn * degrees(angle))
+    way = np.array([c * u - s * v, s * u + c * v]) * (flip if mirror_last else 1)
+    return joint + add * (1 if whole else fraction) * side * stretch * way - start * side
 
 
 def back_with(**mistake):
-    return lambda uv, joint, side, mirrored: back(uv, joint, side, mirrored, **mistake)
+    return lambda *given: back(*given, **mistake)
 
 
-def whole_joint_mirrored(uv, joint, side, mirrored):
-    return back(uv, joint, side, mirrored) * ([-1, 1] if mirrored else 1)
+def whole_joint_mirrored(uv, joint, side, angle, mirrored, fraction):
+    """Mirror the sum, joint included."""
+    sign = [-1, 1] if mirrored else [1, 1]
+    return back(uv, joint, side, angle, False, fraction) * sign
 
 
-def adds_in_place(uv, joint, side, mirrored):
-    joint += side * uv * ([-1, 1] if mirrored else [1, 1])
+def step_alone(uv, joint, side, angle, mirrored, fraction):
+    return back(uv, 0 * joint, side, angle, mirrored, fraction)
+
+
+def in_sub_images(uv, joint, side, angle, mirrored, fraction):
+    return back(uv, joint, 1, angle, mirrored, fraction)
+
+
+def fraction_of_all(uv, joint, side, angle, mirrored, fraction):
+    return fraction * back(uv, joint, side, angle, mirrored, 1.0)
+
+
+def joint_rotated(uv, joint, side, angle, mirrored, fraction):
+    sign = [-1, 1] if mirrored else [1, 1]
+    spot = joint + fraction * side * uv * sign
+    return back(spot, np.zeros(2), 1, angle, False, 1)
+
+
+def adds_in_place(uv, joint, side, angle, mirrored, fraction):
+    joint += back(uv, 0 * joint, side, angle, mirrored, fraction)
     return joint
 
 
@@ -69,6 +117,7 @@ def invented(
     pose,
     mean,
     covariance,
+    swapped,
     rng,
     *,
     sign=-1,
@@ -77,14 +126,22 @@ def invented(
     centre=1.0,
     size=None,
     z=None,
+    other=None,
+    places=None,
+    exact=False,
 ):
-    diameter = (distance(pose, LS, RH) + distance(pose, RS, LH)) / 2 if size is None else size
+    diameter = cascade.torso_diameter(pose) if size is None else size
     drawn = rng.normal(size=(17, 2)) if z is None else z(rng)
-    return pose + sign * diameter * (centre * mean + np.einsum(turn, root(covariance), drawn))
+    chosen = rng.random(17) < swapped if other is None else other(rng, swapped)
+    meant = np.where(chosen[:, None], pose[SWAP], pose) if places is None else places(pose, swapped)
+    delta = centre * mean + np.einsum(turn, root(covariance), drawn)
+    if exact:
+        delta = np.where(chosen[:, None], 0, delta)
+    return meant + sign * diameter * delta
 
 
 def invent_with(**mistake):
-    return lambda pose, mean, covariance, rng: invented(pose, mean, covariance, rng, **mistake)
+    return lambda *given: invented(*given, **mistake)
 
 
 def variances_only(covariance):
@@ -95,14 +152,17 @@ def one_for_all(rng):
     return np.tile(rng.normal(size=2), (17, 1))
 
 
-def one_for_both(pose, mean, covariance, rng):
+def one_for_both(pose, mean, covariance, swapped, rng):
     spread = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
-    size = (distance(pose, LS, RH) + distance(pose, RS, LH)) / 2
-    return pose - size * (mean + spread * rng.normal(size=(17, 1)))
+    return pose - cascade.torso_diameter(pose) * (mean + spread * rng.normal(size=(17, 1)))
 
 
-def in_place(pose, mean, covariance, rng):
-    pose -= invented(0 * pose, mean, covariance, rng, size=1.0)
+def in_between(pose, swapped):
+    return pose + swapped[:, None] * (pose[SWAP] - pose)
+
+
+def in_place(pose, mean, covariance, swapped, rng):
+    pose -= invented(0 * pose, mean, covariance, swapped, rng, size=1.0)
     return pose
 
 
@@ -143,59 +203,67 @@ def cost_with(**mistake):
 
 
 WRONG = [
+    (ch10.check_sigma_needed, sigmas_with(factor=1), "half as wide"),
     (
-        ch10.check_second_look,
-        look_with(centre=lambda pose, k, side: pose[k] - side / 2),
-        "the box's corner",
+        ch10.check_sigma_needed,
+        sigmas_with(reach=lambda way: np.linalg.norm(way, axis=-1)),
+        "not a disc",
     ),
     (
-        ch10.check_second_look,
-        look_with(centre=lambda pose, k, side: pose[[LS, RS, LH, RH]].mean(axis=0)),
-        "centred on the torso",
+        ch10.check_sigma_needed,
+        sigmas_with(reach=lambda way: np.abs(way).min(axis=-1)),
+        "the smaller of the two",
     ),
-    (ch10.check_second_look, look_with(centre=lambda pose, k, side: pose[k][::-1]), "y before x"),
+    (ch10.check_sigma_needed, sigmas_with(reach=lambda way: np.abs(way[..., 0])), "x only"),
+    (ch10.check_sigma_needed, sigmas_with(reach=lambda way: way.max(axis=-1)), "have a sign"),
+    (ch10.check_sigma_needed, sigmas_with(sizes=lambda p, t: 1), "in pixels"),
     (
-        ch10.check_second_look,
-        look_with(centre=lambda pose, k, side: np.round(pose[k])),
-        "rounded the centre",
+        ch10.check_sigma_needed,
+        sigmas_with(sizes=lambda p, t: np.maximum(cascade.torso_diameter(t), 1e-9)[:, None]),
+        "of the *true* poses",
     ),
-    (ch10.check_second_look, look_with(centre=lambda pose, k, side: pose[0]), "was predicted"),
     (
-        ch10.check_second_look,
-        lambda pose, k, sigma: look(pose, k, 1 + 0 * sigma),
-        "does not change with sigma",
+        ch10.check_sigma_needed,
+        sigmas_with(sizes=lambda p, t: cascade.torso_diameter(p).mean()),
+        "one mean diameter",
     ),
-    (ch10.check_second_look, look_with(factor=0.5), "the *whole* side"),
-    (ch10.check_second_look, look_with(combine=np.sum), "add the two diagonals"),
-    (ch10.check_second_look, look_with(pairs=((LS, RH),)), "only one of the two"),
-    (ch10.check_second_look, look_with(pairs=((RS, LH),)), "only one of the two"),
-    (ch10.check_second_look, look_with(combine=np.max), "the longer of the two"),
-    (ch10.check_second_look, look_with(pairs=((LS, LH), (RS, RH))), "*below* it"),
-    (ch10.check_second_look, look_with(pairs=((LS, RS), (LH, RH))), "across the shoulders"),
-    (ch10.check_second_look, look_with(combine=lambda d: np.mean(np.square(d))), "no square root"),
-    (ch10.check_second_look, look_with(combine=np.min), "the shorter of the two"),
-    (ch10.check_second_look, look_with(factor=1.1), "the side should be"),
-    (ch10.check_second_look, moves_the_pose, "changed the `pose`"),
-    (ch10.check_second_look, lambda pose, k, sigma: pose[k], "should have shape (3,)"),
-    (ch10.check_second_look, lambda pose, k, sigma: pose["nose"], "stops with"),
-    (ch10.check_second_look, lambda *given: None, "has no value yet"),
+    (ch10.check_sigma_needed, sigmas_with(all_joints=True), "count unlabelled"),
+    (ch10.check_sigma_needed, sigmas_with(pooled=True), "one sigma for all"),
     (
-        ch10.check_put_back,
-        lambda uv, joint, side, mirrored: back(uv, 0 * joint, side, mirrored),
-        "the way alone",
+        ch10.check_sigma_needed,
+        sigmas_with(quantile=lambda values, share: np.quantile(values, 1 - share)),
+        "*outside*, not inside",
     ),
-    (ch10.check_put_back, back_with(add=-1), "take the way off"),
     (
-        ch10.check_put_back,
-        lambda uv, joint, side, mirrored: back(uv, joint, 1, mirrored),
-        "shares of the sub-image to pixels",
+        ch10.check_sigma_needed,
+        sigmas_with(quantile=lambda values, share: values.max()),
+        "keeps *all*",
     ),
+    (
+        ch10.check_sigma_needed,
+        sigmas_with(quantile=lambda values, share: np.median(values)),
+        "the median",
+    ),
+    (ch10.check_sigma_needed, sigmas_with(quantile=by_deviations), "are inside"),
+    (ch10.check_sigma_needed, sigmas_in_place, "changed the `true`"),
+    (ch10.check_sigma_needed, lambda *given: sigmas(*given)[:9], "should have shape (17,)"),
+    (ch10.check_sigma_needed, lambda *given: None, "has no value yet"),
+    (ch10.check_put_back, step_alone, "the step alone"),
+    (ch10.check_put_back, back_with(add=-1), "subtract the step"),
+    (ch10.check_put_back, in_sub_images, "fractions of the sub-image to pixels"),
     (ch10.check_put_back, back_with(stretch=0.5), "by half the side"),
     (ch10.check_put_back, back_with(start=0.5), "from the corner"),
-    (ch10.check_put_back, back_with(sign=(-1, -1)), "turn round both"),
+    (ch10.check_put_back, back_with(sign=(-1, -1)), "sign of both"),
     (ch10.check_put_back, back_with(sign=(1, -1)), "the second coordinate"),
     (ch10.check_put_back, back_with(sign=(1, 1)), "ignore the mirror"),
-    (ch10.check_put_back, back_with(always=True), "where nothing was mirrored"),
+    (ch10.check_put_back, back_with(always=True), "although nothing was mirrored"),
+    (ch10.check_put_back, back_with(whole=True), "apply the whole correction"),
+    (ch10.check_put_back, fraction_of_all, "of the joint as well"),
+    (ch10.check_put_back, back_with(turn=0), "ignore the rotation"),
+    (ch10.check_put_back, back_with(turn=-1), "instead of back"),
+    (ch10.check_put_back, back_with(degrees=float), "take radians"),
+    (ch10.check_put_back, back_with(mirror_last=True), "before you undo the mirror"),
+    (ch10.check_put_back, joint_rotated, "image's corner"),
     (ch10.check_put_back, whole_joint_mirrored, "in the *image*"),
     (ch10.check_put_back, adds_in_place, "changed the `joint`"),
     (ch10.check_put_back, back_with(stretch=2.0), "your answer is"),
@@ -204,14 +272,14 @@ WRONG = [
     (ch10.check_invent, invent_with(centre=0.0), "have no mean"),
     (ch10.check_invent, invent_with(root=lambda c: c), "by the covariance itself"),
     (ch10.check_invent, invent_with(turn="kji,kj->ki"), "the transposed root"),
-    (ch10.check_invent, invent_with(root=variances_only), "do not hang together"),
+    (ch10.check_invent, invent_with(root=variances_only), "are independent"),
     (ch10.check_invent, invent_with(size=1.0), "a fraction of a pixel"),
-    (ch10.check_invent, invent_with(z=one_for_all), "the same mistake at once"),
+    (ch10.check_invent, invent_with(z=one_for_all), "the same error at once"),
     (ch10.check_invent, one_for_both, "one and the same random number"),
     (
         ch10.check_invent,
         invent_with(z=lambda rng: np.random.default_rng(0).normal(size=(17, 2))),
-        "Every call invents",
+        "Every call returns",
     ),
     (
         ch10.check_invent,
@@ -223,8 +291,39 @@ WRONG = [
         invent_with(root=lambda c: 2 * np.linalg.cholesky(c)),
         "times the measured one",
     ),
-    (ch10.check_invent, invent_with(centre=2.0), "On average your mistakes"),
+    (ch10.check_invent, invent_with(centre=2.0), "On average your errors"),
     (ch10.check_invent, in_place, "changed the `pose`"),
+    (
+        ch10.check_invent,
+        invent_with(other=lambda rng, swapped: rng.random(17) >= swapped),
+        "place for the *swapped*",
+    ),
+    (ch10.check_invent, invent_with(other=lambda rng, swapped: swapped < 0), "What is `swapped`"),
+    (ch10.check_invent, invent_with(other=lambda rng, swapped: swapped > 0), "swap always"),
+    (
+        ch10.check_invent,
+        invent_with(
+            other=lambda rng, swapped: (rng.random(17) < 1 - swapped) & (swapped.max() > 0)
+        ),
+        "one minus the probability",
+    ),
+    (
+        ch10.check_invent,
+        invent_with(other=lambda rng, swapped: rng.random() < swapped),
+        "swapped at once",
+    ),
+    (
+        ch10.check_invent,
+        invent_with(other=lambda rng, swapped: rng.random(17) < swapped[SWAP]),
+        "the counterpart's probability",
+    ),
+    (
+        ch10.check_invent,
+        invent_with(other=lambda rng, swapped: rng.random(17) < swapped / 2),
+        "should be swapped in",
+    ),
+    (ch10.check_invent, invent_with(places=in_between), "neither near"),
+    (ch10.check_invent, invent_with(exact=True), "exactly on their counterparts"),
     (ch10.check_invent, lambda *given: None, "has no value yet"),
     (ch10.check_refiners_cost, cost_with(one_stage=True), "one stage for two"),
     (
