@@ -101,7 +101,7 @@ def provenance() -> dict:
         "python": platform.python_version(),
         "keras": keras.__version__,
         "backend": keras.backend.backend(),
-        "hardware": f"{os.cpu_count()} x {cpu}",
+        "hardware": f"{cpu}, {os.cpu_count()} cores",
         "system": platform.system(),
     }
 
