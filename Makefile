@@ -84,12 +84,9 @@ $(VENV)/.backends-done: tests/requirements-backends.txt $(STAMP)
 refresh: data  ## run notebooks in place and write them normalised: make refresh NB="chapters/01*.ipynb"
 	$(PY) book/tools/refresh.py $(NB)
 
-released-model: $(STAMP)  ## train and package stage1-teacher and stage1-student from the photos of POSEKIT_DATA (three hours on two cores)
-	$(PY) -m posekit experiment first --keep _data/released
-	$(PY) -m posekit experiment teacher --keep _data/released
-	$(PY) -m posekit experiment student --keep _data/released
-	$(PY) -m posekit export --model _data/released/teacher --package stage1-teacher
-	$(PY) -m posekit export --model _data/released/student --package stage1-student
+released-model: $(STAMP)  ## train and package stage1 from the photos of POSEKIT_DATA (hours; call again to continue)
+	$(PY) -m posekit experiment stage1 --keep _data/released
+	$(PY) -m posekit export --model _data/released/stage1 --package stage1
 	$(PY) book/tools/card_pictures.py
 
 assignments: $(STAMP)  ## cut the students' copies of the exercises into _assignments/

@@ -36,6 +36,8 @@ HEADS = (
     "integral",
     "pyramid_votes",
 )
+FINE_TUNING_RATE = 5e-4
+"""Default learning rate of a training that starts from trained weights."""
 LOSSES = ("l2", "l1", "smooth_l1", "gaussian", "laplace", "rle")
 OPTIMIZERS = ("adamw", "sgd")
 INPUTS = ("auto", "tfdata", "device")
@@ -133,56 +135,58 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
 
 def _add_model_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
+        "--start-from",
+        metavar="RUN|NAME",
+        help="start from the weights of this run, packaged model or .npz file, or from imagenet "
+        "(default: random weights); the options below then default to its own",
+    )
+    group.add_argument(
         "--backbone",
         choices=BACKBONES,
-        default="resnet18v2",
         metavar="NAME",
-        help=f"{', '.join(BACKBONES)} (default: %(default)s)",
+        help=f"{', '.join(BACKBONES)} (default: resnet18v2)",
     )
     group.add_argument(
         "--head",
         choices=HEADS,
-        default="votes",
         metavar="NAME",
         help="regression (as DeepPose), deeppose2014 (two layers of 4096 units), "
         "deeppose2014_dropout, integral (soft-argmax), votes (offset voting), or pyramid_votes "
-        "(offset voting on a feature pyramid; efficientnet_lite0 only; default: %(default)s)",
+        "(offset voting on a feature pyramid; efficientnet_lite0 only; default: votes)",
     )
     group.add_argument(
         "--loss",
         choices=LOSSES,
-        default="l1",
         metavar="NAME",
-        help=f"{', '.join(LOSSES)}; the last three also learn sigma (chapter 09; default: "
-        "%(default)s)",
+        help=f"{', '.join(LOSSES)}; the last three also learn sigma (chapter 09; default: l1)",
     )
     group.add_argument(
         "--joints",
         type=int,
         choices=(17, 19),
-        default=17,
         metavar="N",
         help="17, or 19 to learn neck and head top, too, where records have them (LSP) "
-        "(default: %(default)s)",
+        "(default: 17)",
     )
     group.add_argument(
         "--width",
         type=_positive(int),
-        default=16,
         metavar="CHANNELS",
-        help="channels of the backbone's first stage (default: %(default)s)",
+        help="channels of the backbone's first stage (default: 16)",
     )
     group.add_argument(
         "--input-size",
         type=_positive(int),
-        default=224,
         metavar="PIXELS",
-        help="side of the input (default: %(default)s)",
+        help="side of the input (default: 224)",
     )
     group.add_argument(
-        "--init",
-        metavar="RUN|NAME",
-        help="start from this run, model or .npz file, or imagenet (default: random weights)",
+        "--freeze",
+        type=int,
+        default=0,
+        metavar="STAGES",
+        help="do not train the stem and this many first stages of an efficientnet (default: "
+        "%(default)s)",
     )
 
 
@@ -217,10 +221,9 @@ def _add_schedule_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--learning-rate",
         type=_positive(float),
-        default=3e-3,
         metavar="RATE",
-        help="peak of the warm-up-cosine schedule; sgd needs about 30 times as much "
-        "(default: %(default)s)",
+        help="peak of the warm-up-cosine schedule; sgd needs about 30 times as much (default: "
+        f"0.003, or {FINE_TUNING_RATE} with --start-from)",
     )
     group.add_argument(
         "--clip",
@@ -381,7 +384,7 @@ def _add_webcam(commands: argparse._SubParsersAction) -> None:
     p.add_argument(
         "--model",
         metavar="NAME|FILE",
-        help="name or file of the model; the page needs an .onnx file (default: stage1-student)",
+        help="name or file of the model; the page needs an .onnx file (default: stage1)",
     )
     p.add_argument(
         "--json", action="store_true", help="with --source: print the result as one JSON object"
@@ -429,6 +432,7 @@ RECIPE_FIELDS = {
     "input": "input_pipeline",
     "devices": "devices",
     "seed": "seed",
+    "freeze": "frozen_stages",
 }
 AUGMENT_FIELDS = {"half_body": "half_body", "erase": "erase", "camera": "camera"}
 
@@ -439,13 +443,20 @@ def train(args: argparse.Namespace) -> int:
     from posekit import inputs, training
 
     augment = {field: getattr(args, option) for option, field in AUGMENT_FIELDS.items()}
-    recipe = {field: getattr(args, option) for option, field in RECIPE_FIELDS.items()}
+    given = {field: getattr(args, option) for option, field in RECIPE_FIELDS.items()}
+    recipe = {field: value for field, value in given.items() if value is not None}
+    if args.start_from:
+        recipe = {
+            "learning_rate": FINE_TUNING_RATE,
+            **training.architecture(args.start_from),
+            **recipe,
+        }
     record = training.train(
         args.records,
         args.val,
         training.Recipe(augment=inputs.Augmentation(**augment), **recipe),
         args.out,
-        start_from=args.init,
+        start_from=args.start_from,
         resume=args.resume,
         checkpoint_seconds=args.checkpoint,
         tensorboard=args.tensorboard,

@@ -69,7 +69,7 @@ def test_a_python_without_packages_is_told_all_that_is_missing():
 
 
 def test_a_python_without_packages_refuses_other_commands_in_one_line():
-    done = bare_python("predict", "--model", "stage1-student", "photo.jpg")
+    done = bare_python("predict", "--model", "stage1", "photo.jpg")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert done.stderr.startswith("error: numpy is not installed") and "pip install" in done.stderr
 

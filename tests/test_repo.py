@@ -56,7 +56,7 @@ def test_no_file_names_a_machine():
 
 def test_files_are_small():
     """Weights, which come with a card or a README, may be larger."""
-    weights = ("posekit/weights/", "book/experiments/checkpoints/")
+    weights = ("posekit/weights/",)
     for name in tracked():
         limit = 8_000_000 if name.startswith(weights) else 3_600_000
         assert (ROOT / name).stat().st_size <= limit, name

@@ -20,7 +20,7 @@ from experiments import (
     cascade,
     depth,
     loss_comparison,
-    released_models,
+    released_model,
     stage_one,
 )
 from posekit.errors import DataError
@@ -51,22 +51,12 @@ EXPERIMENTS = {
     "lsp-30min": Experiment(
         "thirty minutes on LSPET and LSP (photos through POSEKIT_DATA)", stage_one.lsp_30min
     ),
-    "first": Experiment(
-        "the released models' first generation, trained on all photos of POSEKIT_DATA and MiniDome",
-        released_models.generation1,
+    "stage1": Experiment(
+        "the released model: from ImageNet weights, on all photos of POSEKIT_DATA, in phases",
+        released_model.stage1,
     ),
-    "teacher": Experiment(
-        "the second generation: longer, with people at a phone and corrected labels",
-        released_models.generation2,
-    ),
-    "student": Experiment(
-        "the third generation, distilled from the second", released_models.generation3
-    ),
-    "lessons": Experiment(
-        "the third generation with distillation and without", released_models.ablate_distillation
-    ),
-    "labels": Experiment(
-        "training on LSPET's labels as published and corrected", released_models.ablate_relabeling
+    "licensed-only": Experiment(
+        "half an hour on photos under open licences only", released_model.licensed_only
     ),
     "ablations": Experiment(
         "the recipe without one ingredient at a time, three seeds", ablation.ablations

@@ -51,7 +51,7 @@ def people_records(
     source: Path,
     split: str = "train",
     box: str = "annotation",
-    correct: Callable | None = None,
+    select: Callable | None = None,
     **crop: float,
 ) -> Path:
     """Write one split of a data set as records.
@@ -62,7 +62,7 @@ def people_records(
         source: the data set's folder.
         split: `"train"` or `"val"`.
         box: `box_source` of `records.CropSettings`.
-        correct: maps the stream of annotations to a stream of corrected ones.
+        select: maps the stream of annotations to a stream of those to keep.
         crop: other arguments of `records.CropSettings`.
 
     Returns:
@@ -71,9 +71,8 @@ def people_records(
     Raises:
         DataError: if records of that name were written with other options.
     """
-    kind = f"{box}-corrected" if correct else box
-    if dataset == "background":
-        kind = "background"
+    kind = "background" if dataset == "background" else box
+    kind = f"{kind}-{getattr(select, 'name', 'selected')}" if select else kind
     out = folder / f"{source.name}-{split}-{kind}"
     settings = records.CropSettings(box_source=box, **crop)
     if (out / "manifest.json").is_file():
@@ -83,7 +82,7 @@ def people_records(
     else:
         filtered = Counter()
         people = datasets.read(dataset, source, split, filtered)
-        people = correct(people) if correct else people
+        people = select(people) if select else people
         records.write_records(people, out, dataset, split, settings, filtered=filtered)
     return out
 
@@ -108,7 +107,6 @@ def train(
     val: Path,
     batch_transform: Callable | None = None,
     start_from: str | Path | None = None,
-    teacher: str | Path | None = None,
     **recipe: object,
 ) -> Path:
     """Train a run, unless an earlier call has trained it by the same recipe.
@@ -118,7 +116,7 @@ def train(
         name: of the run.
         people: record folders to train on.
         val: record folder to score on.
-        batch_transform, start_from, teacher: see `training.train`.
+        batch_transform, start_from: see `training.train`.
         recipe: fields of `training.Recipe`.
 
     Returns:
@@ -141,7 +139,6 @@ def train(
         out,
         batch_transform=batch_transform,
         start_from=start_from,
-        teacher=teacher,
     )
     return out
 

@@ -14,6 +14,7 @@ that it does not matter when they end; the last takes it down to 0.
 """
 
 import argparse
+import csv
 import json
 import os
 import subprocess
@@ -66,16 +67,16 @@ PHASES = {
         "input_size": 128,
         "frozen_stages": 3,
         "learning_rate": 1e-3,
-        "epochs": 14,
-        "warmup": 0.03,
+        "epochs": 2,
+        "warmup": 0.2,
         "seed": 1,
     },
     "upper": {
         "input_size": 160,
         "frozen_stages": 3,
         "learning_rate": 7e-4,
-        "epochs": 100,
-        "warmup": 0.005,
+        "epochs": 9,
+        "warmup": 0.05,
         "seed": 2,
     },
     "whole": {
@@ -96,11 +97,16 @@ PHASES = {
         "seed": 4,
     },
 }
-"""Phase -> settings that differ. "upper" and "whole" are ended by `finish` before their epochs."""
+"""Phase -> settings that differ. "whole" is long, and is ended by `finish`."""
 SYNTHETIC_PHASES = ("upper", "whole", "last")
 """Phases whose mix includes rendered people."""
-RELEASED_SIZE = 160
-"""Side of the released network's input in pixels; phases of smaller inputs are scored at it."""
+BEFORE = "before.json"
+"""Name of the file with the figures of `KEPT` that the weights of the first phase came with."""
+KEPT = ("images", "cpu_seconds", "seconds")
+"""What `export` states of a training and a training that goes on from its file adds up."""
+RELEASED_SIZE = 192
+"""Side of the released network's input in pixels; phases of smaller inputs are scored at it, which
+raises their scores (Touvron et al., \"Fixing the train-test resolution discrepancy\", 2019)."""
 WATCH_SECONDS = 2100
 """Time between two evaluations of `watch`."""
 FIRST_WATCH_SECONDS = 600
@@ -112,14 +118,17 @@ def make_recipe(phase: str) -> training.Recipe:
     return training.Recipe(**{**COMMON, **PHASES[phase]})
 
 
-def phase_records(folder: Path, phase: str) -> list[Path]:
+def phase_records(folder: Path, phase: str, licensed_only: bool = False) -> list[Path]:
     """Return the record folders that a phase is trained on, see `released_data`."""
     synthetic = phase in SYNTHETIC_PHASES
-    return released_data.training_records(folder / "records", synthetic)
+    return released_data.training_records(folder / "records", synthetic, licensed_only)
 
 
 def train(
-    folder: Path, start_from: str | Path = training.IMAGENET, first_phase: str = "head"
+    folder: Path,
+    start_from: str | Path = training.IMAGENET,
+    first_phase: str = "head",
+    licensed_only: bool = False,
 ) -> None:
     """Train the phases that are not done, each from the weights of the one before.
 
@@ -128,13 +137,17 @@ def train(
         start_from: of the first phase, see `training.train`.
         first_phase: the first to train; with `start_from` a `.npz` of `export`, a later one
             continues on a new machine.
+        licensed_only: train on photos under open licences only.
     """
     atomic_write(folder / "process_group", f"{os.getpgrp()}\n".encode())
+    if Path(start_from).suffix == ".npz" and not (folder / BEFORE).is_file():
+        facts = weights_file.read(start_from)[1]
+        _write_json(folder / BEFORE, {key: facts.get(key, 0) for key in KEPT})
     val = released_data.validation_records(folder / "records")
     phases = list(PHASES)
     for phase in phases[phases.index(first_phase) :]:
         if not (folder / phase / "record.json").is_file():
-            mix = phase_records(folder, phase)
+            mix = phase_records(folder, phase, licensed_only)
             print(f"--- {phase}, from {start_from}", flush=True)
             training.train(
                 mix,
@@ -144,7 +157,7 @@ def train(
                 start_from=start_from,
                 checkpoint_seconds=30,
             )
-        start_from = folder / phase / training.WEIGHTS_FILE
+        start_from = folder / phase / predictor.WEIGHTS_FILE
 
 
 # ---- evaluation ---------------------------------------------------------------------------------
@@ -165,7 +178,7 @@ def newest_weights(folder: Path) -> tuple[str, Path]:
         DataError: if there is none.
     """
     for phase in reversed(PHASES):
-        for file in (checkpoint_path(folder, phase), folder / phase / training.WEIGHTS_FILE):
+        for file in (checkpoint_path(folder, phase), folder / phase / predictor.WEIGHTS_FILE):
             if file.is_file():
                 return phase, file
     raise DataError(folder, "holds no checkpoint yet", "wait for the first one")
@@ -180,7 +193,7 @@ def load_averaged(phase: str, file: Path) -> keras.Model:
     """
     recipe = make_recipe(phase)
     network = training.build_network(recipe, recipe.num_joints)
-    if file.name == training.WEIGHTS_FILE:
+    if file.name == predictor.WEIGHTS_FILE:
         weights_file.load(file, network)
     else:
         with np.load(file) as arrays:
@@ -217,37 +230,39 @@ def score(model: predictor.Predictor, val: dict[str, Path]) -> dict[str, float]:
         results = evaluation.predict_records(model, val[key], flip=False)
         with_person.append(results.presence)
         shares = scorecard.pck_shoulder(results)
-        for joint in ("wrist", "elbow"):
-            scores[f"{key} {joint}s"] = _both_sides(shares["by_joint"], joint)
-        scores[f"{key} all"] = shares["share"]
+        for part in ("wrists", "elbows", "all"):
+            scores[f"{key} {part}"] = shares[part][0]
     lsp = evaluation.predict_records(model, val["lsp"], flip=True)
     scores["LSP PCP"] = metrics.pcp(lsp.keypoints, lsp.target, lsp.labelled)["mean"]
     coco = evaluation.predict_records(model, val["coco"], flip=True)
     scores["COCO PCK@0.2"] = metrics.pck(coco.keypoints, coco.target, coco.labelled)["value"]
-    background = evaluation.predict_records(model, val["background"], flip=False)
     with_person.append(coco.presence)
-    scores["AUROC"] = scorecard.presence_roc(with_person, [background.presence])["auroc"]
+    without = [
+        evaluation.predict_records(model, val[kind], flip=False).presence
+        for kind in scorecard.BACKGROUND_KINDS
+    ]
+    scores["AUROC"] = scorecard.presence_roc(with_person, without)["auroc"]
     return {name: round(float(value), 4) for name, value in scores.items()}
 
 
-def _both_sides(by_joint: dict[str, tuple[float, int]], joint: str) -> float:
-    """Share of hits of a left and a right joint together."""
-    sides = [by_joint.get(f"{side}_{joint}", (0.0, 0)) for side in ("left", "right")]
-    return sum(share * n for share, n in sides) / max(1, sum(n for _, n in sides))
-
-
 def images_seen(folder: Path) -> dict[str, int]:
-    """Count the training images of each phase, from its record or its checkpoint."""
-    counts = {}
+    """Count the training images of each phase, from its record or its checkpoint.
+
+    With those that the weights of the first phase had seen before, see `train`.
+    """
+    counts = dict(_read_json(folder / BEFORE, {}).get("images", {}))
     for phase in PHASES:
         record = folder / phase / "record.json"
         checkpoint = checkpoint_path(folder, phase)
         if record.is_file():
-            counts[phase] = json.loads(record.read_text(encoding="utf-8"))["images"]
+            seen = json.loads(record.read_text(encoding="utf-8"))["images"]
         elif checkpoint.is_file():
             with np.load(checkpoint) as file:
                 steps = json.loads(str(file["state"]))["steps"]
-            counts[phase] = steps * make_recipe(phase).batch_size
+            seen = steps * make_recipe(phase).batch_size
+        else:
+            continue
+        counts[phase] = counts.get(phase, 0) + seen
     return counts
 
 
@@ -298,6 +313,7 @@ def export(folder: Path) -> int:
         "phases": {name: PHASES[name] for name in seen},
         "images": seen,
         "cpu_seconds": round(cpu_seconds(folder)),
+        "seconds": round(seconds(folder)),
         "mix": _mix_shares(folder, phase),
         "scores": _read_json(folder / "progress.json", [None])[-1],
         **training.provenance(),
@@ -315,12 +331,32 @@ def _mix_shares(folder: Path, phase: str) -> dict[str, float]:
     return released_data.shares(mix, people)
 
 
-# ---- processor time -----------------------------------------------------------------------------
+def read_log(folder: Path, phase: str) -> list[list[str]]:
+    """Return the rows of a phase's log.csv, the header first, or [] if it has not begun."""
+    for log in (folder / phase / "log.csv", folder / f".{phase}.partial" / "log.csv"):
+        if log.is_file():
+            with log.open(newline="", encoding="utf-8") as file:
+                return list(csv.reader(file))
+    return []
+
+
+# ---- time ---------------------------------------------------------------------------------------
 
 
 def cpu_seconds(folder: Path) -> float:
     """Sum the processor time of all training processes, as `note_cpu_seconds` has noted it."""
-    return sum(_read_json(folder / "cpu_seconds.json", {}).values())
+    before = _read_json(folder / BEFORE, {}).get("cpu_seconds", 0)
+    return before + sum(_read_json(folder / "cpu_seconds.json", {}).values())
+
+
+def seconds(folder: Path) -> float:
+    """Sum the seconds by the clock of all phases."""
+    total = _read_json(folder / BEFORE, {}).get("seconds", 0)
+    for phase in PHASES:
+        header, *rows = read_log(folder, phase) or [[]]
+        if rows:
+            total += float(rows[-1][header.index("seconds")])
+    return total
 
 
 def note_cpu_seconds(folder: Path) -> None:
@@ -409,9 +445,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--export-at", metavar="HH:MM", help="time at which `watch` exports and stops"
     )
+    parser.add_argument(
+        "--licensed-only",
+        action="store_true",
+        help="train on photos under open licences only, see `released_data.OPEN_LICENCE`",
+    )
     args = parser.parse_args(arguments)
     if args.action == "train":
-        train(args.folder, args.start_from, args.first_phase)
+        train(args.folder, args.start_from, args.first_phase, args.licensed_only)
     elif args.action == "watch":
         watch(args.folder, args.every, args.export_at)
     elif args.action == "evaluate":

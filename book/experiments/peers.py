@@ -64,7 +64,7 @@ NOTES = {
     "flip": f"MediaPipe: none; the model: flip test on {' and '.join(FLIP_TEST)} only",
     "processor_ms": f"median processor time of all threads per photo of {TIMED}, from array to "
     "joints; MediaPipe runs a detector and a network on each photo, the model its network alone",
-    "intervals": "95 % bootstrap, photos drawn independently",
+    "intervals": "95 % bootstrap over the groups of scorecard.photo_groups",
 }
 
 
@@ -190,29 +190,23 @@ def accuracy(results: EvalResults, metric: str | None) -> dict:
             PCK@0.2; or None.
 
     Returns:
-        `by_part` (see `scorecard.by_part`) and `interval`, with what the metric is called; empty
-        if there is none.
+        `by_part` (see `scorecard.pck_shoulder`), and for `pck` and `pcp` the mean; empty if there
+        is no metric.
     """
     if metric is None:
         return {}
     if metric == "pck_shoulder":
-        return scorecard.pck_shoulder(results)
+        return {"by_part": scorecard.pck_shoulder(results)}
     truth = (results.keypoints, results.target, results.labelled)
-    hits, counted = metrics.pck_hits(*truth)
-    hits &= counted
-    interval = metrics.bootstrap_ci(hits, counted)
     scores = {"pck@0.2": metrics.pck(*truth)["value"]}
     if metric == "pcp":
         limb_hits, scored = metrics.pcp_hits(*truth)
         interval = metrics.bootstrap_ci(limb_hits.reshape(-1, 4, 2), scored.reshape(-1, 4, 2))
+        scores["pcp_interval"] = [round(v, 4) for v in interval]
         limbs = {name: round(value, 4) for name, value in metrics.pcp(*truth).items()}
         scores = {"pcp": limbs, **scores}
     scores["pck@0.2"] = round(scores["pck@0.2"], 4)
-    return {
-        **scores,
-        "by_part": scorecard.by_part(hits, counted),
-        "interval": [round(v, 4) for v in interval],
-    }
+    return {**scores, "by_part": scorecard.pck_torso(results)}
 
 
 def set_scores(results: EvalResults, found: np.ndarray, metric: str | None) -> dict:

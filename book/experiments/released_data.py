@@ -1,5 +1,6 @@
 """The data of the released model: training mix and validation records (model card)."""
 
+import csv
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import numpy as np
 
 from experiments import common
 from posekit.datasets import PersonAnnotation
+from posekit.errors import DataError
 from posekit.minidome.sequence import make_sequence
 
 BOX_PX = 192
@@ -29,6 +31,7 @@ class Part:
         box: `box_source` of `records.CropSettings`.
         times: how often its people are seen in one pass over the mix.
         dominant_only: keep dominant people only (`dominant_people`).
+        open_only: keep people and images under an open licence only (`OpenLicence`).
     """
 
     dataset: str
@@ -36,6 +39,7 @@ class Part:
     box: str
     times: int
     dominant_only: bool = False
+    open_only: bool = False
 
 
 PEOPLE = (
@@ -59,11 +63,13 @@ PEOPLE = (
 """Real people. The webcam photos are few and closest to the use: a seventh of the mix."""
 BACKGROUND = (
     Part("background", "negatives", "image", 15),
+    Part("background", "webcam_people", "annotation", 30),
+    Part("background", "web_upper", "annotation", 30),
     Part("background", "coco", "annotation", 9),
     Part("background", "coco_gray", "annotation", 9),
     Part("background", "coco_extra", "annotation", 9),
 )
-"""Photos without a person, and squares next to people."""
+"""Photos without a person, and squares next to people. Few webcam photos leave such a square."""
 SYNTHETIC = (
     Part("minidome", "phone", "annotation", 1),
     Part("minidome", "phone", "image", 1),
@@ -72,6 +78,22 @@ SYNTHETIC = (
     Part("background", "desk", "annotation", 2),
 )
 """Rendered people, a small share: the labels of their hidden joints are exact, too."""
+OPEN_LICENCE = (
+    Part("lsp", "lsp", "joints", 4),
+    Part("lsp", "lsp", "image", 4),
+    Part("coco", "webcam_people", "image", 6, open_only=True),
+    Part("coco", "webcam_people", "annotation", 4, open_only=True),
+    Part("coco", "web_upper", "image", 6, open_only=True),
+    Part("coco", "web_upper", "annotation", 4, open_only=True),
+    Part("coco", "coco", "annotation", 6, open_only=True),
+    Part("background", "negatives", "image", 20, open_only=True),
+    Part("background", "coco", "annotation", 9, open_only=True),
+)
+"""The mix of `--licensed-only`, with `SYNTHETIC`: LSP's photos (CC BY 2.0), webcam photos of
+repositories under the MIT licence, and COCO photos that may be used commercially."""
+OPEN_TERMS = {"MIT", "4", "5", "7", "8"}
+"""Entries of a source table that count as open: MIT; of COCO's licences CC BY, CC BY-SA, no known
+copyright restrictions, and works of the United States government."""
 SEQUENCES = {
     "phone": {"frames": 600, "cameras": 1, "seed": 8, "mode": "phone", "size": (480, 640)},
     "laptop": {"frames": 600, "cameras": 1, "seed": 9, "mode": "phone", "size": (640, 480)},
@@ -86,6 +108,8 @@ VALIDATION = {
     "coco": ("coco", "coco", "annotation"),
     "web_upper": ("coco", "web_upper", "image"),
     "background": ("background", "negatives", "image"),
+    "background_squares": ("background", "coco", "annotation"),
+    "background_stills": ("background", "webcam_stills", "annotation"),
 }
 """Name -> (data set, folder, box) of the people on which models are compared: split "val", never
 trained on."""
@@ -112,6 +136,36 @@ def dominant_people(people: Iterable[PersonAnnotation]) -> Iterator[PersonAnnota
             yield group[largest]
 
 
+class OpenLicence:
+    """Select the people whose photo is under an open licence, by the table of a data set.
+
+    `name` is the end of the name of the record folder.
+
+    Args:
+        folder: of the data set; its sources.csv or index.csv lists `file` and `licence` or
+            `coco_license_id`.
+
+    Raises:
+        DataError: if there is no such table.
+    """
+
+    name = "open"
+
+    def __init__(self, folder: Path):
+        tables = [folder / name for name in ("sources.csv", "index.csv")]
+        table = next((path for path in tables if path.is_file()), None)
+        if table is None:
+            raise DataError(folder, "lists no licences", "expected sources.csv or index.csv")
+        with table.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        column = "licence" if "licence" in rows[0] else "coco_license_id"
+        self.names = {Path(row["file"]).name for row in rows if row[column] in OPEN_TERMS}
+
+    def __call__(self, people: Iterable[PersonAnnotation]) -> Iterator[PersonAnnotation]:
+        """Yield the people of open photos."""
+        return (person for person in people if Path(person.source_id).name in self.names)
+
+
 def synthetic_sequences(folder: Path) -> dict[str, Path]:
     """Generate the sequences of `SEQUENCES` in front of photos of rooms, unless they are there.
 
@@ -125,12 +179,15 @@ def synthetic_sequences(folder: Path) -> dict[str, Path]:
     return {name: folder / name for name in SEQUENCES}
 
 
-def training_records(folder: Path, synthetic: bool = True) -> list[Path]:
+def training_records(
+    folder: Path, synthetic: bool = True, licensed_only: bool = False
+) -> list[Path]:
     """Write the records of the mix, unless they are there.
 
     Args:
         folder: for the records and the sequences.
         synthetic: include rendered people.
+        licensed_only: the mix of `OPEN_LICENCE` instead of all photos; always with rendered people.
 
     Returns:
         Record folders, each as often as its people are to be seen.
@@ -138,11 +195,14 @@ def training_records(folder: Path, synthetic: bool = True) -> list[Path]:
     Raises:
         DataError: if `POSEKIT_DATA` is not set, or a folder of it cannot be used.
     """
+    synthetic = synthetic or licensed_only
     sequences = synthetic_sequences(folder) if synthetic else {}
     mix = []
-    for part in PEOPLE + BACKGROUND + (SYNTHETIC if synthetic else ()):
+    photos = OPEN_LICENCE if licensed_only else PEOPLE + BACKGROUND
+    for part in photos + (SYNTHETIC if synthetic else ()):
         source = sequences.get(part.folder) or common.photos(part.folder)[0]
         keep = dominant_people if part.dominant_only else None
+        keep = OpenLicence(source) if part.open_only else keep
         written = common.people_records(
             folder, part.dataset, source, "train", part.box, keep, box_px=BOX_PX
         )

@@ -1,10 +1,11 @@
 """The figures of the model card: accuracy, calibration, presence, robustness and tracking.
 
-`card` computes them for one model; `released_models` stores them in
-`book/runs/{first,teacher,student}/record.json` under `card`, from which `book/model_card.md` reads.
+`card` computes them for one model; `released_model` stores them in `book/runs/stage1/record.json`
+under `card`, from which `book/model_card.md` reads.
 """
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,21 +18,29 @@ from posekit.live import Tracker
 from posekit.live.video import frames as live_frames
 from posekit.skeleton import COCO17
 
-FACE = slice(0, 5)
-BODY = slice(5, None)
 AREA_OF_BOX = 0.53
 """Mean share of a person's box that the person covers in COCO, for data without area (LSP)."""
 PARTS = {
-    "face": FACE,
-    "shoulders": slice(5, 7),
-    "elbows": slice(7, 9),
-    "wrists": slice(9, 11),
-    "hips": slice(11, 13),
-    "knees": slice(13, 15),
-    "ankles": slice(15, 17),
-    "all": slice(None),
+    "face": range(5),
+    "shoulders": (5, 6),
+    "elbows": (7, 8),
+    "wrists": (9, 10),
+    "hips": (11, 12),
+    "knees": (13, 14),
+    "ankles": (15, 16),
+    "all": range(17),
 }
-"""Name -> joints of COCO-17 that `by_part` takes together."""
+"""Row of the card's table -> joints of COCO's 17."""
+WEBCAM_KINDS = ("webcam", "stills", "web_upper")
+"""Photos as a webcam gives them, scored by shoulder width and without the flip test."""
+KINDS = (*WEBCAM_KINDS, "lsp", "coco")
+"""Kinds of photos of the card's table, keys of `released_data.VALIDATION`."""
+BACKGROUND_KINDS = ("background", "background_squares", "background_stills")
+"""Validation samples without a person."""
+CALIBRATION_KINDS = ("webcam", "stills", "lsp", "coco")
+"""Photos on which the score is calibrated."""
+MIN_PRECISION = 0.95
+"""Share of the drawn wrists that are right, at least, with the threshold of `draw_threshold`."""
 SHOULDER_THRESHOLD = 0.25
 """Threshold of `pck_shoulder`, in shoulder widths."""
 BODY_HEIGHT = 4.5
@@ -120,41 +129,106 @@ def calibration(results: list[EvalResults], bins: int = 10) -> dict:
     }
 
 
-def pck_shoulder(results: EvalResults) -> dict:
-    """Compute PCK at a quarter of the shoulder width, over visible joints.
+def shoulder_hits(results: EvalResults) -> tuple[np.ndarray, np.ndarray]:
+    """Find the visible joints within a quarter of the shoulder width.
 
     Args:
         results: predictions; people without both shoulders labelled are left out.
 
     Returns:
-        `share` of the joints, `face` and `body`: of its parts; `by_joint`: joint -> (share, number
-        of joints); `by_part`: see there; `interval`: 95 % bootstrap interval over people.
+        (N, 17) bool each: hits, and which joints count.
     """
-    left = COCO17.index("left_shoulder")
-    right = COCO17.index("right_shoulder")
-    width = np.linalg.norm(results.target[:, left] - results.target[:, right], axis=-1)
-    width = np.where(results.labelled[:, [left, right]].all(axis=1), width, np.nan)
+    shoulders = list(PARTS["shoulders"])
+    left, right = (results.target[:, joint] for joint in shoulders)
+    width = np.linalg.norm(left - right, axis=-1)
+    width = np.where(results.labelled[:, shoulders].all(axis=1), width, np.nan)
     visible = results.keypoints_visible == 2
     hits, counted = metrics.pck_hits(
         results.keypoints, results.target, visible, SHOULDER_THRESHOLD, width
     )
-    hits &= counted
+    return hits & counted, counted
 
-    def share(part: slice) -> float:
-        return round(float(hits[:, part].sum() / max(counted[:, part].sum(), 1)), 4)
 
-    by_joint = {
-        joint: (round(float(hits[:, k].sum() / counted[:, k].sum()), 4), int(counted[:, k].sum()))
-        for k, joint in enumerate(COCO17.joints)
-        if counted[:, k].any()
-    }
+def pck_shoulder(results: EvalResults) -> dict[str, tuple]:
+    """Compute PCK at a quarter of the shoulder width, over visible joints, by part of the body.
+
+    Returns:
+        Part of `PARTS` -> (share, lower and upper end of its 95 % interval over the groups of
+        `photo_groups`, number of joints).
+    """
+    return by_part(*shoulder_hits(results), photo_groups(results))
+
+
+def pck_torso(results: EvalResults) -> dict[str, tuple]:
+    """Compute PCK@0.2 by part of the body; returns as `pck_shoulder`."""
+    hits, counted = metrics.pck_hits(results.keypoints, results.target, results.labelled)
+    return by_part(hits & counted, counted, photo_groups(results))
+
+
+def photo_groups(results: EvalResults) -> np.ndarray:
+    """Return for each person the number of its group, which a bootstrap draws as one, (N,) int.
+
+    Photos of one person in front of their webcam are named GROUP_NUMBER.jpg and are one group; so
+    are the people in one photo.
+    """
+    names = [re.sub(r"^(\d+)_\d+\.\w+$", r"\1", str(name)) for name in results.source_id]
+    return np.unique(names, return_inverse=True)[1]
+
+
+def by_part(hits: np.ndarray, counted: np.ndarray, groups: np.ndarray) -> dict[str, tuple]:
+    """Compute the share of hits by part of the body.
+
+    Args:
+        hits: (N, 17) bool, within `counted`.
+        counted: (N, 17) bool.
+        groups: (N,) of `photo_groups`.
+
+    Returns:
+        As `pck_shoulder`.
+    """
     return {
-        "share": share(slice(None)),
-        "face": share(FACE),
-        "body": share(BODY),
-        "by_joint": by_joint,
-        "by_part": by_part(hits, counted),
-        "interval": [round(v, 4) for v in metrics.bootstrap_ci(hits, counted)],
+        part: _share(hits[:, list(joints)], counted[:, list(joints)], groups)
+        for part, joints in PARTS.items()
+    }
+
+
+def draw_threshold(results: list[EvalResults]) -> dict:
+    """Choose the score from which a joint is drawn.
+
+    It is the lowest at which `MIN_PRECISION` of the drawn wrists are right. A wrist is right within
+    a quarter of the shoulder width, and wrong if it is known to lie outside the crop.
+
+    Args:
+        results: predictions without the flip test, of a calibrated model, of people who were not
+            trained on.
+
+    Returns:
+        `score`, rounded up to hundredths; `right`: share of the drawn wrists that are right;
+        `drawn`: share of the visible wrists that are drawn; `wrists`, `outside`: numbers of wrists
+        that are visible and that are outside.
+    """
+    wrists = list(PARTS["wrists"])
+    score, right, visible = [], [], []
+    for r in results:
+        hits, counted = shoulder_hits(r)
+        outside = r.in_crop_known & ~r.in_crop & (r.keypoints_visible == 0)
+        asked = (counted | outside)[:, wrists]
+        score.append(r.score[:, wrists][asked])
+        right.append(hits[:, wrists][asked])
+        visible.append(counted[:, wrists][asked])
+    score, right, visible = (np.concatenate(parts) for parts in (score, right, visible))
+    thresholds = np.arange(0.05, 1, 0.01).round(2)
+    precision = np.array(
+        [right[score >= t].mean() if (score >= t).any() else 1 for t in thresholds]
+    )
+    chosen = thresholds[np.argmax(precision >= MIN_PRECISION)]
+    drawn = score >= chosen
+    return {
+        "score": float(chosen),
+        "right": round(float(right[drawn].mean()), 4),
+        "drawn": round(float((drawn & visible).sum() / visible.sum()), 4),
+        "wrists": int(visible.sum()),
+        "outside": int((~visible).sum()),
     }
 
 
@@ -291,44 +365,12 @@ def tracking_stats(model: predictor.Predictor, clip: Path) -> dict:
     }
 
 
-def pck_gain(better: predictor.Predictor, worse: predictor.Predictor, val: dict[str, Path]) -> dict:
-    """Compare two models on the same people by a paired bootstrap of PCK@0.2, with the flip test.
-
-    Args:
-        better: the model whose gain is measured.
-        worse: the model it is compared with.
-        val: record folders; `lsp`, `lsp_joints_box` and `coco` are used.
-
-    Returns:
-        For each of the three: what `metrics.paired_bootstrap` returns.
-    """
-    gains = {}
-    for key in ("lsp", "lsp_joints_box", "coco"):
-        results = [evaluation.predict_records(model, val[key]) for model in (better, worse)]
-        (a, counted), (b, _) = (
-            metrics.pck_hits(r.keypoints, r.target, r.labelled) for r in results
-        )
-        paired = metrics.paired_bootstrap(a & counted, b & counted, counted)
-        gains[key] = {name: round(value, 4) for name, value in paired.items()}
-    return gains
-
-
-def by_joint(results: EvalResults) -> dict:
-    """Compute PCK@0.2 per joint.
-
-    Returns:
-        Joint -> (share, lower and upper end of its 95 % interval over people, number of joints).
-    """
-    hits, counted = metrics.pck_hits(results.keypoints, results.target, results.labelled)
-    return {joint: _share(hits[:, [k]], counted[:, [k]]) for k, joint in enumerate(COCO17.joints)}
-
-
 def by_visible_share(results: EvalResults) -> dict:
     """Compute PCK@0.2 by the number of limb joints in the crop, and of occluded and visible joints.
 
     Returns:
         `up to 6 joints`, `7 to 11`, `all 12`: people with that many of the 12 limb joints labelled
-        inside the crop; `occluded` (v = 1) and `visible` (v = 2) joints. Each as in `by_joint`.
+        inside the crop; `occluded` (v = 1) and `visible` (v = 2) joints. Each as in `pck_shoulder`.
     """
     hits, counted = metrics.pck_hits(results.keypoints, results.target, results.labelled)
     limb = np.arange(17) >= COCO17.index("left_shoulder")
@@ -340,34 +382,48 @@ def by_visible_share(results: EvalResults) -> dict:
         "occluded": results.keypoints_visible == 1,
         "visible": results.keypoints_visible == 2,
     }
-    return {name: _share(hits, counted & subset) for name, subset in subsets.items()}
-
-
-def by_part(hits: np.ndarray, counted: np.ndarray) -> dict:
-    """Compute the share of hits of each entry of `PARTS`.
-
-    Args:
-        hits: (N, 17) bool, as of `metrics.pck_hits`.
-        counted: (N, 17) bool.
-
-    Returns:
-        Name -> (share, lower and upper end of its 95 % interval over people, number of joints).
-    """
-    return {name: _share(hits[:, part], counted[:, part]) for name, part in PARTS.items()}
+    groups = photo_groups(results)
+    return {name: _share(hits, counted & subset, groups) for name, subset in subsets.items()}
 
 
 def _share(
-    hits: np.ndarray, counted: np.ndarray
+    hits: np.ndarray, counted: np.ndarray, groups: np.ndarray
 ) -> tuple[float | None, float | None, float | None, int]:
-    """Share of hits among the counted joints, its interval over people, and the number of
+    """Share of hits among the counted joints, its interval over groups, and the number of
     joints."""
     n = int(counted.sum())
     if not n:
         return None, None, None, 0
     hits = hits & counted
     share = float(hits.sum() / n)
-    low, high = metrics.bootstrap_ci(hits, counted)
+    sums = np.zeros((2, groups.max() + 1))
+    np.add.at(sums, (0, groups), hits.sum(axis=1))
+    np.add.at(sums, (1, groups), counted.sum(axis=1))
+    low, high = metrics.bootstrap_ci(*sums)
     return round(share, 4), round(float(low), 4), round(float(high), 4), n
+
+
+def joints_table(
+    model: predictor.Predictor, val: dict[str, Path]
+) -> tuple[dict[str, dict], dict[str, dict]]:
+    """Score a model and the mean pose on all `KINDS`.
+
+    Args:
+        model: the model.
+        val: as of `released_data.validation_records`.
+
+    Returns:
+        Kind -> part -> as of `pck_shoulder`, of the model and of the mean pose.
+    """
+    table, mean_pose = {}, {}
+    for kind in KINDS:
+        webcam = kind in WEBCAM_KINDS
+        pck = pck_shoulder if webcam else pck_torso
+        results = evaluation.predict_records(model, val[kind], flip=not webcam)
+        table[kind] = pck(results)
+        constant = (model.record["mean_pose"], model.record["mean_visibility"])
+        mean_pose[kind] = pck(results.with_predictions(*constant))
+    return table, mean_pose
 
 
 def card(model: predictor.Predictor, val: dict[str, Path], photos: Path) -> dict:
@@ -375,29 +431,29 @@ def card(model: predictor.Predictor, val: dict[str, Path], photos: Path) -> dict
 
     Args:
         model: the model, with its `calibration`.
-        val: record folders, as `released_models.validation_records` returns them.
+        val: as of `released_data.validation_records`.
         photos: the folder that `POSEKIT_DATA` names; `pose_clips` and `clips` are used.
 
     Returns:
         One entry per function above; `book/model_card.md` shows them.
     """
-    flipped = {
-        key: evaluation.predict_records(model, val[key]) for key in ("lsp", "coco", "stills")
-    }
     plain = {
-        key: evaluation.predict_records(model, val[key], flip=False)
-        for key in ("lsp", "coco", "stills", "background")
+        kind: evaluation.predict_records(model, val[kind], flip=False)
+        for kind in (*KINDS, *BACKGROUND_KINDS)
     }
-    with_person = [plain[key].presence for key in ("lsp", "coco", "stills")]
+    table, mean_pose = joints_table(model, val)
     clips = sorted((photos / "clips").glob("*.m*"))
     return {
-        "stills": pck_shoulder(flipped["stills"]),
+        "joints": table,
+        "mean_pose": mean_pose,
+        "draw_threshold": draw_threshold([plain["webcam"], plain["stills"]]),
         "clip_error": clip_error(model, photos / "pose_clips"),
-        "presence": presence_roc(with_person, [plain["background"].presence]),
-        "calibration": calibration([plain["lsp"], plain["coco"]]),
-        "coco_by_joint": by_joint(flipped["coco"]),
-        "coco_by_share": by_visible_share(flipped["coco"]),
-        "lsp_by_share": by_visible_share(flipped["lsp"]),
+        "presence": presence_roc(
+            [plain[kind].presence for kind in KINDS],
+            [plain[kind].presence for kind in BACKGROUND_KINDS],
+        ),
+        "calibration": calibration([plain[kind] for kind in CALIBRATION_KINDS]),
+        "coco_by_share": by_visible_share(evaluation.predict_records(model, val["coco"])),
         "robustness": robustness(model, val),
         "clips": {clip.stem: tracking_stats(model, clip) for clip in clips},
     }

@@ -1,106 +1,153 @@
-"""Draw the model card's figures in book/pictures.
+"""Draw the model card's figures in book/pictures; needs `POSEKIT_DATA`.
 
     python book/tools/card_pictures.py [--model NAME]
 
-`released.png`: the student's predictions on free images. `measured.png`, from the records of
-teacher and student: the ROC of presence, the calibration of the score, and PCK per joint.
+`released.webp`: predictions on free images and on attributed frames of clips, with the threshold of
+the live demo. `measured.png`, from the record of the released model: the ROC of presence, the
+calibration of the score, and joints by part of the body.
 """
 
 import argparse
+import io
+import sys
 from pathlib import Path
 
+import cv2
 import matplotlib.pyplot as plt
 import numpy as np
+from PIL import Image
 from skimage import data
 
-from posekit import geometry, records, viz
-from posekit.images import decode_image
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from experiments import common
+
+from posekit import viz
+from posekit.errors import DataError
+from posekit.files import atomic_write
 from posekit.inference import predictor
-from posekit.minidome import dataset
+from posekit.live import DEFAULT_MODEL, Tracker, video
 from posekit.notebook import runs
 
 OUT = Path(__file__).resolve().parents[1] / "pictures"
-SIDE = 224
+FRAMES = (
+    ("asl_learn", 30),
+    ("asl_school", 36),
+    ("want", 24),
+    ("walk", 40),
+    ("asl_yes", 33),
+    ("book", 50),
+    ("asl_hungry", 24),
+    ("head-pose-face-detection-female", 10),
+    ("one-by-one-person-detection", 400),
+    ("people-detection", 12),
+    ("store-aisle-detection", 30),
+)
+"""Clip (Intel IoT DevKit sample-videos, CC BY 4.0) and index of the frame."""
+PANEL = (480, 360)
+"""Width and height of an image in the figure, pixels."""
 
 
-def crops(count: int) -> tuple[list[np.ndarray], list[str]]:
-    """Return two free photos, whole, and people of MiniDome's validation set at equal distances.
-
-    Args:
-        count: number of crops.
+def tracked(
+    model: predictor.Predictor, name: str, index: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Follow a clip as the live demo does, up to a frame.
 
     Returns:
-        (SIDE, SIDE, 3) uint8 crops, and their titles.
+        The frame, (H, W, 3) uint8 RGB; keypoints (17, 2) in its pixels and scores (17,), all 0
+        where the demo draws no person.
     """
-    photos = [data.astronaut(), np.repeat(data.camera()[..., None], 3, axis=2)]
-    people = list(records.read_records(dataset().val_records))
-    cut = []
-    names = ["astronaut", "cameraman"]
-    for photo in photos:
-        box = geometry.bbox_of_image(photo.shape[1], photo.shape[0])
-        affine = geometry.crop_affine(geometry.bbox_center(box), geometry.square_side(box), SIDE)
-        cut.append(geometry.warp(photo, affine, (SIDE, SIDE)))
-    for i in np.linspace(0, len(people) - 1, count - len(photos)).round().astype(int):
-        stored = decode_image(people[i].encoded, people[i].person_id)
-        middle = (stored.shape[0] - SIDE) // 2
-        cut.append(stored[middle : middle + SIDE, middle : middle + SIDE])
-        names.append("")
-    return cut, names
+    (clips,) = common.photos("clips")
+    tracker = Tracker(model)
+    path = next(clips.glob(f"{name}.*"))
+    for number, (frame, seconds) in enumerate(video.frames(path)):
+        pose = tracker.step(frame, seconds)
+        if number == index:
+            joints = np.zeros((17, 2)) if pose.lost else pose.keypoints
+            return frame, joints, np.zeros(17) if pose.lost else pose.score
+    raise DataError(path, f"has no frame {index}", "restore the file")
+
+
+def letterbox(image: np.ndarray, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scale an image and its joints into `PANEL` pixels, on white."""
+    width, height = PANEL
+    scale = min(width / image.shape[1], height / image.shape[0])
+    size = round(image.shape[1] * scale), round(image.shape[0] * scale)
+    left, top = (width - size[0]) // 2, (height - size[1]) // 2
+    panel = np.full((height, width, 3), 255, np.uint8)
+    panel[top : top + size[1], left : left + size[0]] = cv2.resize(
+        image, size, interpolation=cv2.INTER_AREA
+    )
+    return panel, (pose + 0.5) * scale - 0.5 + (left, top)
+
+
+def released(model: predictor.Predictor) -> plt.Figure:
+    """Draw what the live demo draws, and the astronaut with the full image as box."""
+    viz.style()
+    pose = model.predict(data.astronaut())
+    shown = [(data.astronaut(), pose.keypoints, pose.score)]
+    shown += [tracked(model, name, index) for name, index in FRAMES]
+    titles = ["astronaut", *(f"{name.split('-detection')[0]} {index}" for name, index in FRAMES)]
+    panels = [letterbox(image, joints) for image, joints, _ in shown]
+    figure = viz.gallery(
+        *zip(*panels, strict=True),
+        titles,
+        visible=[score >= predictor.DRAW_THRESHOLD for *_, score in shown],
+        columns=3,
+        side=3.1,
+    )
+    figure.set_layout_engine("tight", pad=0.4)
+    return figure
 
 
 def measured() -> plt.Figure:
-    """Plot ROC, calibration and PCK per joint of teacher and student, from their records."""
+    """Plot ROC, calibration and PCK by part of the body, from the record."""
     viz.style()
-    cards = {name: runs.read(name).record["runs"][name]["card"] for name in ("teacher", "student")}
-    figure, (roc, calibration, joints) = plt.subplots(
+    card = runs.read("stage1").record["runs"]["stage1"]["card"]
+    figure, (roc, calibration, parts) = plt.subplots(
         1, 3, figsize=(9.6, 3.4), width_ratios=(1, 1, 1.3)
     )
-    calibration.plot([0, 1], [0, 1], "--", color=viz.MIDDLE, linewidth=1)
-    names = list(cards["student"]["coco_by_joint"])
-    for (name, card), colour, shift in zip(
-        cards.items(), (viz.LEFT, viz.RIGHT), (0.2, -0.2), strict=True
-    ):
-        false, true = np.array([(0, 0), *card["presence"]["roc"], (1, 1)]).T
-        roc.plot(false, true, color=colour, label=f"{name}, area {card['presence']['auroc']:.2f}")
-        score, oks, _ = np.array(card["calibration"]["bins"]).T
-        calibration.plot(score, oks, marker="o", markersize=4, color=colour, label=name)
-        share, low, high, _ = np.array([card["coco_by_joint"][joint] for joint in names], float).T
-        row = np.arange(len(names)) + shift
-        joints.errorbar(
-            share,
-            row,
-            xerr=(share - low, high - share),
-            fmt="o",
-            markersize=4,
-            color=colour,
-            label=name,
-        )
+    false, true = np.array([(0, 0), *card["presence"]["roc"], (1, 1)]).T
+    roc.plot(false, true, color=viz.LEFT)
     roc.set(
         xlabel="false positive rate",
         ylabel="true positive rate",
-        title="presence",
+        title=f"presence, area {card['presence']['auroc']:.3f}",
         aspect="equal",
     )
+    score, oks, _ = np.array(card["calibration"]["bins"]).T
+    calibration.plot([0, 1], [0, 1], "--", color=viz.MIDDLE, linewidth=1)
+    calibration.plot(score, oks, marker="o", markersize=4, color=viz.LEFT)
     calibration.set(xlabel="score", ylabel="OKS", title="calibration of the score", aspect="equal")
-    joints.set(
-        yticks=range(len(names)),
-        yticklabels=[joint.replace("_", " ") for joint in names],
-        xlim=(0, 1),
+    rows = {part: row for part, row in card["joints"]["webcam"].items() if row[0] is not None}
+    share, low, high, _ = np.array(list(rows.values()), float).T
+    parts.errorbar(
+        share,
+        range(len(rows)),
+        xerr=(share - low, high - share),
+        fmt="o",
+        markersize=4,
+        color=viz.LEFT,
     )
-    joints.set(xlabel="PCK@0.2 on COCO, 95 % intervals", title="PCK per joint")
-    joints.invert_yaxis()
-    joints.tick_params(axis="y", labelsize=8)
-    for ax in (roc, calibration):
-        ax.legend(loc="lower right", fontsize=8)
+    parts.set(
+        yticks=range(len(rows)),
+        yticklabels=list(rows),
+        xlim=(0, 1),
+        xlabel="share within ¼ shoulder width, 95 % intervals",
+        title="webcam photos",
+    )
+    parts.invert_yaxis()
     figure.tight_layout(pad=0.6)
     return figure
 
 
-def write(figure: plt.Figure, name: str) -> None:
-    """Write a figure as a PNG to book/pictures."""
-    OUT.mkdir(exist_ok=True)
-    (OUT / name).write_bytes(viz.png(figure))
-    print(f"{name}: {(OUT / name).stat().st_size / 1e3:.0f} kB")
+def webp(figure: plt.Figure) -> bytes:
+    """Render a figure of photos as WebP."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    buffer.seek(0)
+    out = io.BytesIO()
+    Image.open(buffer).convert("RGB").save(out, "WEBP", quality=80)
+    return out.getvalue()
 
 
 def main() -> None:
@@ -109,21 +156,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--model", default="stage1-student", help="name or file (default: stage1-student)"
+        "--model", default=DEFAULT_MODEL, help="name or file (default: %(default)s)"
     )
     model = predictor.load(parser.parse_args().model)
-    pictures, names = crops(12)
-    sized = [
-        geometry.warp(p, np.eye(2, 3) * model.input_size / SIDE, (model.input_size,) * 2)
-        for p in pictures
-    ]
-    out = model.predict_crops(np.stack(sized).astype(np.float32))
-    poses = geometry.decode_keypoints(out["keypoints"], (SIDE, SIDE))
-    titles = [f"{name} {p:.2f}" for name, p in zip(names, out["presence"], strict=True)]
-    figure = viz.gallery(pictures, poses, titles, visible=out["score"] >= 0.3, columns=4)
-    figure.tight_layout(pad=0.4)
-    write(figure, "released.png")
-    write(measured(), "measured.png")
+    OUT.mkdir(exist_ok=True)
+    for name, content in (
+        ("released.webp", webp(released(model))),
+        ("measured.png", viz.png(measured())),
+    ):
+        atomic_write(OUT / name, content)
+        print(f"{name}: {len(content) / 1e3:.0f} kB")
 
 
 if __name__ == "__main__":

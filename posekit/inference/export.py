@@ -276,7 +276,8 @@ def export(run: str | Path, out: str | Path) -> dict:
 def package(run: str | Path, name: str) -> dict:
     """Write a run to the package's weights as NAME/model.onnx with record.json, to release it.
 
-    A model of that name is replaced. The manifest is written, too.
+    With it goes weights.npz, from which a training can start, if the run has one. A model of that
+    name is replaced. The manifest is written, too.
 
     Args:
         run: see `export`.
@@ -292,6 +293,11 @@ def package(run: str | Path, name: str) -> dict:
     atomic_write(folder / "record.json", (json.dumps(record, indent=1) + "\n").encode())
     new.replace(folder / "model.onnx")
     (folder / "model.keras").unlink(missing_ok=True)
+    trainable = predictor.locate(run).parent / predictor.WEIGHTS_FILE
+    if trainable.is_file():
+        atomic_write(folder / predictor.WEIGHTS_FILE, trainable.read_bytes())
+    else:
+        (folder / predictor.WEIGHTS_FILE).unlink(missing_ok=True)
     write_manifest()
     return facts
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DRAW_THRESHOLD",
     "SIGNATURE",
+    "WEIGHTS_FILE",
     "OnnxModel",
     "Prediction",
     "Predictor",
@@ -44,10 +45,12 @@ __all__ = [
     "weights_folder",
 ]
 
-DRAW_THRESHOLD = 0.3
-"""Score from which a joint is drawn, by the command line, in Python and on the page."""
-
-
+DRAW_THRESHOLD = 0.42
+"""Score from which a joint is drawn, by the command line, in Python and on the page. Chosen on
+validation photos, see "Hidden joints" in the model card."""
+WEIGHTS_FILE = "weights.npz"
+"""Name of the file of a run, or of a model of the package, that holds the weights from which a
+training can start, in the form of `posekit.training.weights_file`."""
 SIGNATURE = {
     "image": (1, 224, 224, 3),
     "keypoints": (1, len(COCO17), 2),
@@ -603,7 +606,8 @@ def locate(name: str | Path) -> Path:
 def weights_folder() -> Path:
     """Return the package's folder of models.
 
-    It holds NAME/{model.keras or model.onnx, record.json}, and manifest.json, a list of all files.
+    It holds NAME/{model.keras or model.onnx, record.json}, for some models also NAME/weights.npz,
+    and manifest.json, a list of all files.
     """
     return Path(str(resources.files("posekit"))) / "weights"
 

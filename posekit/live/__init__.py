@@ -16,7 +16,7 @@ from posekit.live import tracking
 
 __all__ = ["DEFAULT_MODEL", "Pose", "Summary", "Tracker", "Webcam", "run"]
 
-DEFAULT_MODEL = "stage1-student"
+DEFAULT_MODEL = "stage1"
 """Name of the model that is used if none is given."""
 
 

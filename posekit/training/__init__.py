@@ -3,7 +3,7 @@
 Chapter 06 shows `compile` and `fit`; this package adds what a long run needs. `recipe`: settings
 of a run; `run`: the steps of `train`; `network`: model with loss, optimizer; `callbacks`:
 learning rate, averaged weights, validation scores, checkpoints; `record`: what record.json holds;
-`weights_file`: weights alone in a small file;
+`weights_file`: weights alone in a small file; `start`: the weights that a run starts from;
 `refiner`: training of the cascade's refiners (chapter 10).
 """
 
@@ -15,7 +15,6 @@ from posekit.training.callbacks import (
     WeightEMA,
 )
 from posekit.training.network import (
-    DISTILLATION_WEIGHT,
     OPTIMIZERS,
     PoseTrainer,
     adamw,
@@ -27,22 +26,24 @@ from posekit.training.record import bfloat16_pays, command, mean_targets, pack, 
 from posekit.training.refiner import train_refiner
 from posekit.training.run import (
     FINISH_FILE,
-    IMAGENET,
-    WEIGHTS_FILE,
     build_network,
-    first_joints,
     freeze,
     train,
+)
+from posekit.training.start import (
+    IMAGENET,
+    architecture,
+    first_joints,
+    load_network,
+    load_weights,
 )
 from posekit.training.tensorboard import TensorBoard
 
 __all__ = [
-    "DISTILLATION_WEIGHT",
     "FINISH_FILE",
     "IMAGENET",
     "INPUT_PIPELINES",
     "OPTIMIZERS",
-    "WEIGHTS_FILE",
     "Checkpoint",
     "FinishFile",
     "PoseTrainer",
@@ -53,11 +54,14 @@ __all__ = [
     "WarmupCosine",
     "WeightEMA",
     "adamw",
+    "architecture",
     "bfloat16_pays",
     "build_network",
     "command",
     "first_joints",
     "freeze",
+    "load_network",
+    "load_weights",
     "make_optimizer",
     "mean_targets",
     "pack",

@@ -3,14 +3,10 @@
 from typing import Any
 
 import keras
-from keras import ops
 
 from posekit import losses
 
-__all__ = ["DISTILLATION_WEIGHT", "OPTIMIZERS", "PoseTrainer", "adamw", "make_optimizer"]
-
-DISTILLATION_WEIGHT = 0.5
-"""Share of the distillation loss in the total loss; the labels' loss has the rest."""
+__all__ = ["OPTIMIZERS", "PoseTrainer", "adamw", "make_optimizer"]
 
 OPTIMIZERS = ("adamw", "sgd")
 
@@ -29,7 +25,6 @@ class PoseTrainer(keras.Model):
         visibility_weight: weight of the visibility loss, added to the keypoint loss.
         crops: an `on_device.CropLayer` that crops the images, if batches hold indices and affine
             transforms; batches of images bypass it.
-        teacher: a trained network of 17 joints to distill (`distillation_loss`).
     """
 
     def __init__(
@@ -38,12 +33,8 @@ class PoseTrainer(keras.Model):
         loss: str = "l1",
         visibility_weight: float = 1.0,
         crops: keras.layers.Layer | None = None,
-        teacher: keras.Model | None = None,
     ):
         super().__init__(name="pose_trainer")
-        if teacher is not None:
-            teacher.trainable = False
-        self.teacher = teacher
         self.crops = crops
         self.network = network
         self.keypoint_loss = losses.keypoint_loss(loss)
@@ -63,10 +54,9 @@ class PoseTrainer(keras.Model):
         """Compute the loss of a step; Keras calls it.
 
         Args:
-            x: inputs; the distillation loss needs them.
             y: targets, {"keypoints": (B, K, 3), "visibility": (B, K, 2)}.
             y_pred: outputs of the network.
-            sample_weight, training: of Keras' interface, not used.
+            x, sample_weight, training: of Keras' interface, not used.
 
         Returns:
             A scalar.
@@ -76,42 +66,6 @@ class PoseTrainer(keras.Model):
         visibility = losses.masked_bce(y["visibility"], y_pred["visibility"])
         self.keypoints_mean.update_state(keypoints)
         self.visibility_mean.update_state(visibility)
-        loss = keypoints + self.visibility_weight * visibility
-        if self.teacher is None:
-            return loss
-        distillation = self.distillation_loss(x, y_pred)
-        return (1 - DISTILLATION_WEIGHT) * loss + DISTILLATION_WEIGHT * distillation
-
-    def distillation_loss(self, x: Any, y_pred: dict) -> Any:
-        """Compute the same loss with the teacher's predictions as targets.
-
-        Unlabelled joints count, too; each joint is weighted by the teacher's visibility. σ gets no
-        gradient: a student comes closer to its teacher than to the labels, and would predict too
-        small a σ.
-
-        Args:
-            x: inputs of the step.
-            y_pred: outputs of the network.
-
-        Returns:
-            A scalar.
-
-        Source:
-            Hinton et al., "Distilling the knowledge in a neural network", 2015.
-        """
-        images = self.crops(x) if isinstance(x, dict) else x
-        teacher_out = self.teacher(images, training=False)
-        weight = teacher_out["visibility"][..., None]
-        keypoint_targets = ops.concatenate([teacher_out["keypoints"], weight], axis=-1)
-        visibility_targets = ops.concatenate([weight, ops.ones_like(weight)], axis=-1)
-        num_joints = teacher_out["visibility"].shape[-1]
-        sigma = []
-        if self.with_sigma:
-            sigma = [ops.stop_gradient(y_pred["sigma"][:, :num_joints])]
-        keypoints = self.keypoint_loss(
-            keypoint_targets, y_pred["keypoints"][:, :num_joints], *sigma
-        )
-        visibility = losses.masked_bce(visibility_targets, y_pred["visibility"][:, :num_joints])
         return keypoints + self.visibility_weight * visibility
 
 

@@ -17,6 +17,7 @@ from keras import ops
 from posekit import inputs, losses, models, records
 from posekit.errors import DataError
 from posekit.inference import evaluation, predictor
+from posekit.inference.predictor import WEIGHTS_FILE
 from posekit.inputs import on_device
 from posekit.models import efficientnet
 from posekit.skeleton import COCO17
@@ -31,25 +32,18 @@ from posekit.training.callbacks import (
 from posekit.training.network import PoseTrainer, make_optimizer
 from posekit.training.recipe import Recipe
 from posekit.training.record import bfloat16_pays, command, mean_targets, provenance
+from posekit.training.start import first_joints, load_weights
 from posekit.training.tensorboard import TensorBoard
 
 __all__ = [
     "FINISH_FILE",
-    "IMAGENET",
-    "WEIGHTS_FILE",
     "build_network",
-    "first_joints",
     "freeze",
     "train",
 ]
 
 FINISH_FILE = "finish"
 """Name of the file that ends a run after the current epoch, see `train`."""
-WEIGHTS_FILE = "weights.npz"
-"""Name of the file that holds the weights of all 19 joints, see `train`."""
-IMAGENET = "imagenet"
-"""Value of `start_from` for the ImageNet weights of EfficientNet-Lite0."""
-
 VALIDATION_BATCHES = 8
 """Batches of 64 people that are scored while a run trains; all are scored at its end."""
 SCORES_PER_RUN = 12
@@ -63,7 +57,6 @@ def train(
     out: str | Path,
     *,
     start_from: str | Path | None = None,
-    teacher: str | Path | None = None,
     batch_transform: Callable | None = None,
     verbose: bool = True,
     resume: bool = True,
@@ -84,11 +77,9 @@ def train(
         out: folder to write: model.keras (float32, also after mixed precision), record.json,
             log.csv; for 19 joints also weights.npz (`weights_file`), which holds neck and head top,
             for a run that starts from it.
-        start_from: a run or a model's name whose weights to start from; or a `.npz` file of
-            `weights_file`; or "imagenet" for the backbone of EfficientNet-Lite0; None: random
-            weights.
-        teacher: a run or a model's name to distill (`PoseTrainer.distillation_loss`); None: no
-            distillation.
+        start_from: a run or a model's name whose weights to start from (its weights.npz, if it
+            has one); or a `.npz` file of `weights_file`; or "imagenet" for the backbone of
+            EfficientNet-Lite0; None: random weights.
         batch_transform: function of (images, targets) applied to each training batch; for
             experiments that show the effect of a mistake.
         verbose: print a line per epoch.
@@ -120,7 +111,7 @@ def train(
         recipe = _resolve(recipe, train_records)
         with parallel.data_parallel(recipe.devices):
             fresh_start = None if saved.exists() else start_from
-            model, people = _make_trainer(recipe, train_records, fresh_start, teacher)
+            model, people = _make_trainer(recipe, train_records, fresh_start)
             steps = _steps_per_epoch(manifests, train_records, recipe)
             schedule = _make_schedule(recipe, steps, begin)
             ema = WeightEMA(model.network, recipe.ema_momentum) if recipe.ema_momentum else None
@@ -133,7 +124,7 @@ def train(
                 progress=schedule.progress,
                 verbose=verbose,
             )
-            facts = _facts(recipe, manifests, start_from, teacher)
+            facts = _facts(recipe, manifests, start_from)
             checkpoint = Checkpoint(
                 saved,
                 model,
@@ -279,7 +270,6 @@ def _make_trainer(
     recipe: Recipe,
     train_records: Sequence[str | Path],
     start_from: str | Path | None,
-    teacher: str | Path | None,
 ) -> tuple[PoseTrainer, on_device.PersonArrays | None]:
     """Build and compile the model to fit.
 
@@ -288,7 +278,7 @@ def _make_trainer(
     """
     network = _build_with_dtype(recipe)
     if start_from is not None:
-        _load_initial_weights(network, start_from, recipe)
+        load_weights(network, start_from)
     freeze(network, recipe.frozen_stages)
     people = None
     crops = None
@@ -297,55 +287,13 @@ def _make_trainer(
         crops = on_device.CropLayer(people.images, recipe.input_size, recipe.seed)
         # The layer holds the images now.
         people = replace(people, images=np.empty((0, *people.images.shape[1:]), np.uint8))
-    teacher_network = _load_teacher(teacher, recipe) if teacher is not None else None
-    model = PoseTrainer(network, recipe.loss, recipe.visibility_weight, crops, teacher_network)
+    model = PoseTrainer(network, recipe.loss, recipe.visibility_weight, crops)
     optimizer = make_optimizer(
         model, recipe.optimizer, recipe.learning_rate, recipe.weight_decay, recipe.clip_norm
     )
     optimizer.build(model.trainable_variables)
     model.compile(optimizer)
     return model, people
-
-
-def first_joints(larger: list[np.ndarray], smaller: list[np.ndarray]) -> list[np.ndarray]:
-    """Cut the weights of a network to those of the same network with fewer joints.
-
-    In every layer whose shape depends on the joints they are the last axis.
-
-    Args:
-        larger: weights of the network with more joints, as of `get_weights`.
-        smaller: of the other, for their shapes.
-
-    Returns:
-        Views into `larger` of the shapes of `smaller`.
-    """
-    return [weight[..., : part.shape[-1]] for weight, part in zip(larger, smaller, strict=True)]
-
-
-def _load_initial_weights(network: keras.Model, start_from: str | Path, recipe: Recipe) -> None:
-    """Copy the weights of a trained model, a weights file or ImageNet.
-
-    Joints that a trained model lacks keep their random weights, as does the head with ImageNet's.
-    """
-    if start_from == IMAGENET:
-        models.copy_lite0(models.lite0_state(), network)
-        return
-    if Path(start_from).suffix == ".npz":
-        weights_file.load(start_from, network)
-        return
-    source = predictor.load(start_from).model.get_weights()
-    weights = [np.array(w) for w in network.get_weights()]
-    try:
-        build_network(recipe).set_weights(source)  # raises where a shape differs
-        for part, weight in zip(first_joints(weights, source), source, strict=True):
-            part[...] = weight  # a view into `weights`
-        network.set_weights(weights)
-    except ValueError:
-        raise DataError(
-            start_from,
-            "its weights do not fit this network",
-            "use the same --backbone, --head and --width",
-        ) from None
 
 
 def freeze(network: keras.Model, stages: int) -> None:
@@ -368,16 +316,6 @@ def freeze(network: keras.Model, stages: int) -> None:
     for layer in network.layers:
         if layer.name in names:
             layer.trainable = False
-
-
-def _load_teacher(name: str | Path, recipe: Recipe) -> keras.Model:
-    """Load a trained network for inputs of this recipe's size and dtype."""
-    source = predictor.load(name)
-    keys = ("backbone", "head", "base_channels", "input_downsample", "loss")
-    architecture = {key: source.record["recipe"][key] for key in keys}
-    network = _build_with_dtype(replace(recipe, **architecture, num_joints=len(COCO17)))
-    network.set_weights(source.model.get_weights())
-    return network
 
 
 def _learned_weights(network: keras.Model, ema: WeightEMA | None) -> list[np.ndarray]:
@@ -425,7 +363,6 @@ def _facts(
     recipe: Recipe,
     manifests: dict[str, dict],
     start_from: str | Path | None,
-    teacher: str | Path | None,
 ) -> dict:
     """Recipe and data of a run: part of its record, and what identifies its checkpoint."""
     keys = ("dataset", "split", "people", "box", "digest")
@@ -433,7 +370,6 @@ def _facts(
         "recipe": {
             **asdict(recipe),
             "start_from": Path(start_from).name if start_from else None,
-            "teacher": Path(teacher).name if teacher else None,
         },
         "data": {
             Path(d).name: {key: manifest[key] for key in keys} for d, manifest in manifests.items()

@@ -114,7 +114,7 @@ def test_perfect_landmarks_miss_only_the_person_who_is_not_found(compared):
         share, low, high, n = scores[key]["by_part"]["all"]
         assert (share, n) == (pytest.approx(5 / 6, abs=1e-4), 6 * 17) and low < share < high
     assert scores["lsp"]["pcp"]["mean"] == pytest.approx(5 / 6, abs=1e-4)
-    assert 0.6 < scores["webcam"]["share"] < 1
+    assert 0.6 < scores["webcam"]["by_part"]["all"][0] < 1
     assert scores["background"] == {"photos": 1, "found": (0.0, 0.0, 0.0, 1)}
     assert compared["names"] == {"mediapipe": "a peer", "model": DEFAULT_MODEL}
     assert scores["processor_ms"] == 1.5

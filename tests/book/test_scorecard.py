@@ -6,14 +6,12 @@ import json
 import cv2
 import numpy as np
 import pytest
-from experiments import label_noise, scorecard
+from experiments import scorecard
 
 from posekit import metrics
-from posekit.datasets import PersonAnnotation
 from posekit.errors import DataError
 from posekit.inference import predictor
 from posekit.inference.evaluation import EvalResults
-from posekit.skeleton import COCO17
 
 N = 400
 K = 17
@@ -104,15 +102,39 @@ def test_pck_shoulder_counts_by_a_quarter_of_the_shoulder_width(results):
     one["keypoints_visible"][0, 10] = 1
     one["keypoints"][0, 10] = 1e3
     found = scorecard.pck_shoulder(EvalResults(**one))
-    assert (
-        found["face"] == 1
-        and found["body"] == round(10 / 11, 4)
-        and found["share"] == round(15 / 16, 4)
-    )
-    assert found["by_joint"]["left_wrist"] == (0, 1) and "right_wrist" not in found["by_joint"]
-    assert found["by_part"]["wrists"] == (0, 0, 0, 1)
-    assert found["by_part"]["elbows"] == (1, 1, 1, 2)
-    assert found["by_part"]["all"][::3] == (found["share"], 16)
+    assert found["face"][::3] == (1, 5) and found["elbows"][::3] == (1, 2)
+    assert found["wrists"][::3] == (0, 1) and found["all"][::3] == (round(15 / 16, 4), 16)
+
+
+def test_the_threshold_lets_few_wrong_wrists_be_drawn(results):
+    """By hand: shoulders 40 pixels apart, wrists right within 10 pixels. The higher the score, the
+    more are right; a wrist outside the crop is wrong wherever it is drawn."""
+    n = 200
+    target = np.zeros((n, K, 2))
+    target[:, 6, 0] = 40
+    score = np.linspace(0.1, 0.9, n)[:, None].repeat(K, axis=1)
+    wrong = (np.arange(n) % 10 == 0) | (np.arange(n) < 60)
+    wrong[-40:] = False
+    keypoints = target + np.where(wrong, 20, 5)[:, None, None] * [1.0, 0.0]
+    visible = np.full((n, K), 2, np.uint8)
+    visible[100:110, 9:11] = 0
+    fields = {
+        "keypoints": keypoints,
+        "target": target,
+        "score": score,
+        "keypoints_visible": visible,
+        "in_crop": visible > 0,
+        "in_crop_known": np.ones((n, K), bool),
+    }
+    made = dataclasses.replace(results, **fields)
+    found = scorecard.draw_threshold([made])
+    right = ~wrong & (visible[:, 9] > 0)
+    drawn = score[:, 9] >= found["score"]
+    assert found["right"] == round(right[drawn].mean(), 4) >= 0.95
+    lower = score[:, 9] >= found["score"] - 0.01
+    assert right[lower].mean() < 0.95
+    assert found["drawn"] == round((drawn & (visible[:, 9] > 0)).sum() / 190, 4)
+    assert found["wrists"] == 2 * 190 and found["outside"] == 2 * 10
 
 
 def test_presence_gives_a_roc_curve():
@@ -133,78 +155,34 @@ def test_how_much_of_the_body_is_seen(results):
     assert 0 < low < share < high < 1 and n > 1000
 
 
-def test_by_joint_is_the_share_of_each_with_its_interval(results):
-    found = scorecard.by_joint(results)
+def test_parts_of_the_body_have_their_share_with_its_interval(results):
+    found = scorecard.pck_torso(results)
     per_joint = metrics.pck(results.keypoints, results.target, results.labelled)["per_joint"]
-    np.testing.assert_allclose([found[joint][0] for joint in COCO17.joints], per_joint, atol=1e-4)
+    assert found["wrists"][0] == pytest.approx(np.mean(per_joint[9:11]), abs=0.02)
     assert all(low <= share <= high for share, low, high, _ in found.values())
-    assert sum(n for *_, n in found.values()) == scorecard.by_visible_share(results)["visible"][-1]
+    parts = [n for part, (*_, n) in found.items() if part != "all"]
+    assert sum(parts) == found["all"][3] == scorecard.by_visible_share(results)["visible"][-1]
 
 
-# ---- swapped labels -----------------------------------------------------------------------------
-
-
-def test_swapped_legs_are_found_and_corrected(results, tmp_path):
-    """People whose answer is near; the legs of ten of them are exchanged in the labels. Legs that
-    lie on each other are let be, and people who do not stand upright."""
-    rng = np.random.default_rng(1)
-    true = results.target * 3
-    true[:, 11:13, 1] = true[:, 5:7, 1] + 400
-    true[20:30] = true[20:30] * [1, -1]
-    knees = [
-        COCO17.index(f"{side}_{joint}")
-        for joint in label_noise.PARTS["legs"]
-        for side in ("left", "right")
-    ]
-    labels = true.copy()
-    labels[:10] = labels[:10][:, [*range(11), *np.array(COCO17.flip_indices)[11:]]]
-    true[10:20, knees[1::2]] = true[10:20, knees[::2]] + 1  # both legs at one place
-    labels[10:30] = true[10:30][:, list(COCO17.flip_indices)]
-    near = dataclasses.replace(
-        results,
-        target=labels,
-        keypoints=true + rng.normal(0, 2, true.shape),
-        keypoints_visible=np.full((N, K), 2, np.uint8),
-        in_crop=np.ones((N, K), bool),
+def test_photos_of_one_person_are_drawn_as_one(results):
+    """Ten photos of each person alike are no more evidence than one."""
+    alone = dataclasses.replace(results, source_id=np.array([f"{i:03d}_00.jpg" for i in range(N)]))
+    assert len(np.unique(scorecard.photo_groups(alone))) == N
+    together = dataclasses.replace(
+        results, source_id=np.array([f"{i // 10:03d}_{i % 10:02d}.jpg" for i in range(N)])
     )
-    found = label_noise.swapped(near)
-    assert found["legs"][:10].mean() > 0.8 and not found["legs"][10:].any()
-    assert not found["arms"][:10].any() and not found["arms"][20:].any()
-    upside_down = dataclasses.replace(
-        near, target=near.target * [1, -1], keypoints=near.keypoints * [1, -1]
+    assert len(np.unique(scorecard.photo_groups(together))) == N // 10
+    hits = np.repeat(np.arange(N // 10) % 2 == 0, 10)[:, None] & np.ones((N, K), bool)
+    counted = np.ones((N, K), bool)
+    narrow, wide = (
+        scorecard.by_part(hits, counted, scorecard.photo_groups(r))["all"]
+        for r in (alone, together)
     )
-    assert label_noise.swapped(upside_down)["arms"][20:30].mean() > 0.5, (
-        "stood on their feet they are found"
-    )
-    table = tmp_path / "swaps.csv"
-    table.write_text("person_id,part\n12,arms\n12,legs\n7,legs\n")
-    assert label_noise.count(table) == {"arms": 1, "legs": 2, "both": 1}
-    people = [
-        PersonAnnotation(
-            image=tmp_path / "x.jpg",
-            source_id=str(i),
-            person_id=str(i),
-            keypoints=labels[i],
-            keypoints_visible=np.arange(K) % 3,
-            joint_known=np.ones(K, bool),
-            bbox=None,
-            area=0.0,
-            dataset="lspet",
-        )
-        for i in range(9)
-    ]
-    after = list(label_noise.corrected(people, table))
-    np.testing.assert_allclose(after[7].keypoints, true[7], rtol=1e-6)
-    assert (
-        after[7].keypoints_visible.tolist()[11:]
-        == people[7].keypoints_visible[[12, 11, 14, 13, 16, 15]].tolist()
-    )
-    assert all(
-        np.array_equal(a.keypoints, b.keypoints) for a, b in zip(after[:7], people[:7], strict=True)
-    )
+    assert narrow[0] == wide[0] == 0.5
+    assert wide[2] - wide[1] > 2.5 * (narrow[2] - narrow[1])
 
 
-# ---- models compared, in dim light, and on clips -----------------------------------------------
+# ---- in dim light, and on clips ------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -228,23 +206,10 @@ def made(tmp_path_factory):
     return dict.fromkeys(("lsp", "lsp_joints_box", "coco"), folder / "out")
 
 
-def test_a_model_gains_on_a_worse_one_and_nothing_on_itself(made):
-    good = predictor.load("stage1-student")
-    other = predictor.load("minidome")
-    same = scorecard.pck_gain(good, good, made)["coco"]
-    assert same == {"difference": 0.0, "low": 0.0, "high": 0.0, "share_above": 0.5}
-    better = scorecard.pck_gain(good, other, made)["lsp"]
-    worse = scorecard.pck_gain(other, good, made)["lsp"]
-    assert (
-        better["difference"] == -worse["difference"] != 0
-        and better["low"] < better["difference"] < better["high"]
-    )
-
-
 def test_corrupted_images_are_what_the_model_sees(made):
-    model = predictor.load("stage1-student")
+    model = predictor.load("stage1")
     found = scorecard.robustness(model, made)
-    assert found["plain"]["lsp"] == found["plain"]["coco"] > 0.5
+    assert found["plain"]["lsp"] == found["plain"]["coco"] > 0.3
     assert (
         0 < found["cheap camera"]["coco"] < found["plain"]["coco"] and 0 < found["dim"]["coco"] <= 1
     )
@@ -278,6 +243,6 @@ def test_a_clip_that_ends_early_is_reported_and_released(tmp_path, monkeypatch):
 
 def test_tracking_stats_give_jitter_in_body_heights():
     clip = next((predictor.weights_folder().parent / "live" / "web").glob("clip.mjpeg"))
-    found = scorecard.tracking_stats(predictor.load("stage1-student"), clip)
+    found = scorecard.tracking_stats(predictor.load("stage1"), clip)
     assert found["frames"] > 50 and found["tracked"] > 0.9
     assert 0 < found["jitter"][0] < found["jitter"][1] < 0.1

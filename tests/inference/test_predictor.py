@@ -308,8 +308,8 @@ def test_repr_is_one_line(network, constant_run):
     for thing in (network, predictor.load(constant_run), network.predict(photo(0))):
         assert "\n" not in repr(thing) and len(repr(thing)) < 200
     assert repr(constant_run.name)[1:-1] in repr(predictor.load(constant_run))
-    exported = predictor.load("stage1-student")
-    assert repr(exported) == "Predictor('stage1-student', ONNX, input 224 px)"
+    exported = predictor.load("stage1")
+    assert repr(exported) == "Predictor('stage1', ONNX, input 224 px)"
     assert "\n" not in repr(exported.model)
 
 

@@ -12,6 +12,7 @@ from posekit.inference.predictor import DRAW_THRESHOLD
 from posekit.live import constants, one_euro, repetitions, tracking, widget
 from posekit.live.bundle import bundle
 from posekit.live.server import WEB
+from posekit.notebook import runs
 from posekit.skeleton import COCO17
 
 
@@ -42,7 +43,8 @@ def test_the_file_has_every_limb_of_coco_in_the_colours_of_the_figures(committed
 def test_the_thresholds_are_those_that_the_models_were_calibrated_for(committed):
     """The values themselves: a change of one changes what is drawn everywhere."""
     tracker = committed["tracker"]
-    assert committed["drawThreshold"] == DRAW_THRESHOLD == 0.3
+    chosen = runs.read("stage1").record["runs"]["stage1"]["card"]["draw_threshold"]["score"]
+    assert committed["drawThreshold"] == DRAW_THRESHOLD == chosen
     assert (tracker["acquireThreshold"], tracker["keepThreshold"]) == (0.3, 0.2)
     assert (tracker["lostAfterS"], tracker["cropJointThreshold"]) == (0.4, 0.15)
     assert widget.CameraWidget().threshold == DRAW_THRESHOLD

@@ -1,6 +1,7 @@
 """Training in phases: a plateau of the rate, a file that ends a run, short epochs, frozen stages,
 resumed runs; and the long run."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -113,7 +114,7 @@ def test_a_stopped_phase_is_resumed_bit_for_bit(people, tmp_path):
     record = training.train([people], people, tiny(), tmp_path / "stopped", verbose=False)
     assert record["images"] == 3 * 8
     runs = (tmp_path / "whole", tmp_path / "stopped")
-    whole, stopped = (weights_file.read(run / training.WEIGHTS_FILE)[0] for run in runs)
+    whole, stopped = (weights_file.read(run / predictor.WEIGHTS_FILE)[0] for run in runs)
     for name, weight in whole.items():
         np.testing.assert_array_equal(weight, stopped[name])
 
@@ -128,11 +129,11 @@ def test_a_file_ends_the_run_after_its_epoch_and_the_next_phase_starts_from_it(p
         "log.csv",
         "model.keras",
         "record.json",
-        training.WEIGHTS_FILE,
+        predictor.WEIGHTS_FILE,
     ]
 
     network = training.build_network(tiny(), 19)
-    weights_file.load(first / training.WEIGHTS_FILE, network)
+    weights_file.load(first / predictor.WEIGHTS_FILE, network)
     final = predictor.load(first).model
     for part, whole in zip(final.get_weights(), network.get_weights(), strict=True):
         np.testing.assert_allclose(whole[..., : part.shape[-1]], part, rtol=2**-11, atol=6e-8)
@@ -149,7 +150,7 @@ def test_a_file_ends_the_run_after_its_epoch_and_the_next_phase_starts_from_it(p
             people,
             tiny(epochs=1),
             tmp_path / "next",
-            start_from=first / training.WEIGHTS_FILE,
+            start_from=first / predictor.WEIGHTS_FILE,
             verbose=False,
         )
     np.testing.assert_array_equal(begun[0], network.get_weights()[0])
@@ -246,3 +247,34 @@ def test_the_newest_weights_are_read_from_a_checkpoint_and_exported(people, tmp_
 def test_without_a_checkpoint_it_says_so(tmp_path):
     with pytest.raises(DataError, match="no checkpoint yet"):
         long_run.newest_weights(tmp_path)
+
+
+def test_open_licences_are_read_from_the_table_of_sources(tmp_path):
+    (tmp_path / "sources.csv").write_text(
+        "part,file,licence\ntrain,train/one.jpg,MIT\ntrain,two.jpg,none stated\n"
+    )
+    people = [person("one", 1, 9, 9), person("two", 1, 9, 9), person("three", 1, 9, 9)]
+    people = [dataclasses.replace(p, source_id=f"{p.source_id}.jpg") for p in people]
+    kept = released_data.OpenLicence(tmp_path)(people)
+    assert [p.person_id for p in kept] == ["one/1"]
+    with pytest.raises(DataError, match="lists no licences"):
+        released_data.OpenLicence(tmp_path / "none")
+
+
+def test_the_weights_of_a_run_are_trained_further_by_name_and_with_fewer_joints(people, tmp_path):
+    """`--start-from` takes weights.npz of 19 joints; a network of 17 gets the first of them."""
+    run = tmp_path / "run"
+    training.train([people], people, tiny(epochs=1), run, verbose=False)
+    assert training.architecture(run)["head"] == "pyramid_votes"
+    learned = weights_file.read(run / predictor.WEIGHTS_FILE)[0]
+    for joints in (17, 19):
+        network = training.load_network(run, joints)
+        bias = network.get_layer("head_votes").bias.numpy()
+        np.testing.assert_array_equal(bias, learned["head_votes/bias"][: 3 * joints])
+    network = training.load_network(run)
+    crops = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
+    ours = network.predict_on_batch(crops)["keypoints"]
+    saved = predictor.load(run).predict_crops(crops)["keypoints"]
+    np.testing.assert_allclose(ours, saved, atol=2e-3)  # kernels as float16
+    with pytest.raises(DataError, match="do not fit"):
+        training.load_weights(models.build("resnet10v2", base_channels=4, input_size=64), run)

@@ -2,7 +2,6 @@
 input."""
 
 import csv
-import dataclasses
 import itertools
 import json
 import math
@@ -133,79 +132,6 @@ def test_training_in_bfloat16_gives_a_float32_model(record_folder, tmp_path):
     model = predictor.load(tmp_path / "run").model
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}
     assert keras.config.dtype_policy().name == "float32"
-
-
-def test_a_student_learns_what_only_its_teacher_says(run, record_folder, tmp_path):
-    """No label at all: only the teacher's answers are left to learn, and what it does not see
-    counts for nothing."""
-
-    def unlabelled(images, targets):
-        return images, {name: keras.ops.zeros_like(values) for name, values in targets.items()}
-
-    recipe = tiny(epochs=8, learning_rate=1e-2)
-    still = inputs.Augmentation.only()
-    recipe = dataclasses.replace(recipe, augment=still, base_channels=6)
-    answers = {}
-    for name, options in (("alone", {}), ("taught", {"teacher": run[0]})):
-        training.train(
-            [record_folder],
-            record_folder,
-            recipe,
-            tmp_path / name,
-            batch_transform=unlabelled,
-            verbose=False,
-            **options,
-        )
-        answers[name] = evaluation.predict_records(
-            predictor.load(tmp_path / name), record_folder, flip=False
-        )
-    teacher = evaluation.predict_records(predictor.load(run[0]), record_folder, flip=False)
-    off = {
-        name: np.abs(a.crop_keypoints - teacher.crop_keypoints).mean()
-        for name, a in answers.items()
-    }
-    assert off["taught"] < 0.5 * off["alone"]
-    record = predictor.load(tmp_path / "taught").record
-    assert record["recipe"]["teacher"] == run[0].name and record["recipe"]["base_channels"] == 6
-
-
-def test_a_teacher_leaves_sigma_to_the_labels():
-    """The gradient of what the teacher adds is 0 for σ, and for a joint that the teacher sees
-    nowhere it is 0 altogether."""
-    keras.utils.set_random_seed(3)
-    student, teacher = (
-        models.build(base_channels=4, input_size=96, input_downsample=1, predict_sigma=True)
-        for _ in range(2)
-    )
-    trainee = training.PoseTrainer(student, "laplace", 0.0, teacher=teacher)
-    images = np.random.default_rng(0).uniform(0, 255, (2, 96, 96, 3)).astype(np.float32)
-    with tf.GradientTape() as tape:
-        cost = trainee.distillation_loss(images, student(images))
-    scale = student.get_layer("head_sigma").trainable_variables
-    keypoints = student.get_layer("head_keypoints").trainable_variables
-    found = tape.gradient(cost, [*scale, *keypoints])
-    assert found[0] is None or not np.any(found[0])
-    assert np.any(found[len(scale)]) and not any(v.trainable for v in teacher.weights)
-
-
-def test_half_of_the_loss_comes_from_the_teacher():
-    student, teacher = (
-        models.build(base_channels=4, input_size=64, predict_sigma=True) for _ in range(2)
-    )
-    rng = np.random.default_rng(0)
-    images = rng.uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
-    targets = {
-        "keypoints": rng.uniform(-0.5, 0.5, (2, 17, 3)).astype(np.float32),
-        "visibility": np.ones((2, 17, 2), np.float32),
-    }
-    out = student(images)
-    alone = training.PoseTrainer(student, "laplace", 0.3)
-    distilled = training.PoseTrainer(student, "laplace", 0.3, teacher=teacher)
-    labels = float(alone.compute_loss(images, targets, out))
-    from_teacher = float(distilled.distillation_loss(images, out))
-    assert abs(labels - from_teacher) > 0.1
-    both = float(distilled.compute_loss(images, targets, out))
-    assert both == pytest.approx(0.5 * labels + 0.5 * from_teacher, rel=1e-5)
 
 
 def test_starting_from_a_run_starts_from_its_weights(run, record_folder, tmp_path):
@@ -345,7 +271,7 @@ def arguments(record_folder, out, **changes):
         ({"--records": "nowhere"}, "nowhere"),
         ({"--epochs": 0}, "above 0"),
         ({"--width": "x"}, "--width"),
-        ({"--init": "nobody"}, "no such model"),
+        ({"--start-from": "missing"}, "no such model"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(record_folder, tmp_path, capsys, changes, words):
@@ -519,7 +445,6 @@ def test_clipping_shortens_the_gradient_of_all_variables_together(name):
 
 
 def test_curves_for_tensorboard_are_read_by_tensorflow(record_folder, tmp_path):
-    import tensorflow as tf
 
     training.train(
         [record_folder],
