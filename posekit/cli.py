@@ -30,6 +30,8 @@ BACKBONES = (
 )
 HEADS = (
     "regression",
+    "linear",
+    "pooled_linear",
     "deeppose2014",
     "deeppose2014_dropout",
     "votes",

@@ -69,6 +69,10 @@ EXPERIMENTS = {
         "four backbones of equal multiply-adds (MiniDome, and photos through POSEKIT_DATA)",
         backbone_comparison.compare_backbones,
     ),
+    "pooling": Experiment(
+        "a ResNet-18 whose last feature map is flattened or averaged, three seeds",
+        backbone_comparison.compare_pooling,
+    ),
     "losses": Experiment(
         "five losses and two other heads on MiniDome, three seeds", loss_comparison.compare_losses
     ),

@@ -1,5 +1,5 @@
-"""Four backbones of equal multiply-adds with one head, on the same data, three seeds (chapter
-05)."""
+"""Four backbones of equal multiply-adds with one head (chapter 05), and one backbone whose features
+are flattened or averaged (chapter 04): the same data, three seeds."""
 
 import itertools
 from pathlib import Path
@@ -133,4 +133,22 @@ def compare_backbones(folder: Path) -> dict[str, Path]:
             }
             facts["feature_cuts"] = feature_cuts(model, *_crops(val))
         common.note(runs[name], **facts)
+    return runs
+
+
+def compare_pooling(folder: Path) -> dict[str, Path]:
+    """Train a ResNet-18 on MiniDome with flattened and with averaged features, three seeds each."""
+    people = [common.minidome_records(folder, 1500, 1)]
+    val = common.minidome_records(folder, 150, 2)
+    recipe = {
+        "backbone": "resnet18",
+        "base_channels": NETWORKS["resnet18"],
+        "input_size": 128,
+        "input_downsample": 1,
+        "epochs": EPOCHS["minidome"],
+    }
+    runs = {}
+    for seed, head in itertools.product(SEEDS, ("linear", "pooled_linear")):
+        name = f"{head}-{seed}"
+        runs[name] = common.train(folder, name, people, val, head=head, seed=seed, **recipe)
     return runs

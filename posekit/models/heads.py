@@ -44,19 +44,21 @@ def deeppose_head(
     *,
     hidden: tuple[int, ...] = (512,),
     batch_norm: bool = True,
+    pool: bool = False,
     predict_sigma: bool = False,
 ) -> dict:
     """DeepPose's regression head: flatten, hidden layers with batch norm, linear outputs.
 
-    The feature map is flattened, not averaged, as in DeepPose (2014): averaging would remove the
-    positions of the features, which are needed. The output layers start small (Gaussian, 0.01, as
-    in AlexNet), so that training starts from the centre of the crop and not from random poses.
+    The feature map is flattened, as in DeepPose (2014), or averaged, as in MMPose's DeepPose;
+    chapter 04 compares the two. The output layers start small (Gaussian, 0.01, as in AlexNet), so
+    that training starts from the centre of the crop and not from random poses.
 
     Args:
         features: (B, h, w, C).
         num_joints: K.
         hidden: units of each hidden layer; (4096, 4096) in DeepPose.
         batch_norm: batch norm in the hidden layers; False: dropout of one half, as in AlexNet.
+        pool: average the feature map over its positions instead of flattening it.
         predict_sigma: add the output `sigma`.
 
     Returns:
@@ -66,7 +68,10 @@ def deeppose_head(
         shares of the crop's side. All float32.
     """
     small = keras.initializers.RandomNormal(stddev=0.01)
-    x = layers.Flatten(name="head_flatten")(features)
+    if pool:
+        x = layers.GlobalAveragePooling2D(name="head_mean")(features)
+    else:
+        x = layers.Flatten(name="head_flatten")(features)
     for i, units in enumerate(hidden):
         name = "head_hidden" if len(hidden) == 1 else f"head_hidden{i + 1}"
         x = layers.Dense(units, use_bias=not batch_norm, kernel_initializer="he_normal", name=name)(
@@ -276,6 +281,8 @@ def _small():
 
 HEADS = {
     "regression": deeppose_head,
+    "linear": partial(deeppose_head, hidden=()),
+    "pooled_linear": partial(deeppose_head, hidden=(), pool=True),
     "deeppose2014": partial(deeppose_head, hidden=(4096, 4096)),
     "deeppose2014_dropout": partial(deeppose_head, hidden=(4096, 4096), batch_norm=False),
     "votes": offset_voting_head,

@@ -211,6 +211,22 @@ def test_flattening_keeps_where_averaging_forgets():
     np.testing.assert_allclose(here, there, atol=1e-6)
 
 
+def test_the_pooled_head_reads_the_mean_of_each_channel():
+    """Equal means, wherever they come from, give equal answers; the flattened one tells them
+    apart."""
+    tensor = keras.Input((4, 4, 6))
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(1, 16, 6)).astype(np.float32)
+    both = np.concatenate([features, rng.permutation(features, axis=1)]).reshape(2, 4, 4, 6)
+    moved = {}
+    for name, units in (("linear", 16 * 6), ("pooled_linear", 6)):
+        head = keras.Model(tensor, models.HEADS[name](tensor))
+        assert head.count_params() == (units + 1) * 17 * 3
+        one, other = head.predict_on_batch(both)["keypoints"]
+        moved[name] = np.abs(one - other).max()
+    assert moved["pooled_linear"] < 1e-6 < 1e-3 < moved["linear"]
+
+
 # ---- the voting head -----------------------------------------------------------------------------
 
 
