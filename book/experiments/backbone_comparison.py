@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from experiments import common
-from posekit import inputs, models
+from posekit import inputs, minidome, models
 from posekit.inference import predictor
 from posekit.models.densenet import feature_reuse
 
@@ -137,18 +137,20 @@ def compare_backbones(folder: Path) -> dict[str, Path]:
 
 
 def compare_pooling(folder: Path) -> dict[str, Path]:
-    """Train a ResNet-18 on MiniDome with flattened and with averaged features, three seeds each."""
-    people = [common.minidome_records(folder, 1500, 1)]
-    val = common.minidome_records(folder, 150, 2)
+    """Train a ResNet-18 on the embedded MiniDome with flattened and with averaged features, three
+    seeds each."""
+    data = minidome.dataset()
     recipe = {
         "backbone": "resnet18",
         "base_channels": NETWORKS["resnet18"],
         "input_size": 128,
         "input_downsample": 1,
-        "epochs": EPOCHS["minidome"],
+        "epochs": 25,
     }
     runs = {}
     for seed, head in itertools.product(SEEDS, ("linear", "pooled_linear")):
         name = f"{head}-{seed}"
-        runs[name] = common.train(folder, name, people, val, head=head, seed=seed, **recipe)
+        runs[name] = common.train(
+            folder, name, [data.train_records], data.val_records, head=head, seed=seed, **recipe
+        )
     return runs

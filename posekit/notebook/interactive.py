@@ -211,44 +211,65 @@ def _colours(steps: list[dict]) -> dict[str, str]:
 
 
 def _still_steps(scene: dict):
-    """Draw all steps side by side, four per row: box, operation, shape."""
+    """Draw the steps below each other, with an arrow from each box to every box that it feeds."""
     import matplotlib.pyplot as plt
+
+    steps = scene["steps"]
+    rows = {step["name"]: k for k, step in enumerate(steps)}
+    fig, ax = plt.subplots(figsize=(5.2, 0.66 * len(steps) + 0.1))
+    for k, step in enumerate(steps):
+        _still_box(ax, step, _BOX_X, -k)
+        for way in step["ways"]:
+            if way["name"] in rows:
+                _still_arrow(ax, rows[way["name"]], k, way["parts"][0][2])
+        words = f"{k + 1}. {step['operation']}"
+        ax.text(_BOX_X + 1.45, 0.06 - k, words, fontsize=10.5, va="bottom")
+        ax.text(_BOX_X + 1.45, -k, _words(step["shape"]), fontsize=10.5, va="top", weight="bold")
+    ax.set(xlim=(-1.2, 6.9), ylim=(0.55 - len(steps), 0.55))
+    ax.set_axis_off()
+    return fig
+
+
+_BOX_X = 1.75
+"""Middle of the boxes of the static image."""
+
+
+def _still_box(ax, step: dict, x: float, y: float) -> None:
+    """Draw a tensor as a box around (x, y): height up, width to the back, channels to the right."""
     from matplotlib.colors import to_rgb
     from matplotlib.patches import Polygon
 
-    steps = scene["steps"]
-    columns = min(4, len(steps))
-    rows = -(-len(steps) // columns)
-    fig, ax = plt.subplots(figsize=(6.4, 1.45 * rows))
-    for k, step in enumerate(steps):
-        (h, w, c) = step["sides"]
-        x = 3.2 * (k % columns)
-        y = -2.9 * (k // columns)
-        across = np.array([0.42, 0.3]) * max(w, 0.03) * 1.1
-        left = x + 1.3 - (1.7 * c + 0.46 * w) / 2
-        height = 1.1 * max(h, 0.03)
-        every = sum(n for _, n, _ in step["parts"])
-        for _, channels, colour in step["parts"]:
-            length = 1.7 * max(c, 0.03) * channels / every
-            foot = np.array([left, y])
-            out = np.array([length, 0])
-            up = np.array([0, height])
-            faces = [
-                (foot, out, up, 0, 1),
-                (foot + up, out, across, 0.45, 0.55),
-                (foot + out, across, up, 0, 0.75),
-            ]
-            for corner, one, two, light, dark in faces:
-                shade = light + np.array(to_rgb(colour)) * dark
-                corners = [corner, corner + one, corner + one + two, corner + two]
-                ax.add_patch(Polygon(corners, facecolor=shade, edgecolor="white", linewidth=0.6))
-            left += length
-        text = {"ha": "center", "va": "top", "fontsize": 7.5}
-        ax.text(x + 1.3, y - 0.12, f"{k + 1}. {step['operation']}", **text)
-        ax.text(x + 1.3, y - 0.52, _words(step["shape"]), fontweight="bold", **text)
-    ax.set(xlim=(-0.3, 3.2 * columns - 0.3), ylim=(-2.9 * (rows - 1) - 1.1, 1.9), aspect="equal")
-    ax.set_axis_off()
-    return fig
+    (h, w, c) = (max(side, 0.05) for side in step["sides"])
+    across = np.array([0.34 * w, 0.18 * h])
+    up = np.array([0, 0.42 * h])
+    corner = np.array([x, y]) - (np.array([1.7 * c, 0]) + across + up) / 2
+    channels = sum(n for _, n, _ in step["parts"])
+    for _, count, colour in step["parts"]:
+        out = np.array([1.7 * c * count / channels, 0])
+        for origin, one, two, light, dark in (
+            (corner, out, up, 0, 1),
+            (corner + up, out, across, 0.45, 0.55),
+            (corner + out, across, up, 0, 0.75),
+        ):
+            shade = light + np.array(to_rgb(colour)) * dark
+            outline = [origin, origin + one, origin + one + two, origin + two]
+            ax.add_patch(Polygon(outline, facecolor=shade, edgecolor="white", linewidth=0.6))
+        corner = corner + out
+
+
+def _still_arrow(ax, start: int, end: int, colour: str) -> None:
+    """Draw an arrow between two rows: straight to the next row, else around the rows between."""
+    style = {"arrowstyle": "-|>", "color": "#444444", "lw": 1.2, "shrinkA": 0, "shrinkB": 0}
+    if end == start + 1:
+        ax.annotate("", (_BOX_X, 0.36 - end), (_BOX_X, -0.36 - start), arrowprops=style)
+        return
+    side = _BOX_X - 1.25
+    bend = side - 0.3 - 0.18 * (end - start)
+    ax.plot([side + 0.2, bend + 0.2], [-start, -start], color=colour, lw=2)
+    ax.plot([bend + 0.2, bend, bend], [-start, -start - 0.1, 0.1 - end], color=colour, lw=2)
+    ax.plot([bend, bend + 0.2], [0.1 - end, -end], color=colour, lw=2)
+    style |= {"color": colour, "lw": 2}
+    ax.annotate("", (side + 0.25, -end), (bend + 0.15, -end), arrowprops=style)
 
 
 def steps(model: keras.Model, layers: Sequence[tuple[str, str]], alt: str) -> None:
