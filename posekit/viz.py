@@ -184,6 +184,63 @@ def show(fig, alt: str) -> None:
     display(figure(fig, alt))
 
 
+class Table:
+    """A small table, HTML on the page and aligned text elsewhere.
+
+    Args:
+        rows: one dict per row, column heading -> cell, all with the same headings. Cells are
+            formatted by the caller; those that begin with a digit or a sign are set flush right.
+
+    Raises:
+        ValueError: if there are no rows, or their headings differ.
+    """
+
+    def __init__(self, rows: Sequence[dict]):
+        if not rows or any(list(row) != list(rows[0]) for row in rows):
+            raise ValueError("a table needs rows, all with the same headings in the same order")
+        self.heading = [str(name) for name in rows[0]]
+        self.cells = [[str(cell) for cell in row.values()] for row in rows]
+
+    def __repr__(self) -> str:
+        lines = [self.heading, *self.cells]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        right = [_is_number(cell) for cell in self.cells[0]]
+        return "\n".join(
+            "  ".join(
+                cell.rjust(width) if flush else cell.ljust(width)
+                for cell, width, flush in zip(line, widths, right, strict=True)
+            ).rstrip()
+            for line in lines
+        )
+
+    def _repr_html_(self) -> str:
+        right = [_is_number(cell) for cell in self.cells[0]]
+
+        def row(cells: list[str], tag: str) -> str:
+            sides = (' style="text-align: right"' if flush else "" for flush in right)
+            parts = zip(cells, sides, strict=True)
+            return "".join(f"<{tag}{side}>{html.escape(c)}</{tag}>" for c, side in parts)
+
+        body = "".join(f"<tr>{row(cells, 'td')}</tr>" for cells in self.cells)
+        head = row(self.heading, "th")
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _is_number(cell: str) -> bool:
+    return cell[:1] in tuple("0123456789+-−.")
+
+
+def show_table(rows: Sequence[dict]) -> None:
+    """Display a small table; see `Table`.
+
+    Args:
+        rows: one dict per row, column heading -> formatted cell.
+    """
+    from IPython.display import display
+
+    display(Table(rows))
+
+
 # ---- poses ---------------------------------------------------------------------------------------
 
 

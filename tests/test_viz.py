@@ -242,3 +242,17 @@ def test_colours_are_told_apart_with_any_colour_vision(blindness):
     assert np.linalg.norm(sides[0] - sides[1]) > 40
     for a, b in itertools.combinations(viz.PALETTE[:4], 2):
         assert np.linalg.norm(lab(a, blindness) - lab(b, blindness)) > 12, (a, b)
+
+
+def test_a_table_is_html_and_aligned_text():
+    table = viz.Table([{"net": "a <b>", "PCK": "0.50"}, {"net": "c", "PCK": "10.5"}])
+    assert repr(table) == "net     PCK\na <b>  0.50\nc      10.5"
+    html = table._repr_html_()
+    assert html.count("<tr>") == 3 and "a &lt;b&gt;" in html
+    assert '<td style="text-align: right">0.50</td>' in html and "<td>c</td>" in html
+
+
+@pytest.mark.parametrize("rows", [[], [{"a": 1}, {"b": 2}]])
+def test_a_table_needs_rows_with_equal_headings(rows):
+    with pytest.raises(ValueError, match="headings"):
+        viz.Table(rows)
