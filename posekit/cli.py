@@ -31,6 +31,7 @@ BACKBONES = (
 HEADS = (
     "regression",
     "linear",
+    "pooled",
     "pooled_linear",
     "deeppose2014",
     "deeppose2014_dropout",
@@ -152,7 +153,8 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
         "--head",
         choices=HEADS,
         metavar="NAME",
-        help="regression (as DeepPose), deeppose2014 (two layers of 4096 units), "
+        help="regression (as DeepPose), linear (without a hidden layer), pooled, pooled_linear "
+        "(the same on averaged features), deeppose2014 (two layers of 4096 units), "
         "deeppose2014_dropout, integral (soft-argmax), votes (offset voting), or pyramid_votes "
         "(offset voting on a feature pyramid; efficientnet_lite0 only; default: votes)",
     )

@@ -18,6 +18,8 @@ NETWORKS = {"plain18": 16, "resnet18": 16, "resnet18v2": 16, "densenet43": 24}
 pixels."""
 SEEDS = (0, 1, 2)
 EPOCHS = {"minidome": 12, "lsp": 6}
+POOLING_HEADS = ("linear", "pooled_linear", "regression", "pooled")
+"""Heads that flatten or average the features, without and with a hidden layer."""
 
 
 def feature_cuts(
@@ -137,8 +139,8 @@ def compare_backbones(folder: Path) -> dict[str, Path]:
 
 
 def compare_pooling(folder: Path) -> dict[str, Path]:
-    """Train a ResNet-18 on the embedded MiniDome with flattened and with averaged features, three
-    seeds each."""
+    """Train a ResNet-18 on the embedded MiniDome with flattened and with averaged features, each
+    with and without a hidden layer in the head, three seeds each."""
     data = minidome.dataset()
     recipe = {
         "backbone": "resnet18",
@@ -148,7 +150,7 @@ def compare_pooling(folder: Path) -> dict[str, Path]:
         "epochs": 25,
     }
     runs = {}
-    for seed, head in itertools.product(SEEDS, ("linear", "pooled_linear")):
+    for seed, head in itertools.product(SEEDS, POOLING_HEADS):
         name = f"{head}-{seed}"
         runs[name] = common.train(
             folder, name, [data.train_records], data.val_records, head=head, seed=seed, **recipe

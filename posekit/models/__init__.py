@@ -67,9 +67,10 @@ def build(
     Args:
         backbone: a name in `BACKBONES`.
         head: a name in `HEADS`: `"regression"`, DeepPose's with one hidden layer; `"deeppose2014"`,
-            DeepPose's with two hidden layers of 4096; `"linear"`, without a hidden layer, and
-            `"pooled_linear"`, the same on averaged features, as in MMPose; `"votes"`;
-            `"integral"`. Or a name in `PYRAMID_HEADS` for a backbone in `PYRAMIDS`.
+            DeepPose's with two hidden layers of 4096; `"linear"`, without a hidden layer;
+            `"pooled"` and `"pooled_linear"`, the same on averaged features, the latter as in
+            MMPose; `"votes"`; `"integral"`. Or a name in `PYRAMID_HEADS` for a backbone in
+            `PYRAMIDS`.
         base_channels: channels of the backbone's first stage.
         input_size: S, side of the input image in pixels.
         num_joints: K.

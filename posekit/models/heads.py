@@ -282,6 +282,7 @@ def _small():
 HEADS = {
     "regression": deeppose_head,
     "linear": partial(deeppose_head, hidden=()),
+    "pooled": partial(deeppose_head, pool=True),
     "pooled_linear": partial(deeppose_head, hidden=(), pool=True),
     "deeppose2014": partial(deeppose_head, hidden=(4096, 4096)),
     "deeppose2014_dropout": partial(deeppose_head, hidden=(4096, 4096), batch_norm=False),
