@@ -6,15 +6,15 @@ from posekit.models import resnet
 from posekit.notebook.checks import ch05
 
 
-def _layer(join="behind", squeeze=4, order="pre", norms=2, three=True, normed=False):
-    def dense_layer(x, k):
-        start = resnet.norm_relu(x, name="preact1")
-        new = resnet.conv(start if order == "pre" else x, squeeze * k, 1, name="conv1")
-        if norms == 2:
-            new = resnet.norm_relu(new, name="preact2")
-        new = resnet.conv(new, k, 3 if three else 1, name="conv2")
-        if order == "post":
-            new = layers.BatchNormalization()(new)
+def _layer(join="behind", squeeze=None, order="pre", norms=2, normed=False, always=False):
+    def dense_layer(x, k, bottleneck=4):
+        start = new = resnet.norm_relu(x, name="preact1")
+        if bottleneck or always:
+            width = (squeeze or bottleneck or 4) * k
+            new = resnet.conv(start if order == "pre" else x, width, 1, name="conv1")
+            if norms == 2:
+                new = resnet.norm_relu(new, name="preact2")
+        new = resnet.conv(new, k, 3, name="conv2")
         if join == "add":
             return layers.Add()([x, resnet.conv(new, x.shape[-1], 1, name="up")])
         if join == "alone":
@@ -24,14 +24,14 @@ def _layer(join="behind", squeeze=4, order="pre", norms=2, three=True, normed=Fa
     return dense_layer
 
 
-def _post(x, k):
+def _post(x, k, bottleneck=4):
     """Convolution first, then norm and ReLU."""
-    new = resnet.norm_relu(resnet.conv(x, 4 * k, 1, name="conv1"), name="one")
+    new = resnet.norm_relu(resnet.conv(x, bottleneck * k, 1, name="conv1"), name="one")
     new = resnet.norm_relu(resnet.conv(new, k, 3, name="conv2"), name="two")
     return layers.Concatenate()([x, new])
 
 
-def _one_convolution(x, k):
+def _one_convolution(x, k, bottleneck=4):
     return layers.Concatenate()(
         [x, resnet.conv(resnet.norm_relu(x, name="preact"), k, 3, name="conv")]
     )
@@ -104,7 +104,9 @@ WRONG = [
     (ch05.check_dense_layer, _layer(join="add"), "where a dense layer concatenates"),
     (ch05.check_dense_layer, _layer(join="before"), "*before* the old ones"),
     (ch05.check_dense_layer, _layer(normed=True), "before norm and ReLU"),
-    (ch05.check_dense_layer, _layer(squeeze=1), "4 k channels"),
+    (ch05.check_dense_layer, _layer(squeeze=1), "bottleneck * k channels"),
+    (ch05.check_dense_layer, _layer(squeeze=4), "bottleneck=2 your kernels"),
+    (ch05.check_dense_layer, _layer(always=True), "the 3 × 3 is alone"),
     (ch05.check_dense_layer, _one_convolution, "1 × 1 to squeeze"),
     (ch05.check_dense_layer, _layer(norms=1), "batch norms"),
     (ch05.check_dense_layer, _post, "*before* each convolution"),

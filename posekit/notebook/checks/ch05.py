@@ -37,16 +37,17 @@ def _of(kind: type, model: keras.Model) -> list:
 
 
 def check_dense_layer(dense_layer: Callable) -> None:
-    """The layer answers as posekit's with the same weights."""
-    for c, k in ((10, 3), (7, 4)):
-        _expect_dense_layer(dense_layer, c, k)
-    passed("your dense layer answers as posekit's")
+    """The layer answers as posekit's with the same weights, with a bottleneck and without."""
+    for c, k, bottleneck in ((10, 3, 4), (7, 4, 4), (7, 4, None), (8, 3, 2)):
+        _expect_dense_layer(dense_layer, c, k, bottleneck)
+    passed("your dense layer agrees with posekit's, with a bottleneck and without")
 
 
-def _expect_dense_layer(dense_layer: Callable, c: int, k: int) -> None:
-    mine = _network(dense_layer, "dense_layer(x, k)", (6, 6, c), k)
+def _expect_dense_layer(dense_layer: Callable, c: int, k: int, bottleneck: int | None) -> None:
+    expression = "dense_layer(x, k, bottleneck)"
+    mine = _network(dense_layer, expression, (6, 6, c), k, bottleneck)
     image = keras.Input((6, 6, c))
-    theirs = keras.Model(image, densenet.dense_layer(image, k, name="layer"))
+    theirs = keras.Model(image, densenet.dense_layer(image, k, bottleneck=bottleneck, name="layer"))
     got = mine.output.shape[-1]
     expect(
         got != k,
@@ -61,25 +62,24 @@ def _expect_dense_layer(dense_layer: Callable, c: int, k: int) -> None:
     )
     expect(
         mine.output.shape == theirs.output.shape,
-        f"The image changed its size to {tuple(mine.output.shape[1:3])}: nothing strides here.",
+        f"The resolution changed to {tuple(mine.output.shape[1:3])}: nothing strides here.",
     )
     kernels = [
         sorted(tuple(layer.kernel.shape) for layer in _of(layers.Conv2D, m)) for m in (mine, theirs)
     ]
-    expect(
-        len(kernels[0]) == 2,
-        f"You have {len(kernels[0])} convolutions; there are two: 1 × 1 to squeeze, 3 × 3 to look "
-        "around.",
-    )
+    case = f"With bottleneck={bottleneck} you have {len(kernels[0])} convolutions; "
+    wanted = "there are two: 1 × 1 to squeeze, then 3 × 3." if bottleneck else "the 3 × 3 is alone."
+    expect(len(kernels[0]) == len(kernels[1]), case + wanted)
     expect(
         kernels[0] == kernels[1],
-        f"Your kernels are {kernels[0]}, they should be {kernels[1]}: the 1 × 1 squeezes to 4 k "
-        "channels, the 3 × 3 makes k of them.",
+        f"With k = {k} and bottleneck={bottleneck} your kernels are {kernels[0]}, they should be "
+        f"{kernels[1]}: the 1 × 1 makes bottleneck * k channels, the 3 × 3 makes k.",
     )
     norms = len(_of(layers.BatchNormalization, mine))
     expect(
-        norms == 2,
-        f"You have {norms} batch norms; there is one before each of the two convolutions.",
+        norms == len(kernels[1]),
+        f"With bottleneck={bottleneck} you have {norms} batch norms; there is one before each "
+        "convolution.",
     )
     rng = np.random.default_rng(5)
     by_shape = {
@@ -97,8 +97,8 @@ def _expect_dense_layer(dense_layer: Callable, c: int, k: int) -> None:
     right = np.asarray(theirs(x))
     expect(
         not np.allclose(answer[..., k:], x, atol=1e-5),
-        "The new channels stand *before* the old ones. Behind them, so that a slab keeps its "
-        "place for all later layers.",
+        "The new channels stand *before* the old ones. Append them, so that a slab keeps its "
+        "position for all later layers.",
     )
     expect(
         np.allclose(answer[..., :c], x, atol=1e-5),
@@ -108,7 +108,7 @@ def _expect_dense_layer(dense_layer: Callable, c: int, k: int) -> None:
     expect(
         np.allclose(answer, right, atol=1e-4),
         "The layers are all there, but the new channels differ from posekit's with the same "
-        "weights. Norm and ReLU come *before* each convolution.",
+        "weights. Batch norm and ReLU come *before* each convolution.",
     )
 
 
@@ -140,10 +140,10 @@ def check_channels(channels_after_blocks: Callable) -> None:
         got = expect_array(got, expression, (None,)).tolist()
         want = _channels(blocks, k, compression)
         case = (
-            f"channels_after_blocks({blocks}, {k}, {compression}): you say "
-            f"{[round(v, 2) for v in got]}, it is {want}: "
+            f"channels_after_blocks({blocks}, {k}, {compression}): your answer is "
+            f"{[round(v, 2) for v in got]}, it should be {want}: "
         )
-        expect(len(got) == len(blocks), f"{case}one number per block, please.")
+        expect(len(got) == len(blocks), f"{case}there should be one number per block.")
         hints = [
             (
                 _channels(blocks, k, compression, stem=0),
@@ -156,7 +156,7 @@ def check_channels(channels_after_blocks: Callable) -> None:
             ),
             (
                 _channels(blocks, k, compression, when="before"),
-                "that is after the transitions; asked is what each block *ends* with.",
+                "that is after the transitions; the question is what each block *ends* with.",
             ),
             (
                 _channels(blocks, k, compression, rounding=float),
@@ -195,7 +195,7 @@ def _expect_block(fixed_block: Callable, c: int, count: int, k: int) -> None:
     model = _network(fixed_block, "fixed_block(x, count, k)", (4, 4, c), count, k)
     read = [layer.kernel.shape[2] for layer in _of(layers.Conv2D, model)]
     want = [c + i * k for i in range(count)]
-    expect(len(read) == count, f"The block has {len(read)} layers, asked for {count}.")
+    expect(len(read) == count, f"The block has {len(read)} layers, it should have {count}.")
     expect(
         read != [c, *[c + k] * (count - 1)],
         f"The layers read {read} channels: each but the first sees the block's input and the "
@@ -203,7 +203,7 @@ def _expect_block(fixed_block: Callable, c: int, count: int, k: int) -> None:
     )
     expect(
         read != [c] * count,
-        f"All layers read {c} channels, the block's input: none sees what another has made.",
+        f"All layers read {c} channels, the block's input: none sees the output of another.",
     )
     expect(
         read != [c, *[k] * (count - 1)],
@@ -268,7 +268,7 @@ def check_largest_growth(largest_growth: Callable) -> None:
         got = float(expect_array(got, expression, ()))
         got = int(got) if got == int(got) else got
         want = max((k for k in range(1, most + 1) if 3 * k * k + 2 * k <= budget), default=0)
-        case = f"With a budget of {budget}, where work(k) = 3 k² + 2 k: you say {got}, "
+        case = f"With a budget of {budget}, where work(k) = 3 k² + 2 k, your answer is {got}, "
         expect(want != 0 or got == 0, f"{case}but not even k = 1 fits: return 0.")
         expect(
             got != want + 1 or want == most,
@@ -283,6 +283,6 @@ def check_largest_growth(largest_growth: Callable) -> None:
         expect(
             len(asked) <= 8,
             f"{case}which is right, but you built {len(asked)} networks. Ask in the middle of "
-            "what is left, and halve it each time: seven will do.",
+            "what is left, and halve it each time: seven are enough.",
         )
     passed("the largest growth rate for six budgets, never with more than eight questions")
