@@ -110,7 +110,9 @@ def test_the_clip_plays_counts_and_stops(with_camera, address, model_file):
         assert page.wrong == [] and outside(page.asked, address) == []
 
 
-@pytest.mark.parametrize(("score", "done"), [(0.28, 0), (0.32, 1)])
+@pytest.mark.parametrize(
+    ("score", "done"), [(predictor.DRAW_THRESHOLD - 0.02, 0), (predictor.DRAW_THRESHOLD + 0.02, 1)]
+)
 def test_the_page_counts_with_joints_from_the_drawing_threshold_on(
     with_camera, address, score, done
 ):

@@ -122,7 +122,7 @@ def test_the_skeleton_is_pythons_and_lies_on_the_frame_that_was_scored(lab, clip
         original = as_sent(clip[number_on(frame)])
         crops = np.stack([geometry.warp(image, square, (224, 224)) for image in (frame, original)])
         worst.append(np.abs(np.subtract(*model.predict_crops(crops)["keypoints"])).max())
-    assert max(worst) <= 0.01, (
+    assert max(worst) <= 0.015, (
         "shares of the crop: the browser's frame leads to another pose than the file's"
     )
 
