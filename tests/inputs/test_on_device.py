@@ -430,7 +430,7 @@ training.bfloat16_pays = lambda: False
 assert machine.device == "CPU"
 records, start, run = sys.argv[1:]
 options = "--backbone resnet18v2 --width 4 --input-size 64 --epochs 2 --batch-size 4 --seed 5"
-options += f" --start-from {start}"
+options += f" --start-from {start} --learning-rate 3e-3"
 code = cli.main(["train", "--records", records, "--val", records, "--out", run, *options.split()])
 code = code or cli.main(["evaluate", "--model", run, "--records", records])
 assert "tensorflow" not in sys.modules
