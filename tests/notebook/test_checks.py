@@ -569,8 +569,11 @@ def test_projection_is_posekits_and_opencvs(seed, k):
     camera = CAMERAS[k]
     rng = np.random.default_rng(seed)
     points = rng.uniform(-400, 400, (30, 3))
-    mine = SOLVED["ch02"]["project"](points, camera)
+    joints = np.column_stack([points, np.ones(len(points))])
+    mine, visible, known = SOLVED["ch02"]["label_joints"](joints, camera)
     theirs = cameras.project(points, camera)
+    assert known.all()
+    np.testing.assert_array_equal(visible > 0, geometry.inside(theirs, camera.resolution))
     np.testing.assert_array_equal(np.isnan(mine), np.isnan(theirs))
     ahead = np.isfinite(theirs[:, 0])
     np.testing.assert_allclose(mine[ahead], theirs[ahead], rtol=1e-9)

@@ -48,10 +48,8 @@ def project_with(**mistake):
     return lambda points, camera: project(points, camera, **mistake)
 
 
-def project_in_place(points, camera):
-    answer = project(points, camera)
-    points -= camera.t
-    return answer
+def label_with(**mistake):
+    return label(project_with(**mistake))
 
 
 def project_and_drop(points, camera):
@@ -62,6 +60,38 @@ def project_and_drop(points, camera):
 def project_all_or_nothing(points, camera):
     answer = project(points, camera)
     return answer if np.all(np.isfinite(answer)) else np.full_like(answer, np.nan)
+
+
+def label(
+    project,
+    *,
+    threshold=0.1,
+    known=None,
+    inside=None,
+    flag=2,
+    resolution=lambda camera: np.array(camera.resolution),
+    low=-0.5,
+    shift=-0.5,
+):
+    """A whole answer around a projection, with one handle for each mistake in the flags."""
+
+    def label_joints(joints, camera):
+        found = joints[:, 3] > threshold
+        keypoints = project(joints[:, :3], camera)
+        if len(keypoints) == len(joints):
+            keypoints = np.where(found[:, None], keypoints, np.nan)
+        frame = keypoints[:, :2]
+        within = ((frame >= low) & (frame < resolution(camera) + shift)).all(axis=1)
+        visible = flag * (within if inside is None else inside(keypoints))
+        sure = found if known is None else known(joints, visible)
+        return keypoints, visible, sure
+
+    return label_joints
+
+
+def label_in_place(joints, camera):
+    joints[:, :3] -= camera.t
+    return label(project)(joints, camera)
 
 
 def homogeneous(points, camera):
@@ -205,52 +235,78 @@ def rows_with(**mistake):
 
 
 WRONG = [
-    (ch02.check_project, project_with(turn=lambda p, c: p @ c.R + c.t), "turned the other way"),
-    (ch02.check_project, project_with(turn=lambda p, c: p @ c.R.T), "t is missing"),
-    (ch02.check_project, project_with(turn=lambda p, c: (p - c.t) @ c.R.T), "place of the camera"),
-    (ch02.check_project, project_with(lens=lambda d: np.zeros(5)), "perfect lens"),
+    (ch02.check_label_joints, label_with(turn=lambda p, c: p @ c.R + c.t), "rotated the other way"),
+    (ch02.check_label_joints, label_with(turn=lambda p, c: p @ c.R.T), "t is missing"),
     (
-        ch02.check_project,
-        project_with(lens=lambda d: d[[0, 1, 3, 4, 2]]),
+        ch02.check_label_joints,
+        label_with(turn=lambda p, c: (p - c.t) @ c.R.T),
+        "position of the camera",
+    ),
+    (ch02.check_label_joints, label_with(lens=lambda d: np.zeros(5)), "perfect lens"),
+    (
+        ch02.check_label_joints,
+        label_with(lens=lambda d: d[[0, 1, 3, 4, 2]]),
         "k3 is not the third number",
     ),
     (
-        ch02.check_project,
-        project_with(lens=lambda d: d[[0, 1, 3, 2, 4]]),
+        ch02.check_label_joints,
+        label_with(lens=lambda d: d[[0, 1, 3, 2, 4]]),
         "p1 and p2 have changed places",
     ),
-    (ch02.check_project, project_with(copied=True), "the toolbox's bug"),
+    (ch02.check_label_joints, label_with(copied=True), "the toolbox's bug"),
     (
-        ch02.check_project,
-        project_with(pixels=lambda c: lambda x, y: (x * c.K[0, 0], y * c.K[1, 1])),
+        ch02.check_label_joints,
+        label_with(pixels=lambda c: lambda x, y: (x * c.K[0, 0], y * c.K[1, 1])),
         "add cx and cy",
     ),
     (
-        ch02.check_project,
-        project_with(
+        ch02.check_label_joints,
+        label_with(
             pixels=lambda c: lambda x, y: (x * c.K[0, 0] + c.K[0, 2], y * c.K[0, 0] + c.K[1, 2])
         ),
         "fx for both axes",
     ),
     (
-        ch02.check_project,
-        lambda points, camera: project(points, camera)[:, ::-1],
+        ch02.check_label_joints,
+        label(lambda points, camera: project(points, camera)[:, ::-1]),
         "x and y have changed places",
     ),
-    (ch02.check_project, project_with(divide=False), "Divide X and Y by Z"),
-    (ch02.check_project, project_with(late=True), "You bent the pixels"),
-    (ch02.check_project, project_with(behind=1), "through the lens from the wrong side"),
-    (ch02.check_project, project_with(behind=-1), "through the lens from the wrong side"),
-    (ch02.check_project, project_in_place, "changed the `points`"),
-    (ch02.check_project, project_and_drop, "Keep a row for each point"),
-    (ch02.check_project, project_all_or_nothing, "the points ahead"),
-    (ch02.check_project, homogeneous, "should have shape (12, 2)"),
+    (ch02.check_label_joints, label_with(divide=False), "Divide X and Y by Z"),
+    (ch02.check_label_joints, label_with(late=True), "You bent the pixels"),
+    (ch02.check_label_joints, label_with(behind=1), "through the lens from the wrong side"),
+    (ch02.check_label_joints, label_with(behind=-1), "through the lens from the wrong side"),
+    (ch02.check_label_joints, label_in_place, "changed the `joints`"),
+    (ch02.check_label_joints, label(project_and_drop), "Keep a row for each joint"),
+    (ch02.check_label_joints, label(project_all_or_nothing), "the joints ahead"),
+    (ch02.check_label_joints, label(homogeneous), "should have shape (12, 2)"),
     (
-        ch02.check_project,
-        lambda points, camera: project(points, camera).round(),
+        ch02.check_label_joints,
+        label(lambda points, camera: project(points, camera).round()),
         "each of the four steps",
     ),
-    (ch02.check_project, lambda points, camera: None, "has no value yet"),
+    (ch02.check_label_joints, lambda joints, camera: None, "has no value yet"),
+    (ch02.check_label_joints, label(project, threshold=-2), "middle of the floor"),
+    (ch02.check_label_joints, label(project, threshold=0), "the threshold is 0.1"),
+    (ch02.check_label_joints, label(project, known=lambda j, v: v > 0), "an exact label"),
+    (
+        ch02.check_label_joints,
+        label(project, known=lambda j, v: (v > 0) | (j[:, 3] < 0)),
+        "may be anywhere",
+    ),
+    (ch02.check_label_joints, label(project, flag=1), "other values than 0 and 2"),
+    (
+        ch02.check_label_joints,
+        label(project, inside=lambda k: np.isfinite(k[:, 0])),
+        "labelled as visible",
+    ),
+    (ch02.check_label_joints, label(project, low=0), "The left edge"),
+    (ch02.check_label_joints, label(project, shift=0), "The right and the lower edge"),
+    (
+        ch02.check_label_joints,
+        label(project, resolution=lambda c: np.array(c.resolution)[::-1]),
+        "The right and the lower edge",
+    ),
+    (ch02.check_label_joints, lambda j, c: label(project)(j, c)[:2], "three things"),
     (ch02.check_read_leeds, leeds_by_number, "your nose is a right ankle"),
     (ch02.check_read_leeds, leeds_swapped, "Left and right are swapped"),
     (ch02.check_read_leeds, leeds_with(shift=0), "one pixel too far"),

@@ -62,21 +62,21 @@ def _mistakes_of_projection(points: np.ndarray, camera: Camera) -> list[tuple[np
     return [
         (
             _project(points, camera, xyz=points @ R + t),
-            "The camera is turned the other way. Points lie in rows: for each of them R X is "
+            "The camera is rotated the other way. Points lie in rows: for each of them R X is "
             "`points @ R.T`.",
         ),
         (
             _project(points, camera, xyz=points @ R.T),
-            "The points are turned, but not shifted: R X + t, and t is missing.",
+            "The points are rotated, but not shifted: R X + t, and t is missing.",
         ),
         (
             _project(points, camera, xyz=(points - t) @ R.T),
-            "You took t for the place of the camera and subtracted it. t is added, after the "
-            "turn: R X + t.",
+            "You took t for the position of the camera and subtracted it. t is added, after the "
+            "rotation: R X + t.",
         ),
         (
             _project(points, camera, lens=np.zeros(5)),
-            "Your image is taken through a perfect lens. Step 3 is missing: bend the directions "
+            "Your image is taken through a perfect lens. Step 3 is missing: distort the directions "
             "with distCoef.",
         ),
         (
@@ -85,7 +85,7 @@ def _mistakes_of_projection(points: np.ndarray, camera: Camera) -> list[tuple[np
         ),
         (
             _project(points, camera, lens=np.array([k1, k2, p2, p1, k3])),
-            "p1 and p2 have changed places. In x, p1 stands before 2xy and p2 before r² + 2x²; in "
+            "p1 and p2 have changed places. In x, p1 multiplies 2xy and p2 multiplies r² + 2x²; in "
             "y the other way around.",
         ),
         (
@@ -119,19 +119,37 @@ def _mistakes_of_projection(points: np.ndarray, camera: Camera) -> list[tuple[np
     ]
 
 
-def check_project(project: Callable) -> None:
-    """`project(points, camera)` takes world points (N, 3) to pixels (N, 2), and those behind the
-    camera to NaN."""
-    expression = "project(points, camera)"
+def _labels(label_joints: Callable, joints: np.ndarray, camera: Camera) -> tuple:
+    """Call the reader's function, and return keypoints (N, 2), visible (N,) and known (N,)."""
+    expression = "label_joints(joints, camera)"
+    with np.errstate(all="ignore"):
+        answer = call(label_joints, expression, joints, camera)
+    keypoints, visible, known = expect_parts(answer, expression, ("keypoints", "visible", "known"))
+    keypoints = expect_array(keypoints, "keypoints", finite=False)
+    expect(
+        keypoints.shape == (len(joints), 2),
+        f"For {len(joints)} joints `keypoints` should have shape ({len(joints)}, 2), but it has "
+        f"{keypoints.shape}. Keep a row for each joint: the caller must still know whose it is.",
+    )
+    return (
+        keypoints,
+        expect_array(visible, "visible", (len(joints),)),
+        expect_array(known, "known", (len(joints),)) > 0.5,
+    )
+
+
+def check_label_joints(label_joints: Callable) -> None:
+    """`label_joints(joints, camera)`: joints (N, 4), cm and confidence -> keypoints (N, 2), visible
+    (N,) and known (N,)."""
     camera = _camera()
     rng = np.random.default_rng(202)
     ahead = (rng.uniform((-120, -80, 200), (120, 80, 420), (12, 3)) - camera.t) @ camera.R
-    answer = expect_array(call(project, expression, ahead, camera), expression, finite=False)
-    pixels = expect_array(np.nan_to_num(answer), expression, (12, 2))
+    answer, _, _ = _labels(label_joints, _found(ahead), camera)
+    pixels = np.nan_to_num(answer)
     expect(
         np.isfinite(answer).any(),
-        "All 12 points stand in front of this camera, and you find none of them there. Look at "
-        "step 1: t is not the place of the camera; it is added, after the turn.",
+        "All 12 joints are in front of this camera, and you find none of them there. Look at "
+        "step 1: t is not the position of the camera; it is added, after the rotation.",
     )
     for wrong, hint in _mistakes_of_projection(ahead, camera):
         there = np.isfinite(answer).all(axis=1)
@@ -140,34 +158,95 @@ def check_project(project: Callable) -> None:
     expect_close(
         answer,
         truth,
-        expression,
-        "The pixels are not right. Print what each of the four steps gives for one point, and "
+        "keypoints",
+        "The pixels are not right. Print what each of the four steps gives for one joint, and "
         "compare with the chapter.",
     )
 
     behind = 2 * camera.position - ahead[:4]
-    mixed = np.concatenate([ahead[:3], behind])
-    with np.errstate(all="ignore"):
-        answer = expect_array(call(project, expression, mixed, camera), expression, finite=False)
-    expect(
-        answer.shape == (7, 2),
-        f"For 7 points, 4 of them behind the camera, your answer has shape {answer.shape}. Keep a "
-        "row for each point: the caller must still know whose it is.",
-    )
+    answer, _, _ = _labels(label_joints, _found(np.concatenate([ahead[:3], behind])), camera)
     expect(
         not np.any(np.isfinite(answer[3:])),
-        "Points behind the camera get a place in the image: they went through the lens from the "
-        "wrong side. Where Z is not positive there is no pixel; say so with NaN.",
+        "Joints behind the camera get a pixel: they went through the lens from the wrong side. "
+        "Where Z is not positive there is no pixel; say so with NaN.",
     )
     expect_close(
         answer[:3],
         truth[:3],
-        "the points ahead",
-        "With others behind the camera, the points ahead are lost.",
+        "the joints ahead",
+        "With others behind the camera, the joints ahead are lost.",
     )
-    passed(
-        "all four steps agree with OpenCV's, and no point behind the camera appears in the image"
-    )
+    _expect_labels(label_joints)
+    passed("all four steps agree with OpenCV's, and 'outside' and 'not found' are kept apart")
+
+
+def _found(points: np.ndarray) -> np.ndarray:
+    """(N, 3) -> (N, 4), with confidences above the threshold."""
+    return np.concatenate([points, np.linspace(0.3, 1, len(points))[:, None]], axis=1)
+
+
+def _expect_labels(label_joints: Callable) -> None:
+    """Check the flags with a camera in which each pixel can be chosen."""
+    for width, height in ((640, 480), (300, 400)):
+        camera = Camera(
+            name="00_06",
+            K=np.array([[500.0, 0, 0], [0, 500, 0], [0, 0, 1]]),
+            distCoef=np.zeros(5),
+            R=np.eye(3),
+            t=np.array([50.0, 60.0, 200.0]),  # the world's origin is seen at (125, 150)
+            resolution=(width, height),
+        )
+        pixels = [(20, 30), (-0.4, 40), (-0.6, 40), (width - 0.6, 50), (width - 0.4, 50)]
+        pixels += [(60, height - 0.6), (60, height - 0.4), (70, -9), (80, 90), (90, 90)]
+        points = np.column_stack([np.array(pixels) * 250 / 500, np.full(len(pixels), 250.0)])
+        joints = _found(np.concatenate([points, -points[:1]]) - camera.t)
+        joints[8] = 0, 0, 0, -1  # not found
+        joints[9, 3] = 0.05  # below the threshold
+        inside = np.array([1, 1, 0, 1, 0, 1, 0, 0, 0, 0, 0], bool)
+        found = np.arange(11) < 8
+        found[10] = True  # behind the camera
+        keypoints, visible, known = _labels(label_joints, joints, camera)
+        expect(
+            not visible[8] and not np.isfinite(keypoints[8]).any(),
+            "A joint that was not found, (0, 0, 0) with confidence -1, gets a pixel: you trained a "
+            "network on the middle of the floor. Look at the confidence.",
+        )
+        expect(
+            not visible[9] and not np.isfinite(keypoints[9]).any() and not known[9],
+            "A joint with the confidence 0.05 counts as found: the threshold is 0.1.",
+        )
+        expect(
+            not known[8],
+            "A joint that was not found may be anywhere, inside the image or not: known is False.",
+        )
+        expect(
+            known[~inside & found].all(),
+            "A joint that was found and lies outside the image, or behind the camera, is *known* "
+            "to be outside. That is an exact label, do not throw it away.",
+        )
+        expect(
+            set(np.unique(visible)) <= {0, 2},
+            "`visible` holds other values than 0 and 2. A projection cannot tell whether a joint "
+            "inside the image is hidden: v = 2.",
+        )
+        expect(
+            not visible[[7, 10]].any(),
+            "A joint outside the image, or behind the camera, is labelled as visible: compare its "
+            "pixel with the camera's resolution.",
+        )
+        expect(
+            visible[1] == 2 and not visible[2],
+            "The left edge: x = -0.4 is still on the first pixel, x = -0.6 is not.",
+        )
+        expect(
+            visible[3] == 2 and visible[5] == 2 and not visible[4] and not visible[6],
+            f"The right and the lower edge of an image of {width} x {height}: it ends at "
+            f"{width - 0.5} and at {height - 0.5}. `camera.resolution` is (width, height).",
+        )
+        expect(
+            np.array_equal(visible, 2 * inside) and np.array_equal(known, found),
+            "Some flags are not right: go through the joints one by one.",
+        )
 
 
 # ---- exercise 2: Leeds into COCO -----------------------------------------------------------------
