@@ -6,10 +6,10 @@ left and right are swapped.
 
 | function | definition | used by |
 |---|---|---|
-| `torso_length` | left shoulder to right hip | PCK, PDJ (chapter 07) |
-| `torso_diameter` | mean of both torso diagonals | cascade (chapter 10) |
+| `torso_length` | left shoulder to right hip | PCK, PDJ (chapter 09) |
+| `torso_diameter` | mean of both torso diagonals | cascade (chapter 13) |
 | `longest_torso_diagonal` | the longer labelled torso diagonal | label cleaning (model card) |
-| `estimated_torso_length` | the largest of several estimates | tracker (chapter 12) |
+| `estimated_torso_length` | the largest of several estimates | tracker (chapter 15) |
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""The command line `posekit`, or `python -m posekit` (book: setup, chapters 06, 07, 11 and 12)."""
+"""The command line `posekit`, or `python -m posekit` (book: setup, chapters 06, 09, 14 and 15)."""
 
 import argparse
 import json
@@ -162,7 +162,7 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
         "--loss",
         choices=LOSSES,
         metavar="NAME",
-        help=f"{', '.join(LOSSES)}; the last three also learn sigma (chapter 09; default: l1)",
+        help=f"{', '.join(LOSSES)}; the last three also learn sigma (chapter 12; default: l1)",
     )
     group.add_argument(
         "--joints",
@@ -364,7 +364,7 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
 
 def _add_export(commands: argparse._SubParsersAction) -> None:
     p = commands.add_parser(
-        "export", help="write a run as one ONNX file, compared with Keras (chapter 11)"
+        "export", help="write a run as one ONNX file, compared with Keras (chapter 14)"
     )
     p.add_argument("--model", required=True, metavar="RUN|NAME", help="a training run (required)")
     target = p.add_mutually_exclusive_group(required=True)

@@ -1,4 +1,4 @@
-"""Read and write images: RGB in memory; OpenCV's BGR stays inside this module (chapter 08)."""
+"""Read and write images: RGB in memory; OpenCV's BGR stays inside this module (chapter 11)."""
 
 from pathlib import Path
 

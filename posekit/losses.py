@@ -1,4 +1,4 @@
-"""Masked losses: an unlabelled joint changes neither loss nor gradient (chapters 06 and 09).
+"""Masked losses: an unlabelled joint changes neither loss nor gradient (chapters 06 and 12).
 
 The mask is the last channel of `y_true`, so that `model.compile(loss=...)` needs nothing special.
 Keras' own `sample_weight` would divide by the number of *all* entries, masked ones too: the loss

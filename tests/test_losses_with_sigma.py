@@ -1,4 +1,4 @@
-"""The loss ladder of chapter 09: densities that are densities, a flow that can be undone, gradients
+"""The loss ladder of chapter 12: densities that are densities, a flow that can be undone, gradients
 against differences, the mask."""
 
 import json

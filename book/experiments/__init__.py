@@ -1,4 +1,4 @@
-"""Recorded experiments: what takes longer than a notebook cell is run once (chapters 04 to 11).
+"""Recorded experiments: what takes longer than a notebook cell is run once (chapters 04 to 14).
 
 `python -m posekit experiment NAME` runs the function that `EXPERIMENTS` lists under NAME and writes
 `book/runs/NAME/record.json` and `log.csv`; `posekit.notebook.runs.read(NAME)` reads them. An

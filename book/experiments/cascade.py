@@ -1,5 +1,5 @@
 """Stages two and three of the cascade on MiniDome, shared by all joints and one per joint (chapter
-10)."""
+13)."""
 
 import csv
 import functools

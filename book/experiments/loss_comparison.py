@@ -1,5 +1,5 @@
 """One network, one data set, one budget: five losses and two other heads, three seeds (chapter
-09)."""
+12)."""
 
 import itertools
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Render the clip of the page and of chapter 12: a MiniDome person who raises arms and squats.
+"""Render the clip of the page and of chapter 15: a MiniDome person who raises arms and squats.
 
     python book/tools/clip.py                 # writes posekit/live/web/clip.mjpeg and clip.json
 

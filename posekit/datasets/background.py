@@ -1,4 +1,4 @@
-"""Read background samples: images, or squares in them, without people (model card, chapter 12).
+"""Read background samples: images, or squares in them, without people (model card, chapter 15).
 
     FOLDER/images/...           images without people (or in the folder itself): the whole image
     FOLDER/annotations/*.json   COCO keypoint JSON: in each image the largest square next to all

@@ -1,4 +1,4 @@
-"""Stages two and three of DeepPose: refine each joint on a sub-image around it (chapter 10).
+"""Stages two and three of DeepPose: refine each joint on a sub-image around it (chapter 13).
 
     pose of stage s - 1 -> sub-image around each joint, side σ · diameter -> refiner
     -> displacement -> pose of stage s

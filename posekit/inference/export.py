@@ -1,4 +1,4 @@
-"""Export a training run to one ONNX file that needs neither Keras nor this book (chapter 11).
+"""Export a training run to one ONNX file that needs neither Keras nor this book (chapter 14).
 
     Keras run -> standard outputs added -> ONNX graph -> weights stored as float16 -> compared with
     Keras -> OUT.onnx
@@ -169,7 +169,7 @@ def quantize_int8(file: bytes, crops: np.ndarray) -> bytes:
     """Return an exported model that computes in 8-bit integers (static quantisation).
 
     Weights are quantised per channel, activations by their ranges on calibration images. The
-    released models do not use it; chapter 11 measures its gain and its cost.
+    released models do not use it; chapter 14 measures its gain and its cost.
 
     Args:
         file: of `to_onnx`, with `float16=False`.

@@ -1,4 +1,4 @@
-"""Load a trained model by name and predict poses with it (chapters 07, 11, 12).
+"""Load a trained model by name and predict poses with it (chapters 09, 14, 15).
 
 A model is a training run of Keras, or a file that `posekit.inference.export` made of one; a
 `Predictor` gives the same outputs for both. `complete_outputs` defines them: it adds `score` and

@@ -1,4 +1,4 @@
-"""Live pose estimation from a camera or a video: `Tracker`, `run`, `Webcam` (chapter 12).
+"""Live pose estimation from a camera or a video: `Tracker`, `run`, `Webcam` (chapter 15).
 
 The page in `web/` does the same in a browser.
 """

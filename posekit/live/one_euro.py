@@ -1,4 +1,4 @@
-"""The One-Euro filter: strong smoothing at rest, little lag in motion (chapter 12)."""
+"""The One-Euro filter: strong smoothing at rest, little lag in motion (chapter 15)."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Joint angles, and repetitions of an exercise counted with hysteresis (chapter 12)."""
+"""Joint angles, and repetitions of an exercise counted with hysteresis (chapter 15)."""
 
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""The command `webcam`: the page on a local server, or a video without a window (chapter 12)."""
+"""The command `webcam`: the page on a local server, or a video without a window (chapter 15)."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""Pose tracking between frames: the next crop, and whether a person is present (chapter 12).
+"""Pose tracking between frames: the next crop, and whether a person is present (chapter 15).
 
 All functions are pure: they take a state, a prediction and a time, and return a new state.
 

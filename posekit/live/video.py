@@ -1,4 +1,4 @@
-"""RGB frames with their times, from a camera or a video file (chapter 12)."""
+"""RGB frames with their times, from a camera or a video file (chapter 15)."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Camera widget for JupyterLab: frames go from the browser to the kernel, poses back (chapter 12).
+"""Camera widget for JupyterLab: frames go from the browser to the kernel, poses back (chapter 15).
 
 Messages are JSON, frames with a JPEG as buffer. Each carries the `session` of one run of the
 camera, so that late messages of an earlier run are ignored:

@@ -1,4 +1,4 @@
-"""Metrics in plain numpy, one module per question (chapters 07 and 08).
+"""Metrics in plain numpy, one module per question (chapters 09 and 11).
 
 `joints`: PCP, PDJ, PCK, pixel error, collapse ratio; `oks`: COCO's similarity and kinds of errors;
 `visibility`: ranking and calibration of the visibility output; `bootstrap`: confidence intervals;

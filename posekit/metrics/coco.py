@@ -1,4 +1,4 @@
-"""COCO's ten numbers, AP and AR of keypoints, computed by pycocotools (chapter 07).
+"""COCO's ten numbers, AP and AR of keypoints, computed by pycocotools (chapter 09).
 
 What is fed to pycocotools is parsed and checked first: it takes ids of 0 for "no match", and most
 deviations from COCO's format for a reason to crash.

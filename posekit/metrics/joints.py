@@ -1,4 +1,4 @@
-"""Metrics of joints and limbs: PCP, PDJ, PCK, PCKh, pixel error and collapse ratio (chapter 07)."""
+"""Metrics of joints and limbs: PCP, PDJ, PCK, PCKh, pixel error and collapse ratio (chapter 09)."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""COCO's object keypoint similarity (OKS), and kinds of errors by it (chapter 07)."""
+"""COCO's object keypoint similarity (OKS), and kinds of errors by it (chapter 09)."""
 
 import numpy as np
 

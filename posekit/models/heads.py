@@ -1,4 +1,4 @@
-"""Heads: from features to keypoints, visibility and, for some losses, σ (chapters 06 and 09)."""
+"""Heads: from features to keypoints, visibility and, for some losses, σ (chapters 06 and 12)."""
 
 from functools import partial
 

@@ -62,7 +62,7 @@ def norm(x, *, name: str, epsilon: float = 1e-5, gamma: str = "ones"):
 
     Momentum 0.9, not Keras' 0.99: after a few hundred steps the running statistics would otherwise
     still be those of the random initial weights, and the validation loss would be huge while the
-    training loss is small (chapter 08).
+    training loss is small (chapter 11).
     """
     return layers.BatchNormalization(
         momentum=0.9, epsilon=epsilon, gamma_initializer=gamma, name=f"{name}_bn"

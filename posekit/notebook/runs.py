@@ -1,5 +1,5 @@
 """Recorded experiments: read `book/runs`, and load the code of `book/experiments` (chapters 02 to
-11).
+14).
 
 A comparison that takes longer than a cell is run once, by `python -m posekit experiment NAME`,
 which writes `book/runs/NAME/record.json` and `log.csv`. The chapters read these files. Both folders

@@ -4,7 +4,7 @@ Chapter 06 shows `compile` and `fit`; this package adds what a long run needs. `
 of a run; `run`: the steps of `train`; `network`: model with loss, optimizer; `callbacks`:
 learning rate, averaged weights, validation scores, checkpoints; `record`: what record.json holds;
 `weights_file`: weights alone in a small file; `start`: the weights that a run starts from;
-`refiner`: training of the cascade's refiners (chapter 10).
+`refiner`: training of the cascade's refiners (chapter 13).
 """
 
 from posekit.training.callbacks import (

@@ -15,7 +15,7 @@ class PoseTrainer(keras.Model):
     """A network together with its loss: the model to `fit`, on every backend of Keras.
 
     `compile(loss=...)` gives each output a loss of its own. That is enough for chapter 06, but the
-    losses of chapter 09 need two outputs at once, and RLE has trainable weights; so the loss is a
+    losses of chapter 12 need two outputs at once, and RLE has trainable weights; so the loss is a
     part of this model. After training only `network` is kept.
 
     Args:

@@ -1,4 +1,4 @@
-"""The training of a cascade's refiners (chapter 10)."""
+"""The training of a cascade's refiners (chapter 13)."""
 
 from collections.abc import Iterator
 

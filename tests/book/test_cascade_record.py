@@ -1,6 +1,6 @@
-"""The text of chapter 10 draws conclusions from the record `cascade`; they hold for that record.
+"""The text of chapter 13 draws conclusions from the record `cascade`; they hold for that record.
 
-If a re-run fails a test here, change the sentence of chapter 10 that it names.
+If a re-run fails a test here, change the sentence of chapter 13 that it names.
 """
 
 import json

@@ -1,5 +1,5 @@
 """posekit.inference.evaluation and `evaluate --coco`: detections land in photo pixels, the ten
-numbers come out, what is missing is said (chapter 07)."""
+numbers come out, what is missing is said (chapter 09)."""
 
 import json
 

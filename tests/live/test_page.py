@@ -15,7 +15,7 @@ from test_offline import outside
 from posekit import geometry
 from posekit.inference import predictor
 from posekit.live import server, video
-from posekit.notebook.checks.ch12 import arm_poses
+from posekit.notebook.checks.ch15 import arm_poses
 
 pytestmark = pytest.mark.browser
 

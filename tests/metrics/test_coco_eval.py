@@ -1,5 +1,5 @@
 """OKS and COCO's ten numbers: equal to pycocotools, to the published example, and clear about what
-is not COCO's format (chapter 07).
+is not COCO's format (chapter 09).
 """
 
 import contextlib

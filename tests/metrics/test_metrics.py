@@ -1,5 +1,5 @@
 """posekit.metrics: every score worked by hand on a figure of a few numbers, and what must not
-change it (chapter 07)."""
+change it (chapter 09)."""
 
 import warnings
 

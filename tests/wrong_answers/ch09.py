@@ -1,390 +1,329 @@
-"""Wrong answers that the checks of chapter 09 must catch, each with a piece of its hint."""
-
-import math
+"""Wrong answers to the exercises of chapter 09, each with a piece of its hint."""
 
 import numpy as np
-from keras import ops
 
 from posekit.notebook.checks import ch09
+from posekit.skeleton import COCO17
 
-LOG2 = math.log(2)
+LEFT_SHOULDER, RIGHT_SHOULDER = COCO17.index("left_shoulder"), COCO17.index("right_shoulder")
+LEFT_HIP, RIGHT_HIP = COCO17.index("left_hip"), COCO17.index("right_hip")
+
+
+def length(vectors):
+    return np.linalg.norm(vectors, axis=-1)
+
 
 # ---- exercise 1 ----------------------------------------------------------------------------------
 
 
-def laplace(
-    y_true,
-    y_pred,
-    a,
+def pck(
+    pred,
+    true,
+    labelled,
+    threshold=0.2,
     *,
-    cost=lambda e, a: ops.sum(ops.abs(e), axis=-1) * ops.exp(-a) + 2 * a + 2 * LOG2,
-    mean=lambda cost, w: ops.sum(w * cost) / ops.maximum(ops.sum(w), 1.0),
-    guard=True,
+    ends=(LEFT_SHOULDER, RIGHT_HIP),
+    unit=None,
+    judged=None,
+    share=None,
+    of="true",
 ):
     """The right answer, with one handle for each mistake."""
-    weight, target = y_true[..., 2], y_true[..., :2]
-    if guard:
-        target = ops.where(weight[..., None] > 0, target, y_pred)
-    return mean(cost(y_pred - target, a), weight)
+    source = true if of == "true" else pred
+    torso = length(source[:, ends[0]] - source[:, ends[1]])
+    scored = labelled[:, LEFT_SHOULDER] & labelled[:, RIGHT_HIP]
+    torso = torso if unit is None else unit(torso, true, labelled, scored)
+    hit = length(pred - true) <= threshold * torso[:, None]
+    counts = labelled & scored[:, None] if judged is None else judged(labelled, scored)
+    return hit[counts].mean() if share is None else share(hit, counts), int((~scored).sum())
 
 
-def laplace_with(**mistake):
-    return lambda *given: laplace(*given, **mistake)
+def pck_with(**mistake):
+    return lambda pred, true, labelled, threshold=0.2: pck(
+        pred, true, labelled, threshold, **mistake
+    )
 
 
-def size(e):
-    return ops.sum(ops.abs(e), axis=-1)
+def extent(torso, true, labelled, scored):
+    return np.array(
+        [np.ptp(t[on], axis=0).max() if on.any() else 0 for t, on in zip(true, labelled)]
+    )
 
 
-def multiplied_away(y_true, y_pred, a):
-    weight = y_true[..., 2]
-    cost = size(y_pred - y_true[..., :2]) * ops.exp(-a) + 2 * a + 2 * LOG2
-    return ops.sum(weight * cost) / ops.maximum(ops.sum(weight), 1.0)
+def misses_for_people_without_a_torso(pred, true, labelled, threshold=0.2):
+    scored = labelled[:, LEFT_SHOULDER] & labelled[:, RIGHT_HIP]
+    torso = np.where(scored, length(true[:, LEFT_SHOULDER] - true[:, RIGHT_HIP]), 0)
+    return (length(pred - true) <= threshold * torso[:, None])[labelled].mean(), int(
+        (~scored).sum()
+    )
 
 
-def in_numpy(y_true, y_pred, a):
-    t, p, a = (np.asarray(v) for v in (y_true, y_pred, a))
-    cost = np.abs(p - t[..., :2]).sum(-1) * np.exp(-a) + 2 * a + 2 * LOG2
-    return ops.convert_to_tensor((t[..., 2] * cost).sum() / t[..., 2].sum())
+def mean_of_people(hit, counts):
+    return np.mean([h[c].mean() for h, c in zip(hit, counts) if c.any()])
 
 
-def half_stopped(y_true, y_pred, a):
-    return laplace(y_true, y_pred, a) * 0.5 + ops.stop_gradient(laplace(y_true, y_pred, a)) * 0.5
+def mean_of_joints(hit, counts):
+    return np.mean([h[c].mean() for h, c in zip(hit.T, counts.T)])
+
+
+def those_who_stayed(pred, true, labelled, threshold=0.2):
+    value, filtered = pck(pred, true, labelled, threshold)
+    return value, len(true) - filtered
+
+
+def always_a_fifth(pred, true, labelled, threshold=0.2):
+    return pck(pred, true, labelled, 0.2)
+
+
+def forgets_the_labels_in_place(pred, true, labelled, threshold=0.2):
+    answer = pck(pred, true, labelled, threshold)
+    true[~labelled] = 0
+    return answer
 
 
 # ---- exercise 2 ----------------------------------------------------------------------------------
 
 
-def coupling(
-    x,
-    net,
-    stays,
-    back,
+def back(
+    u,
+    affine,
+    crop_px,
+    stored_px,
     *,
-    sees=lambda x, stays: x * stays,
-    mask=lambda stays: stays,
-    forth=lambda x, s, t: x * np.exp(s) + t,
-    undo=lambda x, s, t: (x - t) * np.exp(-s),
-    det=lambda s, moves: (moves * s).sum(axis=1),
-    kept=1,
-    back_sign=-1,
+    half=0.5,
+    margin=0.5,
+    width=0,
+    centre=0.5,
+    over=None,
+    turn=True,
+    shift=True,
 ):
-    """The right answer, with one handle for each mistake."""
-    stays = mask(stays)
-    moves = 1 - stays
-    s, t = net(sees(x, stays))
-    out = kept * x * stays + moves * (undo if back else forth)(x, s, t)
-    return out, (back_sign if back else 1) * det(s, moves)
+    size = over(crop_px, stored_px) if over else crop_px
+    points = (u + centre) * (size + width) - half + (0 if over else margin * (stored_px - crop_px))
+    return points @ (affine[:, :2].T if turn else affine[:, :2]) + (affine[:, 2] if shift else 0)
 
 
-def coupling_with(**mistake):
-    return lambda *given: coupling(*given, **mistake)
+def back_with(**mistake):
+    return lambda *given: back(*given, **mistake)
 
 
-def everything_moves(x, net, stays, back):
-    s, t = net(x * stays)
-    return x * np.exp(s) + t, ((1 - stays) * s).sum(axis=1)
+def the_wrong_way(u, affine, crop_px, stored_px):
+    inverse = np.linalg.inv(np.vstack([affine, [0, 0, 1]]))[:2]
+    return back(u, inverse, crop_px, stored_px)
 
 
-def in_place(x, net, stays, back):
-    out, log_det = coupling(x, net, stays, back)
-    x[:] = out
-    return x, log_det
+def stored_pixels(u, affine, crop_px, stored_px):
+    return (u + 0.5) * crop_px - 0.5 + (stored_px - crop_px) / 2
 
 
 # ---- exercise 3 ----------------------------------------------------------------------------------
 
 
-def sigma_factor(error, scale, weight, density, *, best=None, on=lambda weight: weight > 0):
+def longer(boxes):
+    return boxes[:, 2:].max(axis=1)[:, None, None]
+
+
+def ratio(
+    pred,
+    true,
+    labelled,
+    boxes,
+    *,
+    move=True,
+    size=longer,
+    spread=np.var,
+    labels=True,
+    pool=False,
+    turned=False,
+    axis=0,
+):
     """The right answer, with one handle for each mistake."""
-    z = (np.abs(error) / scale)[on(weight)]
-    if best:
-        return best(z, density)
-    return z.mean() if density == "laplace" else np.sqrt((z**2).mean())
+    center = (boxes[:, :2] + boxes[:, 2:] / 2)[:, None] if move else 0
+    pred, true = ((points - center) / size(boxes) for points in (pred, true))
+    if axis == 1:
+        pred, true, labelled = (np.swapaxes(a, 0, 1) for a in (pred, true, labelled))
+    on = labelled if labels else np.ones_like(labelled)
+    parts = [
+        [spread(p[on[:, k], k], axis=0).sum() for p in ((true, pred) if turned else (pred, true))]
+        for k in range(on.shape[1])
+    ]
+    above, below = np.array(parts).T
+    return float(above.sum() / below.sum() if pool else np.mean(above / below))
 
 
-def repair_with(**mistake):
-    return lambda *given: sigma_factor(*given, **mistake)
+def ratio_with(**mistake):
+    return lambda *given: ratio(*given, **mistake)
 
 
-def of_means(error, scale, weight, density):
-    return np.abs(error[weight > 0]).mean() / scale[weight > 0].mean()
-
-
-def of_mean_squares(error, scale, weight, density):
-    if density == "laplace":
-        return sigma_factor(error, scale, weight, density)
-    return np.sqrt((error[weight > 0] ** 2).mean() / (scale[weight > 0] ** 2).mean())
-
-
-def centred(error, scale, weight, density):
-    z = (error / scale)[weight > 0]
-    return np.abs(z).mean() if density == "laplace" else z.std()
-
-
-def cancelling(error, scale, weight, density):
-    return (error / scale)[weight > 0].mean()
-
-
-def by_joint(error, scale, weight, density):
-    return (weight[..., None] * np.abs(error) / scale).sum() / weight.sum()
-
-
-def divides_in_place(error, scale, weight, density):
-    error /= scale
-    return sigma_factor(error, np.ones_like(scale), weight, density)
+def one(boxes):
+    return 1
 
 
 # ---- exercise 4 ----------------------------------------------------------------------------------
 
 
-def middles(n):
-    return (np.arange(n) + 0.5) / n - 0.5
+def shares(found, counted, draws):
+    return (found & counted).sum(axis=1)[draws].sum(axis=1) / counted.sum(axis=1)[draws].sum(axis=1)
 
 
-def soft(
-    scores,
-    *,
-    places=middles,
-    axes=(1, 2),
-    exp=lambda s: np.exp(s - s.max(axis=(1, 2), keepdims=True)),
-    normal=True,
-    order=(0, 1),
-    spread=lambda square, mean: np.sqrt(np.maximum(square - mean**2, 0)),
-    shift=0.0,
+def difference_with(
+    counts=lambda counted: counted, masks=True, ends=(2.5, 97.5), share=shares, interval=None
 ):
     """The right answer, with one handle for each mistake."""
-    weights = exp(scores)
-    if normal:
-        weights = weights / weights.sum(axis=axes, keepdims=True)
-    grid = np.stack(np.meshgrid(places(scores.shape[2]), places(scores.shape[1])), axis=-1)[
-        ..., list(order)
-    ]
-    mean = np.einsum("bhwk,hwd->bkd", weights, grid)
-    return mean + shift, spread(np.einsum("bhwk,hwd->bkd", weights, grid**2), mean)
+
+    def answer(found_a, found_b, counted, draws):
+        if masks:
+            found_a, found_b = found_a & counted, found_b & counted
+        a, b = (share(found, counts(counted), draws) for found in (found_a, found_b))
+        return np.percentile(a - b, ends) if interval is None else interval(a, b)
+
+    return answer
 
 
-def soft_with(**mistake):
-    return lambda scores: soft(scores, **mistake)
+def mean_of_shares(found, counted, draws):
+    return ((found & counted).sum(axis=1) / counted.sum(axis=1))[draws].mean(axis=1)
 
 
-def hard(scores):
-    b, h, w, k = scores.shape
-    best = scores.reshape(b, h * w, k).argmax(axis=1)
-    mean = np.stack([middles(w)[best % w], middles(h)[best // w]], axis=-1)
-    return mean, np.zeros_like(mean)
+def everybody_once(found, counted, draws):
+    drawn = [np.unique(row) for row in draws]
+    return np.array([(found & counted)[rows].sum() / counted[rows].sum() for rows in drawn])
 
 
-def shifts_in_place(scores):
-    scores -= scores.max(axis=(1, 2), keepdims=True)
-    return soft(scores)
+def middle(values):
+    return np.percentile(values, [2.5, 97.5])
+
+
+def bell(values, shrink=1):
+    return values.mean() + np.array([-1.96, 1.96]) * values.std() / shrink
+
+
+def unmasks_in_place(found_a, found_b, counted, draws):
+    found_a &= counted
+    return difference_with()(found_a, found_b, counted, draws)
 
 
 WRONG = [
     (
-        ch09.check_laplace_log,
-        laplace_with(mean=lambda c, w: ops.mean(w * c)),
-        "divide by the number of *all*",
+        ch09.check_pck,
+        pck_with(ends=(RIGHT_SHOULDER, LEFT_HIP)),
+        "the right shoulder and the left hip",
+    ),
+    (ch09.check_pck, pck_with(ends=(LEFT_SHOULDER, LEFT_HIP)), "stayed on the left side"),
+    (ch09.check_pck, pck_with(ends=(RIGHT_SHOULDER, RIGHT_HIP)), "stayed on the right side"),
+    (ch09.check_pck, pck_with(ends=(LEFT_SHOULDER, RIGHT_SHOULDER)), "the two shoulders"),
+    (ch09.check_pck, pck_with(of="pred"), "*predicted* torso"),
+    (
+        ch09.check_pck,
+        pck_with(unit=lambda t, true, labelled, on: np.full(len(t), t[on].mean())),
+        "one torso",
+    ),
+    (ch09.check_pck, pck_with(unit=extent), "extent of the person's joints"),
+    (ch09.check_pck, pck_with(unit=lambda t, *_: np.ones_like(t)), "do not divide by anything"),
+    (
+        ch09.check_pck,
+        pck_with(judged=lambda labelled, scored: np.broadcast_to(scored[:, None], labelled.shape)),
+        "joints that are not labelled",
     ),
     (
-        ch09.check_laplace_log,
-        laplace_with(mean=lambda c, w: ops.mean(c), guard=False),
-        "counts every joint",
+        ch09.check_pck,
+        pck_with(judged=lambda labelled, scored: np.ones_like(labelled)),
+        "labelled or not",
     ),
-    (ch09.check_laplace_log, laplace_with(mean=lambda c, w: ops.sum(w * c)), "You return the sum"),
+    (ch09.check_pck, pck_with(judged=lambda labelled, scored: labelled), "Leave them out"),
+    (ch09.check_pck, misses_for_people_without_a_torso, "neither hit nor miss"),
+    (ch09.check_pck, pck_with(share=mean_of_people), "each person's share first"),
+    (ch09.check_pck, pck_with(share=mean_of_joints), "each joint's share first"),
     (
-        ch09.check_laplace_log,
-        laplace_with(cost=lambda e, a: size(e) * ops.exp(-a)),
-        "infinite σ is for free",
+        ch09.check_pck,
+        pck_with(share=lambda hit, counts: 1 - hit[counts].mean()),
+        "count the misses",
     ),
+    (ch09.check_pck, always_a_fifth, "does not change with `threshold`"),
     (
-        ch09.check_laplace_log,
-        laplace_with(cost=lambda e, a: size(e) * ops.exp(-a) + a + 2 * LOG2),
-        "count log σ once per joint",
+        ch09.check_pck,
+        pck_with(share=lambda hit, counts: 100 * hit[counts].mean()),
+        "between 0 and 1",
     ),
+    (ch09.check_pck, pck_with(share=lambda hit, counts: 0.5), "Check in turn"),
+    (ch09.check_pck, those_who_stayed, "counted those who stayed"),
+    (ch09.check_pck, forgets_the_labels_in_place, "changed the `true`"),
+    (ch09.check_pck, lambda *given: pck(*given)[0], "return two things"),
+    (ch09.check_pck, lambda *given: None, "has no value yet"),
+    (ch09.check_to_photo, back_with(margin=0), "forgot the margin"),
+    (ch09.check_to_photo, back_with(margin=1), "on both sides"),
+    (ch09.check_to_photo, back_with(margin=-0.5), "away instead of adding"),
     (
-        ch09.check_laplace_log,
-        laplace_with(cost=lambda e, a: size(e) * ops.exp(-a) + a + LOG2),
-        "log σ and log 2 once",
+        ch09.check_to_photo,
+        back_with(over=lambda crop_px, stored_px: stored_px),
+        "over the stored image",
     ),
+    (ch09.check_to_photo, back_with(half=0), "Half a pixel is missing"),
+    (ch09.check_to_photo, back_with(centre=0), "started at the crop's corner"),
+    (ch09.check_to_photo, back_with(shift=False), "last column, the shift"),
+    (ch09.check_to_photo, back_with(turn=False), "transposed"),
+    (ch09.check_to_photo, the_wrong_way, "the wrong way"),
+    (ch09.check_to_photo, stored_pixels, "the last step"),
     (
-        ch09.check_laplace_log,
-        laplace_with(cost=lambda e, a: size(e) * ops.exp(-a) + 2 * a),
-        "leaves a log 2 for each",
+        ch09.check_to_photo,
+        lambda u, affine, crop_px, stored_px: (u + 0.5) * crop_px - 0.5,
+        "two steps are missing",
     ),
+    (ch09.check_to_photo, back_with(half=0, width=-1), "the size of the crop minus 1"),
+    (ch09.check_to_photo, back_with(half=7), "Go step by step"),
+    (ch09.check_to_photo, lambda *given: None, "has no value yet"),
+    (ch09.check_collapse, ratio_with(move=False, size=one), "a constant pose varies"),
+    (ch09.check_collapse, ratio_with(size=one), "did not divide by the boxes' size"),
     (
-        ch09.check_laplace_log,
-        laplace_with(cost=lambda e, a: size(e) * ops.exp(-a) + 2 * a + LOG2),
-        "of the *two*",
+        ch09.check_collapse,
+        ratio_with(size=lambda boxes: boxes[:, None, 2:]),
+        "nothing is stretched",
     ),
+    (ch09.check_collapse, ratio_with(spread=np.std), "standard deviations"),
+    (ch09.check_collapse, ratio_with(labels=False), "not labelled along"),
+    (ch09.check_collapse, ratio_with(pool=True), "joint by joint"),
+    (ch09.check_collapse, ratio_with(axis=1), "joints of one person"),
+    (ch09.check_collapse, ratio_with(turned=True), "turned the ratio round"),
+    (ch09.check_collapse, lambda *given: 0.5, "over *people*"),
+    (ch09.check_collapse, lambda *given: None, "has no value yet"),
     (
-        ch09.check_laplace_log,
-        laplace_with(cost=lambda e, a: size(e) * ops.exp(a) + 2 * a + 2 * LOG2),
-        "large σ must forgive",
-    ),
-    (
-        ch09.check_laplace_log,
-        laplace_with(cost=lambda e, a: size(e) * ops.exp(-a) - 2 * a + 2 * LOG2),
-        "reward a large σ",
-    ),
-    (
-        ch09.check_laplace_log,
-        laplace_with(cost=lambda e, a: size(e) / a + 2 * ops.log(ops.abs(a)) + 2 * LOG2),
-        "take `log_sigma` for σ",
-    ),
-    (
-        ch09.check_laplace_log,
-        laplace_with(
-            cost=lambda e, a: (
-                0.5 * ops.sum(e**2, axis=-1) * ops.exp(-2 * a) + 2 * a + math.log(2 * math.pi)
-            )
-        ),
-        "the Gaussian likelihood",
-    ),
-    (
-        ch09.check_laplace_log,
-        laplace_with(cost=lambda e, a: ops.norm(e, axis=-1) * ops.exp(-a) + 2 * a + 2 * LOG2),
-        "the distance of the joint",
-    ),
-    (ch09.check_laplace_log, lambda *given: laplace(*given) / 2, "*added*, not averaged"),
-    (ch09.check_laplace_log, lambda *given: laplace(*given) + 0.3, "For each coordinate"),
-    (
-        ch09.check_laplace_log,
-        laplace_with(mean=lambda c, w: w * c),
-        "one number for the whole batch",
-    ),
-    (ch09.check_laplace_log, in_numpy, "NumPy leaves the graph"),
-    (ch09.check_laplace_log, half_stopped, "not that of the likelihood"),
-    (ch09.check_laplace_log, multiplied_away, "replace the *target*"),
-    (ch09.check_laplace_log, laplace_with(mean=lambda c, w: ops.sum(w * c) / ops.sum(w)), "0 / 0"),
-    (ch09.check_laplace_log, lambda y_true, y_pred: 0, "stops with TypeError"),
-    (ch09.check_laplace_log, lambda *given: None, "has no value yet"),
-    (ch09.check_coupling, everything_moves, "Every coordinate moves"),
-    (ch09.check_coupling, coupling_with(sees=lambda x, stays: x), "sees all of `x`"),
-    (ch09.check_coupling, coupling_with(mask=lambda stays: 1 - stays), "The roles are swapped"),
-    (
-        ch09.check_coupling,
-        coupling_with(sees=lambda x, stays: x * (1 - stays)),
-        "the same on both sides",
+        ch09.check_difference,
+        difference_with(interval=lambda a, b: middle(b - a)),
+        "turned the difference round",
     ),
     (
-        ch09.check_coupling,
-        coupling_with(forth=lambda x, s, t: x * s + t),
-        "multiply by its exponential",
+        ch09.check_difference,
+        difference_with(interval=lambda a, b: middle(a) - middle(b)[::-1]),
+        "what pairs them",
     ),
     (
-        ch09.check_coupling,
-        coupling_with(forth=lambda x, s, t: (x + t) * np.exp(s)),
-        "shift before you stretch",
+        ch09.check_difference,
+        difference_with(interval=lambda a, b: middle(a) - middle(b)),
+        "low from low",
     ),
-    (ch09.check_coupling, coupling_with(kept=0), "Where are the coordinates that stay"),
-    (ch09.check_coupling, coupling_with(forth=lambda x, s, t: x), "The points are not right"),
+    (ch09.check_difference, difference_with(share=mean_of_shares), "each person's share first"),
     (
-        ch09.check_coupling,
-        lambda x, net, stays, back: coupling(x, net, stays, False),
-        "go forth both times",
+        ch09.check_difference,
+        difference_with(masks=False, counts=np.ones_like),
+        "joints that do not count",
     ),
-    (ch09.check_coupling, coupling_with(undo=lambda x, s, t: x * np.exp(-s) - t), "shoes and"),
+    (ch09.check_difference, difference_with(counts=np.ones_like), "divide by all joints"),
+    (ch09.check_difference, difference_with(share=everybody_once), "drawn twice"),
+    (ch09.check_difference, difference_with(ends=(0.025, 0.975)), "wants per cent"),
+    (ch09.check_difference, difference_with(ends=(5, 95)), "on *each* side"),
+    (ch09.check_difference, difference_with(ends=(97.5, 2.5)), "low end comes first"),
+    (ch09.check_difference, difference_with(interval=lambda a, b: middle(a)), "Where is B?"),
+    (ch09.check_difference, difference_with(interval=lambda a, b: middle(b)), "Where is A?"),
     (
-        ch09.check_coupling,
-        coupling_with(undo=lambda x, s, t: (x - t) * np.exp(s)),
-        "you stretch once more",
+        ch09.check_difference,
+        difference_with(interval=lambda a, b: bell(a - b, len(a) ** 0.5)),
+        "shrinks the more often",
     ),
-    (ch09.check_coupling, coupling_with(undo=lambda x, s, t: x - t), "does not end where it began"),
-    (ch09.check_coupling, coupling_with(back_sign=1), "cancel: it"),
+    (ch09.check_difference, difference_with(interval=lambda a, b: bell(a - b)), "a bell curve"),
     (
-        ch09.check_coupling,
-        coupling_with(det=lambda s, moves: s.sum(axis=1)),
-        "counts coordinates that stay",
+        ch09.check_difference,
+        difference_with(interval=lambda a, b: np.zeros(2)),
+        "For each row of `draws`",
     ),
-    (
-        ch09.check_coupling,
-        coupling_with(det=lambda s, moves: (moves * s).sum()),
-        "Each point has its own",
-    ),
-    (ch09.check_coupling, coupling_with(det=lambda s, moves: moves * s), "product of"),
-    (
-        ch09.check_coupling,
-        coupling_with(det=lambda s, moves: np.exp((moves * s).sum(axis=1))),
-        "their logarithm is wanted",
-    ),
-    (
-        ch09.check_coupling,
-        coupling_with(det=lambda s, moves: -(moves * s).sum(axis=1)),
-        "is turned round",
-    ),
-    (
-        ch09.check_coupling,
-        coupling_with(det=lambda s, moves: (moves * s**2).sum(axis=1)),
-        "of what moves",
-    ),
-    (ch09.check_coupling, in_place, "changed the `x`"),
-    (ch09.check_coupling, lambda *given: coupling(*given)[0], "should return two things"),
-    (ch09.check_coupling, lambda *given: None, "has no value yet"),
-    (
-        ch09.check_sigma_factor,
-        repair_with(best=lambda z, density: np.sqrt((z**2).mean())),
-        "the other density's",
-    ),
-    (ch09.check_sigma_factor, repair_with(best=lambda z, density: z.mean()), "the other density's"),
-    (ch09.check_sigma_factor, repair_with(on=lambda weight: weight >= 0), "whose weight is 0"),
-    (ch09.check_sigma_factor, lambda *given: 1 / sigma_factor(*given), "the reciprocal"),
-    (ch09.check_sigma_factor, of_means, "the mean error by the mean σ"),
-    (ch09.check_sigma_factor, of_mean_squares, "by the mean variance"),
-    (
-        ch09.check_sigma_factor,
-        repair_with(best=lambda z, density: z.mean() if density == "laplace" else (z**2).mean()),
-        "for the *variance*",
-    ),
-    (ch09.check_sigma_factor, repair_with(best=lambda z, density: np.median(z)), "the median of"),
-    (ch09.check_sigma_factor, centred, "subtract the mean of e/σ"),
-    (ch09.check_sigma_factor, cancelling, "forgot the absolute value"),
-    (ch09.check_sigma_factor, by_joint, "counts for *two* coordinates"),
-    (ch09.check_sigma_factor, lambda *given: 1.0, "differentiate by c"),
-    (ch09.check_sigma_factor, divides_in_place, "changed the `error`"),
-    (ch09.check_sigma_factor, lambda *given: None, "has no value yet"),
-    (ch09.check_soft_argmax, soft_with(order=(1, 0)), "x and y are swapped"),
-    (
-        ch09.check_soft_argmax,
-        soft_with(places=lambda n: np.arange(n) / n - 0.5),
-        "the cells' corners",
-    ),
-    (
-        ch09.check_soft_argmax,
-        soft_with(places=lambda n: np.linspace(-0.5, 0.5, n)),
-        "on the edge of the crop",
-    ),
-    (ch09.check_soft_argmax, soft_with(shift=0.5), "run from 0 to 1"),
-    (ch09.check_soft_argmax, soft_with(places=np.arange), "You answer in cells"),
-    (ch09.check_soft_argmax, hard, "You pick the best cell"),
-    (ch09.check_soft_argmax, soft_with(exp=np.exp, axes=-1), "over the *joints*"),
-    (
-        ch09.check_soft_argmax,
-        soft_with(exp=np.exp, axes=(0, 1, 2, 3)),
-        "people and joints included",
-    ),
-    (ch09.check_soft_argmax, soft_with(exp=np.exp, axes=2), "over each row"),
-    (ch09.check_soft_argmax, soft_with(exp=np.exp, axes=1), "over each column"),
-    (ch09.check_soft_argmax, soft_with(exp=np.exp, normal=False), "do not add up to one"),
-    (ch09.check_soft_argmax, soft_with(exp=lambda s: s), "They may be negative"),
-    (ch09.check_soft_argmax, soft_with(shift=0.1), "The means are not right"),
-    (
-        ch09.check_soft_argmax,
-        soft_with(spread=lambda square, mean: square - mean**2),
-        "is the variance",
-    ),
-    (
-        ch09.check_soft_argmax,
-        soft_with(spread=lambda square, mean: np.sqrt(square)),
-        "around the middle of the *crop*",
-    ),
-    (
-        ch09.check_soft_argmax,
-        soft_with(spread=lambda square, mean: 0 * mean),
-        "the spreads are not",
-    ),
-    (ch09.check_soft_argmax, soft_with(exp=np.exp), "exp(2000) is infinite"),
-    (ch09.check_soft_argmax, lambda scores: soft(scores)[0], "Return two arrays"),
-    (ch09.check_soft_argmax, shifts_in_place, "changed the `scores`"),
-    (ch09.check_soft_argmax, lambda scores: None, "has no value yet"),
+    (ch09.check_difference, unmasks_in_place, "changed the `found_a`"),
+    (ch09.check_difference, lambda *given: None, "has no value yet"),
 ]

@@ -1,255 +1,269 @@
-"""Wrong answers to the exercises of chapter 11, and a piece of the hint that each must get."""
+"""Wrong answers to the exercises of chapter 11, each with a piece of its hint."""
 
 import numpy as np
 
+from posekit import geometry
 from posekit.notebook.checks import ch11
+from posekit.skeleton import COCO17
+
+SWAP = list(COCO17.flip_indices)
 
 # ---- exercise 1 ----------------------------------------------------------------------------------
 
 
-def folded(kernel, bias, gamma, beta, mean, variance, epsilon, *, scale=None, new=None, shift=None):
+def mirror(
+    image,
+    joints,
+    visible,
+    *,
+    picture=lambda p: p[:, ::-1],
+    shift=1,
+    side=1,
+    move=True,
+    names=SWAP,
+    flags=SWAP,
+):
     """The right answer, with one handle for each mistake."""
-    a = gamma / np.sqrt(variance + epsilon) if scale is None else scale(gamma, variance, epsilon)
-    b = beta - a * mean
-    new = a[:, None] * kernel if new is None else new(kernel, a)
-    return new, bias + b @ kernel if shift is None else shift(kernel, bias, a, b, beta, mean)
+    moved = joints[names].astype(float)
+    if move:
+        moved[:, 0] = image.shape[side] - shift - moved[:, 0]
+    return picture(image), moved, visible[flags]
 
 
-def fold_with(**mistake):
-    return lambda *given: folded(*given, **mistake)
+def mirror_with(**mistake):
+    return lambda image, joints, visible: mirror(image, joints, visible, **mistake)
 
 
-def folds_in_place(kernel, bias, *norm):
-    new, shift = folded(kernel, bias, *norm)
-    kernel[:] = new
-    return kernel, shift
+AS_THEY_ARE = list(range(17))
+
+
+def mirror_in_place(image, joints, visible):
+    joints[:, 0] = image.shape[1] - 1 - joints[:, 0]
+    return image[:, ::-1], joints[SWAP], visible[SWAP]
+
+
+def mirror_flags_in_place(image, joints, visible):
+    result = mirror(image, joints, visible)
+    visible[:] = visible[SWAP]
+    return result
+
+
+def mirror_upside_down(image, joints, visible):
+    picture, moved, flags = mirror(image, joints, visible, move=False)
+    moved[:, 0] = image.shape[1] - 1 - moved[:, 0]
+    moved[:, 1] = image.shape[0] - 1 - moved[:, 1]
+    return picture, moved, flags
+
+
+def mirror_one_way(image, joints, visible):
+    picture, moved, flags = mirror(image, joints, visible, names=AS_THEY_ARE)
+    moved[ch11.LEFT] = moved[ch11.RIGHT]
+    moved[ch11.RIGHT] = moved[ch11.LEFT]
+    return picture, moved, flags
+
+
+def mirror_flags_one_way(image, joints, visible):
+    picture, moved, flags = mirror(image, joints, visible, flags=AS_THEY_ARE)
+    flags[ch11.LEFT] = flags[ch11.RIGHT]
+    flags[ch11.RIGHT] = flags[ch11.LEFT]
+    return picture, moved, flags
+
+
+def mirror_some_names(image, joints, visible):
+    arms = AS_THEY_ARE[:5] + SWAP[5:11] + AS_THEY_ARE[11:]
+    return mirror(image, joints, visible, names=arms)
+
+
+def mirror_sorted_flags(image, joints, visible):
+    return (*mirror(image, joints, visible)[:2], np.sort(visible))
 
 
 # ---- exercise 2 ----------------------------------------------------------------------------------
 
+BOXES = (((30, 200, 40, 110), 224), ((300, 20, 90, 35), 96))
 
-def quantised(
-    x,
-    low,
-    high,
+
+def test_crop(
+    input_affine,
     *,
-    steps=255,
-    include=True,
-    scale=None,
-    zero=None,
-    rounding=np.round,
-    clip=True,
-    kind=np.uint8,
+    boxes=BOXES,
+    middle=True,
+    wanted=0.5,
+    axes=True,
+    sign=True,
+    inside=True,
+    fills=True,
 ):
-    if include:
-        low, high = min(low, 0.0), max(high, 0.0)
-    s = (high - low) / steps if scale is None else scale(x, low, high)
-    z = round(-low / s) if zero is None else zero(low, s)
-    q = rounding(x / s) + z
-    return (np.clip(q, 0, 255) if clip else q).astype(kind), s, z
+    """The right answer, with one handle for each thing that one may forget."""
+    for box, size in boxes:
+        affine = input_affine(box, size)
+        corners = np.array([[box[0], box[1]], [box[0] + box[2], box[1] + box[3]]]) - 0.5
+        landed = corners @ affine[:, :2].T + affine[:, 2]
+        if middle:
+            assert np.allclose(landed.mean(axis=0), size / 2 - wanted)
+        if axes:
+            assert np.allclose(np.abs(affine[:, :2]), abs(affine[0, 0]) * np.eye(2))
+        if sign:
+            assert affine[0, 0] > 0
+        if inside:
+            assert landed.min() >= -0.5
+            assert landed.max() <= size - 0.5
+        if fills:
+            assert np.ptp(landed, axis=0).max() >= size / 2
 
 
-def quantise_with(**mistake):
-    return lambda x, low, high: quantised(x, low, high, **mistake)
+def test_with(**gap):
+    return lambda input_affine: test_crop(input_affine, **gap)
 
 
-def runs_over(x, low, high):
-    _, s, z = quantised(x, low, high)
-    return (np.round(x / s) + z).astype(np.int64).astype(np.uint8), s, z
+def test_of_the_middle_roughly(input_affine):
+    test_crop(input_affine, middle=False)
+    for box, size in BOXES:
+        middle = np.array([box[0] + box[2] / 2, box[1] + box[3] / 2])
+        affine = input_affine(box, size)
+        assert np.allclose(affine[:, :2] @ middle + affine[:, 2], size / 2, atol=2)
+
+
+def test_against_ours(input_affine):
+    for box, size in BOXES:
+        ours = geometry.crop_affine(geometry.bbox_center(box), geometry.square_side(box), size)
+        assert np.allclose(input_affine(box, size), ours)
+
+
+def test_that_fills_it(input_affine):
+    test_crop(input_affine)
+    (x, y, w, h), size = BOXES[0]
+    assert input_affine((x, y, w, h), size)[0, 0] * max(w, h) > 0.75 * size
+
+
+def test_that_answers(input_affine):
+    try:
+        test_crop(input_affine)
+    except AssertionError:
+        return False
+    return True
+
+
+def test_that_stops(input_affine):
+    raise ValueError("this is not an assertion")
+
+
+def test_that_fails_always(input_affine):
+    raise AssertionError
 
 
 # ---- exercise 3 ----------------------------------------------------------------------------------
 
 
-def contract(
-    picture,
-    order,
-    low,
-    high,
-    *,
-    swap=True,
-    stretch=True,
-    then=lambda x: x,
-    batch=True,
-    kind=np.float32,
+def find_twins(
+    pictures, most=6, *, plain=True, turned=lambda p: p[:, ::-1], below=False, bits=None
 ):
-    x = picture.astype(np.float64)
-    x = x[..., ::-1] if order == "BGR" and swap else x
-    x = (x - low) / (high - low) * 255 if stretch else x
-    x = then(x)
-    return (x[None] if batch else x).astype(kind)
+    """The right answer, with one handle for each mistake."""
+    hashes = [ch11.dhash(p) for p in pictures]
+    others = [ch11.dhash(np.ascontiguousarray(turned(p))) for p in pictures] if turned else hashes
+    most = most if bits is None else bits
+    pairs = []
+    for j in range(len(pictures)):
+        for i in range(j):
+            apart = [np.sum(hashes[i] != others[j])] + (
+                [np.sum(hashes[i] != hashes[j])] if plain else []
+            )
+            if min(apart) < most if below else min(apart) <= most:
+                pairs.append((i, j))
+    return pairs
 
 
-def contract_with(**mistake):
-    return lambda *given: contract(*given, **mistake)
+def twins_with(**mistake):
+    return lambda pictures, most: find_twins(pictures, most, **mistake)
 
 
-def without_offset(picture, order, low, high):
-    return contract(picture + low, order, low, high)
+def twins_with_themselves(pictures, most):
+    return find_twins(pictures, most) + [(i, i) for i in range(len(pictures))]
 
 
-def stretches_in_place(picture, order, low, high):
-    answer = contract(picture, order, low, high)
-    picture[:] = 0
-    return answer
+def twins_both_ways(pictures, most):
+    pairs = find_twins(pictures, most)
+    return pairs + [(j, i) for i, j in pairs]
 
 
-# ---- exercise 4 ----------------------------------------------------------------------------------
+def twins_the_wrong_way_round(pictures, most):
+    return [(j, i) for i, j in find_twins(pictures, most)]
 
 
-def chosen(
-    candidates,
-    milliseconds,
-    megabytes,
-    *,
-    time=lambda ms: np.quantile(ms, 0.95),
-    size=True,
-    below=False,
-    key=None,
-):
-    fit = [c for c in candidates if time(c["ms"]) <= milliseconds]
-    fit = [c for c in fit if not size or c["megabytes"] < megabytes + (0 if below else 1e-9)]
-    key = key or (lambda c: (c["pcp"], -c["megabytes"]))
-    return max(fit, key=key)["name"] if fit else "none"
+def twins_again_and_again(pictures, most):
+    return find_twins(pictures, most) * 2
 
 
-def choose_with(**mistake):
-    return lambda *given: chosen(*given, **mistake)
+def twins_next_door(pictures, most):
+    return [(i, j) for i, j in find_twins(pictures, most) if j == i + 1]
+
+
+def twins_in_place(pictures, most):
+    for picture in pictures:
+        picture[:] = picture[:, ::-1].copy()
+    return find_twins(pictures, most)
+
+
+def twins_first_only(pictures, most):
+    return [min(find_twins(pictures, most))]
 
 
 WRONG = [
-    (ch11.check_fold_before, fold_with(new=lambda k, a: k * a), "along its *outputs*"),
-    (ch11.check_fold_before, fold_with(new=lambda k, a: k), "has not changed"),
-    (ch11.check_fold_before, fold_with(scale=lambda g, v, e: g / np.sqrt(v)), "forgets epsilon"),
+    # (check, wrong answer, a piece of the hint that this mistake must get)
+    (ch11.check_mirror, lambda *given: mirror(*given)[:2], "return three things"),
+    (ch11.check_mirror, mirror_in_place, "changed the `joints`"),
+    (ch11.check_mirror, mirror_flags_in_place, "changed the `visible`"),
+    (ch11.check_mirror, mirror_with(picture=lambda p: p), "it is not mirrored"),
+    (ch11.check_mirror, mirror_with(picture=lambda p: p[::-1]), "is upside down"),
+    (ch11.check_mirror, mirror_with(picture=lambda p: p[::-1, ::-1]), "turned by 180 degrees"),
+    (ch11.check_mirror, mirror_with(picture=lambda p: p[..., ::-1]), "red has become blue"),
     (
-        ch11.check_fold_before,
-        fold_with(scale=lambda g, v, e: g / (np.sqrt(v) + e)),
-        "to the standard deviation",
+        ch11.check_mirror,
+        mirror_with(picture=lambda p: p.transpose(1, 0, 2)),
+        "the shape of the given one",
     ),
+    (ch11.check_mirror, mirror_with(shift=0), "one pixel too far right"),
+    (ch11.check_mirror, mirror_with(side=0), "`height - 1 - x`"),
+    (ch11.check_mirror, mirror_with(move=False), "stand where they were"),
+    (ch11.check_mirror, mirror_upside_down, "joints' heights"),
+    (ch11.check_mirror, mirror_with(names=AS_THEY_ARE), "sides in colour"),
+    (ch11.check_mirror, mirror_one_way, "the old left is lost"),
+    (ch11.check_mirror, mirror_flags_one_way, "the old left is lost"),
+    (ch11.check_mirror, mirror_some_names, "name of their left-right"),
+    (ch11.check_mirror, mirror_with(flags=AS_THEY_ARE), "occluded *right* wrist"),
+    (ch11.check_mirror, mirror_sorted_flags, "do not belong to their joints"),
+    (ch11.check_test_crop, test_with(boxes=()), "asserts nothing"),
+    (ch11.check_test_crop, test_that_fails_always, "posekit's own crop"),
+    (ch11.check_test_crop, test_with(wanted=0), "posekit's own crop"),
+    (ch11.check_test_crop, test_that_answers, "A test returns nothing"),
+    (ch11.check_test_crop, test_that_stops, "stops with ValueError"),
+    (ch11.check_test_crop, test_against_ours, "padding 1.5"),
+    (ch11.check_test_crop, test_that_fills_it, "padding 1.5"),
+    (ch11.check_test_crop, test_with(axes=False), "stretches the box"),
+    (ch11.check_test_crop, test_with(middle=False, axes=False, fills=False), "stretches the box"),
+    (ch11.check_test_crop, test_with(boxes=(((50, 50, 80, 80), 64),)), "stretches the box"),
+    (ch11.check_test_crop, test_with(middle=False, inside=False, fills=False), "x for y"),
+    (ch11.check_test_crop, test_with(inside=False), "*shorter* side"),
+    (ch11.check_test_crop, test_with(middle=False), "upper left corner"),
+    (ch11.check_test_crop, test_with(sign=False), "mirrored without saying so"),
     (
-        ch11.check_fold_before,
-        fold_with(scale=lambda g, v, e: g / (v + e)),
-        "divides by the variance",
+        ch11.check_test_crop,
+        test_with(boxes=[(box, 224) for box, _ in BOXES]),
+        "always makes 224 pixels",
     ),
-    (ch11.check_fold_before, fold_with(scale=lambda g, v, e: 1 / np.sqrt(v + e)), "forgets gamma"),
-    (ch11.check_fold_before, fold_with(new=lambda k, a: k / a[:, None]), "whose rows are scaled"),
-    (ch11.check_fold_before, fold_with(shift=lambda k, bias, *_: bias), "is the layer's own"),
-    (
-        ch11.check_fold_before,
-        fold_with(shift=lambda k, bias, a, b, *_: bias + b),
-        "send it through",
-    ),
-    (
-        ch11.check_fold_before,
-        fold_with(shift=lambda k, bias, a, b, *_: b @ k),
-        "lacks the layer's own",
-    ),
-    (
-        ch11.check_fold_before,
-        fold_with(shift=lambda k, bias, a, b, *_: bias + b @ (a[:, None] * k)),
-        "counts twice",
-    ),
-    (
-        ch11.check_fold_before,
-        fold_with(shift=lambda k, bias, a, b, beta, m: bias + beta @ k),
-        "forgets the mean",
-    ),
-    (
-        ch11.check_fold_before,
-        fold_with(shift=lambda k, bias, a, b, beta, m: bias + (beta + a * m) @ k),
-        "takes it away",
-    ),
-    (
-        ch11.check_fold_before,
-        fold_with(shift=lambda k, bias, a, b, beta, m: bias + (beta - m) @ k),
-        "unscaled",
-    ),
-    (
-        ch11.check_fold_before,
-        fold_with(shift=lambda k, bias, a, b, *_: bias + k @ b),
-        "transposed kernel",
-    ),
-    (
-        ch11.check_fold_before,
-        fold_with(shift=lambda k, bias, a, b, *_: bias - b @ k),
-        "an x of zeros",
-    ),
-    (ch11.check_fold_before, folds_in_place, "changed the `kernel`"),
-    (ch11.check_fold_before, lambda kernel, *_: kernel, "should return two things"),
-    (ch11.check_fold_before, lambda *_: np.zeros(3) @ np.zeros(2), "stops with"),
-    (ch11.check_quantise, quantise_with(steps=256), "there are 255 steps"),
-    (
-        ch11.check_quantise,
-        quantise_with(scale=lambda x, low, high: 255 / (high - low)),
-        "wrong way round",
-    ),
-    (
-        ch11.check_quantise,
-        quantise_with(scale=lambda x, low, high: max(-low, high) / 127),
-        "symmetric weights",
-    ),
-    (
-        ch11.check_quantise,
-        quantise_with(scale=lambda x, low, high: np.ptp(x) / 255),
-        "comes from x itself",
-    ),
-    (ch11.check_quantise, quantise_with(include=False), "does not contain 0"),
-    (ch11.check_quantise, quantise_with(zero=lambda low, s: -low / s), "is an integer"),
-    (ch11.check_quantise, quantise_with(zero=lambda low, s: 0), "Where on 0 to 255"),
-    (ch11.check_quantise, quantise_with(zero=lambda low, s: round(low / s)), "wrong sign"),
-    (ch11.check_quantise, quantise_with(zero=lambda low, s: 128), "the zero point should be"),
-    (ch11.check_quantise, quantise_with(clip=False, kind=np.int64), "must be cut off"),
-    (
-        ch11.check_quantise,
-        quantise_with(rounding=lambda x: x, kind=np.float64),
-        "not whole numbers",
-    ),
-    (ch11.check_quantise, runs_over, "ran over"),
-    (ch11.check_quantise, quantise_with(rounding=np.floor), "You round down"),
-    (ch11.check_quantise, quantise_with(kind=np.float32), "a quarter of the room"),
-    (
-        ch11.check_quantise,
-        quantise_with(scale=lambda x, low, high: (high - low) / 200),
-        "the scale should be",
-    ),
-    (
-        ch11.check_quantise,
-        lambda x, low, high: quantised(x, low, high)[0],
-        "should return three things",
-    ),
-    (ch11.check_to_contract, contract_with(batch=False), "The batch is missing"),
-    (
-        ch11.check_to_contract,
-        contract_with(then=lambda x: x.transpose(2, 0, 1)),
-        "channels stand first",
-    ),
-    (ch11.check_to_contract, contract_with(swap=False), "red and blue are swapped."),
-    (
-        ch11.check_to_contract,
-        contract_with(then=lambda x: x[..., ::-1]),
-        "red and blue are swapped.",
-    ),
-    (ch11.check_to_contract, contract_with(stretch=False), "values still run from"),
-    (ch11.check_to_contract, contract_with(then=lambda x: x / 255), "your answer runs from 0 to 1"),
-    (
-        ch11.check_to_contract,
-        contract_with(then=lambda x: x / 127.5 - 1),
-        "inside the graph already",
-    ),
-    (ch11.check_to_contract, contract_with(then=lambda x: x[::-1]), "rows or columns are reversed"),
-    (ch11.check_to_contract, contract_with(then=lambda x: x[:, ::-1]), "columns are mirrored"),
-    (ch11.check_to_contract, without_offset, "take `low` away"),
-    (ch11.check_to_contract, contract_with(kind=np.float64), "float32 and nothing else"),
-    (ch11.check_to_contract, contract_with(then=lambda x: 255 - x), "another one than that"),
-    (ch11.check_to_contract, stretches_in_place, "changed the `image`"),
-    (ch11.check_choose, choose_with(size=False), "of 9 MB where 5"),
-    (ch11.check_choose, choose_with(key=lambda c: -np.median(c["ms"])), "You chose the fastest"),
-    (ch11.check_choose, choose_with(time=np.median), "sees it stutter"),
-    (ch11.check_choose, choose_with(time=np.mean), "sees it stutter"),
-    (ch11.check_choose, choose_with(time=np.max), "single slow call"),
-    (ch11.check_choose, choose_with(time=lambda ms: 0), "sees it stutter"),
-    (ch11.check_choose, choose_with(key=lambda c: c["pcp"]), "take the smaller one"),
-    (ch11.check_choose, choose_with(below=True), "exactly the allowed size"),
-    (ch11.check_choose, lambda *given: 0, "should return a name"),
-    (ch11.check_choose, lambda *given: "none", "the answer is not"),
+    (ch11.check_test_crop, test_of_the_middle_roughly, "half a pixel off"),
+    (ch11.check_find_twins, lambda pictures, most: list(range(len(pictures))), "pairs of indices"),
+    (ch11.check_find_twins, twins_in_place, "changed the `images`"),
+    (ch11.check_find_twins, twins_with_themselves, "images with themselves"),
+    (ch11.check_find_twins, twins_both_ways, "list pairs twice"),
+    (ch11.check_find_twins, twins_the_wrong_way_round, "smaller number should come first"),
+    (ch11.check_find_twins, twins_again_and_again, "more than once"),
+    (ch11.check_find_twins, lambda pictures, most: [], "you found none"),
+    (ch11.check_find_twins, twins_with(turned=None), "mirrored before it was split"),
+    (ch11.check_find_twins, twins_with(plain=False), "plain copies and near copies are missing"),
+    (ch11.check_find_twins, twins_with(bits=20), "more that differ in over"),
+    (ch11.check_find_twins, twins_with(bits=0), "exact copies only"),
+    (ch11.check_find_twins, twins_next_door, "neighbour in the list"),
+    (ch11.check_find_twins, twins_first_only, "is missing"),
+    (ch11.check_find_twins, twins_with(below=True), "'at most' is <="),
 ]

@@ -1,288 +1,390 @@
-"""Wrong answers to the exercises of chapter 12, and a piece of the hint that each must get."""
+"""Wrong answers that the checks of chapter 12 must catch, each with a piece of its hint."""
+
+import math
 
 import numpy as np
+from keras import ops
 
-from posekit.geometry import PADDING
 from posekit.notebook.checks import ch12
-from posekit.skeleton import COCO17
+
+LOG2 = math.log(2)
 
 # ---- exercise 1 ----------------------------------------------------------------------------------
 
 
-def square(
-    joints,
-    velocity,
-    ahead,
+def laplace(
+    y_true,
+    y_pred,
+    a,
     *,
-    middle=None,
-    way=1.0,
-    whole=False,
-    extent=np.max,
-    factor=1.2 * PADDING,
-    corner=False,
+    cost=lambda e, a: ops.sum(ops.abs(e), axis=-1) * ops.exp(-a) + 2 * a + 2 * LOG2,
+    mean=lambda cost, w: ops.sum(w * cost) / ops.maximum(ops.sum(w), 1.0),
+    guard=True,
 ):
     """The right answer, with one handle for each mistake."""
-    low, high = joints.min(axis=0), joints.max(axis=0)
-    centre = ((low + high) / 2 if middle is None else middle(joints)) + way * velocity * (
-        1 if whole else ahead
-    )
-    side = factor * extent(high - low)
-    return (*(centre - side / 2 * corner), side)
+    weight, target = y_true[..., 2], y_true[..., :2]
+    if guard:
+        target = ops.where(weight[..., None] > 0, target, y_pred)
+    return mean(cost(y_pred - target, a), weight)
 
 
-def square_with(**mistake):
-    return lambda *given: square(*given, **mistake)
+def laplace_with(**mistake):
+    return lambda *given: laplace(*given, **mistake)
 
 
-def moves_the_joints(joints, velocity, ahead):
-    joints += velocity * ahead
-    return square(joints, velocity, 0)
+def size(e):
+    return ops.sum(ops.abs(e), axis=-1)
+
+
+def multiplied_away(y_true, y_pred, a):
+    weight = y_true[..., 2]
+    cost = size(y_pred - y_true[..., :2]) * ops.exp(-a) + 2 * a + 2 * LOG2
+    return ops.sum(weight * cost) / ops.maximum(ops.sum(weight), 1.0)
+
+
+def in_numpy(y_true, y_pred, a):
+    t, p, a = (np.asarray(v) for v in (y_true, y_pred, a))
+    cost = np.abs(p - t[..., :2]).sum(-1) * np.exp(-a) + 2 * a + 2 * LOG2
+    return ops.convert_to_tensor((t[..., 2] * cost).sum() / t[..., 2].sum())
+
+
+def half_stopped(y_true, y_pred, a):
+    return laplace(y_true, y_pred, a) * 0.5 + ops.stop_gradient(laplace(y_true, y_pred, a)) * 0.5
 
 
 # ---- exercise 2 ----------------------------------------------------------------------------------
 
 
-def share(cutoff, dt, two_pi=2 * np.pi):
-    return 1 / (1 + 1 / (two_pi * cutoff * dt))
-
-
-def euro(
+def coupling(
+    x,
+    net,
+    stays,
+    back,
     *,
-    cutoff=lambda f, b, v: f + b * abs(v),
-    raw_speed=False,
-    other_share=False,
-    two_pi=2 * np.pi,
-    fixed=False,
-    from_raw=False,
-    late=False,
+    sees=lambda x, stays: x * stays,
+    mask=lambda stays: stays,
+    forth=lambda x, s, t: x * np.exp(s) + t,
+    undo=lambda x, s, t: (x - t) * np.exp(-s),
+    det=lambda s, moves: (moves * s).sum(axis=1),
+    kept=1,
+    back_sign=-1,
 ):
-    class Filter:
-        def __init__(self, f_min, beta):
-            self.f_min, self.beta, self.last, self.raw, self.speed = f_min, beta, None, None, 0.0
-
-        def __call__(self, value, dt):
-            dt = 1 / 30 if fixed else dt
-            if self.last is None:
-                self.last = self.raw = np.zeros_like(value) if late else value
-                if not late:
-                    return value
-            now = (value - (self.raw if from_raw else self.last)) / dt
-            self.speed = (
-                now if raw_speed else self.speed + share(1.0, dt, two_pi) * (now - self.speed)
-            )
-            a = share(cutoff(self.f_min, self.beta, self.speed), dt, two_pi)
-            a = 1 - a if other_share else a
-            self.last, self.raw = self.last + a * (value - self.last), value
-            return self.last
-
-    return Filter
+    """The right answer, with one handle for each mistake."""
+    stays = mask(stays)
+    moves = 1 - stays
+    s, t = net(sees(x, stays))
+    out = kept * x * stays + moves * (undo if back else forth)(x, s, t)
+    return out, (back_sign if back else 1) * det(s, moves)
 
 
-class Shared(euro()):
-    kept = None
-
-    def __call__(self, value, dt):
-        self.last = Shared.kept
-        Shared.kept = super().__call__(value, dt)
-        return Shared.kept
+def coupling_with(**mistake):
+    return lambda *given: coupling(*given, **mistake)
 
 
-class Through:
-    def __init__(self, f_min, beta):
-        pass
+def everything_moves(x, net, stays, back):
+    s, t = net(x * stays)
+    return x * np.exp(s) + t, ((1 - stays) * s).sum(axis=1)
 
-    def __call__(self, value, dt):
-        return value
+
+def in_place(x, net, stays, back):
+    out, log_det = coupling(x, net, stays, back)
+    x[:] = out
+    return x, log_det
 
 
 # ---- exercise 3 ----------------------------------------------------------------------------------
 
 
-def there(
-    presence,
-    times,
-    acquire,
-    keep,
-    lost_after_s,
-    *,
-    clock=None,
-    forget=True,
-    back=False,
-    never=False,
-    begin=None,
-):
-    state, doubt, out = False, None, []
-    clock = times if clock is None else clock(times)
-    for k, value in enumerate(presence):
-        if value >= (keep if state or (back and any(out)) else acquire):
-            state, doubt = True, None if forget else doubt
-        elif state and not never:
-            doubt = (clock[k] if begin is None else begin(clock, k)) if doubt is None else doubt
-            state = clock[k] - doubt < lost_after_s
-        out.append(state)
-    return np.array(out)
+def sigma_factor(error, scale, weight, density, *, best=None, on=lambda weight: weight > 0):
+    """The right answer, with one handle for each mistake."""
+    z = (np.abs(error) / scale)[on(weight)]
+    if best:
+        return best(z, density)
+    return z.mean() if density == "laplace" else np.sqrt((z**2).mean())
 
 
-def doubts_between_the_thresholds(presence, times, acquire, keep, lost_after_s):
-    return there(np.where(presence < acquire, 0, presence), times, acquire, keep, lost_after_s)
+def repair_with(**mistake):
+    return lambda *given: sigma_factor(*given, **mistake)
 
 
-def there_with(**mistake):
-    return lambda *given: there(*given, **mistake)
+def of_means(error, scale, weight, density):
+    return np.abs(error[weight > 0]).mean() / scale[weight > 0].mean()
+
+
+def of_mean_squares(error, scale, weight, density):
+    if density == "laplace":
+        return sigma_factor(error, scale, weight, density)
+    return np.sqrt((error[weight > 0] ** 2).mean() / (scale[weight > 0] ** 2).mean())
+
+
+def centred(error, scale, weight, density):
+    z = (error / scale)[weight > 0]
+    return np.abs(z).mean() if density == "laplace" else z.std()
+
+
+def cancelling(error, scale, weight, density):
+    return (error / scale)[weight > 0].mean()
+
+
+def by_joint(error, scale, weight, density):
+    return (weight[..., None] * np.abs(error) / scale).sum() / weight.sum()
+
+
+def divides_in_place(error, scale, weight, density):
+    error /= scale
+    return sigma_factor(error, np.ones_like(scale), weight, density)
 
 
 # ---- exercise 4 ----------------------------------------------------------------------------------
 
 
-def angle_at(poses, side, radians=False, vertical=False):
-    hip, shoulder, elbow = (
-        poses[:, COCO17.index(f"{side}_{part}")] for part in ("hip", "shoulder", "elbow")
-    )
-    arm, torso = elbow - shoulder, (np.array([0.0, 1.0]) if vertical else hip - shoulder)
-    cosine = (arm * torso).sum(-1) / np.linalg.norm(arm, axis=-1) / np.linalg.norm(torso, axis=-1)
-    turn = np.arccos(np.clip(cosine, -1, 1))
-    return turn if radians else np.rad2deg(turn)
+def middles(n):
+    return (np.arange(n) + 0.5) / n - 0.5
 
 
-def raises(
-    poses,
+def soft(
+    scores,
     *,
-    start=45.0,
-    goal=110.0,
-    sides=("left", "right"),
-    ready=False,
-    mean=np.mean,
-    when="goal",
-    measure=angle_at,
-    **how,
+    places=middles,
+    axes=(1, 2),
+    exp=lambda s: np.exp(s - s.max(axis=(1, 2), keepdims=True)),
+    normal=True,
+    order=(0, 1),
+    spread=lambda square, mean: np.sqrt(np.maximum(square - mean**2, 0)),
+    shift=0.0,
 ):
-    angles = mean([measure(poses, side, **how) for side in sides], axis=0)
-    done = 0
-    for value in angles:
-        if value <= start:
-            done += when == "down" and ready == "up"
-            ready = True
-        elif ready is True and value >= goal:
-            done += when == "goal"
-            ready = "up" if when == "down" else False
-    return done
+    """The right answer, with one handle for each mistake."""
+    weights = exp(scores)
+    if normal:
+        weights = weights / weights.sum(axis=axes, keepdims=True)
+    grid = np.stack(np.meshgrid(places(scores.shape[2]), places(scores.shape[1])), axis=-1)[
+        ..., list(order)
+    ]
+    mean = np.einsum("bhwk,hwd->bkd", weights, grid)
+    return mean + shift, spread(np.einsum("bhwk,hwd->bkd", weights, grid**2), mean)
 
 
-def raises_with(**mistake):
-    return lambda poses: raises(poses, **mistake)
+def soft_with(**mistake):
+    return lambda scores: soft(scores, **mistake)
 
 
-def counts_frames(poses):
-    return int(np.sum(np.mean([angle_at(poses, side) for side in ("left", "right")], axis=0) > 110))
+def hard(scores):
+    b, h, w, k = scores.shape
+    best = scores.reshape(b, h * w, k).argmax(axis=1)
+    mean = np.stack([middles(w)[best % w], middles(h)[best // w]], axis=-1)
+    return mean, np.zeros_like(mean)
 
 
-def height_of_the_wrists(poses, side):
-    drop = (
-        poses[:, COCO17.index(f"{side}_wrist"), 1] - poses[:, COCO17.index(f"{side}_shoulder"), 1]
-    )
-    return 90 - drop
-
-
-def moves_poses(poses):
-    done = raises(poses)
-    poses -= 1
-    return done
+def shifts_in_place(scores):
+    scores -= scores.max(axis=(1, 2), keepdims=True)
+    return soft(scores)
 
 
 WRONG = [
-    (ch12.check_next_square, square_with(way=0.0), "where the person *was*"),
-    (ch12.check_next_square, square_with(way=-1.0), "runs the other way"),
-    (ch12.check_next_square, square_with(whole=True), "pixels *a second*"),
     (
-        ch12.check_next_square,
-        square_with(middle=lambda joints: joints.mean(axis=0)),
-        "mean of the joints",
-    ),
-    (ch12.check_next_square, square_with(corner=True), "the square's corner"),
-    (ch12.check_next_square, square_with(middle=lambda joints: joints[0]), "The centre should be"),
-    (ch12.check_next_square, square_with(extent=np.min), "the shorter extent"),
-    (ch12.check_next_square, square_with(extent=lambda e: e[0]), "comes from the width"),
-    (ch12.check_next_square, square_with(extent=lambda e: e[1]), "comes from the height"),
-    (ch12.check_next_square, square_with(factor=1.0), "leave the margins"),
-    (ch12.check_next_square, square_with(factor=PADDING), "hair, hands and feet"),
-    (ch12.check_next_square, square_with(factor=1.2), "left out `PADDING`"),
-    (ch12.check_next_square, square_with(factor=2.0), "The side should be"),
-    (ch12.check_next_square, moves_the_joints, "changed the `joints`"),
-    (ch12.check_next_square, lambda joints, velocity, ahead: joints["nose"], "stops with"),
-    (ch12.check_one_euro, euro(other_share=True), "the share that should be taken"),
-    (ch12.check_one_euro, euro(cutoff=lambda f, b, v: f), "does not follow the speed"),
-    (
-        ch12.check_one_euro,
-        euro(cutoff=lambda f, b, v: f + b * np.maximum(v, -0.9)),
-        "without its sign",
-    ),
-    (ch12.check_one_euro, euro(raw_speed=True), "low pass of 1 Hz first"),
-    (ch12.check_one_euro, euro(cutoff=lambda f, b, v: f * (1 + b * abs(v))), "do not multiply"),
-    (ch12.check_one_euro, euro(cutoff=lambda f, b, v: b * abs(v) + 1e-9), "Without f_min"),
-    (ch12.check_one_euro, euro(two_pi=1.0), "lacks 2π"),
-    (ch12.check_one_euro, euro(fixed=True), "use dt"),
-    (ch12.check_one_euro, euro(from_raw=True), "two *raw* values"),
-    (ch12.check_one_euro, euro(late=True), "has nothing before it"),
-    (ch12.check_one_euro, euro(cutoff=lambda f, b, v: f + 2 * b * abs(v)), "should become"),
-    (ch12.check_one_euro, Shared, "does not begin afresh"),
-    (ch12.check_one_euro, Through, "gives back what it gets"),
-    (ch12.check_one_euro, lambda f_min, beta: 3.0, "can be called"),
-    (
-        ch12.check_is_there,
-        lambda presence, times, acquire, keep, lost_after_s: presence >= keep,
-        "is found at `acquire`",
+        ch12.check_laplace_log,
+        laplace_with(mean=lambda c, w: ops.mean(w * c)),
+        "divide by the number of *all*",
     ),
     (
-        ch12.check_is_there,
-        lambda presence, times, acquire, keep, lost_after_s: 0 * presence,
-        "your answer is: no person",
+        ch12.check_laplace_log,
+        laplace_with(mean=lambda c, w: ops.mean(c), guard=False),
+        "counts every joint",
+    ),
+    (ch12.check_laplace_log, laplace_with(mean=lambda c, w: ops.sum(w * c)), "You return the sum"),
+    (
+        ch12.check_laplace_log,
+        laplace_with(cost=lambda e, a: size(e) * ops.exp(-a)),
+        "infinite σ is for free",
     ),
     (
-        ch12.check_is_there,
-        lambda presence, times, acquire, keep, lost_after_s: presence >= acquire,
-        "until presence falls below `keep`",
+        ch12.check_laplace_log,
+        laplace_with(cost=lambda e, a: size(e) * ops.exp(-a) + a + 2 * LOG2),
+        "count log σ once per joint",
     ),
-    (ch12.check_is_there, doubts_between_the_thresholds, "there is no doubt"),
     (
-        ch12.check_is_there,
-        lambda presence, times, acquire, keep, lost_after_s: there(
-            presence, times, acquire, keep, 0.0
+        ch12.check_laplace_log,
+        laplace_with(cost=lambda e, a: size(e) * ops.exp(-a) + a + LOG2),
+        "log σ and log 2 once",
+    ),
+    (
+        ch12.check_laplace_log,
+        laplace_with(cost=lambda e, a: size(e) * ops.exp(-a) + 2 * a),
+        "leaves a log 2 for each",
+    ),
+    (
+        ch12.check_laplace_log,
+        laplace_with(cost=lambda e, a: size(e) * ops.exp(-a) + 2 * a + LOG2),
+        "of the *two*",
+    ),
+    (
+        ch12.check_laplace_log,
+        laplace_with(cost=lambda e, a: size(e) * ops.exp(a) + 2 * a + 2 * LOG2),
+        "large σ must forgive",
+    ),
+    (
+        ch12.check_laplace_log,
+        laplace_with(cost=lambda e, a: size(e) * ops.exp(-a) - 2 * a + 2 * LOG2),
+        "reward a large σ",
+    ),
+    (
+        ch12.check_laplace_log,
+        laplace_with(cost=lambda e, a: size(e) / a + 2 * ops.log(ops.abs(a)) + 2 * LOG2),
+        "take `log_sigma` for σ",
+    ),
+    (
+        ch12.check_laplace_log,
+        laplace_with(
+            cost=lambda e, a: (
+                0.5 * ops.sum(e**2, axis=-1) * ops.exp(-2 * a) + 2 * a + math.log(2 * math.pi)
+            )
         ),
-        "have patience",
+        "the Gaussian likelihood",
     ),
-    (ch12.check_is_there, there_with(never=True), "never leaves"),
-    (ch12.check_is_there, there_with(begin=lambda clock, k: clock[k] + 0.25), "is still there"),
     (
-        ch12.check_is_there,
-        there_with(begin=lambda clock, k: clock[k - 1]),
-        "from the *first* low moment",
+        ch12.check_laplace_log,
+        laplace_with(cost=lambda e, a: ops.norm(e, axis=-1) * ops.exp(-a) + 2 * a + 2 * LOG2),
+        "the distance of the joint",
     ),
-    (ch12.check_is_there, there_with(forget=False), "doubt is forgotten"),
+    (ch12.check_laplace_log, lambda *given: laplace(*given) / 2, "*added*, not averaged"),
+    (ch12.check_laplace_log, lambda *given: laplace(*given) + 0.3, "For each coordinate"),
     (
-        ch12.check_is_there,
-        there_with(clock=lambda times: 0.1 * np.arange(len(times))),
-        "You count frames",
+        ch12.check_laplace_log,
+        laplace_with(mean=lambda c, w: w * c),
+        "one number for the whole batch",
     ),
-    (ch12.check_is_there, there_with(back=True), "must reach `acquire` again"),
+    (ch12.check_laplace_log, in_numpy, "NumPy leaves the graph"),
+    (ch12.check_laplace_log, half_stopped, "not that of the likelihood"),
+    (ch12.check_laplace_log, multiplied_away, "replace the *target*"),
+    (ch12.check_laplace_log, laplace_with(mean=lambda c, w: ops.sum(w * c) / ops.sum(w)), "0 / 0"),
+    (ch12.check_laplace_log, lambda y_true, y_pred: 0, "stops with TypeError"),
+    (ch12.check_laplace_log, lambda *given: None, "has no value yet"),
+    (ch12.check_coupling, everything_moves, "Every coordinate moves"),
+    (ch12.check_coupling, coupling_with(sees=lambda x, stays: x), "sees all of `x`"),
+    (ch12.check_coupling, coupling_with(mask=lambda stays: 1 - stays), "The roles are swapped"),
     (
-        ch12.check_is_there,
-        lambda presence, times, acquire, keep, lost_after_s: presence,
-        "True or False",
+        ch12.check_coupling,
+        coupling_with(sees=lambda x, stays: x * (1 - stays)),
+        "the same on both sides",
     ),
-    (ch12.check_count_raises, lambda poses: 1, "Arms that hang"),
-    (ch12.check_count_raises, counts_frames, "lasts many frames"),
-    (ch12.check_count_raises, raises_with(radians=True), "in degrees"),
-    (ch12.check_count_raises, raises_with(vertical=True), "not against the image"),
-    (ch12.check_count_raises, raises_with(measure=height_of_the_wrists), "not against the image"),
-    (ch12.check_count_raises, raises_with(sides=("left",)), "Only the left arm"),
-    (ch12.check_count_raises, raises_with(sides=("right",)), "Only the right arm"),
-    (ch12.check_count_raises, raises_with(mean=np.max), "Only the left arm"),
-    (ch12.check_count_raises, raises_with(when="down"), "goal is *reached*"),
-    (ch12.check_count_raises, raises_with(goal=70.0), "Halfway up"),
-    (ch12.check_count_raises, raises_with(start=109.0), "tremble about"),
-    (ch12.check_count_raises, raises_with(start=80.0), "Down to 60"),
-    (ch12.check_count_raises, raises_with(ready=True), "begins with the arms up"),
-    (ch12.check_count_raises, lambda poses: min(raises(poses), 1), "Three raises"),
-    (ch12.check_count_raises, raises_with(mean=np.min), "In a wild dance"),
-    (ch12.check_count_raises, moves_poses, "changed the `poses`"),
+    (
+        ch12.check_coupling,
+        coupling_with(forth=lambda x, s, t: x * s + t),
+        "multiply by its exponential",
+    ),
+    (
+        ch12.check_coupling,
+        coupling_with(forth=lambda x, s, t: (x + t) * np.exp(s)),
+        "shift before you stretch",
+    ),
+    (ch12.check_coupling, coupling_with(kept=0), "Where are the coordinates that stay"),
+    (ch12.check_coupling, coupling_with(forth=lambda x, s, t: x), "The points are not right"),
+    (
+        ch12.check_coupling,
+        lambda x, net, stays, back: coupling(x, net, stays, False),
+        "go forth both times",
+    ),
+    (ch12.check_coupling, coupling_with(undo=lambda x, s, t: x * np.exp(-s) - t), "shoes and"),
+    (
+        ch12.check_coupling,
+        coupling_with(undo=lambda x, s, t: (x - t) * np.exp(s)),
+        "you stretch once more",
+    ),
+    (ch12.check_coupling, coupling_with(undo=lambda x, s, t: x - t), "does not end where it began"),
+    (ch12.check_coupling, coupling_with(back_sign=1), "cancel: it"),
+    (
+        ch12.check_coupling,
+        coupling_with(det=lambda s, moves: s.sum(axis=1)),
+        "counts coordinates that stay",
+    ),
+    (
+        ch12.check_coupling,
+        coupling_with(det=lambda s, moves: (moves * s).sum()),
+        "Each point has its own",
+    ),
+    (ch12.check_coupling, coupling_with(det=lambda s, moves: moves * s), "product of"),
+    (
+        ch12.check_coupling,
+        coupling_with(det=lambda s, moves: np.exp((moves * s).sum(axis=1))),
+        "their logarithm is wanted",
+    ),
+    (
+        ch12.check_coupling,
+        coupling_with(det=lambda s, moves: -(moves * s).sum(axis=1)),
+        "is turned round",
+    ),
+    (
+        ch12.check_coupling,
+        coupling_with(det=lambda s, moves: (moves * s**2).sum(axis=1)),
+        "of what moves",
+    ),
+    (ch12.check_coupling, in_place, "changed the `x`"),
+    (ch12.check_coupling, lambda *given: coupling(*given)[0], "should return two things"),
+    (ch12.check_coupling, lambda *given: None, "has no value yet"),
+    (
+        ch12.check_sigma_factor,
+        repair_with(best=lambda z, density: np.sqrt((z**2).mean())),
+        "the other density's",
+    ),
+    (ch12.check_sigma_factor, repair_with(best=lambda z, density: z.mean()), "the other density's"),
+    (ch12.check_sigma_factor, repair_with(on=lambda weight: weight >= 0), "whose weight is 0"),
+    (ch12.check_sigma_factor, lambda *given: 1 / sigma_factor(*given), "the reciprocal"),
+    (ch12.check_sigma_factor, of_means, "the mean error by the mean σ"),
+    (ch12.check_sigma_factor, of_mean_squares, "by the mean variance"),
+    (
+        ch12.check_sigma_factor,
+        repair_with(best=lambda z, density: z.mean() if density == "laplace" else (z**2).mean()),
+        "for the *variance*",
+    ),
+    (ch12.check_sigma_factor, repair_with(best=lambda z, density: np.median(z)), "the median of"),
+    (ch12.check_sigma_factor, centred, "subtract the mean of e/σ"),
+    (ch12.check_sigma_factor, cancelling, "forgot the absolute value"),
+    (ch12.check_sigma_factor, by_joint, "counts for *two* coordinates"),
+    (ch12.check_sigma_factor, lambda *given: 1.0, "differentiate by c"),
+    (ch12.check_sigma_factor, divides_in_place, "changed the `error`"),
+    (ch12.check_sigma_factor, lambda *given: None, "has no value yet"),
+    (ch12.check_soft_argmax, soft_with(order=(1, 0)), "x and y are swapped"),
+    (
+        ch12.check_soft_argmax,
+        soft_with(places=lambda n: np.arange(n) / n - 0.5),
+        "the cells' corners",
+    ),
+    (
+        ch12.check_soft_argmax,
+        soft_with(places=lambda n: np.linspace(-0.5, 0.5, n)),
+        "on the edge of the crop",
+    ),
+    (ch12.check_soft_argmax, soft_with(shift=0.5), "run from 0 to 1"),
+    (ch12.check_soft_argmax, soft_with(places=np.arange), "You answer in cells"),
+    (ch12.check_soft_argmax, hard, "You pick the best cell"),
+    (ch12.check_soft_argmax, soft_with(exp=np.exp, axes=-1), "over the *joints*"),
+    (
+        ch12.check_soft_argmax,
+        soft_with(exp=np.exp, axes=(0, 1, 2, 3)),
+        "people and joints included",
+    ),
+    (ch12.check_soft_argmax, soft_with(exp=np.exp, axes=2), "over each row"),
+    (ch12.check_soft_argmax, soft_with(exp=np.exp, axes=1), "over each column"),
+    (ch12.check_soft_argmax, soft_with(exp=np.exp, normal=False), "do not add up to one"),
+    (ch12.check_soft_argmax, soft_with(exp=lambda s: s), "They may be negative"),
+    (ch12.check_soft_argmax, soft_with(shift=0.1), "The means are not right"),
+    (
+        ch12.check_soft_argmax,
+        soft_with(spread=lambda square, mean: square - mean**2),
+        "is the variance",
+    ),
+    (
+        ch12.check_soft_argmax,
+        soft_with(spread=lambda square, mean: np.sqrt(square)),
+        "around the middle of the *crop*",
+    ),
+    (
+        ch12.check_soft_argmax,
+        soft_with(spread=lambda square, mean: 0 * mean),
+        "the spreads are not",
+    ),
+    (ch12.check_soft_argmax, soft_with(exp=np.exp), "exp(2000) is infinite"),
+    (ch12.check_soft_argmax, lambda scores: soft(scores)[0], "Return two arrays"),
+    (ch12.check_soft_argmax, shifts_in_place, "changed the `scores`"),
+    (ch12.check_soft_argmax, lambda scores: None, "has no value yet"),
 ]

@@ -1,4 +1,4 @@
-// "See your own pose": the script of the page (chapter 12).
+// "See your own pose": the script of the page (chapter 15).
 // It requests only the files in its own folder, and sends nothing.
 
 import { CAMERA_ERRORS, CameraError, listCameras } from "./core/camera.js";

@@ -1,4 +1,4 @@
-// Sources of frames for the page: a camera, an image file, the clip (chapter 12).
+// Sources of frames for the page: a camera, an image file, the clip (chapter 15).
 // Each has `next`, which gives a canvas and its time in seconds, and `stop`.
 
 import { openCamera, waitForImage } from "./core/camera.js";

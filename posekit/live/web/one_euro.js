@@ -1,4 +1,4 @@
-// The One-Euro filter: posekit/live/one_euro.py in JavaScript (chapter 12).
+// The One-Euro filter: posekit/live/one_euro.py in JavaScript (chapter 15).
 // Source: Casiez, Roussel, Vogel, "1 Euro Filter", CHI 2012, algorithm 1.
 
 function weightOf(cutoff, elapsed) {

@@ -1,4 +1,4 @@
-// Joint angles and repetitions: posekit/live/repetitions.py in JavaScript (chapter 12).
+// Joint angles and repetitions: posekit/live/repetitions.py in JavaScript (chapter 15).
 // An exercise is a value of the key `exercises` of core/constants.json.
 
 export const NO_REPETITIONS = Object.freeze({ done: 0, ready: false });

@@ -1,4 +1,4 @@
-// Pose tracking between frames: posekit/live/tracking.py in JavaScript (chapter 12).
+// Pose tracking between frames: posekit/live/tracking.py in JavaScript (chapter 15).
 // Shared test vectors keep the two equal. `constants` is the key `tracker` of core/constants.json.
 // Keypoints are flat arrays [x0, y0, x1, y1, …] of COCO's 17 joints, in pixels of the frame,
 // pixel centres at integers.

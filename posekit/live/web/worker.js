@@ -1,4 +1,4 @@
-// Runs the network and the tracker in a worker, so that the page stays responsive (chapter 12).
+// Runs the network and the tracker in a worker, so that the page stays responsive (chapter 15).
 // Messages to it: {type: "load", model, constants}, {type: "reset"}, {type: "frame", …}; each has
 // an `id`, and is answered by {type: "answer", id, pose} or {type: "answer", id, error}.
 

@@ -1,4 +1,4 @@
-"""Checks of the exercises of chapter 09, the loss ladder.
+"""Checks of the exercises of chapter 09, evaluation.
 
 A mistake is recognised by comparing the answer with what each typical wrong formula gives.
 """
@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from posekit import geometry, metrics
 from posekit.notebook.checks import (
     call,
     expect,
@@ -19,503 +20,375 @@ from posekit.notebook.checks import (
 from posekit.skeleton import COCO17
 
 K = len(COCO17)
-_TOLERANCE = 1e-4  # losses are computed in float32
+LEFT_SHOULDER = COCO17.index("left_shoulder")
+RIGHT_SHOULDER = COCO17.index("right_shoulder")
+LEFT_HIP = COCO17.index("left_hip")
+RIGHT_HIP = COCO17.index("right_hip")
 
 
-# ---- exercise 1: Laplace's likelihood with one log σ per joint -----------------------------------
+def _length(vectors: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(vectors, axis=-1)
 
 
-_LAPLACE = "laplace_log(y_true, y_pred, log_sigma)"
+# ---- exercise 1: PCK -----------------------------------------------------------------------------
 
 
-def _loss_and_gradients(
-    loss: Callable, y_true: np.ndarray, *outputs: np.ndarray
-) -> tuple[float, list]:
-    import tensorflow as tf
+def _crowd(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """People of different sizes with errors about as large as the threshold; some joints and torsos
+    unlabelled."""
+    size = rng.uniform(20, 200, (n, 1, 1))
+    true = size * rng.normal(0, 0.5, (n, K, 2)) + rng.uniform(0, 500, (n, 1, 2))
+    pred = true + size * rng.normal(0, 0.15, (n, K, 2))
+    labelled = rng.random((n, K)) > 0.15
+    return pred, true, labelled
 
-    variables = [tf.Variable(output) for output in outputs]
-    with tf.GradientTape() as tape:
-        value = call(loss, _LAPLACE, tf.constant(y_true), *variables)
-        number = expect_array(value, _LAPLACE, finite=False)
-        value = tf.convert_to_tensor(value)
-    expect(
-        number.shape == (),
-        f"The loss should be one number for the whole batch, but it has shape {number.shape}.",
+
+def _pck(
+    pred, true, labelled, threshold, *, ends=(LEFT_SHOULDER, RIGHT_HIP), unit=None, judged=None
+) -> float:
+    """PCK with a choice of normaliser and of the joints that count."""
+    torso = _length(true[:, ends[0]] - true[:, ends[1]]) if unit is None else unit
+    judged = (
+        labelled & (labelled[:, [LEFT_SHOULDER]] & labelled[:, [RIGHT_HIP]])
+        if judged is None
+        else judged
     )
-    return float(value), [None if g is None else g.numpy() for g in tape.gradient(value, variables)]
+    return float((_length(pred - true) <= threshold * torso[:, None])[judged].mean())
 
 
-def check_laplace_log(laplace_log: Callable) -> None:
-    """`laplace_log(y_true, y_pred, log_sigma)`: masked negative log-likelihood, one log σ per joint
-    for x and y."""
-    rng = np.random.default_rng(901)
-    y_true = rng.uniform(-0.5, 0.5, (6, K, 3)).astype(np.float32)
-    y_true[..., 2] = rng.random((6, K)) > 0.4
-    y_pred = rng.normal(0, 0.3, (6, K, 2)).astype(np.float32)
-    a = rng.uniform(-3, -0.5, (6, K)).astype(np.float32)
-    weight = y_true[..., 2]
-    error = y_pred - y_true[..., :2]
-    size = np.abs(error).sum(axis=-1)
-    log2 = np.log(2)
-    square = (error**2).sum(axis=-1)
-    distance = np.linalg.norm(error, axis=-1)
-
-    def mean(cost: np.ndarray) -> float:
-        return float((weight * cost).sum() / weight.sum())
-
-    right = size * np.exp(-a) + 2 * a + 2 * log2
-    value, (by_place, by_scale) = _loss_and_gradients(laplace_log, y_true, y_pred, a)
-    mistakes = [
-        (
-            "You divide by the number of *all* entries, the masked ones too. Divide by the sum of "
-            "the weights.",
-            (weight * right).mean(),
-        ),
-        (
-            "Your loss counts every joint, with or without a label. The weight is the third "
-            "number of `y_true`.",
-            right.mean(),
-        ),
-        (
-            "You return the sum. It grows with the batch: take the mean over what counts.",
-            (weight * right).sum(),
-        ),
-        (
-            "The log σ is missing. As it is, an infinite σ is for free: the network will claim "
-            "it, and learn nothing.",
-            mean(size * np.exp(-a)),
-        ),
-        (
-            "You count log σ once per joint. The joint has two coordinates, each with a density "
-            "of its own and the same σ: their logarithms add up.",
-            mean(size * np.exp(-a) + a + 2 * log2),
-        ),
-        (
-            "You count log σ and log 2 once per joint. The joint has two coordinates, each with a "
-            "density of its own: their logarithms add up.",
-            mean(size * np.exp(-a) + a + log2),
-        ),
-        (
-            "All but a constant is there: the density is 1/(2σ) · exp(−|e|/σ), and its 2 leaves a "
-            "log 2 for each coordinate. The gradient does not mind, but only a whole likelihood "
-            "can be compared with another one's.",
-            mean(size * np.exp(-a) + 2 * a),
-        ),
-        (
-            "All but a constant is there: each of the *two* coordinates leaves a log 2.",
-            mean(size * np.exp(-a) + 2 * a + log2),
-        ),
-        (
-            "You multiply the error by σ. A large σ must forgive: divide (with a = log σ, that is "
-            "exp(−a)).",
-            mean(size * np.exp(a) + 2 * a + 2 * log2),
-        ),
-        (
-            "The sign of log σ is turned round: you reward a large σ instead of making it pay.",
-            mean(size * np.exp(-a) - 2 * a + 2 * log2),
-        ),
-        (
-            "You take `log_sigma` for σ. It is its logarithm, and may well be negative.",
-            mean(size / a + 2 * np.log(np.abs(a)) + 2 * log2),
-        ),
-        (
-            "That is the Gaussian likelihood. Laplace's has |e|/σ in place of e²/2σ².",
-            mean(0.5 * square * np.exp(-2 * a) + 2 * a + np.log(2 * np.pi)),
-        ),
-        (
-            "You take the distance of the joint, √(dx² + dy²). Here each coordinate has a density "
-            "of its own: |dx| + |dy|.",
-            mean(distance * np.exp(-a) + 2 * a + 2 * log2),
-        ),
-        (
-            "Half of what it should be: the likelihoods of x and y are multiplied, so their "
-            "logarithms are *added*, not averaged.",
-            mean(right / 2),
-        ),
-    ]
-    judge(
-        value,
-        mean(right),
-        mistakes,
-        f"On our test batch the loss should be {mean(right):.4f}, but yours is {value:.4f}. For "
-        "each coordinate: |e|/σ + log σ + log 2.",
-        _TOLERANCE,
+def _pck_mistakes(
+    pred: np.ndarray, true: np.ndarray, labelled: np.ndarray, threshold: float
+) -> dict[str, float]:
+    crowd = pred, true, labelled, threshold
+    scored = labelled[:, LEFT_SHOULDER] & labelled[:, RIGHT_HIP]
+    torso = _length(true[:, LEFT_SHOULDER] - true[:, RIGHT_HIP])
+    hit = _length(pred - true) <= threshold * torso[:, None]
+    shares = [hit[n][labelled[n]].mean() for n in np.flatnonzero(scored)]
+    joints = [hit[scored & labelled[:, k], k].mean() for k in range(K)]
+    span = np.stack(
+        [np.ptp(t[on], axis=0).max() if on.any() else 0 for t, on in zip(true, labelled)]
     )
-    expect(
-        by_place is not None and by_scale is not None,
-        "The value is right, but no gradient comes through. Compute with `keras.ops` all the way: "
-        "NumPy leaves the graph.",
-    )
-    per = weight / weight.sum()
-    expect(
-        near(by_scale, per * (2 - size * np.exp(-a)), 1e-3)
-        and near(by_place, (per * np.exp(-a))[..., None] * np.sign(error), 1e-3),
-        "The value is right, but its gradient is not that of the likelihood. Is something cut off "
-        "(`stop_gradient`, a clip)?",
-    )
-    poisoned = np.where(weight[..., None] > 0, y_true, np.float32([np.nan, np.nan, 0]))
-    again, gradients = _loss_and_gradients(laplace_log, poisoned, y_pred, a)
-    expect(
-        np.isfinite(again) and all(np.all(np.isfinite(g)) for g in gradients),
-        "With NaN in a masked target your loss or its gradient is NaN, for 0 · NaN is NaN: "
-        "replace the *target* before you compute with it (`ops.where`).",
-    )
-    unlabelled, gradients = _loss_and_gradients(
-        laplace_log, y_true * np.float32([1, 1, 0]), y_pred, a
-    )
-    expect(
-        np.isfinite(unlabelled) and all(g is None or np.all(np.isfinite(g)) for g in gradients),
-        "When no joint of the batch is labelled, your loss is 0 / 0. One such batch, and every "
-        "weight of the network is NaN.",
-    )
-    passed("Laplace's likelihood: right value, right gradients, and masked joints change neither")
+    everyone = np.broadcast_to(scored[:, None], labelled.shape)
+    diagonal = "The torso runs across the body, from the *left* shoulder to the *right* hip. "
+    return {
+        diagonal + "You took the right shoulder and the left hip.": _pck(
+            *crowd, ends=(RIGHT_SHOULDER, LEFT_HIP)
+        ),
+        diagonal + "You stayed on the left side.": _pck(*crowd, ends=(LEFT_SHOULDER, LEFT_HIP)),
+        diagonal + "You stayed on the right side.": _pck(*crowd, ends=(RIGHT_SHOULDER, RIGHT_HIP)),
+        diagonal + "You took the two shoulders.": _pck(
+            *crowd, ends=(LEFT_SHOULDER, RIGHT_SHOULDER)
+        ),
+        "You measure with the *predicted* torso: a model that draws large people would be "
+        "judged more kindly. The unit comes from the truth.": _pck(
+            *crowd, unit=_length(pred[:, LEFT_SHOULDER] - pred[:, RIGHT_HIP])
+        ),
+        "You measure all people with one torso, the mean over all people. Each person has a "
+        "unit of their own, or those near the camera are judged too hard.": _pck(
+            *crowd, unit=np.full(len(true), torso[scored].mean())
+        ),
+        "You measure with the extent of the person's joints. That is another PCK (Yang and "
+        "Ramanan's); here the unit is the torso.": _pck(*crowd, unit=span),
+        "You do not divide by anything: your circle has `threshold` pixels for all people.": _pck(
+            *crowd, unit=np.ones(len(true))
+        ),
+        "You count joints that are not labelled: what stands there is no truth.": _pck(
+            *crowd, judged=everyone
+        ),
+        "You count every joint of all people, labelled or not.": _pck(
+            *crowd, judged=np.ones_like(labelled)
+        ),
+        "You score people whose torso is not labelled, with a unit made from numbers that mean "
+        "nothing. Leave them out, and count them.": _pck(*crowd, judged=labelled),
+        "Joints of people without a torso count as misses for you. They are left out: neither "
+        "hit nor miss.": float((hit & scored[:, None])[labelled].mean()),
+        "You took each person's share first and then the mean over people. Then a joint of a "
+        "person with few labels weighs more. Pool the joints of all people.": float(
+            np.mean(shares)
+        ),
+        "You took each joint's share first and then the mean over joints. Pool them all: each "
+        "labelled joint counts once.": float(np.mean(joints)),
+        "Your score grows as the prediction gets worse: you count the misses.": 1 - _pck(*crowd),
+    }
 
 
-# ---- exercise 2: a coupling with a mask ----------------------------------------------------------
-
-
-def _net(seed: int, width: int) -> Callable:
-    """A wild function (N, D) -> log-stretch (N, D), shift (N, D)."""
-    rng = np.random.default_rng(seed)
-    inner = rng.normal(0, 1, (width, 16))
-    out = rng.normal(0, 0.5, (2, 16, width))
-
-    def net(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        hidden = np.tanh(expect_array(x, "what you hand to `net`", (None, width)) @ inner)
-        return np.tanh(hidden @ out[0]), hidden @ out[1] + 0.3
-
-    return net
-
-
-def check_coupling(coupling: Callable) -> None:
-    """`coupling(x, net, stays, back)` -> points and log-determinants; the masked coordinates stay
-    and rule the others."""
-    rng = np.random.default_rng(902)
-    for width, stays in ((2, [1, 0]), (2, [0, 1]), (5, [1, 0, 1, 0, 0])):
-        stays = np.array(stays, float)
-        moves = 1 - stays
-        net = _net(width, width)
-        z = rng.normal(size=(40, width))
-        s, t = net(z * stays)
-        x = z * stays + moves * (z * np.exp(s) + t)
-        truth = (moves * s).sum(axis=1)
-        case = f"with `stays = {stays.astype(int).tolist()}`"
-        got, log_det = _both(coupling, z, net, stays, False)
-        blind = net(z)
-        wild = net(z * moves)
-        judge(
-            got,
-            x,
-            [
-                (
-                    f"Every coordinate moves, {case}. Those with a 1 stay as they are.",
-                    z * np.exp(s) + t,
-                ),
-                (
-                    "Your `net` sees all of `x`. Then the way back would need what it does not "
-                    "have yet: hand it only what stays.",
-                    z * stays + moves * (z * np.exp(blind[0]) + blind[1]),
-                ),
-                (
-                    f"The roles are swapped, {case}: a 1 means that this coordinate *stays*.",
-                    z * moves + stays * (z * np.exp(wild[0]) + wild[1]),
-                ),
-                (
-                    "Your `net` sees the coordinates that move. It must see those that stay: they "
-                    "are the same on both sides.",
-                    z * stays + moves * (z * np.exp(wild[0]) + wild[1]),
-                ),
-                (
-                    "You multiply by the log-stretch itself. It may be negative or 0, and could "
-                    "not be undone: multiply by its exponential.",
-                    z * stays + moves * (z * s + t),
-                ),
-                (
-                    "You shift before you stretch. Here it is the other way round: x · exp(s) + t.",
-                    z * stays + moves * (z + t) * np.exp(s),
-                ),
-                (
-                    f"Where are the coordinates that stay, {case}? You return 0 for them.",
-                    moves * (z * np.exp(s) + t),
-                ),
-            ],
-            f"The points are not right, {case}. Going forth: x · exp(s) + t where nothing stays.",
-            _TOLERANCE,
+def check_pck(pck: Callable) -> None:
+    """`pck(pred, true, labelled, threshold)`: the share of joints found, and the people left
+    out."""
+    expression = "pck(pred, true, labelled, threshold)"
+    rng = np.random.default_rng(708)
+    for threshold in (0.2, 0.2, 0.1):
+        crowd = _crowd(rng, 60)
+        answer = call(pck, expression, *crowd, threshold)
+        answer = expect_parts(
+            answer, expression, ("the share of joints found", "how many people were left out")
         )
-        _determinants(log_det, truth, s, stays, "forth")
-        home, log_det = _both(coupling, x, net, stays, True)
-        expect(
-            not near(home, x * stays + moves * (x * np.exp(s) + t), _TOLERANCE),
-            "`back=True` makes no difference: you go forth both times.",
-        )
-        expect(
-            not near(home, x * stays + moves * (x * np.exp(-s) - t), _TOLERANCE),
-            "Your way back undoes things in the order in which they were done. What came last is "
-            "undone first, like shoes and socks: subtract t, then shrink.",
-        )
-        expect(
-            not near(home, x * stays + moves * (x - t) * np.exp(s), _TOLERANCE),
-            "On the way back you stretch once more: the exponent needs a minus sign.",
-        )
-        expect(
-            near(home, z, _TOLERANCE),
-            "There and back again does not end where it began. The coordinates that stay are the "
-            "same on both sides: compute s and t from them as before, and reverse the arithmetic.",
-        )
-        expect(
-            not near(log_det, truth, _TOLERANCE),
-            "The log-determinant of the way back is that of the way forth. Stretching by 3 and "
-            "shrinking by 3 cancel: it needs a minus sign.",
-        )
-        _determinants(log_det, -truth, -s, stays, "back")
-    passed(
-        "a coupling that can be undone, in two and in five dimensions, with the right determinants"
-    )
-
-
-def _both(coupling: Callable, x: np.ndarray, net: Callable, stays: np.ndarray, back: bool) -> tuple:
-    expression = "coupling(x, net, stays, back)"
-    out = call(coupling, expression, x, net, stays, back)
-    points, log_det = expect_parts(out, expression, ("the points", "log_det"))
-    return expect_array(points, "the points", x.shape), expect_array(log_det, "log_det")
-
-
-def _determinants(
-    log_det: np.ndarray, truth: np.ndarray, s: np.ndarray, stays: np.ndarray, way: str
-) -> None:
-    moves = 1 - stays
-    where = f"on the way {way}"
-    expect(
-        not near(log_det, s.sum(axis=1), _TOLERANCE),
-        f"Your log-determinant ({where}) also counts coordinates that stay. They are stretched by "
-        "1, whose logarithm is 0.",
-    )
-    expect(
-        not near(log_det, truth.sum(), _TOLERANCE) and not near(log_det, truth.mean(), _TOLERANCE),
-        f"Your log-determinant ({where}) is one number for all points. Each point has its own: "
-        "sum over coordinates only.",
-    )
-    expect(
-        not near(log_det, moves * s, _TOLERANCE),
-        f"Your log-determinant ({where}) has one number for each coordinate. The determinant of a "
-        "triangle is the product of its diagonal, so the logarithms add up.",
-    )
-    expect(
-        not near(log_det, (moves * np.exp(s)).sum(axis=1), _TOLERANCE)
-        and not near(log_det, np.exp(truth), _TOLERANCE),
-        f"You return the determinant or the stretches themselves ({where}); their logarithm is "
-        "wanted.",
-    )
-    expect(
-        not near(log_det, -truth, _TOLERANCE),
-        f"The sign of your log-determinant ({where}) is turned round.",
-    )
-    log_det = expect_array(log_det, "log_det", truth.shape)
-    expect(
-        near(log_det, truth, _TOLERANCE),
-        f"Your log-determinant ({where}) is not the sum of the log-stretches of what moves.",
-    )
-
-
-# ---- exercise 3: the factor that repairs σ -------------------------------------------------------
-
-
-def check_sigma_factor(sigma_factor: Callable) -> None:
-    """`sigma_factor(error, sigma, weight, density)`: the factor for all σ that makes the errors
-    most probable."""
-    expression = "sigma_factor(error, sigma, weight, density)"
-    rng = np.random.default_rng(903)
-    for density, other in (("laplace", "gaussian"), ("gaussian", "laplace")):
-        sigma = rng.uniform(0.01, 0.3, (60, K, 2))
-        error = 1.7 * sigma * rng.standard_t(4, sigma.shape)
-        weight = (rng.random((60, K)) > 0.3).astype(float)
-        error[weight == 0] = 9.0  # what stands there means nothing
-        answer = call(sigma_factor, expression, error, sigma, weight, density)
-        value = float(expect_array(answer, "the factor", ()))
-        on = weight > 0
-        ratio = np.abs(error[on]) / sigma[on]
-        best = {"laplace": ratio.mean(), "gaussian": np.sqrt((ratio**2).mean())}
-        every = np.abs(error) / sigma
-        say = f"For density {density!r}: "
-        mistakes = [
-            (
-                f"{say}that is the other density's factor. Laplace's best width is a mean of "
-                "sizes, the Gaussian's a root of a mean of squares.",
-                best[other],
-            ),
-            (f"{say}you count joints whose weight is 0.", every.mean()),
-            (f"{say}you count joints whose weight is 0.", np.sqrt((every**2).mean())),
-            (
-                f"{say}that is the reciprocal. Errors larger than promised want a *larger* σ.",
-                1 / best[density],
-            ),
-            (
-                f"{say}you divide the mean error by the mean σ. Then the unsure joints decide "
-                "alone. Each error is to be held against its *own* σ first.",
-                np.abs(error[on]).mean() / sigma[on].mean(),
-            ),
-            (
-                f"{say}you divide the mean square by the mean variance. Then the unsure joints "
-                "decide alone. Each error is to be held against its *own* σ first.",
-                np.sqrt((error[on] ** 2).mean() / (sigma[on] ** 2).mean()),
-            ),
-            (f"{say}that is the factor for the *variance*. σ is its root.", (ratio**2).mean()),
-            (
-                f"{say}that is the median of |e|/σ. Set the derivative to zero: a mean comes out.",
-                np.median(ratio),
-            ),
-            (
-                f"{say}you subtract the mean of e/σ. The density has its middle at 0, wherever "
-                "the errors have theirs.",
-                (error[on] / sigma[on]).std(),
-            ),
-            (
-                f"{say}you forgot the absolute value: errors to the left and to the right cancel.",
-                (error[on] / sigma[on]).mean(),
-            ),
-            (
-                f"{say}twice too large: each weight counts for *two* coordinates, x and y.",
-                (every * weight[..., None]).sum() / weight.sum(),
-            ),
-        ]
+        value, filtered = (float(expect_array(a, "the answer of `pck`", ())) for a in answer)
+        truth = metrics.pck(*crowd, threshold)
+        if not near(value, truth["value"], 1e-9):
+            expect(0 <= value <= 1, f"A share lies between 0 and 1; yours is {value:.3f}.")
+        mistakes = _pck_mistakes(*crowd, threshold)
+        fixed = "Your score does not change with `threshold`: 0.2 is only its default."
+        mistakes[fixed] = metrics.pck(*crowd, 0.2)["value"]
         judge(
             value,
-            best[density],
+            truth["value"],
             mistakes,
-            f"{say}the factor should be {best[density]:.4f}, but yours is {value:.4f}. Write the "
-            "mean of −log p with c·σ in place of σ, differentiate by c, set to zero.",
-            _TOLERANCE,
+            f"On 60 people the score at threshold {threshold} is {truth['value']:.4f}; yours is "
+            f"{value:.4f}. Check in turn: the distance, the unit, which people count, which "
+            "joints of them count.",
+            tolerance=1e-9,
         )
-    passed("one factor, and the promise is kept again: for both beliefs")
+        expect(
+            filtered == truth["filtered"],
+            f"The score is right, but {truth['filtered']} people have no labelled torso and you "
+            f"left out {filtered:g}."
+            + (" You counted those who stayed." if filtered == truth["people"] else ""),
+        )
+    passed("PCK with the torso as its unit, and the people without one are counted")
 
 
-# ---- exercise 4: soft-argmax and the spread of its map -------------------------------------------
+# ---- exercise 2: back to the photo ---------------------------------------------------------------
 
 
-def _mean_and_spread(
-    weights: np.ndarray, x: np.ndarray, y: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """(B, H, W, K) weights and the places of columns and rows -> mean (B, K, 2), spread (B, K,
-    2)."""
-    places = np.stack(np.meshgrid(x, y), axis=-1)
-    mean = np.einsum("bhwk,hwd->bkd", weights, places)
-    square = np.einsum("bhwk,hwd->bkd", weights, places**2)
-    return mean, np.sqrt(np.maximum(square - mean**2, 0))
+def check_to_photo(to_photo: Callable) -> None:
+    """`to_photo(normalised, crop_to_image, crop_px, stored_px)`: normalised coordinates -> pixels
+    of the photo."""
+    expression = "to_photo(normalised, crop_to_image, crop_px, stored_px)"
+    rng = np.random.default_rng(709)
+    for crop_px, stored_px in ((224, 300), (224, 336), (448, 672), (224, 224), (100, 130)):
+        u = rng.uniform(-0.6, 0.6, (K, 2))
+        affine = geometry.invert(
+            geometry.crop_affine(rng.uniform(100, 900, 2), rng.uniform(50, 700), stored_px, 0)
+        )
+        affine[:, :2] = affine[:, :2] @ [
+            [1, 0.1],
+            [-0.1, 1],
+        ]  # a little turned, so that a transposed matrix shows
+        answer = call(to_photo, expression, u, affine, crop_px, stored_px)
+        answer = expect_array(answer, "the joints in the photo", (K, 2))
+        crop = (u + 0.5) * crop_px - 0.5
+        margin = (stored_px - crop_px) / 2
+        linear = affine[:, :2]
+        offset = affine[:, 2]
+        truth = (crop + margin) @ linear.T + offset
+        wrong = {
+            "You forgot the margin: the crop is the middle of the stored image, so its pixel 0 "
+            "is not the stored image's pixel 0.": crop @ linear.T + offset,
+            "The margin lies on both sides: half of the difference between the two sizes is on "
+            "the left.": ((crop + 2 * margin) @ linear.T + offset),
+            "You took the margin away instead of adding it: a joint at the crop's left edge "
+            "lies further right in the stored image.": (crop - margin) @ linear.T + offset,
+            "You stretched the normalised coordinates over the stored image. The network saw "
+            "the crop: its edges are -0.5 and 0.5.": ((u + 0.5) * stored_px - 0.5) @ linear.T
+            + offset,
+            "Half a pixel is missing: -0.5 is the crop's left *edge*, and that is half a pixel "
+            "left of the centre of pixel 0.": (crop + 0.5 + margin) @ linear.T + offset,
+            "You started at the crop's corner, but (0, 0) in normalised coordinates is its "
+            "centre.": (u * crop_px - 0.5 + margin) @ linear.T + offset,
+            "You used the 2x2 part of the map only: add its last column, the shift.": (
+                crop + margin
+            )
+            @ linear.T,
+            "Your matrix is transposed: for points in rows it is `points @ A[:, :2].T`.": (
+                (crop + margin) @ linear + offset
+            ),
+            "You went through the map the wrong way: `crop_to_image` leads from the stored "
+            "image to the photo already.": (
+                geometry.apply_affine(geometry.invert(affine), crop + margin)
+            ),
+            "These are still pixels of the stored image: the last step, to the photo, is "
+            "missing.": crop + margin,
+            "These are still pixels of the crop: two steps are missing.": crop,
+            "You multiplied by the size of the crop minus 1: a crop of W pixels is W wide, from "
+            "-0.5 to W - 0.5.": (((u + 0.5) * (crop_px - 1) + margin) @ linear.T + offset),
+        }
+        judge(
+            answer,
+            truth,
+            wrong,
+            f"Your joints are up to {np.abs(answer - truth).max():.1f} px away from where they "
+            "belong. Go step by step: normalised to crop pixels, crop to stored image, stored "
+            "image to photo; try the point (0, 0) first.",
+            tolerance=1e-3 / max(1.0, np.abs(truth).max()),  # a thousandth of a pixel
+        )
+    passed("three steps back, exact to a thousandth of a pixel")
 
 
-def check_soft_argmax(soft_argmax: Callable) -> None:
-    """`soft_argmax(scores)` -> centre of mass (B, K, 2) and spread (B, K, 2) of each map,
-    normalised crop coordinates."""
-    for seed, h, w in ((904, 6, 9), (905, 7, 4)):
-        _expect_means(soft_argmax, seed, h, w)
-    sharp = np.zeros((1, 6, 9, 1))
-    sharp[0, 2, 3, 0] = 2000.0
-    with np.errstate(all="ignore"):
-        answer = expect_parts(call(soft_argmax, _SOFT_ARGMAX, sharp), _SOFT_ARGMAX, _MAPS)
-    expect(
-        all(np.all(np.isfinite(expect_array(part, _SOFT_ARGMAX, finite=False))) for part in answer),
-        "With a score of 2000 your answer is NaN: exp(2000) is infinite. Subtract the largest "
-        "score of each map first; the weights stay the same. (And a variance that rounding made "
-        "−0.0000001 has no root.)",
+# ---- exercise 3: spot the collapse ---------------------------------------------------------------
+
+
+def _groups(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """80 people in different places of large photos: photo joints of a mediocre model and the
+    truth, labels, boxes."""
+    boxes = np.concatenate([rng.uniform(0, 1500, (80, 2)), rng.uniform(60, 400, (80, 2))], axis=1)
+    side = 1.25 * boxes[:, 2:].max(axis=1)[:, None, None]
+    center = (boxes[:, :2] + boxes[:, 2:] / 2 - 0.5)[:, None]
+    mean = rng.uniform(-0.4, 0.4, (K, 2))
+    change = rng.normal(0, 0.1, (80, K, 2))
+    labelled = rng.random((80, K)) > 0.2
+    true = np.where(labelled[..., None], center + side * (mean + change), 0)
+    return center + side * (mean + rng.uniform(0.3, 0.9) * change), true, labelled, boxes
+
+
+def _ratio(pred, true, labelled, *, spread=np.var, pool=False, everyone=False) -> float:
+    parts = []
+    for k in range(pred.shape[1]):
+        on = slice(None) if everyone else labelled[:, k]
+        parts.append((spread(pred[on, k], axis=0).sum(), spread(true[on, k], axis=0).sum()))
+    parts = np.array(parts)
+    return float(
+        parts[:, 0].sum() / parts[:, 1].sum() if pool else (parts[:, 0] / parts[:, 1]).mean()
     )
-    passed("soft-argmax, and how far its map is spread: a σ for free")
 
 
-_SOFT_ARGMAX = "soft_argmax(scores)"
-_MAPS = ("the means", "the spreads")
+def check_collapse(collapse: Callable) -> None:
+    """`collapse(pred, true, labelled, boxes)`: the collapse ratio of predictions that come in photo
+    pixels."""
+    expression = "collapse(pred, true, labelled, boxes)"
+    rng = np.random.default_rng(710)
+    for _ in range(3):
+        crowd = _groups(rng)
+        answer = call(collapse, expression, *crowd)
+        answer = float(expect_array(answer, expression, ()))
+        pred, true, labelled, boxes = crowd
+        center = (boxes[:, :2] + boxes[:, 2:] / 2)[:, None]
+        side = boxes[:, 2:].max(axis=1)[:, None, None]
+        crop = (pred - center) / side, (true - center) / side, labelled
+        truth = _ratio(*crop)
+        xy = np.mean([_ratio(crop[0][..., [i]], crop[1][..., [i]], labelled) for i in (0, 1)])
+        wide = boxes[:, None, 2:]
+        wrong = {
+            "You took the variance in photo pixels. People stand in different places and at "
+            "different distances, so there even a constant pose varies: bring the joints into "
+            "their crop first.": _ratio(pred, true, labelled),
+            "You moved the joints into their boxes, but did not divide by the boxes' size: "
+            "people near the camera count more than those far away.": _ratio(
+                pred - center, true - center, labelled
+            ),
+            "You divided x by the box's width and y by its height. The crop is square, its side "
+            "in the box's *longer* side: nothing is stretched.": _ratio(
+                (pred - center) / wide, (true - center) / wide, labelled
+            ),
+            "You divided the spreads (standard deviations), not the variances.": _ratio(
+                *crop, spread=np.std
+            ),
+            "You took joints that are not labelled along: their coordinates are 0, and mean "
+            "nothing.": _ratio(*crop, everyone=True),
+            "You added up all joints before you divided. Then ankles and wrists, which vary "
+            "most, decide alone: divide joint by joint, then take the mean.": _ratio(
+                *crop, pool=True
+            ),
+            "Your variance runs over the joints of one person: that says how large the person "
+            "is. Does the *same* joint vary from person to person?": _ratio(
+                *(np.swapaxes(a, 0, 1) for a in crop)
+            ),
+            "You turned the ratio round: it is the prediction's variance divided by the "
+            "truth's.": _ratio(crop[1], crop[0], labelled),
+        }
+        if not near(answer, xy):  # the mean of the ratios of x and of y is right as well
+            judge(
+                answer,
+                truth,
+                wrong,
+                f"Here the ratio is {truth:.4f}; yours is {answer:.4f}. The variance runs over "
+                "*people*, joint by joint, in the coordinates of each person's own crop.",
+            )
+    passed("seen: in its crop, a constant pose has nowhere to hide")
 
 
-def _expect_means(soft_argmax: Callable, seed: int, h: int, w: int) -> None:
-    rng = np.random.default_rng(seed)
-    scores = rng.normal(0, 2, (3, h, w, 4))
-    answer = expect_parts(call(soft_argmax, _SOFT_ARGMAX, scores), _SOFT_ARGMAX, _MAPS)
-    mean = expect_array(answer[0], "the means", (3, 4, 2))
-    spread = expect_array(answer[1], "the spreads", finite=False)
-    exp = np.exp(scores)
-    weights = exp / exp.sum(axis=(1, 2), keepdims=True)
-    x = (np.arange(w) + 0.5) / w - 0.5
-    y = (np.arange(h) + 0.5) / h - 0.5
-    right, width = _mean_and_spread(weights, x, y)
-    best = scores.reshape(3, h * w, 4).argmax(axis=1)
-    mistakes = [
-        (
-            "x and y are swapped: x runs along the columns (the third axis of `scores`), and "
-            "comes first.",
-            right[..., ::-1],
-        ),
-        (
-            "You take the cells' corners: everything lies half a cell too far to the left and up. "
-            "Their *middles* are wanted.",
-            _mean_and_spread(weights, np.arange(w) / w - 0.5, np.arange(h) / h - 0.5)[0],
-        ),
-        (
-            "Your first and last cell lie on the edge of the crop. A cell's middle is half a cell "
-            "inside: (i + 0.5) / n − 0.5.",
-            _mean_and_spread(weights, np.linspace(-0.5, 0.5, w), np.linspace(-0.5, 0.5, h))[0],
-        ),
-        (
-            "Your answers run from 0 to 1. Normalised coordinates have 0 in the *middle* of the "
-            "crop.",
-            right + 0.5,
-        ),
-        (
-            "You answer in cells. Wanted are shares of the crop, from −0.5 to 0.5.",
-            _mean_and_spread(weights, np.arange(w), np.arange(h))[0],
-        ),
-        (
-            "You pick the best cell: that is argmax, with no gradient and no finer than a cell. "
-            "Take the weighted mean of all.",
-            np.stack([x[best % w], y[best // w]], axis=-1),
-        ),
-        (
-            "Your weights add up to one over the *joints*. Each joint has a map of its own: "
-            "normalise over its cells.",
-            _mean_and_spread(exp / exp.sum(axis=-1, keepdims=True), x, y)[0],
-        ),
-        (
-            "You normalise over everything, people and joints included. Each map's weights should "
-            "add up to one.",
-            _mean_and_spread(exp / exp.sum(), x, y)[0],
-        ),
-        (
-            "Your softmax runs over each row by itself. It must run over all cells of a map at "
-            "once.",
-            _mean_and_spread(exp / exp.sum(axis=2, keepdims=True), x, y)[0],
-        ),
-        (
-            "Your softmax runs over each column by itself. It must run over all cells of a map at "
-            "once.",
-            _mean_and_spread(exp / exp.sum(axis=1, keepdims=True), x, y)[0],
-        ),
-        (
-            "Your weights do not add up to one: divide by their sum over the cells.",
-            _mean_and_spread(exp, x, y)[0],
-        ),
-        (
-            "You weight with the scores themselves. They may be negative: take their exponentials.",
-            _mean_and_spread(scores / scores.sum(axis=(1, 2), keepdims=True), x, y)[0],
-        ),
+# ---- exercise 4: is A better than B? -------------------------------------------------------------
+
+
+def _two_models(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """50 people, some easy and some hard for both models; what was found where nothing counts means
+    nothing; 400 draws."""
+    ease = rng.beta(1.5, 1.2, (50, 1))
+    luck = rng.random((50, K))
+    found_b = luck < ease
+    found_a = np.where(rng.random((50, K)) < 0.8, luck, rng.random((50, K))) < ease + 0.05
+    counted = rng.random((50, K)) < rng.uniform(0.3, 1, (50, 1))
+    return found_a, found_b, counted, rng.integers(0, 50, (400, 50))
+
+
+def _shares(found: np.ndarray, counted: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """The share of joints found in each draw."""
+    return (found & counted).sum(axis=1)[draws].sum(axis=1) / counted.sum(axis=1)[draws].sum(axis=1)
+
+
+def _middle(values: np.ndarray, low: float = 2.5, high: float = 97.5) -> np.ndarray:
+    return np.percentile(values, [low, high])
+
+
+def _difference_mistakes(found_a, found_b, counted, draws) -> dict[str, np.ndarray]:
+    a, b = (_shares(found, counted, draws) for found in (found_a, found_b))
+    gain = a - b
+    every = np.ones_like(counted)
+    mean_share = [
+        ((f & counted).sum(axis=1) / counted.sum(axis=1))[draws].mean(axis=1)
+        for f in (found_a, found_b)
     ]
-    judge(
-        mean,
-        right,
-        mistakes,
-        "The means are not right. Softmax over all cells of a map, then Σ weight · middle of the "
-        "cell.",
-        _TOLERANCE,
-    )
-    expect(
-        not near(spread, width**2, _TOLERANCE),
-        "Your spread is the variance. Its root is wanted: a σ has the unit of a place, not of an "
-        "area.",
-    )
-    expect(
-        not near(spread, np.sqrt(width**2 + right**2), _TOLERANCE),
-        "You take the spread around the middle of the *crop*: subtract the mean's square before "
-        "the root.",
-    )
-    spread = expect_array(spread, "the spreads", (3, 4, 2))
-    expect(
-        near(spread, width, _TOLERANCE),
-        "The means are right, the spreads are not: the root of Σ weight · (place − mean)².",
-    )
+    once = [np.unique(row) for row in draws]
+    single = [
+        [(f & counted)[rows].sum() / counted[rows].sum() for rows in once]
+        for f in (found_a, found_b)
+    ]
+    joints = np.random.default_rng(0).integers(0, counted.sum(), (400, counted.sum()))
+    apart = (found_a[counted].astype(float) - found_b[counted])[joints].mean(axis=1)
+    return {
+        "You turned the difference round: it is A's share minus B's.": _middle(-gain),
+        "You made one interval for A and one for B, and subtracted their ends. That throws away "
+        "what pairs them: take the difference *within each draw*, and the interval of the "
+        "differences.": np.subtract(_middle(a), _middle(b)[::-1]),
+        "You subtracted the ends of two intervals, low from low and high from high. Take the "
+        "difference within each draw first.": np.subtract(_middle(a), _middle(b)),
+        "You took each person's share first, and then the mean over people. PCK pools the "
+        "joints: add up what was found and what counts over the people drawn, then "
+        "divide.": _middle(mean_share[0] - mean_share[1]),
+        "You count joints that do not count: what `found` says of them means nothing.": _middle(
+            _shares(found_a, every, draws) - _shares(found_b, every, draws)
+        ),
+        "You divide by all joints. Only those that count belong below the fraction's bar.": _middle(
+            _shares(found_a & counted, every, draws) - _shares(found_b & counted, every, draws)
+        ),
+        "A person who was drawn twice counts twice; you count each person once.": _middle(
+            np.subtract(*single)
+        ),
+        "`np.percentile` wants per cent: 2.5 and 97.5, not 0.025 and 0.975.": _middle(
+            gain, 0.025, 0.975
+        ),
+        "You cut off 5 % on *each* side, and 90 % are left. Half of it belongs on "
+        "either side.": _middle(gain, 5, 95),
+        "That is the interval of A's own share. Where is B?": _middle(a),
+        "That is the interval of B's own share. Where is A?": _middle(b),
+        "That is where the *mean* of the draws lies: it shrinks the more often you draw. How "
+        "far do the draws themselves reach?": gain.mean()
+        + np.array([-1.96, 1.96]) * gain.std() / np.sqrt(len(draws)),
+        "You went to 1.96 standard deviations on either side of the mean, as if the differences "
+        "were a bell curve. Ask the draws: the middle 95 % of them.": gain.mean()
+        + np.array([-1.96, 1.96]) * gain.std(),
+        "You drew joints, not people.": _middle(apart),
+    }
+
+
+def check_difference(difference: Callable) -> None:
+    """`difference(found_a, found_b, counted, draws)`: the paired bootstrap interval of PCK(A) -
+    PCK(B)."""
+    expression = "difference(found_a, found_b, counted, draws)"
+    rng = np.random.default_rng(711)
+    for _ in range(3):
+        crowd = _two_models(rng)
+        answer = expect_array(call(difference, expression, *crowd), "the interval", (2,))
+        truth = _middle(_shares(crowd[0], *crowd[2:]) - _shares(crowd[1], *crowd[2:]))
+        if not near(answer, truth, 1e-9):
+            expect(not near(answer[::-1], truth, 1e-9), "The low end comes first.")
+            judge(
+                answer,
+                truth,
+                _difference_mistakes(*crowd),
+                f"For these two models the interval reaches from {truth[0]:.4f} to "
+                f"{truth[1]:.4f}; yours from {answer[0]:.4f} to {answer[1]:.4f}. For each row of "
+                "`draws`: those people, their joints pooled, A's share minus B's.",
+                tolerance=1e-9,
+            )
+    passed("the interval of a difference, person for person")

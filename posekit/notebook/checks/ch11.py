@@ -1,356 +1,366 @@
-"""Checks of the exercises of chapter 11, deployment.
+"""Checks of the exercises of chapter 11, the silent mistakes.
 
-A mistake is recognised by comparing the answer with what each typical wrong formula gives.
+The second exercise is a test, so its check runs the reader's test on a collection of crops, right
+and broken.
 """
 
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 
+from posekit import geometry
 from posekit.notebook.checks import (
+    CheckFailed,
     call,
     expect,
     expect_array,
     expect_parts,
     expect_type,
-    judge,
-    near,
     passed,
 )
+from posekit.skeleton import COCO17
 
-# ---- exercise 1: a norm before a dense layer -----------------------------------------------------
+K = len(COCO17)
+SWAP = list(COCO17.flip_indices)
+LEFT = [i for i, name in enumerate(COCO17.joints) if name.startswith("left")]
+RIGHT = [SWAP[i] for i in LEFT]
 
 
-def check_fold_before(fold_before: Callable) -> None:
-    """`fold_before(kernel, bias, gamma, beta, mean, variance, epsilon)`: kernel and bias of one
-    dense layer for norm and dense."""
-    expression = "fold_before(kernel, bias, gamma, beta, mean, variance, epsilon)"
-    rng, size = (
-        np.random.default_rng(1101),
-        5,
-    )  # square, so that the wrong axis is not stopped by its shape
-    kernel = rng.normal(size=(size, size))
-    bias = rng.normal(size=size)
-    gamma = rng.uniform(0.5, 2, size)
-    beta = rng.normal(size=size)
-    mean = rng.normal(size=size)
-    variance, epsilon = rng.uniform(0.2, 3, size), 0.1  # large: to forget it shows
-    given = (kernel, bias, gamma, beta, mean, variance, epsilon)
-    new, shift = expect_parts(
-        call(fold_before, expression, *given), expression, ("the kernel", "the bias")
+# ---- exercise 1: fix the mirror ------------------------------------------------------------------
+
+
+def check_mirror(mirror: Callable) -> None:
+    """`mirror(image, joints, visible)`: image, joints and flags of the mirrored person."""
+    for seed, height, width in ((801, 30, 50), (802, 24, 44)):
+        _expect_mirrored(mirror, seed, height, width)
+    passed("mirrored: image, places, names and flags")
+
+
+def _expect_mirrored(mirror: Callable, seed: int, height: int, width: int) -> None:
+    expression = "mirror(image, joints, visible)"
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
+    joints = np.column_stack([rng.uniform(0, width - 1, K), rng.uniform(0, height - 1, K)])
+    visible = np.array([2, 0, 1, 2, 2, 1, 2, 0, 2, 2, 1, 0, 1, 2, 0, 1, 2])
+    answer = call(mirror, expression, image, joints, visible)
+    answer = expect_parts(
+        answer, expression, ("the image", "the joints (17, 2)", "the flags (17,)")
     )
-    new = expect_array(new, "the kernel", (size, size))
-    shift = expect_array(shift, "the bias", (size,))
-    a = gamma / np.sqrt(variance + epsilon)
-    b = beta - a * mean
-    mistakes = {
-        "Your kernel is scaled along its *outputs*, as in the chapter. This norm stands before "
-        "the layer: its channels are the kernel's inputs.": kernel * a,
-        "Your kernel has not changed. The norm multiplies, so the kernel must.": kernel,
-        "Your scale forgets epsilon; it stands under the root, next to the variance.": kernel
-        * (gamma / np.sqrt(variance))[:, None],
-        "Your scale adds epsilon to the standard deviation. It belongs under the root, next to "
-        "the variance.": kernel * (gamma / (np.sqrt(variance) + epsilon))[:, None],
-        "Your scale divides by the variance. Its square root is what the norm divides by.": kernel
-        * (gamma / (variance + epsilon))[:, None],
-        "Your scale forgets gamma.": kernel / np.sqrt(variance + epsilon)[:, None],
-    }
-    judge(
-        new,
-        a[:, None] * kernel,
-        mistakes,
-        "Your kernel is not the one whose rows are scaled as the norm scales its channels.",
-        tolerance=1e-5,
+    _expect_mirrored_image(expect_array(answer[0], "the mirrored image"), image)
+    points = expect_array(answer[1], "the mirrored joints", (K, 2))
+    flags = expect_array(answer[2], "the mirrored flags", (K,))
+    moved = joints * [-1, 1] + [width - 1, 0]
+    expect(
+        not (np.allclose(points[LEFT], points[RIGHT]) or np.array_equal(flags[LEFT], flags[RIGHT])),
+        "Left and right joints have become the same. After `a[left] = a[right]` the old left is "
+        "lost, and `a[right] = a[left]` copies the right back to itself: keep a copy.",
     )
-    mistakes = {
-        "Your bias is the layer's own. What the norm adds to each of its channels must come "
-        "through the kernel, too.": bias,
-        "Your bias is the norm's shift, plus the layer's, as it is. But that shift is added "
-        "*before* the kernel: send it through.": bias + b,
-        "Your bias lacks the layer's own.": b @ kernel,
-        "Your shift goes through the *new* kernel, which has been scaled already: the scale "
-        "counts twice.": bias + b @ (a[:, None] * kernel),
-        "Your shift forgets the mean: what is added is beta minus the scaled mean.": bias
-        + beta @ kernel,
-        "You add the scaled mean. The norm takes it away.": bias + (beta + a * mean) @ kernel,
-        "You take the mean away unscaled. It is multiplied as everything else is.": bias
-        + (beta - mean) @ kernel,
-        "Your shift goes through the transposed kernel.": bias + kernel @ b,
-    }
-    judge(
-        shift,
-        bias + b @ kernel,
-        mistakes,
-        "Your kernel is right, your bias is not. Put in an x of zeros: what comes out of norm and "
-        "layer?",
-        tolerance=1e-5,
+    for hint, x in {
+        "All joints are one pixel too far right: pixel 0 must land on the last pixel, which is "
+        "width - 1.": width - joints[:, 0],
+        "The joints stand at `height - 1 - x`. With square images this would go unnoticed; "
+        f"this one is {width} wide and {height} high.": (height - 1 - joints[:, 0]),
+        "The image is mirrored, but the joints stand where they were.": joints[:, 0],
+    }.items():
+        expect(not np.allclose(np.sort(points[:, 0]), np.sort(x)), hint)
+    expect(
+        np.allclose(np.sort(points[:, 1]), np.sort(joints[:, 1])),
+        "A mirror changes left and right; the joints' heights, y, must stay what they were.",
     )
-    passed("norm and layer are one layer, and say the same")
+    expect(
+        not np.allclose(points, moved),
+        "The joints lie on the right pixels and have the wrong names: what is called left "
+        "shoulder is now the *right* one. Draw it with the sides in colour.",
+    )
+    expect(
+        np.allclose(points, moved[SWAP]),
+        "The joints are mirrored, but some do not carry the name of their left-right counterpart. "
+        "Nose stays nose; each other joint changes its name.",
+    )
+    expect(
+        not np.array_equal(flags, visible),
+        "The joints have changed their names, and the flags have not: an occluded left wrist is "
+        "now an occluded *right* wrist.",
+    )
+    expect(np.array_equal(flags, visible[SWAP]), "The flags do not belong to their joints.")
 
 
-# ---- exercise 2: eight bits ----------------------------------------------------------------------
+def _expect_mirrored_image(mirrored: np.ndarray, image: np.ndarray) -> None:
+    expect(
+        mirrored.shape == image.shape,
+        f"The mirrored image should have the shape of the given one, {image.shape}, but it has "
+        f"{mirrored.shape}.",
+    )
+    for hint, wrong in {
+        "Your image is the one you were given: it is not mirrored.": image,
+        "Your image is upside down. Rows are the first axis, columns the second: which one "
+        "is mirrored?": image[::-1],
+        "Your image is turned by 180 degrees: you mirrored both axes.": image[::-1, ::-1],
+        "You reversed the last axis, the colours: red has become blue.": image[..., ::-1],
+    }.items():
+        expect(not np.array_equal(mirrored, wrong), hint)
+    expect(
+        np.array_equal(np.sort(mirrored, axis=None), np.sort(image, axis=None)),
+        "The pixels of your image have other values than those of the given one. A mirror moves "
+        "pixels and changes none: the values stay from 0 to 255.",
+    )
+    expect(
+        np.array_equal(mirrored, image[:, ::-1]),
+        "The image is not the mirrored image.",
+    )
 
 
-def _affine(x: np.ndarray, low: float, high: float) -> tuple[np.ndarray, float, int]:
-    low = min(low, 0.0)
-    high = max(high, 0.0)
-    scale = (high - low) / 255
-    zero = round(-low / scale)
-    return np.clip(np.round(x / scale) + zero, 0, 255), scale, zero
+# ---- exercise 2: a test that catches -------------------------------------------------------------
 
 
-def check_quantise(quantise: Callable) -> None:
-    """`quantise(x, low, high)`: integers 0 ... 255, scale and zero point."""
-    expression = "quantise(x, low, high)"
-    rng = np.random.default_rng(1102)
-    for case, low, high in (
-        ("signed", -1.0, 3.0),
-        ("positive", 0.5, 6.5),
-        ("negative", -4.0, -1.0),
-    ):
-        x = np.append(rng.uniform(low, high, 40), [low, high, 0.0])
-        wide = np.append(x, [low - 2, high + 2])
-        q, scale, zero = expect_parts(
-            call(quantise, expression, wide, low, high),
-            expression,
-            ("q", "the scale", "the zero point"),
-        )
-        scale = expect_array(scale, "the scale")
-        zero = expect_array(zero, "the zero point")
-        expect(
-            np.size(scale) == 1 and np.size(zero) == 1,
-            "Scale and zero point are one number each, for the whole tensor.",
-        )
-        scale = float(np.squeeze(scale))
-        zero = float(np.squeeze(zero))
-        q_raw = np.asarray(q)
-        q = expect_array(q, "q", wide.shape)
-        truth, s, z = _affine(wide, low, high)
-        if case == "signed":
-            expect(
-                not near(scale, (high - low) / 256),
-                "Your scale divides the range by 256. From 0 to 255 there are 255 steps.",
-            )
-            expect(
-                not near(scale, 255 / (high - low)),
-                "Your scale is the wrong way round: how much is one step *worth*?",
-            )
-            expect(
-                not near(scale, max(-low, high) / 127),
-                "Your scale is that of symmetric weights. Activations use all of low to high.",
-            )
-            expect(
-                not near(scale, (wide.max() - wide.min()) / 255),
-                "Your scale comes from x itself. The range was fixed by calibration, before x was "
-                "seen.",
-            )
-        else:
-            expect(
-                not near(scale, (high - low) / 255),
-                f"With a range of {low} to {high} your grid does not contain 0, which must be "
-                "exact: padding and ReLU make zeros. Widen the range until it does.",
-            )
-        expect(
-            near(scale, s),
-            f"With a range of {low} to {high} the scale should be {s:.5f}; yours is {scale:.5f}.",
-        )
-        expect(
-            zero == round(zero),
-            "The zero point is an integer: it is the value of q that stands for 0.",
-        )
-        expect(
-            not (case == "signed" and zero == 0),
-            "Your zero point is 0: then nothing below 0 can be told. Where on 0 to 255 does 0 lie?",
-        )
-        expect(zero != -z or z == 0, "Your zero point has the wrong sign.")
-        expect(
-            zero == z,
-            f"With a range of {low} to {high} the zero point should be {z}; yours is {zero:g}.",
-        )
-        expect(
-            q.min() >= 0 and q.max() <= 255,
-            "Some of your q lie outside 0 to 255. What is beyond the calibrated range must be cut "
-            "off.",
-        )
-        expect(np.all(q == np.round(q)), "Your q are not whole numbers.")
-        expect(
-            q_raw.dtype == np.uint8
-            or not (q_raw.dtype.kind in "iu" and np.abs(q - truth).max() > 100),
-            "Some of your values ran over: cut off before you convert to 8 bits.",
-        )
-        expect(
-            (np.abs(q - truth)[:-2].max() <= 1 and np.abs(q - truth)[-2:].max() < 1)
-            or np.abs(q - truth).max() <= 1,
-            "Some of your values ran over: 8 bits start again at 0 after 255. Cut off before you "
-            "convert.",
-        )
-        down = np.clip(np.floor(wide / s) + z, 0, 255)
-        expect(
-            not (np.array_equal(q, down) and not np.array_equal(down, truth)),
-            "You round down. Round to the *nearest*: half the error.",
-        )
-        expect(
-            near(q, truth), "Scale and zero point are right, but some q are not the nearest step."
-        )
-        expect(
-            q_raw.dtype == np.uint8,
-            f"Your q are {q_raw.dtype}; in 8 bits (np.uint8) they take a quarter of the room.",
-        )
-    passed("256 steps, zero among them, and what is outside is cut off")
+def _crop(box, size: int, padding: float = 1.25) -> np.ndarray:
+    return geometry.crop_affine(geometry.bbox_center(box), geometry.square_side(box, padding), size)
 
 
-# ---- exercise 3: the border ----------------------------------------------------------------------
+def _from_sides(box, size: int, sides) -> np.ndarray:
+    scale = np.diag(size / np.broadcast_to(np.asarray(sides, float), 2))
+    return np.column_stack([scale, (size - 1) / 2 - scale @ geometry.bbox_center(box)])
 
 
-def check_to_contract(to_contract: Callable) -> None:
-    """`to_contract(image, order, low, high)`: (1, 224, 224, 3) float32, RGB, 0 ... 255."""
-    expression = "to_contract(image, order, low, high)"
-    rng = np.random.default_rng(1103)
-    truth = rng.integers(0, 256, (224, 224, 3)).astype(np.float32)
-    for order, low, high in (
-        ("RGB", 0, 255),
-        ("BGR", 0, 255),
-        ("RGB", 0.0, 1.0),
-        ("BGR", -1.0, 1.0),
-    ):
-        seen = truth if order == "RGB" else truth[..., ::-1]
-        image = (low + seen / 255 * (high - low)).astype(np.uint8 if high == 255 else np.float32)
-        answer = call(to_contract, expression, image, order, low, high)
-        expect_array(answer, expression)
-        raw = np.asarray(answer)
-        expect(
-            raw.shape != (224, 224, 3), "The batch is missing: the graph wants (1, 224, 224, 3)."
+def _rows_first(box, size: int) -> np.ndarray:
+    x, y, w, h = box
+    return _crop((y, x, h, w), size)
+
+
+def _half_off(box, size: int) -> np.ndarray:
+    return _crop(box, size) + [[0, 0, 0.5], [0, 0, 0.5]]
+
+
+def _cornered(box, size: int) -> np.ndarray:
+    scale = size / geometry.square_side(box)
+    return np.array(
+        [[scale, 0, 0.5 - scale * (box[0] - 0.5)], [0, scale, 0.5 - scale * (box[1] - 0.5)]]
+    )
+
+
+def _mirrored(box, size: int) -> np.ndarray:
+    return geometry.compose(np.array([[-1.0, 0, size - 1], [0, 1, 0]]), _crop(box, size))
+
+
+def _always_224(box, size: int) -> np.ndarray:
+    return _crop(box, 224)
+
+
+def _inverse(box, size: int) -> np.ndarray:
+    return geometry.invert(_crop(box, size))
+
+
+RIGHT_CROPS = {
+    "posekit's own crop": _crop,
+    "a right crop with more margin around the box (padding 1.5)": lambda box, size: _crop(
+        box, size, 1.5
+    ),
+    "a right crop with less margin around the box (padding 1.1)": lambda box, size: _crop(
+        box, size, 1.1
+    ),
+}
+BROKEN_CROPS = {
+    "the one that stretches the box to the square, each axis by its own factor": lambda box, size: (
+        _from_sides(box, size, 1.25 * np.asarray(box[2:], float))
+    ),
+    "the one that takes x for y (and w for h)": _rows_first,
+    "the one that takes the *shorter* side, so that the ends of the box are cut "
+    "off": lambda box, size: _from_sides(box, size, 1.25 * min(box[2:])),
+    "the one that puts the box into the upper left corner": _cornered,
+    "the one that is mirrored without saying so": _mirrored,
+    "the one that always makes 224 pixels, whatever `size` says": _always_224,
+    "the one that goes the wrong way, from the crop to the photo": _inverse,
+    "the one that is half a pixel off (its centre is size / 2 where it should be "
+    "(size - 1) / 2)": _half_off,
+}
+
+
+def _fails(test: Callable, crop: Callable, name: str) -> bool:
+    """Whether the reader's test raises AssertionError for a crop; another error is the test's
+    own."""
+    try:
+        answer = call(
+            test,
+            "test_crop(input_affine)",
+            crop,
+            allow=(AssertionError,),
+            hint=f"That was with {name}. A test should fail by `assert`, and only there.",
+            returns=False,
         )
-        expect(
-            raw.shape != (1, 3, 224, 224), "Your channels stand first. This contract has them last."
-        )
-        got = expect_array(answer, expression, (1, 224, 224, 3))[0]
-        said = f"For an image in {order}, {low} to {high}"
-        mistakes = {
-            f"{said} red and blue are swapped.": truth[..., ::-1],
-            f"{said} the values still run from {low} to {high}; the contract has 0 to 255.": low
-            + truth / 255 * (high - low),
-            f"{said} red and blue are swapped, and the values still run from {low} to {high}.": low
-            + truth[..., ::-1] / 255 * (high - low),
-            f"{said} your answer runs from 0 to 1; the contract has 0 to 255.": truth / 255,
-            f"{said} your answer runs from -1 to 1. That rescaling is inside the graph "
-            "already.": truth / 127.5 - 1,
-            f"{said} you turned the image round too: rows or columns are reversed. Only the "
-            "last axis has colours.": truth[::-1],
-            f"{said} the columns are mirrored. Only the last axis has colours.": truth[:, ::-1],
-            f"{said} your values are off by the offset: take `low` away before you stretch.": truth
-            + (255 * low / (high - low) if low else 1e9),
-        }
-        judge(
-            got,
-            truth,
-            mistakes,
-            f"{said} your image is another one than that which was photographed.",
-            tolerance=5e-3,
-        )
-        expect(
-            raw.dtype == np.float32,
-            f"Your answer is {raw.dtype}; the graph takes float32 and nothing else.",
-        )
-    passed("whatever comes to the border leaves it in RGB, 0 to 255, float32")
+    except CheckFailed:
+        raise
+    except AssertionError:
+        return True
+    expect(
+        answer is None,
+        f"Your test returned {answer!r}. A test returns nothing: it raises AssertionError, by "
+        "`assert`, or it passes.",
+    )
+    return False
 
 
-# ---- exercise 4: choosing ------------------------------------------------------------------------
-
-
-def check_choose(choose: Callable) -> None:
-    """`choose(candidates, milliseconds, megabytes)`: the name of the best model that keeps both
-    limits, or "none"."""
-    expression = "choose(candidates, milliseconds, megabytes)"
-    rng = np.random.default_rng(1104)
-
-    def model(name: str, pcp: float, megabytes: float, *times: float) -> dict:
-        return {
-            "name": name,
-            "pcp": pcp,
-            "megabytes": megabytes,
-            "ms": rng.permutation(np.repeat(times, 20 // len(times))),
-        }
-
-    steady = model("steady", 0.60, 2.0, 15.0)
-    quick = model("quick", 0.50, 1.0, 4.0)
-    large = model("large", 0.70, 9.0, 12.0)
-    jumpy = {
-        "name": "jumpy",
-        "pcp": 0.65,
-        "megabytes": 2.0,
-        "ms": np.array([10.0] * 17 + [60.0] * 3),
+def check_test_crop(test_crop: Callable) -> None:
+    """`test_crop(input_affine)`: passes for each right crop, fails for each broken one."""
+    passes = {
+        name: not _fails(test_crop, crop, name)
+        for name, crop in (RIGHT_CROPS | BROKEN_CROPS).items()
     }
-    once = {"name": "once", "pcp": 0.62, "megabytes": 2.0, "ms": np.array([12.0] * 199 + [90.0])}
-    slow = model("slow", 0.80, 2.0, 40.0)
-    for candidates, limit, size, right, hints in (
-        (
-            [quick, steady, large],
-            20,
-            5,
-            "steady",
-            {
-                "large": "You chose a model of 9 MB where 5 were allowed.",
-                "quick": "You chose the fastest. Both are fast enough: then accuracy decides.",
-            },
-        ),
-        (
-            [jumpy, steady, quick],
-            20,
-            5,
-            "steady",
-            {
-                "jumpy": "You chose a model that takes 60 ms every seventh time. "
-                "Its mean or median looks fine, but a viewer sees it stutter: ask for the "
-                "95th percentile.",
-                "quick": "You chose the fastest, or the smallest. Accuracy decides among "
-                "those that keep both limits.",
-            },
-        ),
-        (
-            [once, steady, quick],
-            20,
-            5,
-            "once",
-            {
-                "steady": "You rejected a model for a single slow call in two hundred. Not "
-                "the maximum: the 95th percentile.",
-                "quick": "Accuracy decides among those that keep both limits.",
-            },
-        ),
-        (
-            [slow, large],
-            20,
-            5,
-            "none",
-            {
-                "slow": "You chose a model that takes 40 ms where 20 were allowed.",
-                "large": "You chose a model of 9 MB where 5 were allowed.",
-            },
-        ),
-        (
-            [quick, {**quick, "name": "lighter", "megabytes": 0.5}],
-            20,
-            1,
-            "lighter",
-            {"quick": "Two are equally accurate: take the smaller one."},
-        ),
-        (
-            [{**quick, "name": "edge", "megabytes": 1.0}],
-            20,
-            1.0,
-            "edge",
-            {"none": "A model of exactly the allowed size is allowed."},
-        ),
-    ):
-        answer = call(choose, expression, [dict(c) for c in candidates], limit, size)
-        expect_type(answer, expression, "the name of a model", str)
-        expect(answer == right or answer not in hints, hints.get(answer, ""))
+    expect(
+        not all(passes.values()),
+        "`test_crop` has no value yet, or it asserts nothing: it lets through every crop, the "
+        "broken ones too.",
+    )
+    expect(
+        passes["posekit's own crop"],
+        "Your test fails what is right, posekit's own crop. Take one box and print where its "
+        "middle and its corners land; mind the half pixels.",
+    )
+    for name in RIGHT_CROPS:
         expect(
-            answer == right,
-            f"Among {', '.join(c['name'] for c in candidates)}, with {limit} ms and {size} MB, "
-            f"the answer is not {answer!r}.",
+            passes[name],
+            f"Your test fails {name}. The task does not say how much margin there must be: test "
+            "what must hold for *every* right crop.",
+        )
+    for name in BROKEN_CROPS:
+        expect(
+            not passes[name],
+            f"{sum(not passes[n] for n in BROKEN_CROPS)} of {len(BROKEN_CROPS)} broken crops are "
+            f"caught. Got through: {name}. Which box and size, and which point of the box, would "
+            "show it?",
         )
     passed(
-        "the most accurate of those that are small enough, and fast enough nineteen times in twenty"
+        f"your test passes {len(RIGHT_CROPS)} right crops and catches {len(BROKEN_CROPS)} broken "
+        "ones"
+    )
+
+
+# ---- exercise 3: find the twins ------------------------------------------------------------------
+
+
+def dhash(image: np.ndarray) -> np.ndarray:
+    """64 bits (bool) that say how the brightness of a grey image (H, W) changes from left to right:
+    chapter 11's hash."""
+    tiny = cv2.resize(image, (9, 8), interpolation=cv2.INTER_AREA)
+    return (tiny[:, 1:] > tiny[:, :-1]).ravel()
+
+
+def _album() -> list[np.ndarray]:
+    """Grey images (H, W) uint8 of several sizes, with copies, near copies and mirror images among
+    them."""
+    rng = np.random.default_rng(803)
+
+    def scene() -> np.ndarray:
+        return cv2.resize(
+            rng.integers(40, 200, (9, 9)).astype(np.uint8), (72, 72), interpolation=cv2.INTER_CUBIC
+        )
+
+    a, b, c, d, e = (scene() for _ in range(5))
+    brighter = np.clip(1.1 * a + 20 + rng.normal(0, 40, a.shape), 0, 255).astype(np.uint8)
+    smaller = cv2.resize(b, (48, 48), interpolation=cv2.INTER_AREA)
+    noisy = np.clip(c + rng.normal(0, 60, c.shape), 0, 255).astype(np.uint8)
+    return [
+        a,
+        b,
+        scene(),
+        brighter,
+        d[:, ::-1].copy(),
+        c,
+        smaller,
+        d,
+        noisy,
+        scene(),
+        e,
+        e.copy(),
+        e[::-1].copy(),
+    ]
+
+
+def _distances(images: list) -> tuple[np.ndarray, np.ndarray]:
+    """Bits that differ, for every pair as they are, and with the second one mirrored."""
+    plain = np.stack([dhash(p) for p in images])
+    mirrored = np.stack([dhash(np.ascontiguousarray(p[:, ::-1])) for p in images])
+    return (plain[:, None] != plain).sum(axis=2), (plain[:, None] != mirrored).sum(axis=2)
+
+
+def _pairs(close: np.ndarray) -> set[tuple[int, int]]:
+    return {(int(i), int(j)) for i, j in np.argwhere(np.triu(close, 1))}
+
+
+def check_find_twins(find_twins: Callable) -> None:
+    """`find_twins(images, most)`: the pairs (i, j), i < j, that differ in at most `most` bits, or
+    do so mirrored."""
+    expression = "find_twins(images, most)"
+    images = _album()
+    plain, mirrored = _distances(images)
+
+    def ask(most: int) -> list[tuple[int, int]]:
+        answer = call(find_twins, expression, images, most)
+        wanted = "pairs of indices of images, like [(0, 3), (2, 5)]"
+        expect_type(answer, expression, wanted, (list, tuple, set, frozenset, np.ndarray))
+        try:
+            return [(int(i), int(j)) for i, j in answer]
+        except (TypeError, ValueError):
+            raise CheckFailed(f"`{expression}` should be {wanted}.") from None
+
+    for most in (6, 12, 0):
+        found = ask(most)
+        truth = _pairs((plain <= most) | (mirrored <= most))
+        _check_pairs(found, truth, plain, mirrored, most)
+    passed("copies, near copies and mirror images, each pair once")
+
+
+def _check_pairs(
+    found: list, truth: set, plain: np.ndarray, mirrored: np.ndarray, most: int
+) -> None:
+    got = set(found)
+    expect(
+        not any(i == j for i, j in got),
+        "You pair images with themselves. Of course they are alike: only i < j counts.",
+    )
+    expect(
+        not any((j, i) in got for i, j in got),
+        "You list pairs twice, as (i, j) and as (j, i). Once is enough, with i < j.",
+    )
+    expect(all(i < j for i, j in got), "In each pair the smaller number should come first.")
+    expect(len(found) == len(got), "Some pairs are in your list more than once.")
+    if got == truth:
+        return
+    close = _pairs(plain <= most)
+    expect(
+        got != _pairs((plain < most) | (mirrored < most)),
+        f"With `most` = {most}, the pairs that differ in exactly {most} bits are missing: 'at "
+        "most' is <=.",
+    )
+    expect(got, f"With `most` = {most} you found none, but there are {len(truth)} pairs.")
+    expect(
+        got != close,
+        f"You found {len(got)} of {len(truth)} pairs: those that are mirror images of each other "
+        "are missing. A data set that was mirrored before it was split is full of them.",
+    )
+    expect(
+        not truth <= got,
+        f"All {len(truth)} pairs are there, and {len(got - truth)} more that differ in over "
+        f"{most} bits, such as {min(got - truth, default=0)}. Count the bits that differ, in the "
+        "images as they are or left-right mirrored, and in no other way.",
+    )
+    expect(
+        got != _pairs(mirrored <= most),
+        "You compare with mirror images only: plain copies and near copies are missing.",
+    )
+    expect(
+        got != _pairs(np.eye(len(plain), k=1, dtype=bool) & ((plain <= most) | (mirrored <= most))),
+        "You compare each image with its neighbour in the list only. Twins may stand anywhere.",
+    )
+    exact = _pairs(plain == 0) | _pairs(mirrored == 0)
+    expect(
+        most == 0 or not got <= exact,
+        "You found exact copies only. A twin may be brighter, smaller or noisy: count the bits in "
+        "which the hashes differ.",
+    )
+    missing = min(truth - got)
+    i, j = missing
+    raise CheckFailed(
+        f"With `most` = {most} the pair {missing} is missing: its hashes differ in "
+        f"{min(plain[i, j], mirrored[i, j])} bits."
     )

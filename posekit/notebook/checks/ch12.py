@@ -1,475 +1,521 @@
-"""Checks of the exercises of chapter 12, live: where to look, the One-Euro filter, lost and found,
-a counter."""
+"""Checks of the exercises of chapter 12, the loss ladder.
+
+A mistake is recognised by comparing the answer with what each typical wrong formula gives.
+"""
 
 from collections.abc import Callable
 
 import numpy as np
 
-from posekit.geometry import PADDING
-from posekit.live import repetitions
-from posekit.live.one_euro import OneEuroParams, smooth
 from posekit.notebook.checks import (
     call,
     expect,
     expect_array,
-    expect_type,
+    expect_parts,
+    judge,
     near,
     passed,
 )
 from posekit.skeleton import COCO17
 
-# ---- exercise 1: where to look -------------------------------------------------------------------
+K = len(COCO17)
+_TOLERANCE = 1e-4  # losses are computed in float32
 
 
-def check_next_square(next_square: Callable) -> None:
-    """`next_square(joints, velocity, ahead)`: the next crop, around the last pose and moved on."""
-    expression = "next_square(joints, velocity, ahead)"
-    rng = np.random.default_rng(1201)
-    sides = []
-    for stretch in ((1.0, 0.4), (0.3, 1.0)):  # once wider than high, once higher than wide
-        joints = 200 + 120 * rng.uniform(-1, 1, (17, 2)) * stretch
-        velocity = np.array([90.0, -40.0])
-        ahead = 0.05
-        answer = expect_array(
-            call(next_square, expression, joints, velocity, ahead), expression, (3,)
-        )
-        low = joints.min(axis=0)
-        high = joints.max(axis=0)
-        middle = (low + high) / 2
-        extent = high - low
-        centre = middle + velocity * ahead
-        x_y = answer[:2]
-        length = float(answer[2])
-        expect(
-            not near(x_y, middle),
-            "Your square stands where the person *was*. Move its centre on by the velocity.",
-        )
-        expect(
-            not near(x_y, middle - velocity * ahead),
-            "Your square runs the other way: the person moves along the velocity.",
-        )
-        expect(
-            not near(x_y, middle + velocity),
-            "You moved the centre on by the whole velocity. It is in pixels *a second*; the next "
-            "frame is only `ahead` seconds away.",
-        )
-        mean = joints.mean(axis=0) + velocity * ahead
-        expect(
-            not near(x_y, mean),
-            "Your centre is the mean of the joints. Most joints sit in the head: take the middle "
-            "between the outermost ones.",
-        )
-        expect(
-            not near(x_y, centre - length / 2),
-            "Your first two numbers are the square's corner. Asked is its centre.",
-        )
-        expect(
-            near(x_y, centre), f"The centre should be {centre.round(1)}, yours is {x_y.round(1)}."
-        )
-        sides.append((length, extent))
-    for took, hint in (
-        (np.min, "Your side comes from the shorter extent: the longer one would stick out."),
+# ---- exercise 1: Laplace's likelihood with one log σ per joint -----------------------------------
+
+
+_LAPLACE = "laplace_log(y_true, y_pred, log_sigma)"
+
+
+def _loss_and_gradients(
+    loss: Callable, y_true: np.ndarray, *outputs: np.ndarray
+) -> tuple[float, list]:
+    import tensorflow as tf
+
+    variables = [tf.Variable(output) for output in outputs]
+    with tf.GradientTape() as tape:
+        value = call(loss, _LAPLACE, tf.constant(y_true), *variables)
+        number = expect_array(value, _LAPLACE, finite=False)
+        value = tf.convert_to_tensor(value)
+    expect(
+        number.shape == (),
+        f"The loss should be one number for the whole batch, but it has shape {number.shape}.",
+    )
+    return float(value), [None if g is None else g.numpy() for g in tape.gradient(value, variables)]
+
+
+def check_laplace_log(laplace_log: Callable) -> None:
+    """`laplace_log(y_true, y_pred, log_sigma)`: masked negative log-likelihood, one log σ per joint
+    for x and y."""
+    rng = np.random.default_rng(901)
+    y_true = rng.uniform(-0.5, 0.5, (6, K, 3)).astype(np.float32)
+    y_true[..., 2] = rng.random((6, K)) > 0.4
+    y_pred = rng.normal(0, 0.3, (6, K, 2)).astype(np.float32)
+    a = rng.uniform(-3, -0.5, (6, K)).astype(np.float32)
+    weight = y_true[..., 2]
+    error = y_pred - y_true[..., :2]
+    size = np.abs(error).sum(axis=-1)
+    log2 = np.log(2)
+    square = (error**2).sum(axis=-1)
+    distance = np.linalg.norm(error, axis=-1)
+
+    def mean(cost: np.ndarray) -> float:
+        return float((weight * cost).sum() / weight.sum())
+
+    right = size * np.exp(-a) + 2 * a + 2 * log2
+    value, (by_place, by_scale) = _loss_and_gradients(laplace_log, y_true, y_pred, a)
+    mistakes = [
         (
-            lambda e: e[0],
-            "Your side always comes from the width. A person may stretch upwards: take the longer "
-            "of the two.",
+            "You divide by the number of *all* entries, the masked ones too. Divide by the sum of "
+            "the weights.",
+            (weight * right).mean(),
         ),
         (
-            lambda e: e[1],
-            "Your side always comes from the height. A person may stretch sideways: take the "
-            "longer of the two.",
-        ),
-    ):
-        expect(
-            not all(near(length, 1.2 * PADDING * took(extent)) for length, extent in sides), hint
-        )
-    for factor, hint in (
-        (
-            1.0,
-            "Your square touches the outermost joints. A person is more than joints: leave the "
-            "margins.",
+            "Your loss counts every joint, with or without a label. The weight is the third "
+            "number of `y_true`.",
+            right.mean(),
         ),
         (
-            PADDING,
-            "Joints end at eyes and ankles. First 1.2 for hair, hands and feet, then the padding.",
+            "You return the sum. It grows with the batch: take the mean over what counts.",
+            (weight * right).sum(),
         ),
-        (1.2, "You left out `PADDING`, the margin that the network was trained with."),
-    ):
-        expect(not all(near(length, factor * extent.max()) for length, extent in sides), hint)
-    for length, extent in sides:
-        right = 1.2 * PADDING * extent.max()
-        expect(near(length, right), f"The side should be {right:.1f}, yours is {length:.1f}.")
-    passed("the next crop: around the last pose, and moved on")
+        (
+            "The log σ is missing. As it is, an infinite σ is for free: the network will claim "
+            "it, and learn nothing.",
+            mean(size * np.exp(-a)),
+        ),
+        (
+            "You count log σ once per joint. The joint has two coordinates, each with a density "
+            "of its own and the same σ: their logarithms add up.",
+            mean(size * np.exp(-a) + a + 2 * log2),
+        ),
+        (
+            "You count log σ and log 2 once per joint. The joint has two coordinates, each with a "
+            "density of its own: their logarithms add up.",
+            mean(size * np.exp(-a) + a + log2),
+        ),
+        (
+            "All but a constant is there: the density is 1/(2σ) · exp(−|e|/σ), and its 2 leaves a "
+            "log 2 for each coordinate. The gradient does not mind, but only a whole likelihood "
+            "can be compared with another one's.",
+            mean(size * np.exp(-a) + 2 * a),
+        ),
+        (
+            "All but a constant is there: each of the *two* coordinates leaves a log 2.",
+            mean(size * np.exp(-a) + 2 * a + log2),
+        ),
+        (
+            "You multiply the error by σ. A large σ must forgive: divide (with a = log σ, that is "
+            "exp(−a)).",
+            mean(size * np.exp(a) + 2 * a + 2 * log2),
+        ),
+        (
+            "The sign of log σ is turned round: you reward a large σ instead of making it pay.",
+            mean(size * np.exp(-a) - 2 * a + 2 * log2),
+        ),
+        (
+            "You take `log_sigma` for σ. It is its logarithm, and may well be negative.",
+            mean(size / a + 2 * np.log(np.abs(a)) + 2 * log2),
+        ),
+        (
+            "That is the Gaussian likelihood. Laplace's has |e|/σ in place of e²/2σ².",
+            mean(0.5 * square * np.exp(-2 * a) + 2 * a + np.log(2 * np.pi)),
+        ),
+        (
+            "You take the distance of the joint, √(dx² + dy²). Here each coordinate has a density "
+            "of its own: |dx| + |dy|.",
+            mean(distance * np.exp(-a) + 2 * a + 2 * log2),
+        ),
+        (
+            "Half of what it should be: the likelihoods of x and y are multiplied, so their "
+            "logarithms are *added*, not averaged.",
+            mean(right / 2),
+        ),
+    ]
+    judge(
+        value,
+        mean(right),
+        mistakes,
+        f"On our test batch the loss should be {mean(right):.4f}, but yours is {value:.4f}. For "
+        "each coordinate: |e|/σ + log σ + log 2.",
+        _TOLERANCE,
+    )
+    expect(
+        by_place is not None and by_scale is not None,
+        "The value is right, but no gradient comes through. Compute with `keras.ops` all the way: "
+        "NumPy leaves the graph.",
+    )
+    per = weight / weight.sum()
+    expect(
+        near(by_scale, per * (2 - size * np.exp(-a)), 1e-3)
+        and near(by_place, (per * np.exp(-a))[..., None] * np.sign(error), 1e-3),
+        "The value is right, but its gradient is not that of the likelihood. Is something cut off "
+        "(`stop_gradient`, a clip)?",
+    )
+    poisoned = np.where(weight[..., None] > 0, y_true, np.float32([np.nan, np.nan, 0]))
+    again, gradients = _loss_and_gradients(laplace_log, poisoned, y_pred, a)
+    expect(
+        np.isfinite(again) and all(np.all(np.isfinite(g)) for g in gradients),
+        "With NaN in a masked target your loss or its gradient is NaN, for 0 · NaN is NaN: "
+        "replace the *target* before you compute with it (`ops.where`).",
+    )
+    unlabelled, gradients = _loss_and_gradients(
+        laplace_log, y_true * np.float32([1, 1, 0]), y_pred, a
+    )
+    expect(
+        np.isfinite(unlabelled) and all(g is None or np.all(np.isfinite(g)) for g in gradients),
+        "When no joint of the batch is labelled, your loss is 0 / 0. One such batch, and every "
+        "weight of the network is NaN.",
+    )
+    passed("Laplace's likelihood: right value, right gradients, and masked joints change neither")
 
 
-# ---- exercise 2: the One-Euro filter -------------------------------------------------------------
+# ---- exercise 2: a coupling with a mask ----------------------------------------------------------
 
 
-def _stream(change: Callable, values: np.ndarray, times: np.ndarray, how: dict) -> np.ndarray:
-    """Filtered values by `change(last, speed, value, dt, how) -> (value, speed)`."""
-    last = values[0]
-    speed = np.zeros_like(values[0])
-    out = [values[0]]
-    for k in range(1, len(values)):
-        last, speed = change(last, speed, values[k], times[k] - times[k - 1], how)
-        out.append(last)
-    return np.array(out)
+def _net(seed: int, width: int) -> Callable:
+    """A wild function (N, D) -> log-stretch (N, D), shift (N, D)."""
+    rng = np.random.default_rng(seed)
+    inner = rng.normal(0, 1, (width, 16))
+    out = rng.normal(0, 0.5, (2, 16, width))
+
+    def net(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        hidden = np.tanh(expect_array(x, "what you hand to `net`", (None, width)) @ inner)
+        return np.tanh(hidden @ out[0]), hidden @ out[1] + 0.3
+
+    return net
 
 
-def _share(cutoff: np.ndarray | float, dt: float) -> np.ndarray | float:
-    return 1 / (1 + 1 / (2 * np.pi * cutoff * dt))
-
-
-def _variant(
-    speed_of: Callable = abs,
-    smoothed: bool = True,
-    plus: Callable = lambda f, b, v: f + b * v,
-    flip: bool = False,
-    tau: float = 2 * np.pi,
-) -> Callable:
-    """The filter, with one handle for each mistake."""
-
-    def change(
-        last: np.ndarray, speed: np.ndarray, value: np.ndarray, dt: float, how: dict
-    ) -> tuple:
-        def share(cutoff: float) -> float:
-            return 1 / (1 + 1 / (tau * cutoff * dt))
-
-        now = (value - last) / dt
-        speed = share(1.0) * now + (1 - share(1.0)) * speed if smoothed else now
-        a = share(plus(how["f_min"], how["beta"], speed_of(speed)))
-        return ((1 - a) * value + a * last if flip else a * value + (1 - a) * last), speed
-
-    return change
-
-
-_MISTAKES = (
-    (
-        _variant(flip=True),
-        "You keep the share that should be taken, and take the one that should be kept: at a high "
-        "cutoff α is near 1, and the *new* value counts.",
-    ),
-    (
-        _variant(plus=lambda f, b, v: f + 0 * v),
-        "Your cutoff does not follow the speed: this is a low pass with one cutoff.",
-    ),
-    (
-        _variant(speed_of=lambda v: np.maximum(v, -0.9)),
-        "One way your filter opens, the other way it shuts: the cutoff wants the speed without "
-        "its sign.",
-    ),
-    (
-        _variant(smoothed=False),
-        "You use the speed as it comes. It jitters more than the values: give it the low pass of "
-        "1 Hz first.",
-    ),
-    (
-        _variant(plus=lambda f, b, v: f * (1 + b * v)),
-        "Your cutoff is f_min · (1 + β·speed). Add β·speed to f_min, and do not multiply.",
-    ),
-    (
-        _variant(plus=lambda f, b, v: b * v + 1e-9),
-        "Without f_min your filter stands still whenever the joint does: the cutoff must never "
-        "fall below f_min.",
-    ),
-    (_variant(tau=1.0), "Your α lacks 2π: τ is 1 / (2π · cutoff)."),
-)
-
-
-def check_one_euro(OneEuroFilter: Callable) -> None:
-    """`OneEuroFilter(f_min, beta)`, whose call `(value, dt)` gives the filtered value; the speed
-    has a low pass of 1 Hz."""
-    rng = np.random.default_rng(1202)
-    how = {"f_min": 0.8, "beta": 0.4}
-    expression = "OneEuroFilter(f_min, beta)(value, dt)"
-    times = np.cumsum(rng.uniform(0.02, 0.07, 40))
-    values = (3 * np.sin(3 * times) + 0.05 * rng.normal(size=40))[:, None] * (1.0, -0.5)
-
-    def run(series: np.ndarray) -> np.ndarray:
-        one = call(OneEuroFilter, "OneEuroFilter(f_min, beta)", how["f_min"], how["beta"])
-        expect_type(
-            one,
-            "OneEuroFilter(f_min, beta)",
-            "a filter that can be called with a value and dt",
-            Callable,
+def check_coupling(coupling: Callable) -> None:
+    """`coupling(x, net, stays, back)` -> points and log-determinants; the masked coordinates stay
+    and rule the others."""
+    rng = np.random.default_rng(902)
+    for width, stays in ((2, [1, 0]), (2, [0, 1]), (5, [1, 0, 1, 0, 0])):
+        stays = np.array(stays, float)
+        moves = 1 - stays
+        net = _net(width, width)
+        z = rng.normal(size=(40, width))
+        s, t = net(z * stays)
+        x = z * stays + moves * (z * np.exp(s) + t)
+        truth = (moves * s).sum(axis=1)
+        case = f"with `stays = {stays.astype(int).tolist()}`"
+        got, log_det = _both(coupling, z, net, stays, False)
+        blind = net(z)
+        wild = net(z * moves)
+        judge(
+            got,
+            x,
+            [
+                (
+                    f"Every coordinate moves, {case}. Those with a 1 stay as they are.",
+                    z * np.exp(s) + t,
+                ),
+                (
+                    "Your `net` sees all of `x`. Then the way back would need what it does not "
+                    "have yet: hand it only what stays.",
+                    z * stays + moves * (z * np.exp(blind[0]) + blind[1]),
+                ),
+                (
+                    f"The roles are swapped, {case}: a 1 means that this coordinate *stays*.",
+                    z * moves + stays * (z * np.exp(wild[0]) + wild[1]),
+                ),
+                (
+                    "Your `net` sees the coordinates that move. It must see those that stay: they "
+                    "are the same on both sides.",
+                    z * stays + moves * (z * np.exp(wild[0]) + wild[1]),
+                ),
+                (
+                    "You multiply by the log-stretch itself. It may be negative or 0, and could "
+                    "not be undone: multiply by its exponential.",
+                    z * stays + moves * (z * s + t),
+                ),
+                (
+                    "You shift before you stretch. Here it is the other way round: x · exp(s) + t.",
+                    z * stays + moves * (z + t) * np.exp(s),
+                ),
+                (
+                    f"Where are the coordinates that stay, {case}? You return 0 for them.",
+                    moves * (z * np.exp(s) + t),
+                ),
+            ],
+            f"The points are not right, {case}. Going forth: x · exp(s) + t where nothing stays.",
+            _TOLERANCE,
         )
-        dt = np.diff(times, prepend=times[0] - 0.03)
-        answers = []
-        for value, passed_time in zip(series, dt, strict=True):
-            answer = call(one, expression, value, float(passed_time))
-            answers.append(expect_array(answer, expression, value.shape).copy())
-        return np.array(answers)
-
-    mine = run(values)
-    again = run(values)
-    expect(
-        near(mine, again),
-        "A second filter does not begin afresh: keep what is remembered in the filter, not in the "
-        "class or a global.",
-    )
-    expect(
-        near(mine[0], values[0]), "The first value has nothing before it: give it back as it is."
-    )
-    expect(not near(mine, values), "Your filter gives back what it gets.")
-    for change, hint in _MISTAKES:
-        expect(not near(mine, _stream(change, values, times, how), 1e-5), hint)
-    steady = _stream(_variant(), values, np.arange(40) / 30, how)
-    expect(
-        not near(mine, steady),
-        "Your filter takes every frame for a thirtieth of a second. Frames come when they come: "
-        "use dt.",
-    )
-    from_raw = _from_raw(values, times, how)
-    expect(
-        not near(mine, from_raw),
-        "Your speed is the difference of two *raw* values. Take the new value minus the last "
-        "*filtered* one.",
-    )
-    state = None
-    right = []
-    for value, time in zip(values, times, strict=True):
-        state = smooth(state, value, time, OneEuroParams(how["f_min"], how["beta"], 1.0))
-        right.append(state.value)
-    far = int(np.argmax(np.abs(mine - right).max(axis=1) > 1e-6))
-    expect(
-        near(mine, right),
-        f"Value {far} should become {right[far][0]:.4f}, yours is {mine[far][0]:.4f}. Speed "
-        "first, cutoff next, then the step.",
-    )
-    passed("a One-Euro filter, equal to posekit's at any frame rate")
-
-
-def _from_raw(values: np.ndarray, times: np.ndarray, how: dict) -> np.ndarray:
-    out = [values[0]]
-    speed = np.zeros(2)
-    for k in range(1, len(values)):
-        dt = times[k] - times[k - 1]
-        speed = speed + _share(1.0, dt) * ((values[k] - values[k - 1]) / dt - speed)
-        out.append(
-            out[-1] + _share(how["f_min"] + how["beta"] * np.abs(speed), dt) * (values[k] - out[-1])
-        )
-    return np.array(out)
-
-
-# ---- exercise 3: lost and found ------------------------------------------------------------------
-
-
-def _hysteresis(
-    presence: np.ndarray, times: np.ndarray, acquire: float, keep: float, lost_after_s: float
-) -> np.ndarray:
-    there = False
-    low_since = None
-    out = []
-    for value, now in zip(presence, times, strict=True):
-        if value >= (keep if there else acquire):
-            there = True
-            low_since = None
-        elif there:
-            low_since = now if low_since is None else low_since
-            there = now - low_since < lost_after_s
-        out.append(there)
-    return np.array(out)
-
-
-def check_is_there(is_there: Callable) -> None:
-    """`is_there(presence, times, acquire, keep, lost_after_s)`: (T,) bool, two thresholds."""
-    expression = "is_there(presence, times, acquire, keep, lost_after_s)"
-
-    def ask(presence: list, step: float = 0.1, lost_after_s: float = 0.25) -> np.ndarray:
-        times = 100 + step * np.arange(len(presence))
-        answer = call(
-            is_there, expression, np.array(presence, float), times, 0.6, 0.3, lost_after_s
-        )
-        array = expect_array(answer, expression, (len(presence),))
-        expect(np.all((array == 0) | (array == 1)), "The answer is True or False for each moment.")
-        return array.astype(bool)
-
-    expect(
-        not ask([0.5, 0.4, 0.5]).any(),
-        "A lost person is found at `acquire`; between the two thresholds a lost person stays lost.",
-    )
-    expect(
-        ask([0.9, 0.9]).all(),
-        "A presence of .9 is above both thresholds, and your answer is: no person.",
-    )
-    kept = ask([0.9] + [0.45] * 8)
-    expect(
-        kept[1],
-        "A person who was found stays until presence falls below `keep`: .45 lies above it.",
-    )
-    expect(
-        kept.all(),
-        "Between the thresholds there is no doubt: the time to `lost_after_s` runs only while "
-        "presence is below `keep`.",
-    )
-    gone = ask([0.9] + [0.1] * 8)
-    expect(gone[1], "One low frame, and your person is gone: have patience.")
-    expect(
-        not gone.all(), "Your person never leaves: count how long presence has been below `keep`."
-    )
-    expect(
-        not gone[5:].any(),
-        f"After half a second below `keep`, with 0.25 for `lost_after_s`, the person is still "
-        f"there: {gone.astype(int)}.",
-    )
-    expect(
-        not gone[4:].any() and gone[3],
-        "Patience counts from the *first* low moment; at 0.3 seconds after it, 0.25 seconds are "
-        f"over. Yours: {gone.astype(int)}, expected {np.array([1] * 4 + [0] * 5)}.",
-    )
-    dips = ask([0.9, 0.1, 0.1, 0.9, 0.1, 0.1, 0.9, 0.1, 0.1])
-    expect(
-        dips.all(),
-        "Three short dips are not one long one: when presence is back, doubt is forgotten.",
-    )
-    slow = ask([0.9, 0.1, 0.1, 0.1, 0.1, 0.9], step=0.02)
-    expect(
-        slow.all(),
-        "You count frames. Patience is in *seconds*: with fifty frames a second it lasts for more "
-        "of them.",
-    )
-    back = ask([0.9] + [0.1] * 5 + [0.45] * 3 + [0.7, 0.45])
-    expect(
-        not back[6:9].any(),
-        "Once lost, a person must reach `acquire` again; your answer takes `keep`.",
-    )
-    expect(back[9:].all(), "Presence was back above `acquire`, and your person was not.")
-    rng = np.random.default_rng(1203)
-    for _ in range(30):
-        presence = rng.uniform(0, 1, 60)
-        times = np.cumsum(rng.uniform(0.02, 0.2, 60))
-        mine = expect_array(
-            call(is_there, expression, presence, times, 0.6, 0.3, 0.25), expression, (60,)
-        ).astype(bool)
-        wrong = np.flatnonzero(mine != _hysteresis(presence, times, 0.6, 0.3, 0.25))
+        _determinants(log_det, truth, s, stays, "forth")
+        home, log_det = _both(coupling, x, net, stays, True)
         expect(
-            not len(wrong),
-            f"On a random signal moment {wrong[0] if len(wrong) else 0} is wrong: presence was "
-            f"{presence[max(wrong[0] - 3, 0) : wrong[0] + 1].round(2) if len(wrong) else ''} up "
-            "to there.",
+            not near(home, x * stays + moves * (x * np.exp(s) + t), _TOLERANCE),
+            "`back=True` makes no difference: you go forth both times.",
         )
-    passed("lost and found, with two thresholds and patience")
-
-
-# ---- exercise 4: a counter -----------------------------------------------------------------------
-
-_ARM_RAISES = repetitions.EXERCISES["arm raises"]
-
-
-def arm_poses(
-    left: np.ndarray, right: np.ndarray, lean: float = 0.0, size: float = 1.0
-) -> np.ndarray:
-    """Make poses of a person who faces the camera, upper arms held away from the torso.
-
-    Args:
-        left, right: (T,) degrees of the person's own left and right arm; 0 hangs down.
-        lean: degrees by which the whole body is tilted in the image.
-        size: 1 is a torso of 50 pixels.
-
-    Returns:
-        (T, 17, 2) pixels.
-    """
-    poses = np.zeros((len(left), len(COCO17), 2))
-    for side, sign, degrees in (("left", 1, left), ("right", -1, right)):
-        raised = np.deg2rad(degrees)
-
-        def put(name: str, xy: np.ndarray, side: str = side) -> None:
-            poses[:, COCO17.index(f"{side}_{name}")] = xy
-
-        way = np.stack([sign * np.sin(raised), np.cos(raised)], axis=1)
-        for name, x, y in (
-            ("hip", 12, 50),
-            ("knee", 12, 95),
-            ("ankle", 12, 140),
-            ("eye", 3, -25),
-            ("ear", 6, -24),
-        ):
-            put(name, (sign * x, y))
-        shoulder = np.array([sign * 12.0, 0])
-        put("shoulder", shoulder)
-        put("elbow", shoulder + 28 * way)
-        put("wrist", shoulder + 52 * way)
-    poses[:, 0] = (0, -20)
-    c = np.cos(np.deg2rad(lean))
-    s = np.sin(np.deg2rad(lean))
-    return 200 + size * poses @ np.array([[c, s], [-s, c]])
-
-
-def check_count_raises(count_raises: Callable) -> None:
-    """`count_raises(poses)`: how often both arms go up, from poses (T, 17, 2)."""
-    expression = "count_raises(poses)"
-
-    def ask(*left: float, right: tuple | None = None, lean: float = 0.0, size: float = 1.0) -> int:
-        poses = arm_poses(
-            np.array(left, float), np.array(left if right is None else right, float), lean, size
-        )
-        return int(expect_array(call(count_raises, expression, poses), expression, ()))
-
-    expect(ask(20, 20, 20) == 0, "Arms that hang do not count.")
-    whole = (20, 60, 100, 130, 150, 130, 60, 20)
-    one = ask(*whole)
-    expect(
-        one < 3,
-        f"One raise, and you count {one}: it lasts many frames and counts once, when the goal is "
-        "reached.",
-    )
-    expect(
-        one != 0,
-        "One raise, to 150 degrees and down again, and you count none. Are your angles in "
-        "degrees, and measured at the shoulder?",
-    )
-    expect(one == 1, f"One raise, up and down again, and you count {one}.")
-    leaning = ask(*whole, lean=55)
-    expect(
-        leaning == 1,
-        f"A leaning person raises the arms once, and you count {leaning}: measure between upper "
-        "arm and torso, not against the image.",
-    )
-    far = ask(*whole, size=0.2)
-    expect(far == 1, f"The same raise from far away counts {far}: angles have no size.")
-    expect(ask(20, 80, 20, 80, 20) == 0, "Halfway up is no raise: 110 degrees must be reached.")
-    still = (20,) * 8
-    for name, count in (("left", ask(*whole, right=still)), ("right", ask(*still, right=whole))):
         expect(
-            count == 0,
-            f"Only the {name} arm went up, and you count {count}: take the mean of both "
-            "shoulders' angles.",
+            not near(home, x * stays + moves * (x * np.exp(-s) - t), _TOLERANCE),
+            "Your way back undoes things in the order in which they were done. What came last is "
+            "undone first, like shoes and socks: subtract t, then shrink.",
         )
-    expect(
-        ask(20, 130) == 1,
-        "Count when the goal is *reached*, not when the arms are down again: who plays wants to "
-        "hear it at once.",
-    )
-    trembling = ask(20, 100, 112, 108, 113, 107, 111, 105, 20)
-    expect(
-        trembling == 1,
-        f"Arms that tremble about 110 degrees count {trembling} times. Between two raises the "
-        "angle must fall below 45.",
-    )
-    half = ask(20, 130, 60, 130, 60, 130, 20)
-    expect(
-        half == 1,
-        f"Down to 60 degrees is not down, and you count {half}: only below 45 may the next begin.",
-    )
-    expect(
-        ask(150, 150, 20) == 0,
-        "Who begins with the arms up has not raised them: a raise begins below 45 degrees.",
-    )
-    expect(
-        ask(20, 130, 20, 130, 20, 130, 20) == 3,
-        f"Three raises, and you count {ask(20, 130, 20, 130, 20, 130, 20)}.",
-    )
-    rng = np.random.default_rng(1205)
-    for _ in range(20):
-        poses = arm_poses(*rng.uniform(0, 175, (2, 40)), lean=rng.uniform(-30, 30))
-        state = repetitions.RepCount()
-        for pose in poses:
-            state = repetitions.count(
-                state, repetitions.exercise_angle(pose, np.ones(17), _ARM_RAISES), _ARM_RAISES
-            )
-        mine = int(expect_array(call(count_raises, expression, poses), expression, ()))
         expect(
-            mine == state.done,
-            f"In a wild dance you count {mine} raises, and there are {state.done}.",
+            not near(home, x * stays + moves * (x - t) * np.exp(s), _TOLERANCE),
+            "On the way back you stretch once more: the exponent needs a minus sign.",
         )
-    passed("raises that count once: the counter of the book's own page")
+        expect(
+            near(home, z, _TOLERANCE),
+            "There and back again does not end where it began. The coordinates that stay are the "
+            "same on both sides: compute s and t from them as before, and reverse the arithmetic.",
+        )
+        expect(
+            not near(log_det, truth, _TOLERANCE),
+            "The log-determinant of the way back is that of the way forth. Stretching by 3 and "
+            "shrinking by 3 cancel: it needs a minus sign.",
+        )
+        _determinants(log_det, -truth, -s, stays, "back")
+    passed(
+        "a coupling that can be undone, in two and in five dimensions, with the right determinants"
+    )
+
+
+def _both(coupling: Callable, x: np.ndarray, net: Callable, stays: np.ndarray, back: bool) -> tuple:
+    expression = "coupling(x, net, stays, back)"
+    out = call(coupling, expression, x, net, stays, back)
+    points, log_det = expect_parts(out, expression, ("the points", "log_det"))
+    return expect_array(points, "the points", x.shape), expect_array(log_det, "log_det")
+
+
+def _determinants(
+    log_det: np.ndarray, truth: np.ndarray, s: np.ndarray, stays: np.ndarray, way: str
+) -> None:
+    moves = 1 - stays
+    where = f"on the way {way}"
+    expect(
+        not near(log_det, s.sum(axis=1), _TOLERANCE),
+        f"Your log-determinant ({where}) also counts coordinates that stay. They are stretched by "
+        "1, whose logarithm is 0.",
+    )
+    expect(
+        not near(log_det, truth.sum(), _TOLERANCE) and not near(log_det, truth.mean(), _TOLERANCE),
+        f"Your log-determinant ({where}) is one number for all points. Each point has its own: "
+        "sum over coordinates only.",
+    )
+    expect(
+        not near(log_det, moves * s, _TOLERANCE),
+        f"Your log-determinant ({where}) has one number for each coordinate. The determinant of a "
+        "triangle is the product of its diagonal, so the logarithms add up.",
+    )
+    expect(
+        not near(log_det, (moves * np.exp(s)).sum(axis=1), _TOLERANCE)
+        and not near(log_det, np.exp(truth), _TOLERANCE),
+        f"You return the determinant or the stretches themselves ({where}); their logarithm is "
+        "wanted.",
+    )
+    expect(
+        not near(log_det, -truth, _TOLERANCE),
+        f"The sign of your log-determinant ({where}) is turned round.",
+    )
+    log_det = expect_array(log_det, "log_det", truth.shape)
+    expect(
+        near(log_det, truth, _TOLERANCE),
+        f"Your log-determinant ({where}) is not the sum of the log-stretches of what moves.",
+    )
+
+
+# ---- exercise 3: the factor that repairs σ -------------------------------------------------------
+
+
+def check_sigma_factor(sigma_factor: Callable) -> None:
+    """`sigma_factor(error, sigma, weight, density)`: the factor for all σ that makes the errors
+    most probable."""
+    expression = "sigma_factor(error, sigma, weight, density)"
+    rng = np.random.default_rng(903)
+    for density, other in (("laplace", "gaussian"), ("gaussian", "laplace")):
+        sigma = rng.uniform(0.01, 0.3, (60, K, 2))
+        error = 1.7 * sigma * rng.standard_t(4, sigma.shape)
+        weight = (rng.random((60, K)) > 0.3).astype(float)
+        error[weight == 0] = 9.0  # what stands there means nothing
+        answer = call(sigma_factor, expression, error, sigma, weight, density)
+        value = float(expect_array(answer, "the factor", ()))
+        on = weight > 0
+        ratio = np.abs(error[on]) / sigma[on]
+        best = {"laplace": ratio.mean(), "gaussian": np.sqrt((ratio**2).mean())}
+        every = np.abs(error) / sigma
+        say = f"For density {density!r}: "
+        mistakes = [
+            (
+                f"{say}that is the other density's factor. Laplace's best width is a mean of "
+                "sizes, the Gaussian's a root of a mean of squares.",
+                best[other],
+            ),
+            (f"{say}you count joints whose weight is 0.", every.mean()),
+            (f"{say}you count joints whose weight is 0.", np.sqrt((every**2).mean())),
+            (
+                f"{say}that is the reciprocal. Errors larger than promised want a *larger* σ.",
+                1 / best[density],
+            ),
+            (
+                f"{say}you divide the mean error by the mean σ. Then the unsure joints decide "
+                "alone. Each error is to be held against its *own* σ first.",
+                np.abs(error[on]).mean() / sigma[on].mean(),
+            ),
+            (
+                f"{say}you divide the mean square by the mean variance. Then the unsure joints "
+                "decide alone. Each error is to be held against its *own* σ first.",
+                np.sqrt((error[on] ** 2).mean() / (sigma[on] ** 2).mean()),
+            ),
+            (f"{say}that is the factor for the *variance*. σ is its root.", (ratio**2).mean()),
+            (
+                f"{say}that is the median of |e|/σ. Set the derivative to zero: a mean comes out.",
+                np.median(ratio),
+            ),
+            (
+                f"{say}you subtract the mean of e/σ. The density has its middle at 0, wherever "
+                "the errors have theirs.",
+                (error[on] / sigma[on]).std(),
+            ),
+            (
+                f"{say}you forgot the absolute value: errors to the left and to the right cancel.",
+                (error[on] / sigma[on]).mean(),
+            ),
+            (
+                f"{say}twice too large: each weight counts for *two* coordinates, x and y.",
+                (every * weight[..., None]).sum() / weight.sum(),
+            ),
+        ]
+        judge(
+            value,
+            best[density],
+            mistakes,
+            f"{say}the factor should be {best[density]:.4f}, but yours is {value:.4f}. Write the "
+            "mean of −log p with c·σ in place of σ, differentiate by c, set to zero.",
+            _TOLERANCE,
+        )
+    passed("one factor, and the promise is kept again: for both beliefs")
+
+
+# ---- exercise 4: soft-argmax and the spread of its map -------------------------------------------
+
+
+def _mean_and_spread(
+    weights: np.ndarray, x: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(B, H, W, K) weights and the places of columns and rows -> mean (B, K, 2), spread (B, K,
+    2)."""
+    places = np.stack(np.meshgrid(x, y), axis=-1)
+    mean = np.einsum("bhwk,hwd->bkd", weights, places)
+    square = np.einsum("bhwk,hwd->bkd", weights, places**2)
+    return mean, np.sqrt(np.maximum(square - mean**2, 0))
+
+
+def check_soft_argmax(soft_argmax: Callable) -> None:
+    """`soft_argmax(scores)` -> centre of mass (B, K, 2) and spread (B, K, 2) of each map,
+    normalised crop coordinates."""
+    for seed, h, w in ((904, 6, 9), (905, 7, 4)):
+        _expect_means(soft_argmax, seed, h, w)
+    sharp = np.zeros((1, 6, 9, 1))
+    sharp[0, 2, 3, 0] = 2000.0
+    with np.errstate(all="ignore"):
+        answer = expect_parts(call(soft_argmax, _SOFT_ARGMAX, sharp), _SOFT_ARGMAX, _MAPS)
+    expect(
+        all(np.all(np.isfinite(expect_array(part, _SOFT_ARGMAX, finite=False))) for part in answer),
+        "With a score of 2000 your answer is NaN: exp(2000) is infinite. Subtract the largest "
+        "score of each map first; the weights stay the same. (And a variance that rounding made "
+        "−0.0000001 has no root.)",
+    )
+    passed("soft-argmax, and how far its map is spread: a σ for free")
+
+
+_SOFT_ARGMAX = "soft_argmax(scores)"
+_MAPS = ("the means", "the spreads")
+
+
+def _expect_means(soft_argmax: Callable, seed: int, h: int, w: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores = rng.normal(0, 2, (3, h, w, 4))
+    answer = expect_parts(call(soft_argmax, _SOFT_ARGMAX, scores), _SOFT_ARGMAX, _MAPS)
+    mean = expect_array(answer[0], "the means", (3, 4, 2))
+    spread = expect_array(answer[1], "the spreads", finite=False)
+    exp = np.exp(scores)
+    weights = exp / exp.sum(axis=(1, 2), keepdims=True)
+    x = (np.arange(w) + 0.5) / w - 0.5
+    y = (np.arange(h) + 0.5) / h - 0.5
+    right, width = _mean_and_spread(weights, x, y)
+    best = scores.reshape(3, h * w, 4).argmax(axis=1)
+    mistakes = [
+        (
+            "x and y are swapped: x runs along the columns (the third axis of `scores`), and "
+            "comes first.",
+            right[..., ::-1],
+        ),
+        (
+            "You take the cells' corners: everything lies half a cell too far to the left and up. "
+            "Their *middles* are wanted.",
+            _mean_and_spread(weights, np.arange(w) / w - 0.5, np.arange(h) / h - 0.5)[0],
+        ),
+        (
+            "Your first and last cell lie on the edge of the crop. A cell's middle is half a cell "
+            "inside: (i + 0.5) / n − 0.5.",
+            _mean_and_spread(weights, np.linspace(-0.5, 0.5, w), np.linspace(-0.5, 0.5, h))[0],
+        ),
+        (
+            "Your answers run from 0 to 1. Normalised coordinates have 0 in the *middle* of the "
+            "crop.",
+            right + 0.5,
+        ),
+        (
+            "You answer in cells. Wanted are shares of the crop, from −0.5 to 0.5.",
+            _mean_and_spread(weights, np.arange(w), np.arange(h))[0],
+        ),
+        (
+            "You pick the best cell: that is argmax, with no gradient and no finer than a cell. "
+            "Take the weighted mean of all.",
+            np.stack([x[best % w], y[best // w]], axis=-1),
+        ),
+        (
+            "Your weights add up to one over the *joints*. Each joint has a map of its own: "
+            "normalise over its cells.",
+            _mean_and_spread(exp / exp.sum(axis=-1, keepdims=True), x, y)[0],
+        ),
+        (
+            "You normalise over everything, people and joints included. Each map's weights should "
+            "add up to one.",
+            _mean_and_spread(exp / exp.sum(), x, y)[0],
+        ),
+        (
+            "Your softmax runs over each row by itself. It must run over all cells of a map at "
+            "once.",
+            _mean_and_spread(exp / exp.sum(axis=2, keepdims=True), x, y)[0],
+        ),
+        (
+            "Your softmax runs over each column by itself. It must run over all cells of a map at "
+            "once.",
+            _mean_and_spread(exp / exp.sum(axis=1, keepdims=True), x, y)[0],
+        ),
+        (
+            "Your weights do not add up to one: divide by their sum over the cells.",
+            _mean_and_spread(exp, x, y)[0],
+        ),
+        (
+            "You weight with the scores themselves. They may be negative: take their exponentials.",
+            _mean_and_spread(scores / scores.sum(axis=(1, 2), keepdims=True), x, y)[0],
+        ),
+    ]
+    judge(
+        mean,
+        right,
+        mistakes,
+        "The means are not right. Softmax over all cells of a map, then Σ weight · middle of the "
+        "cell.",
+        _TOLERANCE,
+    )
+    expect(
+        not near(spread, width**2, _TOLERANCE),
+        "Your spread is the variance. Its root is wanted: a σ has the unit of a place, not of an "
+        "area.",
+    )
+    expect(
+        not near(spread, np.sqrt(width**2 + right**2), _TOLERANCE),
+        "You take the spread around the middle of the *crop*: subtract the mean's square before "
+        "the root.",
+    )
+    spread = expect_array(spread, "the spreads", (3, 4, 2))
+    expect(
+        near(spread, width, _TOLERANCE),
+        "The means are right, the spreads are not: the root of Σ weight · (place − mean)².",
+    )

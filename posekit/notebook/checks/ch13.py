@@ -1,4 +1,4 @@
-"""Checks of the exercises of chapter 10, the cascade.
+"""Checks of the exercises of chapter 13, the cascade.
 
 A mistake is recognised by comparing the answer with what each typical wrong formula gives.
 """

@@ -1,0 +1,288 @@
+"""Wrong answers to the exercises of chapter 15, and a piece of the hint that each must get."""
+
+import numpy as np
+
+from posekit.geometry import PADDING
+from posekit.notebook.checks import ch15
+from posekit.skeleton import COCO17
+
+# ---- exercise 1 ----------------------------------------------------------------------------------
+
+
+def square(
+    joints,
+    velocity,
+    ahead,
+    *,
+    middle=None,
+    way=1.0,
+    whole=False,
+    extent=np.max,
+    factor=1.2 * PADDING,
+    corner=False,
+):
+    """The right answer, with one handle for each mistake."""
+    low, high = joints.min(axis=0), joints.max(axis=0)
+    centre = ((low + high) / 2 if middle is None else middle(joints)) + way * velocity * (
+        1 if whole else ahead
+    )
+    side = factor * extent(high - low)
+    return (*(centre - side / 2 * corner), side)
+
+
+def square_with(**mistake):
+    return lambda *given: square(*given, **mistake)
+
+
+def moves_the_joints(joints, velocity, ahead):
+    joints += velocity * ahead
+    return square(joints, velocity, 0)
+
+
+# ---- exercise 2 ----------------------------------------------------------------------------------
+
+
+def share(cutoff, dt, two_pi=2 * np.pi):
+    return 1 / (1 + 1 / (two_pi * cutoff * dt))
+
+
+def euro(
+    *,
+    cutoff=lambda f, b, v: f + b * abs(v),
+    raw_speed=False,
+    other_share=False,
+    two_pi=2 * np.pi,
+    fixed=False,
+    from_raw=False,
+    late=False,
+):
+    class Filter:
+        def __init__(self, f_min, beta):
+            self.f_min, self.beta, self.last, self.raw, self.speed = f_min, beta, None, None, 0.0
+
+        def __call__(self, value, dt):
+            dt = 1 / 30 if fixed else dt
+            if self.last is None:
+                self.last = self.raw = np.zeros_like(value) if late else value
+                if not late:
+                    return value
+            now = (value - (self.raw if from_raw else self.last)) / dt
+            self.speed = (
+                now if raw_speed else self.speed + share(1.0, dt, two_pi) * (now - self.speed)
+            )
+            a = share(cutoff(self.f_min, self.beta, self.speed), dt, two_pi)
+            a = 1 - a if other_share else a
+            self.last, self.raw = self.last + a * (value - self.last), value
+            return self.last
+
+    return Filter
+
+
+class Shared(euro()):
+    kept = None
+
+    def __call__(self, value, dt):
+        self.last = Shared.kept
+        Shared.kept = super().__call__(value, dt)
+        return Shared.kept
+
+
+class Through:
+    def __init__(self, f_min, beta):
+        pass
+
+    def __call__(self, value, dt):
+        return value
+
+
+# ---- exercise 3 ----------------------------------------------------------------------------------
+
+
+def there(
+    presence,
+    times,
+    acquire,
+    keep,
+    lost_after_s,
+    *,
+    clock=None,
+    forget=True,
+    back=False,
+    never=False,
+    begin=None,
+):
+    state, doubt, out = False, None, []
+    clock = times if clock is None else clock(times)
+    for k, value in enumerate(presence):
+        if value >= (keep if state or (back and any(out)) else acquire):
+            state, doubt = True, None if forget else doubt
+        elif state and not never:
+            doubt = (clock[k] if begin is None else begin(clock, k)) if doubt is None else doubt
+            state = clock[k] - doubt < lost_after_s
+        out.append(state)
+    return np.array(out)
+
+
+def doubts_between_the_thresholds(presence, times, acquire, keep, lost_after_s):
+    return there(np.where(presence < acquire, 0, presence), times, acquire, keep, lost_after_s)
+
+
+def there_with(**mistake):
+    return lambda *given: there(*given, **mistake)
+
+
+# ---- exercise 4 ----------------------------------------------------------------------------------
+
+
+def angle_at(poses, side, radians=False, vertical=False):
+    hip, shoulder, elbow = (
+        poses[:, COCO17.index(f"{side}_{part}")] for part in ("hip", "shoulder", "elbow")
+    )
+    arm, torso = elbow - shoulder, (np.array([0.0, 1.0]) if vertical else hip - shoulder)
+    cosine = (arm * torso).sum(-1) / np.linalg.norm(arm, axis=-1) / np.linalg.norm(torso, axis=-1)
+    turn = np.arccos(np.clip(cosine, -1, 1))
+    return turn if radians else np.rad2deg(turn)
+
+
+def raises(
+    poses,
+    *,
+    start=45.0,
+    goal=110.0,
+    sides=("left", "right"),
+    ready=False,
+    mean=np.mean,
+    when="goal",
+    measure=angle_at,
+    **how,
+):
+    angles = mean([measure(poses, side, **how) for side in sides], axis=0)
+    done = 0
+    for value in angles:
+        if value <= start:
+            done += when == "down" and ready == "up"
+            ready = True
+        elif ready is True and value >= goal:
+            done += when == "goal"
+            ready = "up" if when == "down" else False
+    return done
+
+
+def raises_with(**mistake):
+    return lambda poses: raises(poses, **mistake)
+
+
+def counts_frames(poses):
+    return int(np.sum(np.mean([angle_at(poses, side) for side in ("left", "right")], axis=0) > 110))
+
+
+def height_of_the_wrists(poses, side):
+    drop = (
+        poses[:, COCO17.index(f"{side}_wrist"), 1] - poses[:, COCO17.index(f"{side}_shoulder"), 1]
+    )
+    return 90 - drop
+
+
+def moves_poses(poses):
+    done = raises(poses)
+    poses -= 1
+    return done
+
+
+WRONG = [
+    (ch15.check_next_square, square_with(way=0.0), "where the person *was*"),
+    (ch15.check_next_square, square_with(way=-1.0), "runs the other way"),
+    (ch15.check_next_square, square_with(whole=True), "pixels *a second*"),
+    (
+        ch15.check_next_square,
+        square_with(middle=lambda joints: joints.mean(axis=0)),
+        "mean of the joints",
+    ),
+    (ch15.check_next_square, square_with(corner=True), "the square's corner"),
+    (ch15.check_next_square, square_with(middle=lambda joints: joints[0]), "The centre should be"),
+    (ch15.check_next_square, square_with(extent=np.min), "the shorter extent"),
+    (ch15.check_next_square, square_with(extent=lambda e: e[0]), "comes from the width"),
+    (ch15.check_next_square, square_with(extent=lambda e: e[1]), "comes from the height"),
+    (ch15.check_next_square, square_with(factor=1.0), "leave the margins"),
+    (ch15.check_next_square, square_with(factor=PADDING), "hair, hands and feet"),
+    (ch15.check_next_square, square_with(factor=1.2), "left out `PADDING`"),
+    (ch15.check_next_square, square_with(factor=2.0), "The side should be"),
+    (ch15.check_next_square, moves_the_joints, "changed the `joints`"),
+    (ch15.check_next_square, lambda joints, velocity, ahead: joints["nose"], "stops with"),
+    (ch15.check_one_euro, euro(other_share=True), "the share that should be taken"),
+    (ch15.check_one_euro, euro(cutoff=lambda f, b, v: f), "does not follow the speed"),
+    (
+        ch15.check_one_euro,
+        euro(cutoff=lambda f, b, v: f + b * np.maximum(v, -0.9)),
+        "without its sign",
+    ),
+    (ch15.check_one_euro, euro(raw_speed=True), "low pass of 1 Hz first"),
+    (ch15.check_one_euro, euro(cutoff=lambda f, b, v: f * (1 + b * abs(v))), "do not multiply"),
+    (ch15.check_one_euro, euro(cutoff=lambda f, b, v: b * abs(v) + 1e-9), "Without f_min"),
+    (ch15.check_one_euro, euro(two_pi=1.0), "lacks 2π"),
+    (ch15.check_one_euro, euro(fixed=True), "use dt"),
+    (ch15.check_one_euro, euro(from_raw=True), "two *raw* values"),
+    (ch15.check_one_euro, euro(late=True), "has nothing before it"),
+    (ch15.check_one_euro, euro(cutoff=lambda f, b, v: f + 2 * b * abs(v)), "should become"),
+    (ch15.check_one_euro, Shared, "does not begin afresh"),
+    (ch15.check_one_euro, Through, "gives back what it gets"),
+    (ch15.check_one_euro, lambda f_min, beta: 3.0, "can be called"),
+    (
+        ch15.check_is_there,
+        lambda presence, times, acquire, keep, lost_after_s: presence >= keep,
+        "is found at `acquire`",
+    ),
+    (
+        ch15.check_is_there,
+        lambda presence, times, acquire, keep, lost_after_s: 0 * presence,
+        "your answer is: no person",
+    ),
+    (
+        ch15.check_is_there,
+        lambda presence, times, acquire, keep, lost_after_s: presence >= acquire,
+        "until presence falls below `keep`",
+    ),
+    (ch15.check_is_there, doubts_between_the_thresholds, "there is no doubt"),
+    (
+        ch15.check_is_there,
+        lambda presence, times, acquire, keep, lost_after_s: there(
+            presence, times, acquire, keep, 0.0
+        ),
+        "have patience",
+    ),
+    (ch15.check_is_there, there_with(never=True), "never leaves"),
+    (ch15.check_is_there, there_with(begin=lambda clock, k: clock[k] + 0.25), "is still there"),
+    (
+        ch15.check_is_there,
+        there_with(begin=lambda clock, k: clock[k - 1]),
+        "from the *first* low moment",
+    ),
+    (ch15.check_is_there, there_with(forget=False), "doubt is forgotten"),
+    (
+        ch15.check_is_there,
+        there_with(clock=lambda times: 0.1 * np.arange(len(times))),
+        "You count frames",
+    ),
+    (ch15.check_is_there, there_with(back=True), "must reach `acquire` again"),
+    (
+        ch15.check_is_there,
+        lambda presence, times, acquire, keep, lost_after_s: presence,
+        "True or False",
+    ),
+    (ch15.check_count_raises, lambda poses: 1, "Arms that hang"),
+    (ch15.check_count_raises, counts_frames, "lasts many frames"),
+    (ch15.check_count_raises, raises_with(radians=True), "in degrees"),
+    (ch15.check_count_raises, raises_with(vertical=True), "not against the image"),
+    (ch15.check_count_raises, raises_with(measure=height_of_the_wrists), "not against the image"),
+    (ch15.check_count_raises, raises_with(sides=("left",)), "Only the left arm"),
+    (ch15.check_count_raises, raises_with(sides=("right",)), "Only the right arm"),
+    (ch15.check_count_raises, raises_with(mean=np.max), "Only the left arm"),
+    (ch15.check_count_raises, raises_with(when="down"), "goal is *reached*"),
+    (ch15.check_count_raises, raises_with(goal=70.0), "Halfway up"),
+    (ch15.check_count_raises, raises_with(start=109.0), "tremble about"),
+    (ch15.check_count_raises, raises_with(start=80.0), "Down to 60"),
+    (ch15.check_count_raises, raises_with(ready=True), "begins with the arms up"),
+    (ch15.check_count_raises, lambda poses: min(raises(poses), 1), "Three raises"),
+    (ch15.check_count_raises, raises_with(mean=np.min), "In a wild dance"),
+    (ch15.check_count_raises, moves_poses, "changed the `poses`"),
+]
