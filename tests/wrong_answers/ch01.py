@@ -81,28 +81,23 @@ def padding_of_its_own(bbox, size, padding=1.0):
 # ---- exercise 3 ----------------------------------------------------------------------------------
 
 
-def normalise(keypoints, size):
-    return (np.asarray(keypoints) + 0.5) / np.asarray(size) - 0.5
+def sound(encode, decode, size, *, low=-1, high=2, step=None, tolerance=1e-3, edges="both"):
+    """The right answer, with one handle for each mistake."""
+    sides = np.array(size)
+    points = np.random.default_rng(0).uniform(low * sides, high * sides, (50, 2))
+    if step:
+        points = np.round(points / step) * step
+    off = np.abs(decode(encode(points, size), size) - points).max()
+    ends = np.array([[-0.5, -0.5], sides - 0.5])
+    truth = np.array([[-0.5, -0.5], [0.5, 0.5]])
+    if edges == "middle":
+        ends, truth = (sides[None] - 1) / 2, np.zeros((1, 2))
+    right = edges == "none" or np.abs(encode(ends, size) - truth).max() < 1e-6
+    return bool(right and off <= tolerance)
 
 
-def denormalise(u, size):
-    return (np.asarray(u) + 0.5) * np.asarray(size) - 0.5
-
-
-def codec(there=normalise, back_again=denormalise):
-    """`check_codec` for a pair of answers, as a check of one."""
-    return there, back_again
-
-
-def check_codec(pair):
-    return ch01.check_codec(*((None, None) if pair is None else pair))
-
-
-def normalise_in_place(keypoints, size):
-    keypoints += 0.5
-    keypoints /= np.asarray(size)
-    keypoints -= 0.5
-    return keypoints
+def sound_with(**mistake):
+    return lambda encode, decode, size: sound(encode, decode, size, **mistake)
 
 
 # ---- exercise 4 ----------------------------------------------------------------------------------
@@ -173,35 +168,23 @@ WRONG = [
     (ch01.check_crop_to_photo, back_with(edge=3), "middle of the crop lands on"),
     (ch01.check_crop_to_photo, padding_of_its_own, "padding should be 1.25"),
     (ch01.check_crop_to_photo, lambda bbox, size, padding=1.25: None, "has no value yet"),
+    (ch01.check_codec_is_sound, sound_with(edges="none"), "survive a round trip"),
+    (ch01.check_codec_is_sound, sound_with(edges="middle"), "divides by W - 1"),
+    (ch01.check_codec_is_sound, sound_with(tolerance=0.6, step=0.5), "half a pixel off"),
+    (ch01.check_codec_is_sound, sound_with(low=0, high=0.99), "clips at the edges"),
+    (ch01.check_codec_is_sound, sound_with(step=1), "rounds to whole pixels"),
+    (ch01.check_codec_is_sound, sound_with(tolerance=0.51), "half a pixel off"),
+    (ch01.check_codec_is_sound, sound_with(tolerance=0.3, step=0.25), "in 16 bits"),
+    (ch01.check_codec_is_sound, sound_with(tolerance=0), "You refuse"),
     (
-        check_codec,
-        codec(lambda x, size: np.asarray(x) / size - 0.5),
-        "Half a pixel is missing: the image's left edge",
+        ch01.check_codec_is_sound,
+        lambda encode, decode, size: sound(encode, decode, (200, 200)),
+        "takes `size` as (h, w)",
     ),
-    (
-        check_codec,
-        codec(lambda x, size: x / (np.array(size) - 1) - 0.5),
-        "Half a pixel is missing: you divided by W - 1",
-    ),
-    (check_codec, codec(lambda x, size: (x - 0.5) / size - 0.5), "in the wrong direction"),
-    (check_codec, codec(lambda x, size: (x + 0.5) / size), "from 0 to 1"),
-    (check_codec, codec(lambda x, size: 2 * (x + 0.5) / size - 1), "from -1 to 1"),
-    (check_codec, codec(lambda x, size: (x + 0.5) / size[::-1] - 0.5), "changed places"),
-    (check_codec, codec(lambda x, size: (x + 0.5) / size[0] - 0.5), "not square"),
-    (check_codec, codec(normalise_in_place), "changed the `keypoints`"),
-    (
-        check_codec,
-        codec(back_again=lambda u, size: (u + 0.5) * size),
-        "half a pixel away from where it was",
-    ),
-    (check_codec, codec(back_again=lambda u, size: u * np.array(size) - 0.5), "to its corner"),
-    (check_codec, codec(back_again=lambda u, size: u * np.array(size)), "to its corner"),
-    (
-        check_codec,
-        codec(back_again=lambda u, size: np.round(denormalise(u, size))),
-        "a thousandth is the most",
-    ),
-    (check_codec, codec(lambda x, size: None), "has no value yet"),
+    (ch01.check_codec_is_sound, lambda encode, decode, size: True, "half a pixel off"),
+    (ch01.check_codec_is_sound, lambda encode, decode, size: False, "You refuse posekit's own"),
+    (ch01.check_codec_is_sound, lambda encode, decode, size: "yes", "True or False"),
+    (ch01.check_codec_is_sound, lambda encode, decode, size: None, "has no value yet"),
     (ch01.check_count_joints, count_with(least=2), "Do not throw it away"),
     (ch01.check_count_joints, count_with(ask_flag=False), "looks like a corner"),
     (ch01.check_count_joints, count_with(low=0, high=0), "half a pixel off"),
