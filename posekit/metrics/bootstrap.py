@@ -1,4 +1,4 @@
-"""Bootstrap confidence intervals over people, for a model or a pair of models (chapter 09).
+"""Bootstrap confidence intervals over people, for a model or a pair of models (chapter 10).
 
 People are resampled, not joints: the joints of one person are right or wrong together, and treating
 them as independent makes intervals far too narrow. A score is a share of what is scored, so each

@@ -1,4 +1,4 @@
-"""Metrics of joints and limbs: PCP, PDJ, PCK, PCKh, pixel error and collapse ratio (chapter 09)."""
+"""Metrics of joints and limbs: PCP, PDJ, PCK, PCKh (chapter 09) and collapse ratio (chapter 10)."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""COCO's object keypoint similarity (OKS), and kinds of errors by it (chapter 09)."""
+"""COCO's object keypoint similarity (OKS; chapter 09), and types of error (chapter 10)."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Ranking (AUROC, average precision) and calibration of the visibility output (chapter 09).
+"""Ranking (AUROC, average precision) and calibration of the visibility output (chapter 10).
 
 All functions take `probability`, `target` and `weight` of the same shape, any shape; entries with
 weight 0 are left out, as in the loss.

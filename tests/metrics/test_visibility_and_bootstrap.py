@@ -1,5 +1,5 @@
 """Curves, PCKh and pixels; probabilities; bootstrap intervals: against hand calculations, SciPy and
-known distributions (chapter 09)."""
+known distributions (chapter 10)."""
 
 import tracemalloc
 import warnings

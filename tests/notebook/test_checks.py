@@ -10,6 +10,7 @@ import importlib
 import inspect
 import io
 import itertools
+import json
 import linecache
 import math
 import runpy
@@ -60,7 +61,7 @@ from posekit.skeleton import COCO17
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = sorted(path.stem for path in (ROOT / "posekit/notebook/checks").glob("ch*.py"))
 MIN_HINTS = {"ch01": 7, "ch02": 19, "ch03": 11, "ch04": 6, "ch05": 4, "ch06": 6}
-MIN_HINTS |= {"ch09": 6, "ch11": 8, "ch12": 10, "ch13": 8, "ch14": 7, "ch15": 8}
+MIN_HINTS |= {"ch09": 14, "ch10": 10, "ch11": 8, "ch12": 10, "ch13": 8, "ch14": 7, "ch15": 8}
 DEFINITIONS = ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom
 K = len(COCO17)
 CAMERAS = list(make_cameras((1920, 1080), seed=7).values())
@@ -902,49 +903,95 @@ def crowd(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_solutions_are_posekits_metrics(seed):
+def test_the_solution_is_posekits_pckh(seed):
     pred, true, labelled = crowd(seed)
-    for threshold in (0.1, 0.5):
-        score = metrics.pck(pred, true, labelled, threshold)
-        assert SOLVED["ch09"]["pck"](pred, true, labelled, threshold) == (
+    heads = np.random.default_rng(seed).uniform(5, 40, (30, 4))
+    heads[::4] = np.nan
+    for threshold in (0.3, 0.5):
+        score = metrics.pckh(pred, true, labelled, 0.6 * np.hypot(*heads[:, 2:].T), threshold)
+        assert SOLVED["ch09"]["pckh"](pred, true, labelled, heads, threshold) == (
             score["value"],
             score["filtered"],
         )
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_way_back_and_the_ratio_are_posekits(seed):
+def test_the_way_back_to_the_photo_is_posekits(seed):
     rng = np.random.default_rng(seed)
-    u, true, labelled = crowd(seed)
-    u = u / 100
-    true = true / 100
-    boxes = rng.uniform(50, 300, (30, 4))
-    photo = []
-    for box, poses in zip(boxes, zip(u, true)):
-        stored_to_photo = geometry.invert(
-            geometry.crop_affine(geometry.bbox_center(box), 1.5 * geometry.square_side(box), 336)
-        )
-        photo.append(
-            [SOLVED["ch09"]["to_photo"](pose, stored_to_photo, 224, 336) for pose in poses]
-        )
-        affine = geometry.crop_affine(geometry.bbox_center(box), geometry.square_side(box), 224)
-        back = geometry.encode_keypoints(geometry.apply_affine(affine, photo[-1][0]), (224, 224))
-        np.testing.assert_allclose(back, poses[0], atol=1e-6)
-    pred, truth = np.stack(photo).swapaxes(0, 1)
-    assert SOLVED["ch09"]["collapse"](pred, truth, labelled, boxes) == pytest.approx(
-        metrics.collapse_ratio(u, true, labelled), rel=1e-3
-    )
+    box = rng.uniform(50, 300, 4)
+    photo = box[:2] + box[2:] * rng.random((K, 2))
+    center, side = geometry.bbox_center(box), geometry.square_side(box)
+    to_crop = geometry.crop_affine(center, side, 224)
+    u = geometry.encode_keypoints(geometry.apply_affine(to_crop, photo), (224, 224))
+    to_stored = geometry.crop_affine(center, 1.5 * side, 336)
+    np.testing.assert_allclose(SOLVED["ch09"]["to_photo"](u, to_stored, 224, 336), photo, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_average_precision_is_pycocotools(seed, tmp_path):
+    rng = np.random.default_rng(seed)
+    shape = rng.uniform(0, 150, (K, 2))
+    area = 90.0**2
+    truth, results, photos = [], [], []
+    for image in range(1, 6):
+        people = [shape + [300 * n, 0] for n in range(rng.integers(0, 4))]
+        found = [p + rng.uniform(0, 14) for p in people for _ in range(rng.integers(0, 3))]
+        found += [shape + [0, 900]] * int(rng.integers(0, 2))
+        scores = rng.permutation(np.linspace(0.01, 0.99, 83))[: len(found)] + image / 1000
+
+        def triplets(joints):
+            return np.column_stack([joints, np.full(K, 2)]).ravel().tolist()
+
+        common = {"image_id": image, "category_id": 1}
+        box = {"area": area, "bbox": [0, 0, 90, 90]}
+        truth += [{**common, **box, "keypoints": triplets(p)} for p in people]
+        results += [{**common, "score": s, "keypoints": triplets(p)} for s, p in zip(scores, found)]
+        n, one = len(people), np.ones((len(people), K), bool)
+        oks = [
+            metrics.oks(np.array([p] * n), np.array(people), one, np.full(n, area)) for p in found
+        ]
+        photos.append((scores, np.array(oks).reshape(len(found), n)))
+    truth = [{"id": i, **person} for i, person in enumerate(truth, 1)]
+    coco = {"images": [{"id": i} for i in range(1, 6)], "annotations": truth}
+    coco["categories"] = [{"id": 1, "name": "person"}]
+    file = tmp_path / "people.json"
+    file.write_text(json.dumps(coco))
+    theirs = metrics.coco_scores(file, results)
+    for name, threshold in (("AP50", 0.5), ("AP75", 0.75)):
+        assert SOLVED["ch09"]["average_precision"](photos, threshold) == pytest.approx(theirs[name])
+
+
+# ---- chapter 10: solutions against posekit -------------------------------------------------------
+
+
+def test_with_its_sides_exchanged_a_prediction_is_turned_back():
+    pred, true, labelled = crowd(3)
+    other = pred[:, list(COCO17.flip_indices)]
+    for answer in (pred, other):
+        np.testing.assert_array_equal(SOLVED["ch10"]["best_sides"](answer, true, labelled), pred)
+
+
+def test_bins_of_equal_size_and_of_equal_width_agree_on_even_probabilities():
+    p = (np.random.default_rng(0).permutation(1000) + 0.5) / 1000
+    happened = np.random.default_rng(1).random(1000) < p**2
+    theirs = metrics.expected_calibration_error(p, happened, np.ones(1000, bool))
+    assert SOLVED["ch10"]["equal_count_ece"](p, happened, 10) == pytest.approx(theirs)
 
 
 def test_the_solution_is_posekits_paired_interval():
     pred, true, labelled = crowd(7)
     worse = pred + np.random.default_rng(8).normal(0, 3, pred.shape)
     (a, counted), (b, _) = (metrics.pck_hits(answers, true, labelled) for answers in (pred, worse))
+    scene = np.repeat(np.arange(10), 3)
+    sums = [
+        np.stack([joints[scene == s].sum(axis=0) for s in range(10)])
+        for joints in (a & counted, b & counted, counted)
+    ]
     rng = np.random.default_rng(0)
-    draws = np.stack([rng.integers(0, len(a), len(a)) for _ in range(2000)])
-    theirs = metrics.paired_bootstrap(a, b, counted, seed=0)
+    draws = np.stack([rng.integers(0, 10, 10) for _ in range(2000)])
+    theirs = metrics.paired_bootstrap(*sums, seed=0)
     assert np.allclose(
-        SOLVED["ch09"]["difference"](a, b, counted, draws),
+        SOLVED["ch10"]["difference"](a, b, counted, scene, draws),
         [theirs["low"], theirs["high"]],
         atol=1e-12,
     )

@@ -3,10 +3,6 @@
 import numpy as np
 
 from posekit.notebook.checks import ch09
-from posekit.skeleton import COCO17
-
-LEFT_SHOULDER, RIGHT_SHOULDER = COCO17.index("left_shoulder"), COCO17.index("right_shoulder")
-LEFT_HIP, RIGHT_HIP = COCO17.index("left_hip"), COCO17.index("right_hip")
 
 
 def length(vectors):
@@ -16,45 +12,30 @@ def length(vectors):
 # ---- exercise 1 ----------------------------------------------------------------------------------
 
 
-def pck(
+def diagonal(heads):
+    return 0.6 * length(heads[:, 2:])
+
+
+def pckh(
     pred,
     true,
     labelled,
-    threshold=0.2,
+    heads,
+    threshold=0.5,
     *,
-    ends=(LEFT_SHOULDER, RIGHT_HIP),
-    unit=None,
-    judged=None,
-    share=None,
-    of="true",
+    unit=diagonal,
+    judged=lambda labelled, known: labelled & known[:, None],
+    share=lambda hit, counts: hit[counts].mean(),
 ):
     """The right answer, with one handle for each mistake."""
-    source = true if of == "true" else pred
-    torso = length(source[:, ends[0]] - source[:, ends[1]])
-    scored = labelled[:, LEFT_SHOULDER] & labelled[:, RIGHT_HIP]
-    torso = torso if unit is None else unit(torso, true, labelled, scored)
-    hit = length(pred - true) <= threshold * torso[:, None]
-    counts = labelled & scored[:, None] if judged is None else judged(labelled, scored)
-    return hit[counts].mean() if share is None else share(hit, counts), int((~scored).sum())
+    known = np.isfinite(heads).all(axis=1)
+    hit = length(pred - true) <= threshold * unit(heads)[:, None]
+    return share(hit, judged(labelled, known)), int((~known).sum())
 
 
-def pck_with(**mistake):
-    return lambda pred, true, labelled, threshold=0.2: pck(
-        pred, true, labelled, threshold, **mistake
-    )
-
-
-def extent(torso, true, labelled, scored):
-    return np.array(
-        [np.ptp(t[on], axis=0).max() if on.any() else 0 for t, on in zip(true, labelled)]
-    )
-
-
-def misses_for_people_without_a_torso(pred, true, labelled, threshold=0.2):
-    scored = labelled[:, LEFT_SHOULDER] & labelled[:, RIGHT_HIP]
-    torso = np.where(scored, length(true[:, LEFT_SHOULDER] - true[:, RIGHT_HIP]), 0)
-    return (length(pred - true) <= threshold * torso[:, None])[labelled].mean(), int(
-        (~scored).sum()
+def pckh_with(**mistake):
+    return lambda pred, true, labelled, heads, threshold=0.5: pckh(
+        pred, true, labelled, heads, threshold, **mistake
     )
 
 
@@ -66,17 +47,21 @@ def mean_of_joints(hit, counts):
     return np.mean([h[c].mean() for h, c in zip(hit.T, counts.T)])
 
 
-def those_who_stayed(pred, true, labelled, threshold=0.2):
-    value, filtered = pck(pred, true, labelled, threshold)
-    return value, len(true) - filtered
+def one_head(heads):
+    return np.full(len(heads), np.nanmean(diagonal(heads)))
 
 
-def always_a_fifth(pred, true, labelled, threshold=0.2):
-    return pck(pred, true, labelled, 0.2)
+def those_who_stayed(pred, true, labelled, heads, threshold=0.5):
+    value, skipped = pckh(pred, true, labelled, heads, threshold)
+    return value, len(true) - skipped
 
 
-def forgets_the_labels_in_place(pred, true, labelled, threshold=0.2):
-    answer = pck(pred, true, labelled, threshold)
+def always_a_half(pred, true, labelled, heads, threshold=0.5):
+    return pckh(pred, true, labelled, heads, 0.5)
+
+
+def zeroes_in_place(pred, true, labelled, heads, threshold=0.5):
+    answer = pckh(pred, true, labelled, heads, threshold)
     true[~labelled] = 0
     return answer
 
@@ -103,13 +88,30 @@ def back(
     return points @ (affine[:, :2].T if turn else affine[:, :2]) + (affine[:, 2] if shift else 0)
 
 
+def inverse(affine):
+    return np.linalg.inv(np.vstack([affine, [0, 0, 1]]))[:2]
+
+
 def back_with(**mistake):
-    return lambda *given: back(*given, **mistake)
+    return lambda u, affine, *sizes: back(u, inverse(affine), *sizes, **mistake)
 
 
-def the_wrong_way(u, affine, crop_px, stored_px):
-    inverse = np.linalg.inv(np.vstack([affine, [0, 0, 1]]))[:2]
-    return back(u, inverse, crop_px, stored_px)
+def forwards(u, affine, crop_px, stored_px):
+    return back(u, affine, crop_px, stored_px)
+
+
+def shift_last(u, affine, crop_px, stored_px):
+    return back(u, inverse(affine), crop_px, stored_px, shift=False) - affine[:, 2]
+
+
+def shift_added(u, affine, crop_px, stored_px):
+    stored = stored_pixels(u, affine, crop_px, stored_px) + affine[:, 2]
+    return stored @ inverse(affine)[:, :2].T
+
+
+def number_by_number(u, affine, crop_px, stored_px):
+    stored = stored_pixels(u, affine, crop_px, stored_px) - affine[:, 2]
+    return stored @ (1 / affine[:, :2]).T
 
 
 def stored_pixels(u, affine, crop_px, stored_px):
@@ -119,136 +121,89 @@ def stored_pixels(u, affine, crop_px, stored_px):
 # ---- exercise 3 ----------------------------------------------------------------------------------
 
 
-def longer(boxes):
-    return boxes[:, 2:].max(axis=1)[:, None, None]
+def falling(scores):
+    return np.argsort(-scores, kind="stable")
 
 
-def ratio(
-    pred,
-    true,
-    labelled,
-    boxes,
+def ap(
+    photos,
+    threshold,
     *,
-    move=True,
-    size=longer,
-    spread=np.var,
-    labels=True,
-    pool=False,
-    turned=False,
-    axis=0,
+    order=lambda scores, oks: falling(scores),
+    again=False,
+    free_only=True,
+    enough=lambda oks, threshold: oks >= threshold,
+    sort=lambda scores, best: falling(scores),
+    recall_of=lambda photos: sum(oks.shape[1] for _, oks in photos),
+    mean=lambda precision, recall, positive: np.mean(
+        [max(precision[recall >= r], default=0) for r in np.linspace(0, 1, 101)]
+    ),
 ):
     """The right answer, with one handle for each mistake."""
-    center = (boxes[:, :2] + boxes[:, 2:] / 2)[:, None] if move else 0
-    pred, true = ((points - center) / size(boxes) for points in (pred, true))
-    if axis == 1:
-        pred, true, labelled = (np.swapaxes(a, 0, 1) for a in (pred, true, labelled))
-    on = labelled if labels else np.ones_like(labelled)
-    parts = [
-        [spread(p[on[:, k], k], axis=0).sum() for p in ((true, pred) if turned else (pred, true))]
-        for k in range(on.shape[1])
+    rows = []
+    for scores, oks in photos:
+        taken = set()
+        for d in order(scores, oks):
+            people = range(oks.shape[1])
+            if free_only and not again:
+                people = [p for p in people if p not in taken]
+            best = max(people, key=lambda p: oks[d, p], default=None)
+            hit = best is not None and enough(oks[d, best], threshold)
+            if hit and not again and best in taken:
+                hit = False
+            if hit:
+                taken.add(best)
+            rows.append((scores[d], oks[d].max(initial=0), hit))
+    scores, best, positive = np.array(rows).T
+    positive = positive[sort(scores, best)]
+    precision = np.cumsum(positive) / np.arange(1, len(positive) + 1)
+    return mean(precision, np.cumsum(positive) / recall_of(photos), positive)
+
+
+def ap_with(**mistake):
+    return lambda photos, threshold: ap(photos, threshold, **mistake)
+
+
+def mean_of_photos(photos, threshold):
+    values = [
+        ap([photo], threshold) if len(photo[0]) else 0 for photo in photos if photo[1].shape[1]
     ]
-    above, below = np.array(parts).T
-    return float(above.sum() / below.sum() if pool else np.mean(above / below))
+    return np.mean(values)
 
 
-def ratio_with(**mistake):
-    return lambda *given: ratio(*given, **mistake)
-
-
-def one(boxes):
-    return 1
-
-
-# ---- exercise 4 ----------------------------------------------------------------------------------
-
-
-def shares(found, counted, draws):
-    return (found & counted).sum(axis=1)[draws].sum(axis=1) / counted.sum(axis=1)[draws].sum(axis=1)
-
-
-def difference_with(
-    counts=lambda counted: counted, masks=True, ends=(2.5, 97.5), share=shares, interval=None
-):
-    """The right answer, with one handle for each mistake."""
-
-    def answer(found_a, found_b, counted, draws):
-        if masks:
-            found_a, found_b = found_a & counted, found_b & counted
-        a, b = (share(found, counts(counted), draws) for found in (found_a, found_b))
-        return np.percentile(a - b, ends) if interval is None else interval(a, b)
-
-    return answer
-
-
-def mean_of_shares(found, counted, draws):
-    return ((found & counted).sum(axis=1) / counted.sum(axis=1))[draws].mean(axis=1)
-
-
-def everybody_once(found, counted, draws):
-    drawn = [np.unique(row) for row in draws]
-    return np.array([(found & counted)[rows].sum() / counted[rows].sum() for rows in drawn])
-
-
-def middle(values):
-    return np.percentile(values, [2.5, 97.5])
-
-
-def bell(values, shrink=1):
-    return values.mean() + np.array([-1.96, 1.96]) * values.std() / shrink
-
-
-def unmasks_in_place(found_a, found_b, counted, draws):
-    found_a &= counted
-    return difference_with()(found_a, found_b, counted, draws)
+def only_photos_with_people(photos, threshold):
+    return ap([photo for photo in photos if photo[1].shape[1]], threshold)
 
 
 WRONG = [
+    (ch09.check_pckh, pckh_with(judged=lambda labelled, known: labelled), "comparison with NaN"),
+    (ch09.check_pckh, pckh_with(unit=lambda h: length(h[:, 2:])), "the whole diagonal"),
+    (ch09.check_pckh, pckh_with(unit=lambda h: h[:, 3]), "the height of the head box"),
+    (ch09.check_pckh, pckh_with(unit=lambda h: h[:, 2]), "the width of the head box"),
+    (ch09.check_pckh, pckh_with(unit=lambda h: 0.6 * h[:, 2:].max(axis=1)), "the longer side"),
+    (ch09.check_pckh, pckh_with(unit=lambda h: 0.6 * length(h[:, 2:] - h[:, :2])), "lower right"),
+    (ch09.check_pckh, pckh_with(unit=one_head), "with one head"),
+    (ch09.check_pckh, pckh_with(unit=lambda h: np.ones(len(h))), "do not divide by anything"),
     (
-        ch09.check_pck,
-        pck_with(ends=(RIGHT_SHOULDER, LEFT_HIP)),
-        "the right shoulder and the left hip",
-    ),
-    (ch09.check_pck, pck_with(ends=(LEFT_SHOULDER, LEFT_HIP)), "stayed on the left side"),
-    (ch09.check_pck, pck_with(ends=(RIGHT_SHOULDER, RIGHT_HIP)), "stayed on the right side"),
-    (ch09.check_pck, pck_with(ends=(LEFT_SHOULDER, RIGHT_SHOULDER)), "the two shoulders"),
-    (ch09.check_pck, pck_with(of="pred"), "*predicted* torso"),
-    (
-        ch09.check_pck,
-        pck_with(unit=lambda t, true, labelled, on: np.full(len(t), t[on].mean())),
-        "one torso",
-    ),
-    (ch09.check_pck, pck_with(unit=extent), "extent of the person's joints"),
-    (ch09.check_pck, pck_with(unit=lambda t, *_: np.ones_like(t)), "do not divide by anything"),
-    (
-        ch09.check_pck,
-        pck_with(judged=lambda labelled, scored: np.broadcast_to(scored[:, None], labelled.shape)),
+        ch09.check_pckh,
+        pckh_with(judged=lambda labelled, known: np.broadcast_to(known[:, None], labelled.shape)),
         "joints that are not labelled",
     ),
     (
-        ch09.check_pck,
-        pck_with(judged=lambda labelled, scored: np.ones_like(labelled)),
-        "labelled or not",
+        ch09.check_pckh,
+        pckh_with(judged=lambda labelled, known: np.ones_like(labelled)),
+        "with a head or not",
     ),
-    (ch09.check_pck, pck_with(judged=lambda labelled, scored: labelled), "Leave them out"),
-    (ch09.check_pck, misses_for_people_without_a_torso, "neither hit nor miss"),
-    (ch09.check_pck, pck_with(share=mean_of_people), "each person's share first"),
-    (ch09.check_pck, pck_with(share=mean_of_joints), "each joint's share first"),
-    (
-        ch09.check_pck,
-        pck_with(share=lambda hit, counts: 1 - hit[counts].mean()),
-        "count the misses",
-    ),
-    (ch09.check_pck, always_a_fifth, "does not change with `threshold`"),
-    (
-        ch09.check_pck,
-        pck_with(share=lambda hit, counts: 100 * hit[counts].mean()),
-        "between 0 and 1",
-    ),
-    (ch09.check_pck, pck_with(share=lambda hit, counts: 0.5), "Check in turn"),
-    (ch09.check_pck, those_who_stayed, "counted those who stayed"),
-    (ch09.check_pck, forgets_the_labels_in_place, "changed the `true`"),
-    (ch09.check_pck, lambda *given: pck(*given)[0], "return two things"),
-    (ch09.check_pck, lambda *given: None, "has no value yet"),
+    (ch09.check_pckh, pckh_with(share=mean_of_people), "each person's fraction first"),
+    (ch09.check_pckh, pckh_with(share=mean_of_joints), "each joint's fraction first"),
+    (ch09.check_pckh, pckh_with(share=lambda hit, on: 1 - hit[on].mean()), "count the misses"),
+    (ch09.check_pckh, always_a_half, "does not change with `threshold`"),
+    (ch09.check_pckh, pckh_with(share=lambda hit, on: 100 * hit[on].mean()), "between 0 and 1"),
+    (ch09.check_pckh, pckh_with(share=lambda hit, on: 0.5), "Check in turn"),
+    (ch09.check_pckh, those_who_stayed, "counted those who stayed"),
+    (ch09.check_pckh, zeroes_in_place, "changed the `true`"),
+    (ch09.check_pckh, lambda *given: pckh(*given)[0], "return two things"),
+    (ch09.check_pckh, lambda *given: None, "has no value yet"),
     (ch09.check_to_photo, back_with(margin=0), "forgot the margin"),
     (ch09.check_to_photo, back_with(margin=1), "on both sides"),
     (ch09.check_to_photo, back_with(margin=-0.5), "away instead of adding"),
@@ -259,9 +214,12 @@ WRONG = [
     ),
     (ch09.check_to_photo, back_with(half=0), "Half a pixel is missing"),
     (ch09.check_to_photo, back_with(centre=0), "started at the crop's corner"),
-    (ch09.check_to_photo, back_with(shift=False), "last column, the shift"),
+    (ch09.check_to_photo, back_with(shift=False), "before you invert"),
     (ch09.check_to_photo, back_with(turn=False), "transposed"),
-    (ch09.check_to_photo, the_wrong_way, "the wrong way"),
+    (ch09.check_to_photo, forwards, "forwards: `photo_to_stored`"),
+    (ch09.check_to_photo, shift_last, "backwards it comes first"),
+    (ch09.check_to_photo, shift_added, "backwards it is subtracted"),
+    (ch09.check_to_photo, number_by_number, "one by one"),
     (ch09.check_to_photo, stored_pixels, "the last step"),
     (
         ch09.check_to_photo,
@@ -271,59 +229,81 @@ WRONG = [
     (ch09.check_to_photo, back_with(half=0, width=-1), "the size of the crop minus 1"),
     (ch09.check_to_photo, back_with(half=7), "Go step by step"),
     (ch09.check_to_photo, lambda *given: None, "has no value yet"),
-    (ch09.check_collapse, ratio_with(move=False, size=one), "a constant pose varies"),
-    (ch09.check_collapse, ratio_with(size=one), "did not divide by the boxes' size"),
+    (ch09.check_average_precision, mean_of_photos, "the AP of each photo"),
     (
-        ch09.check_collapse,
-        ratio_with(size=lambda boxes: boxes[:, None, 2:]),
-        "nothing is stretched",
-    ),
-    (ch09.check_collapse, ratio_with(spread=np.std), "standard deviations"),
-    (ch09.check_collapse, ratio_with(labels=False), "not labelled along"),
-    (ch09.check_collapse, ratio_with(pool=True), "joint by joint"),
-    (ch09.check_collapse, ratio_with(axis=1), "joints of one person"),
-    (ch09.check_collapse, ratio_with(turned=True), "turned the ratio round"),
-    (ch09.check_collapse, lambda *given: 0.5, "over *people*"),
-    (ch09.check_collapse, lambda *given: None, "has no value yet"),
-    (
-        ch09.check_difference,
-        difference_with(interval=lambda a, b: middle(b - a)),
-        "turned the difference round",
+        ch09.check_average_precision,
+        ap_with(order=lambda scores, oks: range(len(scores))),
+        "in the order given",
     ),
     (
-        ch09.check_difference,
-        difference_with(interval=lambda a, b: middle(a) - middle(b)[::-1]),
-        "what pairs them",
+        ch09.check_average_precision,
+        ap_with(order=lambda scores, oks: np.argsort(scores)),
+        "the *least* confident detection",
     ),
     (
-        ch09.check_difference,
-        difference_with(interval=lambda a, b: middle(a) - middle(b)),
-        "low from low",
+        ch09.check_average_precision,
+        ap_with(order=lambda scores, oks: np.argsort(-oks.max(axis=1, initial=0))),
+        "with the largest OKS",
     ),
-    (ch09.check_difference, difference_with(share=mean_of_shares), "each person's share first"),
     (
-        ch09.check_difference,
-        difference_with(masks=False, counts=np.ones_like),
-        "joints that do not count",
+        ch09.check_average_precision,
+        ap_with(sort=lambda scores, best: np.arange(len(scores))),
+        "one after the other",
     ),
-    (ch09.check_difference, difference_with(counts=np.ones_like), "divide by all joints"),
-    (ch09.check_difference, difference_with(share=everybody_once), "drawn twice"),
-    (ch09.check_difference, difference_with(ends=(0.025, 0.975)), "wants per cent"),
-    (ch09.check_difference, difference_with(ends=(5, 95)), "on *each* side"),
-    (ch09.check_difference, difference_with(ends=(97.5, 2.5)), "low end comes first"),
-    (ch09.check_difference, difference_with(interval=lambda a, b: middle(a)), "Where is B?"),
-    (ch09.check_difference, difference_with(interval=lambda a, b: middle(b)), "Where is A?"),
     (
-        ch09.check_difference,
-        difference_with(interval=lambda a, b: bell(a - b, len(a) ** 0.5)),
-        "shrinks the more often",
+        ch09.check_average_precision,
+        ap_with(sort=lambda scores, best: np.argsort(scores)),
+        "starts with the least confident",
     ),
-    (ch09.check_difference, difference_with(interval=lambda a, b: bell(a - b)), "a bell curve"),
     (
-        ch09.check_difference,
-        difference_with(interval=lambda a, b: np.zeros(2)),
-        "For each row of `draws`",
+        ch09.check_average_precision,
+        ap_with(sort=lambda scores, best: np.argsort(-best)),
+        "is sorted by OKS",
     ),
-    (ch09.check_difference, unmasks_in_place, "changed the `found_a`"),
-    (ch09.check_difference, lambda *given: None, "has no value yet"),
+    (ch09.check_average_precision, ap_with(again=True), "several times"),
+    (ch09.check_average_precision, ap_with(free_only=False), "who are *left*"),
+    (
+        ch09.check_average_precision,
+        ap_with(enough=lambda oks, threshold: oks > threshold),
+        "at least, not more than",
+    ),
+    (
+        ch09.check_average_precision,
+        ap_with(recall_of=lambda photos: sum(o.shape[1] for s, o in photos if len(s))),
+        "missing from your recall",
+    ),
+    (ch09.check_average_precision, only_photos_with_people, "leave out photos without people"),
+    (
+        ch09.check_average_precision,
+        ap_with(
+            mean=lambda precision, recall, positive: np.mean(
+                [
+                    precision[recall >= r][0] if (recall >= r).any() else 0
+                    for r in np.linspace(0, 1, 101)
+                ]
+            )
+        ),
+        "is first reached",
+    ),
+    (
+        ch09.check_average_precision,
+        ap_with(
+            mean=lambda precision, recall, positive: np.mean(
+                [
+                    precision[recall >= r].max()
+                    for r in np.linspace(0, 1, 101)
+                    if (recall >= r).any()
+                ]
+            )
+        ),
+        "recalls that are reached",
+    ),
+    (
+        ch09.check_average_precision,
+        ap_with(mean=lambda precision, recall, positive: (precision * positive).sum() / 17),
+        "at each true positive",
+    ),
+    (ch09.check_average_precision, lambda photos, threshold: 0.5, "Check in turn"),
+    (ch09.check_average_precision, ap_with(mean=lambda *given: 40.0), "between 0 and 1"),
+    (ch09.check_average_precision, lambda *given: None, "has no value yet"),
 ]

@@ -20,116 +20,101 @@ from posekit.notebook.checks import (
 from posekit.skeleton import COCO17
 
 K = len(COCO17)
-LEFT_SHOULDER = COCO17.index("left_shoulder")
-RIGHT_SHOULDER = COCO17.index("right_shoulder")
-LEFT_HIP = COCO17.index("left_hip")
-RIGHT_HIP = COCO17.index("right_hip")
 
 
 def _length(vectors: np.ndarray) -> np.ndarray:
     return np.linalg.norm(vectors, axis=-1)
 
 
-# ---- exercise 1: PCK -----------------------------------------------------------------------------
+# ---- exercise 1: PCKh ----------------------------------------------------------------------------
 
 
-def _crowd(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """People of different sizes with errors about as large as the threshold; some joints and torsos
-    unlabelled."""
+def _crowd(
+    rng: np.random.Generator, n: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """People of different sizes with errors about as large as the threshold; some joints are not
+    labelled, and some heads not annotated."""
     size = rng.uniform(20, 200, (n, 1, 1))
     true = size * rng.normal(0, 0.5, (n, K, 2)) + rng.uniform(0, 500, (n, 1, 2))
-    pred = true + size * rng.normal(0, 0.15, (n, K, 2))
+    pred = true + size * rng.normal(0, 0.12, (n, K, 2))
     labelled = rng.random((n, K)) > 0.15
-    return pred, true, labelled
-
-
-def _pck(
-    pred, true, labelled, threshold, *, ends=(LEFT_SHOULDER, RIGHT_HIP), unit=None, judged=None
-) -> float:
-    """PCK with a choice of normaliser and of the joints that count."""
-    torso = _length(true[:, ends[0]] - true[:, ends[1]]) if unit is None else unit
-    judged = (
-        labelled & (labelled[:, [LEFT_SHOULDER]] & labelled[:, [RIGHT_HIP]])
-        if judged is None
-        else judged
+    heads = np.concatenate(
+        [true[:, 0] - size[:, 0] * 0.2, size[:, 0] * rng.uniform(0.25, 0.55, (n, 2))], axis=1
     )
-    return float((_length(pred - true) <= threshold * torso[:, None])[judged].mean())
+    heads[rng.random(n) < 0.25] = np.nan
+    return pred, true, labelled, heads
 
 
-def _pck_mistakes(
-    pred: np.ndarray, true: np.ndarray, labelled: np.ndarray, threshold: float
-) -> dict[str, float]:
-    crowd = pred, true, labelled, threshold
-    scored = labelled[:, LEFT_SHOULDER] & labelled[:, RIGHT_HIP]
-    torso = _length(true[:, LEFT_SHOULDER] - true[:, RIGHT_HIP])
-    hit = _length(pred - true) <= threshold * torso[:, None]
-    shares = [hit[n][labelled[n]].mean() for n in np.flatnonzero(scored)]
-    joints = [hit[scored & labelled[:, k], k].mean() for k in range(K)]
-    span = np.stack(
-        [np.ptp(t[on], axis=0).max() if on.any() else 0 for t, on in zip(true, labelled)]
-    )
-    everyone = np.broadcast_to(scored[:, None], labelled.shape)
-    diagonal = "The torso runs across the body, from the *left* shoulder to the *right* hip. "
+def _pckh_mistakes(pred, true, labelled, heads, threshold: float) -> dict[str, float]:
+    sides = heads[:, 2:]
+    known = np.isfinite(sides).all(axis=1)
+    judged = labelled & known[:, None]
+    diagonal = _length(sides)
+
+    def share(unit: np.ndarray, counts: np.ndarray = judged) -> float:
+        return float((_length(pred - true) <= threshold * unit[:, None])[counts].mean())
+
+    hit = _length(pred - true) <= threshold * 0.6 * diagonal[:, None]
+    people = [hit[n][labelled[n]].mean() for n in np.flatnonzero(known)]
+    joints = [hit[judged[:, k], k].mean() for k in range(K)]
     return {
-        diagonal + "You took the right shoulder and the left hip.": _pck(
-            *crowd, ends=(RIGHT_SHOULDER, LEFT_HIP)
+        "People without an annotated head count as misses for you: a comparison with NaN is False. "
+        "They are skipped: neither correct nor wrong.": share(0.6 * diagonal, labelled),
+        "Your unit is the whole diagonal of the head box. MPII takes 0.6 times that.": share(
+            diagonal
         ),
-        diagonal + "You stayed on the left side.": _pck(*crowd, ends=(LEFT_SHOULDER, LEFT_HIP)),
-        diagonal + "You stayed on the right side.": _pck(*crowd, ends=(RIGHT_SHOULDER, RIGHT_HIP)),
-        diagonal + "You took the two shoulders.": _pck(
-            *crowd, ends=(LEFT_SHOULDER, RIGHT_SHOULDER)
+        "Your unit is the height of the head box. PCKh takes 0.6 times its diagonal.": share(
+            sides[:, 1]
         ),
-        "You measure with the *predicted* torso: a model that draws large people would be "
-        "judged more kindly. The unit comes from the truth.": _pck(
-            *crowd, unit=_length(pred[:, LEFT_SHOULDER] - pred[:, RIGHT_HIP])
+        "Your unit is the width of the head box. PCKh takes 0.6 times its diagonal.": share(
+            sides[:, 0]
         ),
-        "You measure all people with one torso, the mean over all people. Each person has a "
-        "unit of their own, or those near the camera are judged too hard.": _pck(
-            *crowd, unit=np.full(len(true), torso[scored].mean())
+        "You took 0.6 times the longer side of the box, not of its diagonal.": share(
+            0.6 * sides.max(axis=1)
         ),
-        "You measure with the extent of the person's joints. That is another PCK (Yang and "
-        "Ramanan's); here the unit is the torso.": _pck(*crowd, unit=span),
-        "You do not divide by anything: your circle has `threshold` pixels for all people.": _pck(
-            *crowd, unit=np.ones(len(true))
+        "The last two numbers of a box are its width and height. You took them for its lower right "
+        "corner.": share(0.6 * _length(sides - heads[:, :2])),
+        "You measure all people with one head, the mean over all people. Each person has a unit of "
+        "their own.": share(np.full(len(true), 0.6 * diagonal[known].mean())),
+        "You do not divide by anything: your circle has `threshold` pixels for all people.": share(
+            np.ones(len(true))
         ),
-        "You count joints that are not labelled: what stands there is no truth.": _pck(
-            *crowd, judged=everyone
+        "You count joints that are not labelled: their coordinates mean nothing.": share(
+            0.6 * diagonal, np.broadcast_to(known[:, None], labelled.shape)
         ),
-        "You count every joint of all people, labelled or not.": _pck(
-            *crowd, judged=np.ones_like(labelled)
+        "You count every joint of all people, labelled or not, with a head or not.": share(
+            0.6 * diagonal, np.ones_like(labelled)
         ),
-        "You score people whose torso is not labelled, with a unit made from numbers that mean "
-        "nothing. Leave them out, and count them.": _pck(*crowd, judged=labelled),
-        "Joints of people without a torso count as misses for you. They are left out: neither "
-        "hit nor miss.": float((hit & scored[:, None])[labelled].mean()),
-        "You took each person's share first and then the mean over people. Then a joint of a "
+        "You took each person's fraction first and then the mean over people. Then a joint of a "
         "person with few labels weighs more. Pool the joints of all people.": float(
-            np.mean(shares)
+            np.mean(people)
         ),
-        "You took each joint's share first and then the mean over joints. Pool them all: each "
+        "You took each joint's fraction first and then the mean over joints. Pool them all: each "
         "labelled joint counts once.": float(np.mean(joints)),
-        "Your score grows as the prediction gets worse: you count the misses.": 1 - _pck(*crowd),
+        "Your score grows as the prediction gets worse: you count the misses.": 1
+        - share(0.6 * diagonal),
     }
 
 
-def check_pck(pck: Callable) -> None:
-    """`pck(pred, true, labelled, threshold)`: the share of joints found, and the people left
-    out."""
-    expression = "pck(pred, true, labelled, threshold)"
+def check_pckh(pckh: Callable) -> None:
+    """`pckh(pred, true, labelled, heads, threshold)`: the fraction of correct joints, and how many
+    people are skipped."""
+    expression = "pckh(pred, true, labelled, heads, threshold)"
     rng = np.random.default_rng(708)
-    for threshold in (0.2, 0.2, 0.1):
+    for threshold in (0.5, 0.5, 0.35):
         crowd = _crowd(rng, 60)
-        answer = call(pck, expression, *crowd, threshold)
+        answer = call(pckh, expression, *crowd, threshold)
         answer = expect_parts(
-            answer, expression, ("the share of joints found", "how many people were left out")
+            answer, expression, ("the fraction of correct joints", "how many people are skipped")
         )
-        value, filtered = (float(expect_array(a, "the answer of `pck`", ())) for a in answer)
-        truth = metrics.pck(*crowd, threshold)
+        value, skipped = (float(expect_array(a, "the answer of `pckh`", ())) for a in answer)
+        head = 0.6 * _length(crowd[3][:, 2:])
+        truth = metrics.pckh(*crowd[:3], head, threshold)
         if not near(value, truth["value"], 1e-9):
-            expect(0 <= value <= 1, f"A share lies between 0 and 1; yours is {value:.3f}.")
-        mistakes = _pck_mistakes(*crowd, threshold)
-        fixed = "Your score does not change with `threshold`: 0.2 is only its default."
-        mistakes[fixed] = metrics.pck(*crowd, 0.2)["value"]
+            expect(0 <= value <= 1, f"A fraction lies between 0 and 1; yours is {value:.3f}.")
+        mistakes = _pckh_mistakes(*crowd, threshold)
+        fixed = "Your score does not change with `threshold`: 0.5 is only its default."
+        mistakes[fixed] = metrics.pckh(*crowd[:3], head, 0.5)["value"]
         judge(
             value,
             truth["value"],
@@ -140,21 +125,21 @@ def check_pck(pck: Callable) -> None:
             tolerance=1e-9,
         )
         expect(
-            filtered == truth["filtered"],
-            f"The score is right, but {truth['filtered']} people have no labelled torso and you "
-            f"left out {filtered:g}."
-            + (" You counted those who stayed." if filtered == truth["people"] else ""),
+            skipped == truth["filtered"],
+            f"The score is right, but {truth['filtered']} people have no annotated head and you "
+            f"skipped {skipped:g}."
+            + (" You counted those who stayed." if skipped == truth["people"] else ""),
         )
-    passed("PCK with the torso as its unit, and the people without one are counted")
+    passed("PCKh in the unit of MPII, and the people without a head are counted")
 
 
 # ---- exercise 2: back to the photo ---------------------------------------------------------------
 
 
 def check_to_photo(to_photo: Callable) -> None:
-    """`to_photo(normalised, crop_to_image, crop_px, stored_px)`: normalised coordinates -> pixels
+    """`to_photo(normalised, photo_to_stored, crop_px, stored_px)`: normalised coordinates -> pixels
     of the photo."""
-    expression = "to_photo(normalised, crop_to_image, crop_px, stored_px)"
+    expression = "to_photo(normalised, photo_to_stored, crop_px, stored_px)"
     rng = np.random.default_rng(709)
     for crop_px, stored_px in ((224, 300), (224, 336), (448, 672), (224, 224), (100, 130)):
         u = rng.uniform(-0.6, 0.6, (K, 2))
@@ -165,7 +150,8 @@ def check_to_photo(to_photo: Callable) -> None:
             [1, 0.1],
             [-0.1, 1],
         ]  # a little turned, so that a transposed matrix shows
-        answer = call(to_photo, expression, u, affine, crop_px, stored_px)
+        given = geometry.invert(affine)
+        answer = call(to_photo, expression, u, given, crop_px, stored_px)
         answer = expect_array(answer, "the joints in the photo", (K, 2))
         crop = (u + 0.5) * crop_px - 0.5
         margin = (stored_px - crop_px) / 2
@@ -186,17 +172,22 @@ def check_to_photo(to_photo: Callable) -> None:
             "left of the centre of pixel 0.": (crop + 0.5 + margin) @ linear.T + offset,
             "You started at the crop's corner, but (0, 0) in normalised coordinates is its "
             "centre.": (u * crop_px - 0.5 + margin) @ linear.T + offset,
-            "You used the 2x2 part of the map only: add its last column, the shift.": (
-                crop + margin
+            "You inverted the 2x2 part of the map only. Its last column is the shift: take it "
+            "away before you invert.": (crop + margin) @ linear.T,
+            "You took the shift away after inverting the 2x2 part. Forwards the shift comes last, "
+            "so backwards it comes first.": (crop + margin) @ linear.T - given[:, 2],
+            "You added the shift. Forwards it is added, so backwards it is subtracted.": (
+                crop + margin + given[:, 2]
             )
             @ linear.T,
+            "You divided by the four numbers of the matrix one by one. The inverse of a matrix is "
+            "another thing: `np.linalg.inv` or `np.linalg.solve`.": (crop + margin - given[:, 2])
+            @ (1 / given[:, :2]).T,
             "Your matrix is transposed: for points in rows it is `points @ A[:, :2].T`.": (
                 (crop + margin) @ linear + offset
             ),
-            "You went through the map the wrong way: `crop_to_image` leads from the stored "
-            "image to the photo already.": (
-                geometry.apply_affine(geometry.invert(affine), crop + margin)
-            ),
+            "You went through the map forwards: `photo_to_stored` leads from the photo to the "
+            "stored image, and you want to go back.": geometry.apply_affine(given, crop + margin),
             "These are still pixels of the stored image: the last step, to the photo, is "
             "missing.": crop + margin,
             "These are still pixels of the crop: two steps are missing.": crop,
@@ -215,180 +206,138 @@ def check_to_photo(to_photo: Callable) -> None:
     passed("three steps back, exact to a thousandth of a pixel")
 
 
-# ---- exercise 3: spot the collapse ---------------------------------------------------------------
+# ---- exercise 3: AP over several photos ----------------------------------------------------------
 
 
-def _groups(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """80 people in different places of large photos: photo joints of a mediocre model and the
-    truth, labels, boxes."""
-    boxes = np.concatenate([rng.uniform(0, 1500, (80, 2)), rng.uniform(60, 400, (80, 2))], axis=1)
-    side = 1.25 * boxes[:, 2:].max(axis=1)[:, None, None]
-    center = (boxes[:, :2] + boxes[:, 2:] / 2 - 0.5)[:, None]
-    mean = rng.uniform(-0.4, 0.4, (K, 2))
-    change = rng.normal(0, 0.1, (80, K, 2))
-    labelled = rng.random((80, K)) > 0.2
-    true = np.where(labelled[..., None], center + side * (mean + change), 0)
-    return center + side * (mean + rng.uniform(0.3, 0.9) * change), true, labelled, boxes
+def _photos(rng: np.random.Generator, people: list[int], threshold: float) -> list[tuple]:
+    """Scores and OKS of photos with so many people: unsorted detections, some twice, some of
+    nobody, two people that lie close together; a photo with nobody, and one with no detection."""
+    photos = []
+    for n in people:
+        count = int(rng.integers(n, 2 * n + 2))
+        oks = rng.uniform(0, 0.4, (count, n))
+        for row in oks:
+            if n and rng.random() < 0.85:
+                near_by = rng.permutation(n)[:2]
+                row[near_by[0]] = rng.uniform(0.45, 0.98)
+                row[near_by[1:]] = rng.uniform(0.3, 0.75, len(near_by[1:]))
+        photos.append((rng.permutation(np.linspace(0.05, 0.95, 97))[:count], oks))
+    scores, oks = photos[0]
+    oks[scores.argmax()] = 0
+    oks[scores.argmax(), 0] = threshold  # exactly at the threshold: a true positive
+    nobody = rng.uniform(0.5, 0.99, 2), np.zeros((2, 0))
+    missed = np.zeros(0), np.zeros((0, 2))
+    return [*photos[:2], nobody, *photos[2:], missed]
 
 
-def _ratio(pred, true, labelled, *, spread=np.var, pool=False, everyone=False) -> float:
-    parts = []
-    for k in range(pred.shape[1]):
-        on = slice(None) if everyone else labelled[:, k]
-        parts.append((spread(pred[on, k], axis=0).sum(), spread(true[on, k], axis=0).sum()))
-    parts = np.array(parts)
-    return float(
-        parts[:, 0].sum() / parts[:, 1].sum() if pool else (parts[:, 0] / parts[:, 1]).mean()
-    )
+def _ap(
+    photos: list,
+    threshold: float,
+    *,
+    order=lambda scores, oks: np.argsort(-scores, kind="stable"),
+    again=False,
+    second=True,
+    at=np.greater_equal,
+    sort=lambda scores, best: np.argsort(-scores, kind="stable"),
+    people=None,
+    area="interpolated",
+) -> float:
+    """AP with a choice of each step."""
+    scores, positive, best_oks, total = [], [], [], 0
+    for score, oks in photos:
+        total += oks.shape[1]
+        taken: set = set()
+        for d in order(score, oks):
+            free = [p for p in range(oks.shape[1]) if again or not second or p not in taken]
+            best = max(free, key=lambda p: oks[d, p], default=None)
+            hit = best is not None and bool(at(oks[d, best], threshold))
+            hit = hit and (again or best not in taken)
+            if hit:
+                taken.add(best)
+            scores.append(score[d])
+            positive.append(hit)
+            best_oks.append(oks[d].max(initial=0))
+    positive = np.array(positive)[sort(np.array(scores), np.array(best_oks))]
+    total = total if people is None else people
+    precision = np.cumsum(positive) / np.arange(1, len(positive) + 1)
+    recall = np.cumsum(positive) / total
+    levels = np.linspace(0, 1, 101)
+    reached = [precision[recall >= r] for r in levels]
+    if area == "interpolated":
+        return float(np.mean([max(p, default=0) for p in reached]))
+    if area == "first":
+        return float(np.mean([p[0] if len(p) else 0 for p in reached]))
+    if area == "reached":
+        return float(np.mean([p.max() for p in reached if len(p)]))
+    return float((precision * positive).sum() / total)
 
 
-def check_collapse(collapse: Callable) -> None:
-    """`collapse(pred, true, labelled, boxes)`: the collapse ratio of predictions that come in photo
-    pixels."""
-    expression = "collapse(pred, true, labelled, boxes)"
-    rng = np.random.default_rng(710)
-    for _ in range(3):
-        crowd = _groups(rng)
-        answer = call(collapse, expression, *crowd)
-        answer = float(expect_array(answer, expression, ()))
-        pred, true, labelled, boxes = crowd
-        center = (boxes[:, :2] + boxes[:, 2:] / 2)[:, None]
-        side = boxes[:, 2:].max(axis=1)[:, None, None]
-        crop = (pred - center) / side, (true - center) / side, labelled
-        truth = _ratio(*crop)
-        xy = np.mean([_ratio(crop[0][..., [i]], crop[1][..., [i]], labelled) for i in (0, 1)])
-        wide = boxes[:, None, 2:]
-        wrong = {
-            "You took the variance in photo pixels. People stand in different places and at "
-            "different distances, so there even a constant pose varies: bring the joints into "
-            "their crop first.": _ratio(pred, true, labelled),
-            "You moved the joints into their boxes, but did not divide by the boxes' size: "
-            "people near the camera count more than those far away.": _ratio(
-                pred - center, true - center, labelled
-            ),
-            "You divided x by the box's width and y by its height. The crop is square, its side "
-            "in the box's *longer* side: nothing is stretched.": _ratio(
-                (pred - center) / wide, (true - center) / wide, labelled
-            ),
-            "You divided the spreads (standard deviations), not the variances.": _ratio(
-                *crop, spread=np.std
-            ),
-            "You took joints that are not labelled along: their coordinates are 0, and mean "
-            "nothing.": _ratio(*crop, everyone=True),
-            "You added up all joints before you divided. Then ankles and wrists, which vary "
-            "most, decide alone: divide joint by joint, then take the mean.": _ratio(
-                *crop, pool=True
-            ),
-            "Your variance runs over the joints of one person: that says how large the person "
-            "is. Does the *same* joint vary from person to person?": _ratio(
-                *(np.swapaxes(a, 0, 1) for a in crop)
-            ),
-            "You turned the ratio round: it is the prediction's variance divided by the "
-            "truth's.": _ratio(crop[1], crop[0], labelled),
-        }
-        if not near(answer, xy):  # the mean of the ratios of x and of y is right as well
-            judge(
-                answer,
-                truth,
-                wrong,
-                f"Here the ratio is {truth:.4f}; yours is {answer:.4f}. The variance runs over "
-                "*people*, joint by joint, in the coordinates of each person's own crop.",
-            )
-    passed("seen: in its crop, a constant pose has nowhere to hide")
-
-
-# ---- exercise 4: is A better than B? -------------------------------------------------------------
-
-
-def _two_models(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """50 people, some easy and some hard for both models; what was found where nothing counts means
-    nothing; 400 draws."""
-    ease = rng.beta(1.5, 1.2, (50, 1))
-    luck = rng.random((50, K))
-    found_b = luck < ease
-    found_a = np.where(rng.random((50, K)) < 0.8, luck, rng.random((50, K))) < ease + 0.05
-    counted = rng.random((50, K)) < rng.uniform(0.3, 1, (50, 1))
-    return found_a, found_b, counted, rng.integers(0, 50, (400, 50))
-
-
-def _shares(found: np.ndarray, counted: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """The share of joints found in each draw."""
-    return (found & counted).sum(axis=1)[draws].sum(axis=1) / counted.sum(axis=1)[draws].sum(axis=1)
-
-
-def _middle(values: np.ndarray, low: float = 2.5, high: float = 97.5) -> np.ndarray:
-    return np.percentile(values, [low, high])
-
-
-def _difference_mistakes(found_a, found_b, counted, draws) -> dict[str, np.ndarray]:
-    a, b = (_shares(found, counted, draws) for found in (found_a, found_b))
-    gain = a - b
-    every = np.ones_like(counted)
-    mean_share = [
-        ((f & counted).sum(axis=1) / counted.sum(axis=1))[draws].mean(axis=1)
-        for f in (found_a, found_b)
-    ]
-    once = [np.unique(row) for row in draws]
-    single = [
-        [(f & counted)[rows].sum() / counted[rows].sum() for rows in once]
-        for f in (found_a, found_b)
-    ]
-    joints = np.random.default_rng(0).integers(0, counted.sum(), (400, counted.sum()))
-    apart = (found_a[counted].astype(float) - found_b[counted])[joints].mean(axis=1)
+def _ap_mistakes(photos: list, threshold: float) -> dict[str, float]:
+    with_people = [photo for photo in photos if photo[1].shape[1]]
+    detected = [photo for photo in photos if len(photo[0])]
+    crowd = photos, threshold
     return {
-        "You turned the difference round: it is A's share minus B's.": _middle(-gain),
-        "You made one interval for A and one for B, and subtracted their ends. That throws away "
-        "what pairs them: take the difference *within each draw*, and the interval of the "
-        "differences.": np.subtract(_middle(a), _middle(b)[::-1]),
-        "You subtracted the ends of two intervals, low from low and high from high. Take the "
-        "difference within each draw first.": np.subtract(_middle(a), _middle(b)),
-        "You took each person's share first, and then the mean over people. PCK pools the "
-        "joints: add up what was found and what counts over the people drawn, then "
-        "divide.": _middle(mean_share[0] - mean_share[1]),
-        "You count joints that do not count: what `found` says of them means nothing.": _middle(
-            _shares(found_a, every, draws) - _shares(found_b, every, draws)
+        "You computed the AP of each photo and took the mean. Match within each photo, but put the "
+        "detections of *all* photos into one list for the curve.": float(
+            np.mean([_ap([p], threshold) if len(p[0]) else 0.0 for p in with_people])
         ),
-        "You divide by all joints. Only those that count belong below the fraction's bar.": _middle(
-            _shares(found_a & counted, every, draws) - _shares(found_b & counted, every, draws)
+        "Within a photo you match in the order given. The most confident detection chooses "
+        "first.": _ap(*crowd, order=lambda scores, oks: range(len(scores))),
+        "Within a photo you start with the *least* confident detection.": _ap(
+            *crowd, order=lambda scores, oks: np.argsort(scores)
         ),
-        "A person who was drawn twice counts twice; you count each person once.": _middle(
-            np.subtract(*single)
+        "Within a photo you start with the largest OKS. In an application nobody knows the OKS: "
+        "the score decides.": _ap(
+            *crowd, order=lambda scores, oks: np.argsort(-oks.max(axis=1, initial=0))
         ),
-        "`np.percentile` wants per cent: 2.5 and 97.5, not 0.025 and 0.975.": _middle(
-            gain, 0.025, 0.975
+        "Your curve runs through the photos one after the other. Sort the detections of all photos "
+        "by score first.": _ap(*crowd, sort=lambda scores, best: np.arange(len(scores))),
+        "Your curve starts with the least confident detection.": _ap(
+            *crowd, sort=lambda scores, best: np.argsort(scores)
         ),
-        "You cut off 5 % on *each* side, and 90 % are left. Half of it belongs on "
-        "either side.": _middle(gain, 5, 95),
-        "That is the interval of A's own share. Where is B?": _middle(a),
-        "That is the interval of B's own share. Where is A?": _middle(b),
-        "That is where the *mean* of the draws lies: it shrinks the more often you draw. How "
-        "far do the draws themselves reach?": gain.mean()
-        + np.array([-1.96, 1.96]) * gain.std() / np.sqrt(len(draws)),
-        "You went to 1.96 standard deviations on either side of the mean, as if the differences "
-        "were a bell curve. Ask the draws: the middle 95 % of them.": gain.mean()
-        + np.array([-1.96, 1.96]) * gain.std(),
-        "You drew joints, not people.": _middle(apart),
+        "Your curve is sorted by OKS. In an application nobody knows the OKS: the score "
+        "decides.": _ap(*crowd, sort=lambda scores, best: np.argsort(-best)),
+        "A person can be matched several times for you. The first match takes the person; the next "
+        "detection of the same person is a false positive.": _ap(*crowd, again=True),
+        "A detection whose best person is taken is a false positive for you at once. It may still "
+        "match the best of those who are *left*.": _ap(*crowd, second=False),
+        "An OKS of exactly the threshold is enough: at least, not more than.": _ap(
+            *crowd, at=np.greater
+        ),
+        "You count the people of photos with detections only. Those whom nothing detects are "
+        "missing from your recall.": _ap(*crowd, people=sum(p[1].shape[1] for p in detected)),
+        "You leave out photos without people. Every detection in them is a false positive.": _ap(
+            with_people, threshold
+        ),
+        "You take the precision where each recall is first reached. COCO takes the best precision "
+        "at this recall *or a higher one*.": _ap(*crowd, area="first"),
+        "You take the mean over the recalls that are reached. Where the recall is never reached, "
+        "the precision is 0.": _ap(*crowd, area="reached"),
+        "You add up the precision at each true positive. COCO takes the mean of the best precision "
+        "still to come at 101 recalls from 0 to 1.": _ap(*crowd, area="steps"),
     }
 
 
-def check_difference(difference: Callable) -> None:
-    """`difference(found_a, found_b, counted, draws)`: the paired bootstrap interval of PCK(A) -
-    PCK(B)."""
-    expression = "difference(found_a, found_b, counted, draws)"
-    rng = np.random.default_rng(711)
-    for _ in range(3):
-        crowd = _two_models(rng)
-        answer = expect_array(call(difference, expression, *crowd), "the interval", (2,))
-        truth = _middle(_shares(crowd[0], *crowd[2:]) - _shares(crowd[1], *crowd[2:]))
-        if not near(answer, truth, 1e-9):
-            expect(not near(answer[::-1], truth, 1e-9), "The low end comes first.")
-            judge(
-                answer,
-                truth,
-                _difference_mistakes(*crowd),
-                f"For these two models the interval reaches from {truth[0]:.4f} to "
-                f"{truth[1]:.4f}; yours from {answer[0]:.4f} to {answer[1]:.4f}. For each row of "
-                "`draws`: those people, their joints pooled, A's share minus B's.",
-                tolerance=1e-9,
-            )
-    passed("the interval of a difference, person for person")
+def check_average_precision(average_precision: Callable) -> None:
+    """`average_precision(photos, threshold)`: COCO's AP at one OKS threshold."""
+    expression = "average_precision(photos, threshold)"
+    rng = np.random.default_rng(714)
+    # with so many people no recall but 1 lies on one of the 101 levels
+    for people, threshold in (([3, 4, 2, 4, 2], 0.5), ([2, 5, 3, 1, 4], 0.5), ([4, 3, 2, 6], 0.6)):
+        photos = _photos(rng, people, threshold)
+        given = [(scores.copy(), oks.copy()) for scores, oks in photos]
+        answer = call(average_precision, expression, given, threshold)
+        value = float(expect_array(answer, expression, ()))
+        truth = _ap(photos, threshold)
+        if not near(value, truth, 1e-9):
+            expect(0 <= value <= 1, f"AP lies between 0 and 1; yours is {value:.3f}.")
+        judge(
+            value,
+            truth,
+            _ap_mistakes(photos, threshold),
+            f"For {len(photos)} photos the AP at OKS {threshold} is {truth:.4f}; yours is "
+            f"{value:.4f}. Check in turn: the matching within a photo, the order of the curve, the "
+            "number of people, the mean over 101 recalls.",
+            tolerance=1e-9,
+        )
+    passed("average precision over several photos, as COCO counts it")
