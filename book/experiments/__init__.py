@@ -73,6 +73,10 @@ EXPERIMENTS = {
         "a ResNet-18 whose last feature map is flattened or averaged, three seeds",
         backbone_comparison.compare_pooling,
     ),
+    "losses-pilot": Experiment(
+        "the learning rates that `losses` chooses from, one seed, a few epochs",
+        loss_comparison.pilot,
+    ),
     "losses": Experiment(
         "five losses and two other heads on MiniDome, three seeds", loss_comparison.compare_losses
     ),

@@ -17,6 +17,10 @@ from posekit.inference import evaluation, predictor
 from posekit.minidome.sequence import make_sequence
 
 _OTHER_ARGUMENTS = ("made with other arguments", "remove it, or choose another --keep")
+LEAST_GAIN = 0.15
+"""PCK@0.2 above that of the mean pose that a run needs, or it has failed; see `failure`."""
+COLLAPSE_RATIOS = (0.7, 1.1)
+"""Collapse ratios, lowest and highest, of a run that has not failed; see `failure`."""
 
 
 def minidome_records(folder: Path, frames: int, seed: int, **crop: float) -> Path:
@@ -176,3 +180,44 @@ def rescore(run: Path, folders: dict[str, Path]) -> None:
         for key, folder in folders.items()
     }
     note(run, **scores)
+
+
+def failure(val: dict) -> str | None:
+    """Say why a run is no evidence for anything but its own failure.
+
+    A network that is little better than the mean pose, or whose predictions vary much less or more
+    than the truth, has not learned the task; a comparison of such runs says nothing about what was
+    compared.
+
+    Args:
+        val: result of `evaluation.evaluate`; None, JSON's NaN, where a value is not known.
+
+    Returns:
+        The figures that miss `LEAST_GAIN` and `COLLAPSE_RATIOS`, with the bars; None for a run that
+        has not failed.
+    """
+    reasons = []
+    pck = val["pck@0.2"]
+    base = val["mean_pose"]["pck@0.2"]
+    ratio = val["collapse_ratio"]
+    low, high = COLLAPSE_RATIOS
+    if pck is None or base is None:
+        reasons.append("PCK@0.2 is not known")
+    elif not pck - base >= LEAST_GAIN:
+        reasons.append(
+            f"PCK@0.2 {pck:.3f} is {pck - base:+.3f} above the mean pose's {base:.3f}, expected "
+            f"at least {LEAST_GAIN:+.2f}"
+        )
+    if ratio is None:
+        reasons.append("the collapse ratio is not known")
+    elif not low <= ratio <= high:
+        reasons.append(f"collapse ratio {ratio:.2f}, expected {low} to {high}")
+    return "; ".join(reasons) or None
+
+
+def note_failure(run: Path) -> None:
+    """Add "failure" with its reason to a run's record.json if the run has failed."""
+    record = json.loads((run / "record.json").read_text(encoding="utf-8"))
+    reason = failure(record["val"])
+    if reason:
+        note(run, failure=reason)

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from experiments import EXPERIMENTS, ablation, backbone_comparison, common, depth
+from experiments import EXPERIMENTS, ablation, backbone_comparison, common, depth, loss_comparison
 
 from posekit import geometry, losses, models, records, training
 from posekit.errors import DataError
@@ -159,6 +159,65 @@ def test_a_note_that_is_interrupted_loses_nothing(tmp_path, monkeypatch):
     monkeypatch.undo()
     common.note(tmp_path, name="mine")
     assert json.loads((tmp_path / "record.json").read_text()) == {"epochs": 3, "name": "mine"}
+
+
+@pytest.mark.parametrize(
+    ("pck", "base", "ratio", "reason"),
+    [
+        (0.39, 0.23, 0.7, None),
+        (0.39, 0.23, 1.1, None),
+        (0.37, 0.23, 0.9, "PCK@0.2 0.370 is +0.140 above the mean pose's 0.230, expected"),
+        (0.20, 0.23, 0.9, "is -0.030 above"),
+        (0.60, 0.23, 0.69, "collapse ratio 0.69, expected 0.7 to 1.1"),
+        (0.60, 0.23, 9.27, "collapse ratio 9.27, expected 0.7 to 1.1"),
+        (0.30, 0.23, 0.2, "at least +0.15; collapse ratio 0.20"),
+        (0.60, 0.23, None, "not known"),
+        (None, 0.23, 0.9, "not known"),
+        (float("nan"), 0.23, float("nan"), "expected at least +0.15; collapse ratio nan"),
+    ],
+)
+def test_a_failed_run_carries_its_reason(pck, base, ratio, reason, tmp_path):
+    val = {"pck@0.2": pck, "collapse_ratio": ratio, "mean_pose": {"pck@0.2": base}}
+    (tmp_path / "record.json").write_text(json.dumps({"val": val}))
+    common.note_failure(tmp_path)
+    record = json.loads((tmp_path / "record.json").read_text())
+    if reason is None:
+        assert record == {"val": val}
+    else:
+        assert reason in record["failure"]
+
+
+def test_the_pilot_chooses_the_lowest_finite_training_loss(tmp_path):
+    nan = float("nan")
+    assert loss_comparison.best_rate({"0.0003": -2.0, "0.001": -2.5, "0.003": nan}) == 0.001
+    assert loss_comparison.best_rate({"0.0003": nan, "0.001": nan, "0.003": 9.0}) == 0.003
+    assert loss_comparison.best_rate({"0.0003": float("-inf"), "0.001": 1.0}) == 0.001
+    (tmp_path / "log.csv").write_text("epoch,keypoints_loss\n1,0.5\n2,0.25\n")
+    assert loss_comparison.training_loss(tmp_path) == 0.25
+
+
+@pytest.mark.slow
+def test_the_loss_comparison_notes_pilot_variant_and_failure(tmp_path, monkeypatch):
+    monkeypatch.setattr(loss_comparison, "FRAMES", 8)
+    monkeypatch.setattr(loss_comparison, "VAL_FRAMES", 4)
+    monkeypatch.setattr(loss_comparison, "IMAGES", 32)
+    monkeypatch.setattr(loss_comparison, "PILOT_IMAGES", 32)
+    monkeypatch.setattr(loss_comparison, "SEEDS", (0,))
+    monkeypatch.setattr(loss_comparison, "RATES", (1e-3, 1e-2))
+    variants = {name: loss_comparison.VARIANTS[name] for name in ("l1", "rle")}
+    monkeypatch.setattr(loss_comparison, "VARIANTS", variants)
+    small = {"base_channels": 2, "input_size": 64}
+    monkeypatch.setattr(loss_comparison, "COMMON", {**loss_comparison.COMMON, **small})
+    runs = loss_comparison.compare_losses(tmp_path)
+    assert list(runs) == ["l1-0", "rle-0"]
+    for name, run in runs.items():
+        record = json.loads((run / "record.json").read_text())
+        assert record["variant"] == name[:-2] and set(record["pilot"]) == {"0.001", "0.01"}
+        assert record["recipe"]["learning_rate"] == loss_comparison.best_rate(record["pilot"])
+        assert record["recipe"]["clip_norm"] == 1.0 and record["recipe"]["visibility_weight"] == 0
+        assert record["val"]["mean_pose"]["pck@0.2"] is not None
+        assert "expected" in record["failure"], "a network of one step cannot pass"
+    assert "confidence_oks" in json.loads((runs["rle-0"] / "record.json").read_text())
 
 
 def test_photos_say_what_they_need(monkeypatch):
