@@ -247,6 +247,11 @@ class RLE(layers.Layer):
     equation 9 has one): with one for both, σ could grow without limit and the flow shrink to match,
     since only their product matters.
 
+    The product of the two densities is not normalised, and its normaliser depends on the flow. The
+    paper's equation has it (-log s); like the authors' code this loss leaves it out, so its value
+    is no negative log-likelihood. The authors' code also counts the flow's log-density twice per
+    joint, once per coordinate, has |e| / √2 σ in the simple part, and takes the mean over images.
+
     Args:
         residual: add the simple density; False is the paper's "direct likelihood estimation".
 

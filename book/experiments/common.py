@@ -186,8 +186,8 @@ def failure(val: dict) -> str | None:
     """Say why a run is no evidence for anything but its own failure.
 
     A network that is little better than the mean pose, or whose predictions vary much less or more
-    than the truth, has not learned the task; a comparison of such runs says nothing about what was
-    compared.
+    than the truth, has not learned the task, or not yet; a comparison of such runs says nothing
+    about what was compared.
 
     Args:
         val: result of `evaluation.evaluate`; None, JSON's NaN, where a value is not known.

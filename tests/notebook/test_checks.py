@@ -1087,6 +1087,19 @@ def test_the_chapters_losses_are_posekits(seed):
         np.testing.assert_allclose(mine, theirs, rtol=1e-5)
 
 
+def test_the_chapters_sigma_head_is_posekits():
+    features = keras.Input((8,))
+    mine = keras.Model(features, CHAPTER12["sigma_head"](features, 5))
+    theirs = keras.Model(features, heads._sigma(features, 5))
+    x = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
+    np.testing.assert_allclose(mine(x), theirs(x), rtol=1e-6)
+    rng = np.random.default_rng(1)
+    weights = [rng.normal(0, 1, w.shape) for w in theirs.get_weights()]
+    mine.set_weights(weights)
+    theirs.set_weights(weights)
+    np.testing.assert_allclose(mine(x), theirs(x), rtol=1e-5)
+
+
 @pytest.mark.parametrize("shape", [(4, 4), (6, 3)])
 def test_the_chapters_soft_argmax_is_posekits_integral_head(shape):
     features = keras.Input((*shape, 8))

@@ -195,7 +195,7 @@ WRONG = [
     (
         ch12.check_laplace_log,
         laplace_with(cost=lambda e, a: size(e) * ops.exp(-a)),
-        "infinite σ is for free",
+        "infinite σ costs nothing",
     ),
     (
         ch12.check_laplace_log,
@@ -220,7 +220,7 @@ WRONG = [
     (
         ch12.check_laplace_log,
         laplace_with(cost=lambda e, a: size(e) * ops.exp(a) + 2 * a + 2 * LOG2),
-        "large σ must forgive",
+        "must make errors cheap",
     ),
     (
         ch12.check_laplace_log,
@@ -275,22 +275,26 @@ WRONG = [
     (
         ch12.check_coupling,
         coupling_with(forth=lambda x, s, t: (x + t) * np.exp(s)),
-        "shift before you stretch",
+        "shift before you scale",
     ),
     (ch12.check_coupling, coupling_with(kept=0), "Where are the coordinates that stay"),
     (ch12.check_coupling, coupling_with(forth=lambda x, s, t: x), "The points are not right"),
     (
         ch12.check_coupling,
         lambda x, net, stays, back: coupling(x, net, stays, False),
-        "go forth both times",
+        "the forward map both times",
     ),
-    (ch12.check_coupling, coupling_with(undo=lambda x, s, t: x * np.exp(-s) - t), "shoes and"),
+    (
+        ch12.check_coupling,
+        coupling_with(undo=lambda x, s, t: x * np.exp(-s) - t),
+        "Undo the last one",
+    ),
     (
         ch12.check_coupling,
         coupling_with(undo=lambda x, s, t: (x - t) * np.exp(s)),
-        "you stretch once more",
+        "scale by exp(s) once more",
     ),
-    (ch12.check_coupling, coupling_with(undo=lambda x, s, t: x - t), "does not end where it began"),
+    (ch12.check_coupling, coupling_with(undo=lambda x, s, t: x - t), "do not return the points"),
     (ch12.check_coupling, coupling_with(back_sign=1), "cancel: it"),
     (
         ch12.check_coupling,
@@ -311,7 +315,7 @@ WRONG = [
     (
         ch12.check_coupling,
         coupling_with(det=lambda s, moves: -(moves * s).sum(axis=1)),
-        "is turned round",
+        "The sign of your log-determinant",
     ),
     (
         ch12.check_coupling,

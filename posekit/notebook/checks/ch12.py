@@ -81,7 +81,7 @@ def check_laplace_log(laplace_log: Callable) -> None:
             (weight * right).sum(),
         ),
         (
-            "The log σ is missing. As it is, an infinite σ is for free: the network will claim "
+            "The log σ is missing. As it is, an infinite σ costs nothing: the network will predict "
             "it, and learn nothing.",
             mean(size * np.exp(-a)),
         ),
@@ -96,22 +96,22 @@ def check_laplace_log(laplace_log: Callable) -> None:
             mean(size * np.exp(-a) + a + log2),
         ),
         (
-            "All but a constant is there: the density is 1/(2σ) · exp(−|e|/σ), and its 2 leaves a "
-            "log 2 for each coordinate. The gradient does not mind, but only a whole likelihood "
-            "can be compared with another one's.",
+            "Only a constant is missing: the density is 1/(2σ) · exp(−|e|/σ), and its 2 leaves a "
+            "log 2 for each coordinate. The gradient is right, but only a whole likelihood can "
+            "be compared with another one's.",
             mean(size * np.exp(-a) + 2 * a),
         ),
         (
-            "All but a constant is there: each of the *two* coordinates leaves a log 2.",
+            "Only a constant is missing: each of the *two* coordinates leaves a log 2.",
             mean(size * np.exp(-a) + 2 * a + log2),
         ),
         (
-            "You multiply the error by σ. A large σ must forgive: divide (with a = log σ, that is "
-            "exp(−a)).",
+            "You multiply the error by σ. A large σ must make errors cheap: divide by σ (multiply "
+            "by exp(−a)).",
             mean(size * np.exp(a) + 2 * a + 2 * log2),
         ),
         (
-            "The sign of log σ is turned round: you reward a large σ instead of making it pay.",
+            "The sign of log σ is wrong: you reward a large σ instead of penalising it.",
             mean(size * np.exp(-a) - 2 * a + 2 * log2),
         ),
         (
@@ -175,7 +175,7 @@ def check_laplace_log(laplace_log: Callable) -> None:
 
 
 def _net(seed: int, width: int) -> Callable:
-    """A wild function (N, D) -> log-stretch (N, D), shift (N, D)."""
+    """A random function (N, D) -> log-scale (N, D), shift (N, D)."""
     rng = np.random.default_rng(seed)
     inner = rng.normal(0, 1, (width, 16))
     out = rng.normal(0, 0.5, (2, 16, width))
@@ -189,7 +189,7 @@ def _net(seed: int, width: int) -> Callable:
 
 def check_coupling(coupling: Callable) -> None:
     """`coupling(x, net, stays, back)` -> points and log-determinants; the masked coordinates stay
-    and rule the others."""
+    and determine the others."""
     rng = np.random.default_rng(902)
     for width, stays in ((2, [1, 0]), (2, [0, 1]), (5, [1, 0, 1, 0, 0])):
         stays = np.array(stays, float)
@@ -212,8 +212,8 @@ def check_coupling(coupling: Callable) -> None:
                     z * np.exp(s) + t,
                 ),
                 (
-                    "Your `net` sees all of `x`. Then the way back would need what it does not "
-                    "have yet: hand it only what stays.",
+                    "Your `net` sees all of `x`. Then the inverse would need what it does not have "
+                    "yet: pass it only what stays.",
                     z * stays + moves * (z * np.exp(blind[0]) + blind[1]),
                 ),
                 (
@@ -226,12 +226,12 @@ def check_coupling(coupling: Callable) -> None:
                     z * stays + moves * (z * np.exp(wild[0]) + wild[1]),
                 ),
                 (
-                    "You multiply by the log-stretch itself. It may be negative or 0, and could "
+                    "You multiply by the log-scale itself. It may be negative or 0, and could "
                     "not be undone: multiply by its exponential.",
                     z * stays + moves * (z * s + t),
                 ),
                 (
-                    "You shift before you stretch. Here it is the other way round: x · exp(s) + t.",
+                    "You shift before you scale. Here it is the other way round: x · exp(s) + t.",
                     z * stays + moves * (z + t) * np.exp(s),
                 ),
                 (
@@ -239,38 +239,36 @@ def check_coupling(coupling: Callable) -> None:
                     moves * (z * np.exp(s) + t),
                 ),
             ],
-            f"The points are not right, {case}. Going forth: x · exp(s) + t where nothing stays.",
+            f"The points are not right, {case}. Forward: x · exp(s) + t where nothing stays.",
             _TOLERANCE,
         )
-        _determinants(log_det, truth, s, stays, "forth")
+        _determinants(log_det, truth, s, stays, "forward")
         home, log_det = _both(coupling, x, net, stays, True)
         expect(
             not near(home, x * stays + moves * (x * np.exp(s) + t), _TOLERANCE),
-            "`back=True` makes no difference: you go forth both times.",
+            "`back=True` makes no difference: you compute the forward map both times.",
         )
         expect(
             not near(home, x * stays + moves * (x * np.exp(-s) - t), _TOLERANCE),
-            "Your way back undoes things in the order in which they were done. What came last is "
-            "undone first, like shoes and socks: subtract t, then shrink.",
+            "Your inverse undoes the steps in the order in which they were done. Undo the last one "
+            "first: subtract t, then scale.",
         )
         expect(
             not near(home, x * stays + moves * (x - t) * np.exp(s), _TOLERANCE),
-            "On the way back you stretch once more: the exponent needs a minus sign.",
+            "In the inverse you scale by exp(s) once more: the exponent needs a minus sign.",
         )
         expect(
             near(home, z, _TOLERANCE),
-            "There and back again does not end where it began. The coordinates that stay are the "
-            "same on both sides: compute s and t from them as before, and reverse the arithmetic.",
+            "Forward and inverse do not return the points. The coordinates that stay are the same "
+            "on both sides: compute s and t from them as before, and undo the arithmetic.",
         )
         expect(
             not near(log_det, truth, _TOLERANCE),
-            "The log-determinant of the way back is that of the way forth. Stretching by 3 and "
-            "shrinking by 3 cancel: it needs a minus sign.",
+            "The log-determinant of the inverse is that of the forward map. Scaling by 3 and by "
+            "1/3 cancel: it needs a minus sign.",
         )
-        _determinants(log_det, -truth, -s, stays, "back")
-    passed(
-        "a coupling that can be undone, in two and in five dimensions, with the right determinants"
-    )
+        _determinants(log_det, -truth, -s, stays, "inverse")
+    passed("an invertible coupling, in two and in five dimensions, with the right determinants")
 
 
 def _both(coupling: Callable, x: np.ndarray, net: Callable, stays: np.ndarray, back: bool) -> tuple:
@@ -284,11 +282,11 @@ def _determinants(
     log_det: np.ndarray, truth: np.ndarray, s: np.ndarray, stays: np.ndarray, way: str
 ) -> None:
     moves = 1 - stays
-    where = f"on the way {way}"
+    where = f"of the {way} map"
     expect(
         not near(log_det, s.sum(axis=1), _TOLERANCE),
-        f"Your log-determinant ({where}) also counts coordinates that stay. They are stretched by "
-        "1, whose logarithm is 0.",
+        f"Your log-determinant ({where}) also counts coordinates that stay. They are scaled by 1, "
+        "whose logarithm is 0.",
     )
     expect(
         not near(log_det, truth.sum(), _TOLERANCE) and not near(log_det, truth.mean(), _TOLERANCE),
@@ -303,21 +301,21 @@ def _determinants(
     expect(
         not near(log_det, (moves * np.exp(s)).sum(axis=1), _TOLERANCE)
         and not near(log_det, np.exp(truth), _TOLERANCE),
-        f"You return the determinant or the stretches themselves ({where}); their logarithm is "
-        "wanted.",
+        f"You return the determinant or the scales themselves ({where}); their logarithm is "
+        "expected.",
     )
     expect(
         not near(log_det, -truth, _TOLERANCE),
-        f"The sign of your log-determinant ({where}) is turned round.",
+        f"The sign of your log-determinant ({where}) is wrong.",
     )
     log_det = expect_array(log_det, "log_det", truth.shape)
     expect(
         near(log_det, truth, _TOLERANCE),
-        f"Your log-determinant ({where}) is not the sum of the log-stretches of what moves.",
+        f"Your log-determinant ({where}) is not the sum of the log-scales of what moves.",
     )
 
 
-# ---- exercise 3: the factor that repairs σ -------------------------------------------------------
+# ---- exercise 3: the factor that recalibrates σ --------------------------------------------------
 
 
 def check_sigma_factor(sigma_factor: Callable) -> None:
@@ -329,7 +327,7 @@ def check_sigma_factor(sigma_factor: Callable) -> None:
         sigma = rng.uniform(0.01, 0.3, (60, K, 2))
         error = 1.7 * sigma * rng.standard_t(4, sigma.shape)
         weight = (rng.random((60, K)) > 0.3).astype(float)
-        error[weight == 0] = 9.0  # what stands there means nothing
+        error[weight == 0] = 9.0  # arbitrary
         answer = call(sigma_factor, expression, error, sigma, weight, density)
         value = float(expect_array(answer, "the factor", ()))
         on = weight > 0
@@ -346,27 +344,27 @@ def check_sigma_factor(sigma_factor: Callable) -> None:
             (f"{say}you count joints whose weight is 0.", every.mean()),
             (f"{say}you count joints whose weight is 0.", np.sqrt((every**2).mean())),
             (
-                f"{say}that is the reciprocal. Errors larger than promised want a *larger* σ.",
+                f"{say}that is the reciprocal. Errors larger than predicted need a *larger* σ.",
                 1 / best[density],
             ),
             (
-                f"{say}you divide the mean error by the mean σ. Then the unsure joints decide "
-                "alone. Each error is to be held against its *own* σ first.",
+                f"{say}you divide the mean error by the mean σ. Then the uncertain joints "
+                "decide alone. Divide each error by its *own* σ first.",
                 np.abs(error[on]).mean() / sigma[on].mean(),
             ),
             (
-                f"{say}you divide the mean square by the mean variance. Then the unsure joints "
-                "decide alone. Each error is to be held against its *own* σ first.",
+                f"{say}you divide the mean square by the mean variance. Then the uncertain joints "
+                "decide alone. Divide each error by its *own* σ first.",
                 np.sqrt((error[on] ** 2).mean() / (sigma[on] ** 2).mean()),
             ),
             (f"{say}that is the factor for the *variance*. σ is its root.", (ratio**2).mean()),
             (
-                f"{say}that is the median of |e|/σ. Set the derivative to zero: a mean comes out.",
+                f"{say}that is the median of |e|/σ. Set the derivative to zero: you get a mean.",
                 np.median(ratio),
             ),
             (
-                f"{say}you subtract the mean of e/σ. The density has its middle at 0, wherever "
-                "the errors have theirs.",
+                f"{say}you subtract the mean of e/σ. The density is centred at 0, wherever the "
+                "errors are.",
                 (error[on] / sigma[on]).std(),
             ),
             (
@@ -386,7 +384,7 @@ def check_sigma_factor(sigma_factor: Callable) -> None:
             "mean of −log p with c·σ in place of σ, differentiate by c, set to zero.",
             _TOLERANCE,
         )
-    passed("one factor, and the promise is kept again: for both beliefs")
+    passed("the factor that recalibrates σ, for both noise models")
 
 
 # ---- exercise 4: soft-argmax and the spread of its map -------------------------------------------
@@ -445,7 +443,7 @@ def _expect_means(soft_argmax: Callable, seed: int, h: int, w: int) -> None:
         ),
         (
             "You take the cells' corners: everything lies half a cell too far to the left and up. "
-            "Their *middles* are wanted.",
+            "Their *centres* are expected.",
             _mean_and_spread(weights, np.arange(w) / w - 0.5, np.arange(h) / h - 0.5)[0],
         ),
         (
@@ -459,7 +457,7 @@ def _expect_means(soft_argmax: Callable, seed: int, h: int, w: int) -> None:
             right + 0.5,
         ),
         (
-            "You answer in cells. Wanted are shares of the crop, from −0.5 to 0.5.",
+            "You answer in cells. Fractions of the crop are expected, from −0.5 to 0.5.",
             _mean_and_spread(weights, np.arange(w), np.arange(h))[0],
         ),
         (
@@ -506,8 +504,8 @@ def _expect_means(soft_argmax: Callable, seed: int, h: int, w: int) -> None:
     )
     expect(
         not near(spread, width**2, _TOLERANCE),
-        "Your spread is the variance. Its root is wanted: a σ has the unit of a place, not of an "
-        "area.",
+        "Your spread is the variance. Its root is expected: a σ has the unit of a position, not of "
+        "an area.",
     )
     expect(
         not near(spread, np.sqrt(width**2 + right**2), _TOLERANCE),
