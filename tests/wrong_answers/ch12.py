@@ -310,7 +310,7 @@ WRONG = [
     (
         ch12.check_coupling,
         coupling_with(det=lambda s, moves: np.exp((moves * s).sum(axis=1))),
-        "their logarithm is wanted",
+        "their logarithm is expected",
     ),
     (
         ch12.check_coupling,
