@@ -70,7 +70,7 @@ EXPERIMENTS = {
         backbone_comparison.compare_backbones,
     ),
     "pooling": Experiment(
-        "a ResNet-18 whose last feature map is flattened or averaged, three seeds",
+        "a ResNet-18 whose last feature map is flattened or averaged, with two kinds of head",
         backbone_comparison.compare_pooling,
     ),
     "losses-pilot": Experiment(

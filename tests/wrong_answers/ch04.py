@@ -183,11 +183,11 @@ def sorts_in_place(shortcut, slopes):
 WRONG = [
     (ch04.check_preact_bottleneck, bottleneck_with(behind=relu), "you rectify the sum"),
     (ch04.check_preact_bottleneck, bottleneck_with(raw=True), "takes the raw input"),
-    (ch04.check_preact_bottleneck, bottleneck_with(ready_way=True), "stand on the free way"),
+    (ch04.check_preact_bottleneck, bottleneck_with(ready_way=True), "stand on the identity path"),
     (
         ch04.check_preact_bottleneck,
         bottleneck_with(strides=(1, 0, 0)),
-        "before anything has looked",
+        "before anything has read",
     ),
     (
         ch04.check_preact_bottleneck,
@@ -199,7 +199,7 @@ WRONG = [
     (ch04.check_preact_bottleneck, bottleneck_with(when="always"), "You project always"),
     (ch04.check_preact_bottleneck, bottleneck_with(when="never"), "*or* the channels change"),
     (ch04.check_preact_bottleneck, bottleneck_with(when="stride"), "*or* the channels change"),
-    (ch04.check_preact_bottleneck, post_activation, "turns it round"),
+    (ch04.check_preact_bottleneck, post_activation, "reverses it"),
     (ch04.check_preact_bottleneck, forgets(1), "its norm and ReLU are missing"),
     (ch04.check_preact_bottleneck, forgets(2), "in front of the 3×3"),
     (ch04.check_preact_bottleneck, forgets(3), "in front of the last 1×1"),
@@ -241,7 +241,7 @@ WRONG = [
     (ch04.check_shortcut_is_free, lambda unit: None, "has no value yet"),
     (ch04.check_paths, lambda shortcut, slopes: np.prod(shortcut + slopes), "the whole gradient"),
     (ch04.check_paths, lambda shortcut, slopes: paths(shortcut, slopes)[1:], "One is missing"),
-    (ch04.check_paths, lambda shortcut, slopes: paths(shortcut, slopes)[::-1], "wrong way round"),
+    (ch04.check_paths, lambda shortcut, slopes: paths(shortcut, slopes)[::-1], "in reverse order"),
     (ch04.check_paths, lambda shortcut, slopes: paths(1.0, slopes), "factors of the shortcuts"),
     (ch04.check_paths, counts, "You counted the paths"),
     (ch04.check_paths, mean_slope, "the mean slope"),

@@ -90,16 +90,18 @@ def _bottleneck(
 
 _UNIT_HINTS = {
     "Something follows your addition: you rectify the sum. That was v1. In v2 the sum goes on "
-    "as it is, or the free way is blocked wherever it is negative.": {"after": True},
+    "as it is, or the identity path is blocked wherever it is negative.": {"after": True},
     "Your projection takes the raw input. Where shapes change, v2 projects the *pre-activated* "
-    "one: norm and ReLU come first, and both ways share them.": {"raw": True},
-    "Your identity shortcut carries the pre-activated tensor: norm and ReLU now stand on the "
-    "free way. Where shapes fit, the shortcut is the input `x` itself.": {"ready_way": True},
-    "You stride in the first 1×1 convolution: it throws away three pixels in four before "
-    "anything has looked at them. Stride in the 3×3.": {"first": True},
+    "one: batch norm and ReLU come first, and both paths share them.": {"raw": True},
+    "Your identity shortcut carries the pre-activated tensor: batch norm and ReLU now stand on "
+    "the identity path. Where shapes fit, the shortcut is the input `x` itself.": {
+        "ready_way": True
+    },
+    "You stride in the first 1×1 convolution: it discards three pixels in four before "
+    "anything has read them. Stride in the 3×3.": {"first": True},
     "You stride in the last convolution, so that the 3×3 still works at full resolution. Stride "
     "in the 3×3.": {"last": True},
-    "Your order is convolution, norm, ReLU. *Pre*-activation turns it round: norm and ReLU "
+    "Your order is convolution, norm, ReLU. *Pre*-activation reverses it: norm and ReLU "
     "before each convolution.": {"order": "post"},
     "The first convolution takes the raw input: its norm and ReLU are missing.": {
         "order": "no first"
@@ -108,7 +110,7 @@ _UNIT_HINTS = {
     "Norm and ReLU are missing in front of the last 1×1 convolution.": {"order": "no last"},
     "There is no shortcut in your unit: where is the plus sign?": {"order": "no shortcut"},
     "You project always. Where stride is 1 and the channels fit, the shortcut is the identity: "
-    "a convolution there is a factor on the free way.": {"project": True},
+    "a convolution there is a factor on the identity path.": {"project": True},
 }
 
 
@@ -142,7 +144,8 @@ def check_preact_bottleneck(preact_bottleneck: Callable) -> None:
         )
         expect(
             shape[1:3] == wanted[1:3],
-            f"With {case}, a grid of {shape[1:3]} comes out and not {wanted[1:3]}: who strides?",
+            f"With {case}, a grid of {shape[1:3]} comes out and not {wanted[1:3]}: which layer "
+            "strides?",
         )
         answer = expect_array(answer, "the output of the unit", wanted)
         judge(
@@ -157,7 +160,7 @@ def check_preact_bottleneck(preact_bottleneck: Callable) -> None:
             "shortcut.",
             tolerance=1e-4,
         )
-    passed("a pre-activation bottleneck: three convolutions, and nothing on the free way")
+    passed("a pre-activation bottleneck: three convolutions, and nothing on the identity path")
 
 
 # ---- exercise 2: its parameters, by formula ------------------------------------------------------
@@ -365,7 +368,7 @@ def check_paths(paths: Callable) -> None:
         wrong = {
             "You counted the paths. A path also has a size: the product of all it passes, "
             "slopes and shortcuts.": counts,
-            "Your list is the wrong way round: k = 0 comes first, the path that takes every "
+            "Your list is in reverse order: k = 0 comes first, the path that takes every "
             "shortcut.": truth[::-1],
             "You left out the factors of the shortcuts: a path that goes through k branches "
             "passes L − k shortcuts.": _paths(1.0, slopes),
