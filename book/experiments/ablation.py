@@ -1,4 +1,4 @@
-"""Ablations: the same short training without one ingredient at a time, three seeds (chapter 06)."""
+"""Ablations: the same short training with one change per row, three seeds (chapter 07)."""
 
 import hashlib
 import itertools
@@ -18,21 +18,43 @@ from posekit.records.writer import write_shard
 MISSING = 0.3
 """Share of the labels that are removed at random, to see what masking is worth."""
 SEEDS = (0, 1, 2)
-COMMON = {"base_channels": 16, "input_size": 128, "input_downsample": 1, "epochs": 8}
-NETWORK_2014 = {"base_channels": 16, "head": "deeppose2014", "backbone": "deeppose_cnn"}
-BARE_2014 = {**NETWORK_2014, "head": "deeppose2014_dropout", "backbone": "deeppose_cnn_lrn"}
+EPOCHS = 8
+"""The budget of every row: passes over the training people."""
+COMMON = {"base_channels": 16, "input_size": 128, "input_downsample": 1, "epochs": EPOCHS}
+BARE_2014 = {"head": "deeppose2014_dropout", "backbone": "deeppose_cnn_lrn"}
 RECIPES = {
     "base": {},
     "no_variation": {"augment": inputs.Augmentation.only()},
     "stretched": {},
     "masked": {},
     "unmasked": {},
-    "cnn": NETWORK_2014,
+    "deeppose_head": {"head": "regression"},
+    "wide_head": {"head": "deeppose2014"},
+    "cnn_backbone": {"head": "regression", "backbone": "deeppose_cnn"},
+    "cnn": {"head": "deeppose2014", "backbone": "deeppose_cnn"},
     "cnn_no_norm": BARE_2014,
     "cnn_no_norm_slow": {**BARE_2014, "learning_rate": 3e-4},
 }
-"""Name -> how the recipe differs from `base`; `stretched`, `masked` and `unmasked` differ in
-data."""
+"""Name of a row -> how its recipe differs from the defaults; `stretched`, `masked` and `unmasked`
+differ in data."""
+REFERENCES = {
+    "no_variation": "base",
+    "stretched": "base",
+    "masked": "base",
+    "unmasked": "masked",
+    "deeppose_head": "base",
+    "wide_head": "deeppose_head",
+    "cnn_backbone": "deeppose_head",
+    "cnn": "wide_head",
+    "cnn_no_norm": "cnn",
+    "cnn_no_norm_slow": "cnn_no_norm",
+}
+"""Row -> the row that it differs from in one thing, and may be compared with.
+
+From the book's network to that of 2014, one change per row: the head (`deeppose_head`), its width
+(`wide_head`), the convolutions (`cnn_backbone`, `cnn`), and batch norm against what AlexNet had
+instead, local response norm and dropout (`cnn_no_norm`). `cnn_backbone` and `wide_head` both differ
+from `deeppose_head`, and `cnn` from either, so that each change is seen twice."""
 
 
 # ---- changed records ----------------------------------------------------------------------------
@@ -132,7 +154,11 @@ def without_mask(images: object, targets: dict) -> tuple[object, dict]:
 
 
 def ablations(folder: Path) -> dict[str, Path]:
-    """Train the recipe, and the recipe with one change at a time; score on the same people."""
+    """Train the recipe, and rows that change one thing each; score all on the same people.
+
+    A run's record holds, next to its own scores, those of the mean pose, its collapse ratio, its
+    multiply-adds and the row that it may be compared with.
+    """
     people = common.minidome_records(folder, 750, 1)
     val = common.minidome_records(folder, 150, 2)
     stretched = [rewritten(f, folder / f"{f.name}-stretched", stretch) for f in (people, val)]
@@ -146,5 +172,6 @@ def ablations(folder: Path) -> dict[str, Path]:
         recipe = {**COMMON, **recipe, "seed": seed}
         runs[name] = common.train(folder, name, [train], held_out, batch_transform, **recipe)
         cost = sum(models.multiply_adds(predictor.load(runs[name]).model).values())
-        common.note(runs[name], name=variant, multiply_adds=cost)
+        against = REFERENCES.get(variant)
+        common.note(runs[name], name=variant, against=against, multiply_adds=cost)
     return runs

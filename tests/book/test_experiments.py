@@ -1,4 +1,4 @@
-"""The experiments of chapters 04 to 06: what they measure is what they say, and an interrupted one
+"""The experiments of chapters 04 to 07: what they measure is what they say, and an interrupted one
 goes on."""
 
 import json
@@ -230,7 +230,23 @@ def test_every_experiment_says_what_it_shows():
     assert all(len(entry.about) > 20 and entry.function.__doc__ for entry in EXPERIMENTS.values())
 
 
-# ---- the ablations of chapter 06 -----------------------------------------------------------------
+# ---- the ablations of chapter 07 -----------------------------------------------------------------
+
+
+def test_an_ablation_differs_from_its_reference_in_one_thing():
+    assert set(ablation.REFERENCES) == set(ablation.RECIPES) - {"base"}
+    in_data = {"stretched", "masked", "unmasked"}
+    for row, reference in ablation.REFERENCES.items():
+        recipes = [
+            asdict(training.Recipe(**{**ablation.COMMON, **ablation.RECIPES[name]}))
+            for name in (row, reference)
+        ]
+        changed = {key for key in recipes[0] if recipes[0][key] != recipes[1][key]}
+        if row == "cnn_no_norm":  # batch norm is a part of both
+            assert changed == {"backbone", "head"}
+        else:
+            assert len(changed) == (0 if row in in_data else 1), (row, changed)
+        assert recipes[0]["epochs"] == ablation.EPOCHS
 
 
 @pytest.fixture(scope="module")
