@@ -277,7 +277,7 @@ class ValidationLogger(keras.callbacks.Callback):
                 gain = f", and it is {row['val_gain']:.0%} better than that"
             print(
                 f"warning: the predictions vary {row['val_collapse_ratio']:.1%} of what people's "
-                f"do: the model is close to the mean pose{gain} (chapter 06)",
+                f"do: the model is close to the mean pose{gain} (chapter 07)",
                 flush=True,
             )
 

@@ -42,7 +42,7 @@ from posekit.notebook.checks import (
     ch02,
     ch04,
     ch05,
-    ch06,
+    ch07,
     ch11,
     ch14,
     expect,
@@ -60,7 +60,7 @@ from posekit.skeleton import COCO17
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = sorted(path.stem for path in (ROOT / "posekit/notebook/checks").glob("ch*.py"))
-MIN_HINTS = {"ch01": 7, "ch02": 19, "ch03": 11, "ch04": 6, "ch05": 4, "ch06": 6}
+MIN_HINTS = {"ch01": 7, "ch02": 19, "ch03": 11, "ch04": 6, "ch05": 4, "ch06": 6, "ch07": 7}
 MIN_HINTS |= {"ch09": 14, "ch10": 10, "ch11": 8, "ch12": 10, "ch13": 8, "ch14": 7, "ch15": 8}
 DEFINITIONS = ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom
 K = len(COCO17)
@@ -884,12 +884,15 @@ def test_the_flip_test_is_the_predictors(seed):
     np.testing.assert_allclose(seen, theirs["visibility"], atol=1e-6)
 
 
+# ---- chapter 07: solutions against posekit -------------------------------------------------------
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_the_ratio_is_posekits_in_crop_coordinates(seed):
-    pred, labelled, boxes = ch06._population(seed)
-    true, *_ = ch06._population(seed + 100)
-    photo = (ch06._photo(x, boxes) for x in (pred, true))
-    mine = SOLVED["ch06"]["collapse_ratio"](*photo, labelled, boxes)
+    pred, labelled, boxes = ch07._population(seed)
+    true, *_ = ch07._population(seed + 100)
+    photo = (ch07._photo(x, boxes) for x in (pred, true))
+    mine = SOLVED["ch07"]["collapse_ratio"](*photo, labelled, boxes)
     assert mine == pytest.approx(metrics.collapse_ratio(pred, true, labelled), rel=1e-9)
 
 
