@@ -22,6 +22,7 @@ from experiments import (
     loss_comparison,
     released_model,
     stage_one,
+    transfer,
 )
 from posekit.errors import DataError
 from posekit.notebook import runs as recorded
@@ -79,6 +80,10 @@ EXPERIMENTS = {
     ),
     "losses": Experiment(
         "five losses and two other heads on MiniDome, three seeds", loss_comparison.compare_losses
+    ),
+    "transfer": Experiment(
+        "the same people and the same time from random, ImageNet, MiniDome and released weights",
+        transfer.compare_starts,
     ),
     "cascade": Experiment(
         "stages two and three on MiniDome, shared and separate refiners", cascade.train_cascades

@@ -1,6 +1,7 @@
 """The long training of the released model, in phases over several days, and its progress.
 
-    head ─► small ─► upper ─► whole ─► last      each trains more layers, or on larger images
+    head ─► small ─► upper ─► whole      each trains more layers, or on larger images
+    last                                 the learning rate goes down to 0
 
 A phase is a run of `training.train`: if killed, it is resumed from its checkpoint; a file `finish`
 in its hidden folder ends it after the current epoch. The next phase starts from its averaged
@@ -88,16 +89,18 @@ PHASES = {
         "seed": 3,
     },
     "last": {
-        "input_size": 192,
-        "frozen_stages": 0,
-        "learning_rate": 3e-4,
-        "epochs": 12,
+        "input_size": 160,
+        "frozen_stages": 3,
+        "learning_rate": 4e-4,
+        "epochs": 4,
         "warmup": 0.02,
         "decay": 0.98,
+        "ema_momentum": 0.995,
         "seed": 4,
     },
 }
-"""Phase -> settings that differ. "whole" is long, and is ended by `finish`."""
+"""Phase -> settings that differ. "whole" is long, and is ended by `finish`. "last" averages over
+fewer steps, because its weights settle."""
 SYNTHETIC_PHASES = ("upper", "whole", "last")
 """Phases whose mix includes rendered people."""
 BEFORE = "before.json"

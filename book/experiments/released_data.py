@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments import common
+from posekit import datasets
 from posekit.datasets import PersonAnnotation
 from posekit.errors import DataError
 from posekit.minidome.sequence import make_sequence
@@ -222,6 +223,12 @@ def validation_records(folder: Path) -> dict[str, Path]:
         )
         for name, (dataset, source, box) in VALIDATION.items()
     }
+
+
+def validation_people(kind: str) -> Iterator[PersonAnnotation]:
+    """Yield the people of a kind of `VALIDATION`."""
+    dataset, source, _ = VALIDATION[kind]
+    return datasets.read(dataset, common.photos(source)[0], "val")
 
 
 def shares(mix: list[Path], people: dict[Path, int]) -> dict[str, float]:

@@ -6,11 +6,15 @@ under `card`, from which `book/model_card.md` reads.
 
 import json
 import re
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from experiments import released_data
 from posekit import images, metrics
+from posekit.datasets import PersonAnnotation
 from posekit.errors import DataError
 from posekit.inference import evaluation, predictor
 from posekit.inference.evaluation import EvalResults
@@ -35,6 +39,8 @@ WEBCAM_KINDS = ("webcam", "stills", "web_upper")
 """Photos as a webcam gives them, scored by shoulder width and without the flip test."""
 KINDS = (*WEBCAM_KINDS, "lsp", "coco")
 """Kinds of photos of the card's table, keys of `released_data.VALIDATION`."""
+SEARCH_KINDS = (*WEBCAM_KINDS, "lsp")
+"""Kinds with one person per photo, who can be searched in it (`search_table`)."""
 BACKGROUND_KINDS = ("background", "background_squares", "background_stills")
 """Validation samples without a person."""
 CALIBRATION_KINDS = ("webcam", "stills", "lsp", "coco")
@@ -426,6 +432,53 @@ def joints_table(
     return table, mean_pose
 
 
+def search_results(
+    model: predictor.Predictor,
+    results: EvalResults,
+    people: Iterable[PersonAnnotation],
+    flip: bool = False,
+) -> EvalResults:
+    """Replace the keypoints of one look at the full photo by those of `Predictor.predict` without a
+    box, which looks again in a closer square.
+
+    Args:
+        model: the model.
+        results: of the people, one per photo.
+        people: the same, in any order.
+        flip: see `Predictor.predict`.
+    """
+    photos = {person.source_id: person for person in people}
+    keypoints = [
+        model.predict(photos[str(source)].load_image(), flip=flip).keypoints
+        for source in results.source_id
+    ]
+    return replace(results, keypoints=np.stack(keypoints))
+
+
+def search_table(model: predictor.Predictor, val: dict[str, Path]) -> dict:
+    """Score `Predictor.predict` without a box, on the kinds of photos with one person each.
+
+    Args:
+        model: the model.
+        val: as of `released_data.validation_records`.
+
+    Returns:
+        Kind -> part -> as of `pck_shoulder` (`lsp`: `pck_torso`, with the flip test); `lsp_pcp`:
+        strict PCP.
+    """
+    table = {}
+    for kind in SEARCH_KINDS:
+        webcam = kind in WEBCAM_KINDS
+        results = evaluation.predict_records(model, val[kind], flip=not webcam)
+        people = released_data.validation_people(kind)
+        results = search_results(model, results, people, flip=not webcam)
+        table[kind] = pck_shoulder(results) if webcam else pck_torso(results)
+        if kind == "lsp":
+            pcp = metrics.pcp(results.keypoints, results.target, results.labelled)
+            table["lsp_pcp"] = round(pcp["mean"], 4)
+    return table
+
+
 def card(model: predictor.Predictor, val: dict[str, Path], photos: Path) -> dict:
     """Compute all figures of the model card that `evaluation.evaluate` does not.
 
@@ -446,6 +499,7 @@ def card(model: predictor.Predictor, val: dict[str, Path], photos: Path) -> dict
     return {
         "joints": table,
         "mean_pose": mean_pose,
+        "search": search_table(model, val),
         "draw_threshold": draw_threshold([plain["webcam"], plain["stills"]]),
         "clip_error": clip_error(model, photos / "pose_clips"),
         "presence": presence_roc(

@@ -38,9 +38,9 @@ SIZE = 224
 OPSET = 17
 """Version of ONNX' operator set: old enough for any runtime in use."""
 OUTPUTS = ("keypoints", "visibility", "score", "presence")
-TOLERANCE = 0.005
+TOLERANCE = 0.01
 """Largest relative difference of an output to Keras with which a file is written; rounding to
-float16 causes less than 0.001."""
+float16 has caused up to 0.006, in the released network."""
 
 
 def add_standard_outputs(loaded: predictor.Predictor):

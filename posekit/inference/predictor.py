@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from posekit import geometry
+from posekit.body_size import estimated_torso_length
 from posekit.errors import DataError
 from posekit.files import cache_root
 from posekit.images import read_image
+from posekit.inference.body_square import CROP_JOINT_THRESHOLD, square_around
 from posekit.skeleton import COCO17
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ __all__ = [
     "weights_folder",
 ]
 
-DRAW_THRESHOLD = 0.42
+DRAW_THRESHOLD = 0.31
 """Score from which a joint is drawn, by the command line, in Python and on the page. Chosen on
 validation photos, see "Hidden joints" in the model card."""
 WEIGHTS_FILE = "weights.npz"
@@ -70,10 +72,11 @@ class Prediction:
         visibility: (17,) probability that the joint lies inside the crop.
         score: (17,) score 0 ... 1 of the joint, see `joint_score`.
         presence: probability that a person is in the crop, see `complete_outputs`.
-        bbox: (4,) the box that was used (x, y, w, h), image pixels.
+        bbox: (4,) the box in which the network looked (x, y, w, h), image pixels.
         sigma: (17, 2) predicted standard deviation of x and y, image pixels; None if the model
             predicts none, as no exported model does.
-        milliseconds: time taken by `crop` and `model`; of a batch, each square's share.
+        milliseconds: time taken by `crop` and `model`, of both looks if there were two; of a batch,
+            each square's share.
     """
 
     keypoints: np.ndarray
@@ -160,12 +163,15 @@ class Predictor:
 
         Args:
             image: see `rgb_array`.
-            bbox: (x, y, w, h) around the person in image pixels; None for the full image. The
-                network sees the padded square around it.
+            bbox: (x, y, w, h) around the person in image pixels; the network sees the padded square
+                around it. None: the person is searched in the full image, and if the square around
+                the pose found there is smaller, the network looks again, in that square, as it does
+                in the next frame of a video (chapter 15).
             flip: see `predict_crops`.
 
         Returns:
-            The pose in image pixels.
+            The pose in image pixels. Its `bbox` is the given one, or the box in which the network
+            looked last.
 
         Raises:
             DataError: when the image cannot be used (see `rgb_array`), or the box is empty or lies
@@ -175,13 +181,34 @@ class Predictor:
         image = rgb_array(image)
         height, width = image.shape[:2]
         if bbox is None:
-            bbox = geometry.bbox_of_image(width, height)
+            pose = self._search(image, flip)
         else:
             bbox = check_box(bbox, width, height, where)
-        pose = self.predict_square(
-            image, geometry.bbox_center(bbox), geometry.square_side(bbox), flip
-        )
-        return replace(pose, bbox=bbox, keypoints=pose.keypoints.astype(np.float32))
+            pose = self._predict_box(image, bbox, flip)
+        return replace(pose, keypoints=pose.keypoints.astype(np.float32))
+
+    def _predict_box(self, image: np.ndarray, bbox: np.ndarray, flip: bool) -> Prediction:
+        """Predict in the padded square around a box."""
+        center, side = geometry.bbox_center(bbox), geometry.square_side(bbox)
+        return replace(self.predict_square(image, center, side, flip), bbox=bbox)
+
+    def _search(self, image: np.ndarray, flip: bool) -> Prediction:
+        """Predict in the full image, and again in the square around that pose if it is smaller."""
+        height, width = image.shape[:2]
+        pose = self._predict_box(image, geometry.bbox_of_image(width, height), flip)
+        counted = pose.score >= CROP_JOINT_THRESHOLD
+        if not counted.any():
+            return pose
+        torso_length = estimated_torso_length(pose.keypoints, counted)
+        center, side = square_around(pose.keypoints, counted, torso_length, width, height)
+        if side >= max(width, height):
+            return pose
+        closer = self.predict_square(image, center, side, flip)
+        both = {
+            name: pose.milliseconds[name] + closer.milliseconds[name]
+            for name in closer.milliseconds
+        }
+        return replace(closer, milliseconds=both)
 
     def predict_square(
         self,

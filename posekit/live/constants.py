@@ -13,6 +13,7 @@ from pathlib import Path
 from posekit import viz
 from posekit.body_size import TORSO_ESTIMATES
 from posekit.geometry import PADDING
+from posekit.inference import body_square
 from posekit.inference.predictor import DRAW_THRESHOLD
 from posekit.live import repetitions, tracking
 from posekit.skeleton import COCO17
@@ -28,11 +29,8 @@ _TRACKER_CONSTANTS = (
     "SHRINK_TIME_S",
     "MAX_EXTRAPOLATION_S",
     "SEARCH_CROP_SHARE",
-    "MIN_CROP_SHARE",
-    "BODY_MARGIN",
-    "UNSEEN_LEGS_MARGIN",
-    "ANKLES",
 )
+_SQUARE_CONSTANTS = ("MIN_CROP_SHARE", "BODY_MARGIN", "UNSEEN_LEGS_MARGIN", "ANKLES")
 
 
 def page_constants() -> dict:
@@ -43,6 +41,7 @@ def page_constants() -> dict:
         settings and constants; `exercises` by name, with joint indices as corners.
     """
     tracker = {name: getattr(tracking, name) for name in _TRACKER_CONSTANTS}
+    tracker |= {name: getattr(body_square, name) for name in _SQUARE_CONSTANTS}
     tracker["TORSO_ESTIMATES"] = TORSO_ESTIMATES
     tracker |= asdict(tracking.Settings())
     tracker["padding"] = PADDING

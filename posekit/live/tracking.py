@@ -10,24 +10,20 @@ All functions are pure: they take a state, a prediction and a time, and return a
 """
 
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 import numpy as np
 
 from posekit.body_size import estimated_torso_length
-from posekit.geometry import PADDING
+from posekit.inference.body_square import CROP_JOINT_THRESHOLD, Crop, square_around
 from posekit.live.one_euro import FilterState, OneEuroParams, smooth
-from posekit.skeleton import COCO17
 
 __all__ = [
-    "Crop",
     "Settings",
     "State",
     "full_frame",
     "next_crop",
     "person_score",
     "search_crop",
-    "square_around",
     "update",
 ]
 
@@ -41,29 +37,16 @@ class Settings:
         keep_threshold: person score below which a track is in doubt; lower than
             `acquire_threshold`, or the track flickers.
         lost_after_s: seconds below `keep_threshold` after which the track is lost.
-        crop_joint_threshold: score (0 ... 1) from which a joint counts for the next crop. It is
-            lower than the drawing threshold: a crop taken without the uncertain arms shrinks to
-            the face and never sees them again.
+        crop_joint_threshold: score (0 ... 1) from which a joint counts for the next crop, see
+            `CROP_JOINT_THRESHOLD`.
         filter: parameters of the filter of the keypoints.
     """
 
     acquire_threshold: float = 0.3
     keep_threshold: float = 0.2
     lost_after_s: float = 0.4
-    crop_joint_threshold: float = 0.15
+    crop_joint_threshold: float = CROP_JOINT_THRESHOLD
     filter: OneEuroParams = field(default_factory=OneEuroParams)
-
-
-class Crop(NamedTuple):
-    """A square part of the frame.
-
-    Args:
-        center: (2,) x and y in pixels, pixel centres at integers.
-        side: in pixels.
-    """
-
-    center: np.ndarray
-    side: float
 
 
 @dataclass(frozen=True)
@@ -102,13 +85,6 @@ MAX_EXTRAPOLATION_S = 0.2
 """Longest time for which a velocity is extrapolated."""
 SEARCH_CROP_SHARE = 3 / 4
 """Side of the smaller search crops, as a share of the frame's shorter side."""
-MIN_CROP_SHARE = 1 / 8
-"""Least side of a crop, as a share of the frame's longer side."""
-BODY_MARGIN = 0.35
-"""Margin for hair, hands and feet beyond the joints, in torso lengths."""
-UNSEEN_LEGS_MARGIN = 0.8
-"""Further margin at the bottom when no ankle counts, in torso lengths."""
-ANKLES = (COCO17.index("left_ankle"), COCO17.index("right_ankle"))
 
 
 def full_frame(width: int, height: int) -> Crop:
@@ -163,30 +139,6 @@ def person_score(presence: float, score: np.ndarray) -> float:
     """
     best = np.sort(score)[-PERSON_SCORE_JOINTS:]
     return min(float(presence), float(best.mean()))
-
-
-def square_around(
-    keypoints: np.ndarray, counted: np.ndarray, torso_length: float, width: int, height: int
-) -> Crop:
-    """Return the square around a body, as training crops it: a padded box from hair to feet.
-
-    Args:
-        keypoints: (17, 2) frame pixels.
-        counted: (17,) bool, joints that count, at least one. If no ankle counts, the box reaches
-            further down, because the last crop may have cut the legs off.
-        torso_length: in pixels.
-        width, height: of the frame, pixels; the box is clipped to it before padding.
-    """
-    low = keypoints[counted].min(axis=0) - BODY_MARGIN * torso_length
-    high = keypoints[counted].max(axis=0) + BODY_MARGIN * torso_length
-    if not counted[list(ANKLES)].any():
-        high[1] += UNSEEN_LEGS_MARGIN * torso_length
-    edges = np.array([width, height]) - 0.5
-    low = np.clip(low, -0.5, edges)
-    high = np.clip(high, -0.5, edges)
-    frame_side = max(width, height)
-    side = max(PADDING * (high - low).max(), MIN_CROP_SHARE * frame_side)
-    return Crop((low + high) / 2, float(min(side, PADDING * frame_side)))
 
 
 def update(

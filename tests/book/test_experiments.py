@@ -8,7 +8,15 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from experiments import EXPERIMENTS, ablation, backbone_comparison, common, depth, loss_comparison
+from experiments import (
+    EXPERIMENTS,
+    ablation,
+    backbone_comparison,
+    common,
+    depth,
+    loss_comparison,
+    transfer,
+)
 
 from posekit import geometry, losses, models, records, training
 from posekit.errors import DataError
@@ -319,3 +327,27 @@ def test_without_a_mask_a_missing_joint_lies_in_the_corner():
     expected = np.array([[[0.1, -0.2, 1], [-0.5, -0.5, 1]]], np.float32)
     np.testing.assert_array_equal(np.asarray(targets["keypoints"]), expected)
     np.testing.assert_array_equal(np.asarray(targets["visibility"]), [[[1, 1], [0, 1]]])
+
+
+@pytest.mark.parametrize("variant", transfer.VARIANTS)
+def test_every_start_fits_the_network_that_its_recipe_builds(variant):
+    """All starts have the same time, and weights other than random ones differ from them."""
+    start_from, recipe = transfer.make_recipe(variant, seed=1)
+    assert (recipe.minutes, recipe.seed) == (transfer.MINUTES, 1)
+    keras.utils.set_random_seed(1)
+    network = training.build_network(recipe)
+    before = [np.array(weight) for weight in network.get_weights()]
+    if start_from is None:
+        assert variant == "random"
+        return
+    training.load_weights(network, start_from)
+    assert any(not np.array_equal(a, b) for a, b in zip(before, network.get_weights(), strict=True))
+
+
+def test_the_frozen_backbone_leaves_only_the_head():
+    _, recipe = transfer.make_recipe("imagenet-frozen", seed=0)
+    network = training.build_network(recipe)
+    training.freeze(network, recipe.frozen_stages)
+    trained = {layer.name for layer in network.layers if layer.trainable_weights}
+    assert trained
+    assert all(name.startswith("head") for name in trained)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -54,6 +55,26 @@ def test_a_joint_that_is_not_there_has_no_similarity(results):
     np.testing.assert_array_equal(found[results.in_crop], expected[results.in_crop])
     unknown = dataclasses.replace(results, in_crop_known=np.zeros((N, K), bool))
     assert np.isnan(scorecard.similarity(unknown)[~results.in_crop]).all()
+
+
+def test_the_search_is_scored_on_the_same_people_in_the_order_of_the_results(results):
+    """A model that answers with the size of the photo shows whose photo it was given."""
+
+    class Photo:
+        def __init__(self, source_id):
+            self.source_id = source_id
+
+        def load_image(self):
+            return np.zeros((int(self.source_id) + 1, 1, 3), np.uint8)
+
+    class Model:
+        def predict(self, image, flip):
+            return SimpleNamespace(keypoints=np.full((K, 2), len(image) - 1.0))
+
+    people = [Photo(str(i)) for i in reversed(range(N))]
+    found = scorecard.search_results(Model(), results, people)
+    np.testing.assert_array_equal(found.keypoints[:, 0, 0], np.arange(N))
+    np.testing.assert_array_equal(found.target, results.target)
 
 
 def test_where_no_area_is_known_the_box_of_the_joints_stands_in(results):

@@ -177,12 +177,64 @@ def test_predict_is_the_crop_through_the_model_and_back(network):
     np.testing.assert_allclose(pose.visibility, np.asarray(out["visibility"])[0], atol=1e-6)
 
 
-def test_without_a_box_the_full_photo_is_the_box(network):
+class BlobModel(predictor.Predictor):
+    """A model of 64 x 64 crops that puts a body on the bright pixels, with a fixed score."""
+
+    input_size = 64
+
+    def __init__(self, score: float):
+        super().__init__(model=None, record={})
+        object.__setattr__(self, "asked_score", score)
+        object.__setattr__(self, "crops", [])
+
+    def predict_crops(self, images, flip=False):
+        self.crops.extend(images)
+        body = np.random.default_rng(0).uniform(-0.5, 0.5, (K, 2))
+        y, x = np.nonzero(images[0][..., 0] > 127)
+        center = np.array([x.mean(), y.mean()])
+        pose = ((center + body * np.ptp(x) + 0.5) / 64 - 0.5)[None].astype(np.float32)
+        return {
+            "keypoints": pose,
+            "visibility": np.ones((1, K), np.float32),
+            "score": np.full((1, K), self.asked_score, np.float32),
+            "presence": np.ones(1, np.float32),
+        }
+
+
+def blob(side: int) -> np.ndarray:
+    """A dark photo of 400 x 300 pixels with a bright square of `side` pixels around (200, 150)."""
+    image = np.zeros((300, 400, 3), np.uint8)
+    image[150 - side // 2 : 150 + side // 2, 200 - side // 2 : 200 + side // 2] = 255
+    return image
+
+
+def test_without_a_box_a_small_person_is_looked_at_again_in_a_closer_square():
+    model = BlobModel(score=0.9)
+    pose = model.predict(blob(40))
+    assert len(model.crops) == 2
+    assert pose.bbox[2] < 200
+    np.testing.assert_allclose(pose.bbox[:2] + pose.bbox[2:] / 2, [200, 150], atol=15)
+    far, close = (np.mean(crop[..., 0] > 127) for crop in model.crops)
+    assert close > 4 * far, "the second crop shows the person larger"
+    assert np.abs(pose.keypoints - [200, 150]).max() < 40
+    assert set(pose.milliseconds) == {"crop", "model"}
+
+
+@pytest.mark.parametrize(("side", "score"), [(290, 0.9), (40, 0.1)])
+def test_without_a_box_one_look_is_enough_for_a_large_person_and_for_nobody_found(side, score):
+    model = BlobModel(score)
+    pose = model.predict(blob(side))
+    assert len(model.crops) == 1
+    assert pose.bbox.tolist() == [0, 0, 400, 300]
+
+
+def test_without_a_box_the_full_photo_comes_first(network):
+    """Without a confident joint the answer is the one in the box of the whole photo."""
     image = photo(3)
-    pose = network.predict(image)
-    assert pose.bbox.tolist() == [0, 0, 320, 240]
+    never = {"bias": -9.0, "log_sigma": 0.0, "visibility": 0.0}
+    unsure = predictor.Predictor(network.model, network.record | {"calibration": never})
     np.testing.assert_array_equal(
-        pose.keypoints, network.predict(image, [0, 0, 320, 240]).keypoints
+        unsure.predict(image).keypoints, unsure.predict(image, [0, 0, 320, 240]).keypoints
     )
 
 
@@ -231,8 +283,9 @@ def test_path_and_pil_image_are_turned_by_their_exif(network, photos, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # stored lying down
     Image.open(photos[0]).save(path, exif=exif)
-    assert network.predict(path).bbox.tolist() == [0, 0, 240, 320]
-    assert network.predict(Image.open(path)).bbox.tolist() == [0, 0, 240, 320]
+    upright = network.predict(np.array(Image.open(path).transpose(Image.Transpose.ROTATE_270)))
+    for same in (path, Image.open(path)):
+        np.testing.assert_array_equal(network.predict(same).keypoints, upright.keypoints)
 
 
 @pytest.mark.parametrize(
