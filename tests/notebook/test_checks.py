@@ -61,7 +61,16 @@ from posekit.skeleton import COCO17
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = sorted(path.stem for path in (ROOT / "posekit/notebook/checks").glob("ch*.py"))
 MIN_HINTS = {"ch01": 7, "ch02": 19, "ch03": 11, "ch04": 6, "ch05": 4, "ch06": 6, "ch07": 7}
-MIN_HINTS |= {"ch08": 12, "ch09": 14, "ch10": 10, "ch11": 8, "ch12": 10, "ch13": 8, "ch14": 7, "ch15": 8}
+MIN_HINTS |= {
+    "ch08": 12,
+    "ch09": 14,
+    "ch10": 10,
+    "ch11": 8,
+    "ch12": 10,
+    "ch13": 8,
+    "ch14": 7,
+    "ch15": 8,
+}
 DEFINITIONS = ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom
 K = len(COCO17)
 CAMERAS = list(make_cameras((1920, 1080), seed=7).values())

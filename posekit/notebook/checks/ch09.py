@@ -210,8 +210,8 @@ def check_to_photo(to_photo: Callable) -> None:
 
 
 def _photos(rng: np.random.Generator, people: list[int], threshold: float) -> list[tuple]:
-    """Scores and OKS of photos with so many people: unsorted detections, some twice, some of
-    nobody, two people that lie close together; a photo with nobody, and one with no detection."""
+    """Scores and OKS of photos with so many people: unsorted detections, some twice, some false,
+    two people that lie close together; a photo without a person, and one without a detection."""
     photos = []
     for n in people:
         count = int(rng.integers(n, 2 * n + 2))
@@ -225,9 +225,9 @@ def _photos(rng: np.random.Generator, people: list[int], threshold: float) -> li
     scores, oks = photos[0]
     oks[scores.argmax()] = 0
     oks[scores.argmax(), 0] = threshold  # exactly at the threshold: a true positive
-    nobody = rng.uniform(0.5, 0.99, 2), np.zeros((2, 0))
+    empty = rng.uniform(0.5, 0.99, 2), np.zeros((2, 0))
     missed = np.zeros(0), np.zeros((0, 2))
-    return [*photos[:2], nobody, *photos[2:], missed]
+    return [*photos[:2], empty, *photos[2:], missed]
 
 
 def _ap(
@@ -286,7 +286,7 @@ def _ap_mistakes(photos: list, threshold: float) -> dict[str, float]:
         "Within a photo you start with the *least* confident detection.": _ap(
             *crowd, order=lambda scores, oks: np.argsort(scores)
         ),
-        "Within a photo you start with the largest OKS. In an application nobody knows the OKS: "
+        "Within a photo you start with the largest OKS. In an application the OKS is not known: "
         "the score decides.": _ap(
             *crowd, order=lambda scores, oks: np.argsort(-oks.max(axis=1, initial=0))
         ),
@@ -295,7 +295,7 @@ def _ap_mistakes(photos: list, threshold: float) -> dict[str, float]:
         "Your curve starts with the least confident detection.": _ap(
             *crowd, sort=lambda scores, best: np.argsort(scores)
         ),
-        "Your curve is sorted by OKS. In an application nobody knows the OKS: the score "
+        "Your curve is sorted by OKS. In an application the OKS is not known: the score "
         "decides.": _ap(*crowd, sort=lambda scores, best: np.argsort(-best)),
         "A person can be matched several times for you. The first match takes the person; the next "
         "detection of the same person is a false positive.": _ap(*crowd, again=True),

@@ -24,7 +24,7 @@ def _turned(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarra
     pred = true + rng.normal(0, 25, true.shape)
     pred[::2] = pred[::2][:, OTHER_SIDE]
     pairs = pred[:, OTHER_SIDE]
-    some = rng.random((40, K)) < 0.25  # single joints exchanged, which belong to nobody's person
+    some = rng.random((40, K)) < 0.25  # single joints exchanged, which exchanges no whole person
     pred = np.where((some | some[:, OTHER_SIDE])[..., None], pairs, pred)
     labelled = rng.random((40, K)) < 0.6
     labelled[:, :2] = True
@@ -57,11 +57,11 @@ def _sides_mistakes(pred, true, labelled) -> dict[str, np.ndarray]:
         "You gave the predictions back as they are.": pred,
         "You exchanged left and right for everyone. For some people the prediction was the right "
         "way round.": other,
-        "You decided joint by joint. This oracle turns a whole person round, or nobody.": (
+        "You decided joint by joint. This oracle turns a whole person round, or none.": (
             joint_by_joint
         ),
         "You decided joint by joint, among the labelled ones. This oracle turns a whole person "
-        "round, or nobody.": np.where(labelled[..., None], joint_by_joint, pred),
+        "round, or none.": np.where(labelled[..., None], joint_by_joint, pred),
         "Joints that are not labelled have a say in your decision. Their true coordinates mean "
         "nothing.": _sides(pred, true, labelled, everyone=True),
         "You kept the version with the *larger* error.": _sides(pred, true, labelled, worse=True),
