@@ -62,7 +62,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = sorted(path.stem for path in (ROOT / "posekit/notebook/checks").glob("ch*.py"))
 MIN_HINTS = {"ch01": 7, "ch02": 19, "ch03": 11, "ch04": 6, "ch05": 4, "ch06": 6, "ch07": 7}
 MIN_HINTS |= {
-    "ch08": 12,
+    "ch08": 5,
     "ch09": 14,
     "ch10": 10,
     "ch11": 8,

@@ -148,10 +148,8 @@ def check_grey_kernel(grey_kernel: Callable) -> None:
     expression = "grey_kernel(kernel)"
     for size, channels in ((3, 8), (5, 4)):
         kernel = rng.normal(size=(size, size, 3, channels))
-        before = kernel.copy()
         got = call(grey_kernel, expression, kernel)
         got = expect_array(got, expression, (None, None, None, None))
-        expect(np.array_equal(kernel, before), "Your function changes the kernel that it is given.")
         shape = (size, size, 1, channels)
         expect(
             got.shape == shape,
