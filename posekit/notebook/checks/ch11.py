@@ -34,7 +34,7 @@ def check_mirror(mirror: Callable) -> None:
     """`mirror(image, joints, visible)`: image, joints and flags of the mirrored person."""
     for seed, height, width in ((801, 30, 50), (802, 24, 44)):
         _expect_mirrored(mirror, seed, height, width)
-    passed("mirrored: image, places, names and flags")
+    passed("mirrored: image, locations, names and flags")
 
 
 def _expect_mirrored(mirror: Callable, seed: int, height: int, width: int) -> None:
@@ -59,18 +59,18 @@ def _expect_mirrored(mirror: Callable, seed: int, height: int, width: int) -> No
     for hint, x in {
         "All joints are one pixel too far right: pixel 0 must land on the last pixel, which is "
         "width - 1.": width - joints[:, 0],
-        "The joints stand at `height - 1 - x`. With square images this would go unnoticed; "
+        "The joints are at `height - 1 - x`. With square images this would go unnoticed; "
         f"this one is {width} wide and {height} high.": (height - 1 - joints[:, 0]),
-        "The image is mirrored, but the joints stand where they were.": joints[:, 0],
+        "The image is mirrored, but the joints are where they were.": joints[:, 0],
     }.items():
         expect(not np.allclose(np.sort(points[:, 0]), np.sort(x)), hint)
     expect(
         np.allclose(np.sort(points[:, 1]), np.sort(joints[:, 1])),
-        "A mirror changes left and right; the joints' heights, y, must stay what they were.",
+        "A mirror changes left and right; the joints' y coordinates must stay the same.",
     )
     expect(
         not np.allclose(points, moved),
-        "The joints lie on the right pixels and have the wrong names: what is called left "
+        "The joints lie on the correct pixels but have the wrong names: the joint called left "
         "shoulder is now the *right* one. Draw it with the sides in colour.",
     )
     expect(
@@ -96,8 +96,8 @@ def _expect_mirrored_image(mirrored: np.ndarray, image: np.ndarray) -> None:
         "Your image is the one you were given: it is not mirrored.": image,
         "Your image is upside down. Rows are the first axis, columns the second: which one "
         "is mirrored?": image[::-1],
-        "Your image is turned by 180 degrees: you mirrored both axes.": image[::-1, ::-1],
-        "You reversed the last axis, the colours: red has become blue.": image[..., ::-1],
+        "Your image is rotated by 180 degrees: you mirrored both axes.": image[::-1, ::-1],
+        "You reversed the last axis, the channels: red has become blue.": image[..., ::-1],
     }.items():
         expect(not np.array_equal(mirrored, wrong), hint)
     expect(
@@ -153,10 +153,10 @@ def _inverse(box, size: int) -> np.ndarray:
 
 RIGHT_CROPS = {
     "posekit's own crop": _crop,
-    "a right crop with more margin around the box (padding 1.5)": lambda box, size: _crop(
+    "a correct crop with more margin around the box (padding 1.5)": lambda box, size: _crop(
         box, size, 1.5
     ),
-    "a right crop with less margin around the box (padding 1.1)": lambda box, size: _crop(
+    "a correct crop with less margin around the box (padding 1.1)": lambda box, size: _crop(
         box, size, 1.1
     ),
 }
@@ -169,7 +169,7 @@ BROKEN_CROPS = {
     "off": lambda box, size: _from_sides(box, size, 1.25 * min(box[2:])),
     "the one that puts the box into the upper left corner": _cornered,
     "the one that is mirrored without saying so": _mirrored,
-    "the one that always makes 224 pixels, whatever `size` says": _always_224,
+    "the one that always makes 224 pixels, whatever `size` is": _always_224,
     "the one that goes the wrong way, from the crop to the photo": _inverse,
     "the one that is half a pixel off (its centre is size / 2 where it should be "
     "(size - 1) / 2)": _half_off,
@@ -201,26 +201,26 @@ def _fails(test: Callable, crop: Callable, name: str) -> bool:
 
 
 def check_test_crop(test_crop: Callable) -> None:
-    """`test_crop(input_affine)`: passes for each right crop, fails for each broken one."""
+    """`test_crop(input_affine)`: passes on each correct crop, fails on each broken one."""
     passes = {
         name: not _fails(test_crop, crop, name)
         for name, crop in (RIGHT_CROPS | BROKEN_CROPS).items()
     }
     expect(
         not all(passes.values()),
-        "`test_crop` has no value yet, or it asserts nothing: it lets through every crop, the "
+        "`test_crop` has no value yet, or it asserts nothing: it passes every crop, the "
         "broken ones too.",
     )
     expect(
         passes["posekit's own crop"],
-        "Your test fails what is right, posekit's own crop. Take one box and print where its "
+        "Your test fails on a correct crop, posekit's own crop. Take one box and print where its "
         "middle and its corners land; mind the half pixels.",
     )
     for name in RIGHT_CROPS:
         expect(
             passes[name],
-            f"Your test fails {name}. The task does not say how much margin there must be: test "
-            "what must hold for *every* right crop.",
+            f"Your test fails on {name}. The task does not say how much margin there must be: test "
+            "what must hold for *every* correct crop.",
         )
     for name in BROKEN_CROPS:
         expect(
@@ -230,7 +230,7 @@ def check_test_crop(test_crop: Callable) -> None:
             "show it?",
         )
     passed(
-        f"your test passes {len(RIGHT_CROPS)} right crops and catches {len(BROKEN_CROPS)} broken "
+        f"your test passes {len(RIGHT_CROPS)} correct crops and catches {len(BROKEN_CROPS)} broken "
         "ones"
     )
 
