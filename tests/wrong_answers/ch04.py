@@ -21,7 +21,7 @@ def bottleneck(
     wide=4,
     when="either",
 ):
-    """The right answer, with one handle for each mistake."""
+    """The right answer, with one option per mistake."""
     ready = norm_relu(x)
     at = [stride if s else 1 for s in strides]
     out = conv(ready, filters, 1, at[0])
@@ -116,7 +116,7 @@ def free(
     kernels_back=True,
     compare=None,
 ):
-    """The right answer, with one handle for each mistake."""
+    """The right answer, with one option per mistake."""
     x = np.random.default_rng(0).uniform(low, 1, (4, *unit.input_shape[1:])).astype("float32")
     kept = unit.get_weights()
     kernels = [w for w in unit.weights if len(w.shape) == 4]
@@ -196,11 +196,11 @@ WRONG = [
     ),
     (ch04.check_preact_bottleneck, bottleneck_with(strides=(0, 0, 0)), "fit at the addition"),
     (ch04.check_preact_bottleneck, bottleneck_with(wide=1), "to four times `filters`"),
-    (ch04.check_preact_bottleneck, bottleneck_with(when="always"), "You project always"),
+    (ch04.check_preact_bottleneck, bottleneck_with(when="always"), "You always project"),
     (ch04.check_preact_bottleneck, bottleneck_with(when="never"), "*or* the channels change"),
     (ch04.check_preact_bottleneck, bottleneck_with(when="stride"), "*or* the channels change"),
     (ch04.check_preact_bottleneck, post_activation, "reverses it"),
-    (ch04.check_preact_bottleneck, forgets(1), "its norm and ReLU are missing"),
+    (ch04.check_preact_bottleneck, forgets(1), "its batch norm and ReLU are missing"),
     (ch04.check_preact_bottleneck, forgets(2), "in front of the 3×3"),
     (ch04.check_preact_bottleneck, forgets(3), "in front of the last 1×1"),
     (ch04.check_preact_bottleneck, plain, "where is the plus sign"),
@@ -208,10 +208,10 @@ WRONG = [
     (
         ch04.check_preact_bottleneck,
         bottleneck_with(behind=lambda total: 2 * total),
-        "Go along the drawing",
+        "Go through the unit in order",
     ),
     (ch04.check_preact_bottleneck, lambda *given: None, "has no value yet"),
-    (ch04.check_unit_parameters, count_with(norms=0), "You count no norms"),
+    (ch04.check_unit_parameters, count_with(norms=0), "You count no batch norms"),
     (ch04.check_unit_parameters, count_with(norms=4), "kept, not learned"),
     (ch04.check_unit_parameters, count_with(norms=1), "a scale and a shift"),
     (ch04.check_unit_parameters, count_with(bias=1), "You count biases"),
@@ -221,13 +221,13 @@ WRONG = [
     (ch04.check_unit_parameters, count_with(when="always"), "always count a projection"),
     (ch04.check_unit_parameters, count_with(when="stride"), "only where the stride is 2"),
     (ch04.check_unit_parameters, count_with(when="channels"), "only where the channels change"),
-    (ch04.check_unit_parameters, count_with(proj_norm=False), "but not its norm"),
+    (ch04.check_unit_parameters, count_with(proj_norm=False), "but not its batch norm"),
     (ch04.check_unit_parameters, lambda c, f, s: c * f, "Count in turn"),
     (ch04.check_unit_parameters, lambda *given: None, "has no value yet"),
     (ch04.check_shortcut_is_free, free_with(low=0.0), "feed negative ones"),
     (ch04.check_shortcut_is_free, free_with(training=False), "In training mode"),
     (ch04.check_shortcut_is_free, free_with(silence=lambda kernels: []), "silence *all*"),
-    (ch04.check_shortcut_is_free, free_with(compare=correlated), "halves what it carries"),
+    (ch04.check_shortcut_is_free, free_with(compare=correlated), "halves its input"),
     (ch04.check_shortcut_is_free, free_with(tolerance=0.05), "97 %"),
     (
         ch04.check_shortcut_is_free,
@@ -236,7 +236,7 @@ WRONG = [
     ),
     (ch04.check_shortcut_is_free, free_with(back=False), "running statistics"),
     (ch04.check_shortcut_is_free, lambda unit: True, "feed negative ones"),
-    (ch04.check_shortcut_is_free, lambda unit: False, "You refuse a unit"),
+    (ch04.check_shortcut_is_free, lambda unit: False, "You reject a unit"),
     (ch04.check_shortcut_is_free, lambda unit: "free", "True or False"),
     (ch04.check_shortcut_is_free, lambda unit: None, "has no value yet"),
     (ch04.check_paths, lambda shortcut, slopes: np.prod(shortcut + slopes), "the whole gradient"),

@@ -62,7 +62,7 @@ def _bottleneck(
     order="",
     project=None,
 ):
-    """The unit, with one handle for each mistake."""
+    """The unit, with one option per mistake."""
     from keras import ops
 
     ready = _norm_relu(x)
@@ -101,15 +101,15 @@ _UNIT_HINTS = {
     "anything has read them. Stride in the 3×3.": {"first": True},
     "You stride in the last convolution, so that the 3×3 still works at full resolution. Stride "
     "in the 3×3.": {"last": True},
-    "Your order is convolution, norm, ReLU. *Pre*-activation reverses it: norm and ReLU "
-    "before each convolution.": {"order": "post"},
-    "The first convolution takes the raw input: its norm and ReLU are missing.": {
+    "Your order is convolution, batch norm, ReLU. *Pre*-activation reverses it: batch norm and "
+    "ReLU come before each convolution.": {"order": "post"},
+    "The first convolution takes the raw input: its batch norm and ReLU are missing.": {
         "order": "no first"
     },
-    "Norm and ReLU are missing in front of the 3×3 convolution.": {"order": "no middle"},
-    "Norm and ReLU are missing in front of the last 1×1 convolution.": {"order": "no last"},
+    "Batch norm and ReLU are missing in front of the 3×3 convolution.": {"order": "no middle"},
+    "Batch norm and ReLU are missing in front of the last 1×1 convolution.": {"order": "no last"},
     "There is no shortcut in your unit: where is the plus sign?": {"order": "no shortcut"},
-    "You project always. Where stride is 1 and the channels fit, the shortcut is the identity: "
+    "You always project. Where the stride is 1 and the channels fit, the shortcut is the identity: "
     "a convolution there is a factor on the identity path.": {"project": True},
 }
 
@@ -155,9 +155,9 @@ def check_preact_bottleneck(preact_bottleneck: Callable) -> None:
                 (hint, _bottleneck(x, filters, stride, **mistake))
                 for hint, mistake in _UNIT_HINTS.items()
             ),
-            f"With {case} the numbers differ. Go along the drawing: norm-ReLU, 1×1 to `filters`; "
-            "norm-ReLU, 3×3 with the stride; norm-ReLU, 1×1 to four times `filters`; add the "
-            "shortcut.",
+            f"With {case} the numbers differ. Go through the unit in order: BN-ReLU, 1×1 to "
+            "`filters`; BN-ReLU, 3×3 with the stride; BN-ReLU, 1×1 to four times `filters`; add "
+            "the shortcut.",
             tolerance=1e-4,
         )
     passed("a pre-activation bottleneck: three convolutions, and nothing on the identity path")
@@ -169,7 +169,7 @@ def check_preact_bottleneck(preact_bottleneck: Callable) -> None:
 def _count(
     c: int, f: int, s: int, *, norms=2, kernel=9, bias=0, wide=4, project=None, proj_norm=True
 ) -> int:
-    """Parameters of a v1 bottleneck unit, with one handle for each mistake."""
+    """Parameters of a v1 bottleneck unit, with one option per mistake."""
     project = (s > 1 or c != wide * f) if project is None else project
     out = wide * f
     main = c * f + kernel * f * f + f * out + norms * (f + f + out) + bias * (f + f + out)
@@ -177,13 +177,11 @@ def _count(
 
 
 _COUNT_HINTS = {
-    "You count no norms. Each batch norm learns a scale and a shift for every channel.": {
-        "norms": 0
-    },
-    "You count four numbers per channel for the norms. Mean and variance are kept, not learned: "
-    "only scale and shift are parameters that training changes.": {"norms": 4},
-    "You count one number per channel for the norms: there are a scale and a shift.": {"norms": 1},
-    "You count biases. The convolutions have none: the norm behind would subtract them.": {
+    "You count no batch norms. Each learns a scale and a shift for every channel.": {"norms": 0},
+    "You count four numbers per channel of a batch norm. Mean and variance are kept, not "
+    "learned: only scale and shift are parameters that training changes.": {"norms": 4},
+    "You count one number per channel of a batch norm: it has a scale and a shift.": {"norms": 1},
+    "You count biases. The convolutions have none: the batch norm after each would subtract it.": {
         "bias": 1
     },
     "Your 3×3 convolution has 3 weights for each pair of channels; it has 3 · 3.": {"kernel": 3},
@@ -193,7 +191,7 @@ _COUNT_HINTS = {
     },
     "You always count a projection. Where the shapes fit, the shortcut is the identity and "
     "costs nothing.": {"project": True},
-    "You counted the projection's kernel, but not its norm.": {"proj_norm": False},
+    "You counted the projection's kernel, but not its batch norm.": {"proj_norm": False},
 }
 
 
@@ -225,8 +223,8 @@ def check_unit_parameters(unit_parameters: Callable) -> None:
         )
         raise CheckFailed(
             f"With {c} channels in, filters={f} and stride={s} the unit has {truth:,} parameters; "
-            f"you say {value:,.0f}. Count in turn: three kernels, three norms, and the projection "
-            "where one is needed."
+            f"your count is {value:,.0f}. Count in turn: three kernels, three batch norms, and the "
+            "projection where one is needed."
         )
     passed("every unit of ResNet-50, counted")
 
@@ -290,28 +288,27 @@ def specimen(kind: str, channels: int = 8, seed: int = 0):
 
 
 _SPECIMEN_HINTS = {
-    "free": "You refuse a unit whose shortcut is free. With all kernels at zero F adds nothing, so "
-    "the output is the input: did you silence *all* convolutions?",
+    "free": "You reject a unit whose shortcut is the identity. With all kernels at zero F adds "
+    "nothing, so the output is the input: did you silence *all* convolutions?",
     "relu in front": "You let a ReLU on the shortcut pass. It leaves positive numbers as they "
     "are: feed negative ones, too.",
     "norm on it": "You let a batch norm on the shortcut pass. Before training its running "
-    "mean is 0 and its variance 1, so when it is *used* it does "
-    "nothing. In training mode it computes with the batch.",
-    "halved": "You let a shortcut pass that halves what it carries. The output has to *equal* the "
-    "input.",
+    "mean is 0 and its variance 1, so at inference it does nothing. In training mode it uses the "
+    "statistics of the batch.",
+    "halved": "You let a shortcut pass that halves its input. The output has to *equal* the input.",
     "relu behind": "You let a ReLU behind the addition pass. It leaves positive sums as they are: "
     "feed negative numbers, too.",
     "convolution": "You let a 1×1 convolution on the shortcut pass. It has a kernel as well; "
     "with all kernels at zero it carries nothing.",
-    "nearly free": "You let a shortcut pass that carries 97 % of its input. That is 22 % after "
+    "nearly free": "You let a shortcut pass that multiplies its input by 97 %. That is 22 % after "
     "fifty units: allow for rounding, not for more.",
     "no shortcut": "You let a plain block without any shortcut pass.",
 }
 
 
 def check_shortcut_is_free(shortcut_is_free: Callable) -> None:
-    """`shortcut_is_free(unit)`: whether the unit, with F silenced, hands on exactly what it
-    gets."""
+    """`shortcut_is_free(unit)`: whether the unit, with F silenced, returns exactly its
+    input."""
     for seed, kind in enumerate((*SPECIMENS, "free")):
         unit = specimen(kind, channels=8 if seed else 4, seed=seed)
         before = unit.get_weights()
@@ -326,10 +323,10 @@ def check_shortcut_is_free(shortcut_is_free: Callable) -> None:
         )
         expect(
             all(np.array_equal(a, b) for a, b in zip(before, unit.get_weights(), strict=True)),
-            "The kernels are back, but the running statistics of the norms have moved: in "
+            "The kernels are back, but the running statistics of the batch norms have changed: in "
             "training mode they are updated at each call. Put *all* weights back.",
         )
-    passed("one free shortcut among seven that are not, and no unit was harmed")
+    passed("one free shortcut and seven damaged ones recognised, and no unit was changed")
 
 
 # ---- exercise 4: the gradient, path by path ------------------------------------------------------
@@ -343,8 +340,8 @@ def _paths(shortcut: float, slopes: np.ndarray) -> np.ndarray:
 
 
 def check_paths(paths: Callable) -> None:
-    """`paths(shortcut, slopes)`: what the paths through k of the residual branches add to the
-    gradient, k = 0 ... L."""
+    """`paths(shortcut, slopes)`: the contribution to the gradient of the paths through k of the
+    residual branches, k = 0 ... L."""
     rng = np.random.default_rng(404)
     for shortcut, n in ((1.0, 2), (0.5, 3), (1.0, 7), (0.9, 12), (1.1, 5)):
         slopes = rng.uniform(0.1, 0.9, n)
@@ -353,8 +350,8 @@ def check_paths(paths: Callable) -> None:
         truth = _paths(shortcut, slopes)
         expect(
             not near(answer, truth.sum(), 1e-4),
-            "That is the whole gradient, the sum over all paths. Wanted is its parts: one number "
-            "for each k, 0 to L.",
+            "That is the whole gradient, the sum over all paths. Return its parts: one number for "
+            "each k, from 0 to L.",
         )
         expect(
             np.shape(answer) != (n,),
@@ -366,17 +363,17 @@ def check_paths(paths: Callable) -> None:
         counts = _paths(1.0, np.ones(n))
         in_order = np.array([slopes[:k].prod() * shortcut ** (n - k) for k in range(n + 1)])
         wrong = {
-            "You counted the paths. A path also has a size: the product of all it passes, "
-            "slopes and shortcuts.": counts,
+            "You counted the paths. A path also has a size: the product of all slopes and "
+            "shortcuts on it.": counts,
             "Your list is in reverse order: k = 0 comes first, the path that takes every "
             "shortcut.": truth[::-1],
             "You left out the factors of the shortcuts: a path that goes through k branches "
             "passes L − k shortcuts.": _paths(1.0, slopes),
             "You took the mean slope for all units. The slopes differ: each choice of k "
             "branches has its own product.": mean,
-            "You took one path for each k, through the *first* k branches. Any k of the L will "
-            "do, and all of them count.": in_order,
-            "You gave shares of the whole. Wanted are the parts themselves: they add up to the "
+            "You took one path for each k, through the *first* k branches. Any k of the L "
+            "form a path, and all these paths count.": in_order,
+            "You gave shares of the whole. Return the parts themselves: they add up to the "
             "gradient.": truth / truth.sum(),
         }
         judge(
