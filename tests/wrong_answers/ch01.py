@@ -22,7 +22,7 @@ def flip(
     move=True,
     right=-1,
     box=None,
-    picture=None,
+    image_map=None,
 ):
     """The right answer, with one handle for each mistake."""
     width = image.shape[1]
@@ -31,7 +31,7 @@ def flip(
         points[:, 0] = width + right - points[:, 0]
     x, y, w, h = bbox
     return (
-        image[:, ::-1] if picture is None else picture(image),
+        image[:, ::-1] if image_map is None else image_map(image),
         points,
         np.asarray(visible)[TWIN] if swap_flags else np.asarray(visible),
         np.array([width - x - w if box is None else box(width, x, w), y, w, h]),
@@ -136,13 +136,13 @@ WRONG = [
     (ch01.check_flip_person, flip_with(right=0, swap=False), "one pixel off. You used W - x"),
     (ch01.check_flip_person, flip_with(right=-2), "stops one column short"),
     (ch01.check_flip_person, flip_with(move=False), "did not move the joints"),
-    (ch01.check_flip_person, flip_with(picture=lambda image: image[::-1]), "on its head"),
+    (ch01.check_flip_person, flip_with(image_map=lambda image: image[::-1]), "upside down"),
     (
         ch01.check_flip_person,
-        flip_with(picture=lambda image: image[..., ::-1]),
+        flip_with(image_map=lambda image: image[..., ::-1]),
         "colours red, green and blue",
     ),
-    (ch01.check_flip_person, flip_with(picture=lambda image: image), "is not mirrored"),
+    (ch01.check_flip_person, flip_with(image_map=lambda image: image), "is not mirrored"),
     (ch01.check_flip_person, flip_with(box=lambda width, x, w: width - x), "now its right edge"),
     (
         ch01.check_flip_person,
@@ -154,11 +154,11 @@ WRONG = [
         flip_with(box=lambda width, x, w: width - 1 - x - w),
         "pixel edges, not pixel centres",
     ),
-    (ch01.check_flip_person, flip_with(box=lambda width, x, w: x), "does not frame"),
+    (ch01.check_flip_person, flip_with(box=lambda width, x, w: x), "does not enclose"),
     (ch01.check_flip_person, lambda image, keypoints, visible, bbox: None, "has no value yet"),
     (ch01.check_flip_person, lambda image, keypoints, visible, bbox: image, "return four things"),
     (ch01.check_crop_to_photo, the_way_in, "photo to crop"),
-    (ch01.check_crop_to_photo, inverse_scale_only, "scale is that of the way into the crop"),
+    (ch01.check_crop_to_photo, inverse_scale_only, "scale is that of the map into the crop"),
     (ch01.check_crop_to_photo, back_with(stretched=True), "stretched"),
     (ch01.check_crop_to_photo, back_with(pad=False), "padding is missing"),
     (ch01.check_crop_to_photo, back_with(longest=min), "*shorter* side"),
@@ -175,17 +175,17 @@ WRONG = [
     (ch01.check_codec_is_sound, sound_with(step=1), "rounds to whole pixels"),
     (ch01.check_codec_is_sound, sound_with(tolerance=0.51), "half a pixel off"),
     (ch01.check_codec_is_sound, sound_with(tolerance=0.3, step=0.25), "in 16 bits"),
-    (ch01.check_codec_is_sound, sound_with(tolerance=0), "You refuse"),
+    (ch01.check_codec_is_sound, sound_with(tolerance=0), "You reject"),
     (
         ch01.check_codec_is_sound,
         lambda encode, decode, size: sound(encode, decode, (200, 200)),
         "takes `size` as (h, w)",
     ),
     (ch01.check_codec_is_sound, lambda encode, decode, size: True, "half a pixel off"),
-    (ch01.check_codec_is_sound, lambda encode, decode, size: False, "You refuse posekit's own"),
+    (ch01.check_codec_is_sound, lambda encode, decode, size: False, "You reject posekit's own"),
     (ch01.check_codec_is_sound, lambda encode, decode, size: "yes", "True or False"),
     (ch01.check_codec_is_sound, lambda encode, decode, size: None, "has no value yet"),
-    (ch01.check_count_joints, count_with(least=2), "Do not throw it away"),
+    (ch01.check_count_joints, count_with(least=2), "Do not discard it"),
     (ch01.check_count_joints, count_with(ask_flag=False), "looks like a corner"),
     (ch01.check_count_joints, count_with(low=0, high=0), "half a pixel off"),
     (ch01.check_count_joints, count_with(low=0, high=-1), "half a pixel off"),
@@ -194,7 +194,7 @@ WRONG = [
     (
         ch01.check_count_joints,
         count_with(weight=lambda inside, visible: np.ones(17)),
-        "taught that it is absent",
+        "trained to report it as absent",
     ),
     (
         ch01.check_count_joints,

@@ -76,18 +76,18 @@ def _expect_flipped(
 
     expect(
         not np.array_equal(flipped, image[::-1]),
-        "Your image stands on its head. Axis 0 of (H, W, 3) runs down the image, axis 1 runs "
-        "across it.",
+        "Your image is upside down. Axis 0 of (H, W, 3) runs down the image, axis 1 runs across it."
+        "",
     )
     expect(
         not np.array_equal(flipped, image[:, :, ::-1]),
-        "You reversed the last axis of (H, W, 3): those are the colours red, green and blue. Left "
-        "and right is axis 1.",
+        "You reversed the last axis of (H, W, 3), which holds the colours red, green and blue. "
+        "Left and right are along axis 1.",
     )
     expect(
         np.array_equal(np.sort(flipped, axis=None), np.sort(image, axis=None)),
-        "The pixels of your image have other values than those of the given one. A mirror moves "
-        "pixels and changes none: the values stay from 0 to 255.",
+        "The pixels of your image have other values than those of the given one. Mirroring moves "
+        "pixels and does not change their values, which stay between 0 and 255.",
     )
     expect(
         np.array_equal(flipped, image[:, ::-1]),
@@ -109,8 +109,8 @@ def _expect_flipped(
     mirrored = points * (-1, 1) + (width - 1, 0)
     expect(
         not np.allclose(joints, mirrored),
-        "The joints are mirrored, but they kept their names: the arm that was the person's left "
-        "one is now a right arm. Swap the rows of left and right, too.",
+        "The joints are mirrored, but they kept their names. The person's left arm is a right arm "
+        "in the mirrored image: swap the rows of left and right, too.",
     )
     expect(
         not np.allclose(joints, points[swap]),
@@ -124,8 +124,8 @@ def _expect_flipped(
     )
     expect(
         not np.array_equal(seen, flags),
-        "The flags stayed with the old names. When row 9 now holds what was joint 10, its "
-        "visibility must come along.",
+        "The flags stayed with the old names. If row 9 now holds the former joint 10, it must hold "
+        "that joint's flag, too.",
     )
     expect_close(
         seen, flags[swap], "the flipped flags", "The flags are not those of the swapped joints."
@@ -134,8 +134,8 @@ def _expect_flipped(
     x, y, w, h = box
     expect(
         not np.isclose(flipped_box[0], width - 1 - x) and not np.isclose(flipped_box[0], width - x),
-        "You mirrored the box's left edge, and that is now its right edge. x is where the box "
-        "begins on the left: which of the old edges gets there?",
+        "You mirrored the box's left edge, and that is now its right edge. x is the left edge of "
+        "the box: which of the old edges becomes the left one?",
     )
     expect(
         not np.isclose(flipped_box[0], width - 1 - x - w),
@@ -146,7 +146,7 @@ def _expect_flipped(
         flipped_box,
         (width - x - w, y, w, h),
         "the flipped box",
-        "The box does not frame the mirrored person.",
+        "The box does not enclose the mirrored person.",
     )
 
 
@@ -172,7 +172,7 @@ def check_crop_to_photo(crop_to_photo: Callable) -> None:
     expect(
         np.isclose(default[0, 0], 250 / 224), "Without a third argument the padding should be 1.25."
     )
-    passed("your map takes crop pixels back to the photo, to the last fraction of a pixel")
+    passed("your map takes crop pixels back to the exact position in the photo")
 
 
 def _expect_back(answer: np.ndarray, box: np.ndarray, size: int, padding: float) -> None:
@@ -183,7 +183,8 @@ def _expect_back(answer: np.ndarray, box: np.ndarray, size: int, padding: float)
     step = side / size
     expect(
         not np.allclose(answer, forward),
-        "That is the way *into* the crop, photo to crop. Wanted is the way back: crop to photo.",
+        "That is the map *into* the crop, from photo to crop. The exercise asks for its inverse, "
+        "from crop to photo.",
     )
     expect(
         np.isclose(answer[0, 0], answer[1, 1]),
@@ -193,7 +194,7 @@ def _expect_back(answer: np.ndarray, box: np.ndarray, size: int, padding: float)
     linear = answer[:, :2]
     expect(
         np.allclose(linear, linear[0, 0] * np.eye(2)),
-        "The map turns or shears: off the diagonal there should be 0.",
+        "The map rotates or shears: the entries off the diagonal should be 0.",
     )
     expect(
         not (padding != 1 and np.isclose(linear[0, 0], max(w, h) / size)),
@@ -201,13 +202,13 @@ def _expect_back(answer: np.ndarray, box: np.ndarray, size: int, padding: float)
     )
     expect(
         not np.isclose(linear[0, 0], min(w, h) * padding / size) or np.isclose(w, h),
-        "Your square is as long as the *shorter* side of the box, so a part of the person is cut "
-        "off.",
+        "The side of your square comes from the *shorter* side of the box, so a part of the person "
+        "is cut off.",
     )
     expect(
         not np.isclose(linear[0, 0], 1 / step) or np.isclose(step, 1),
-        "Your scale is that of the way into the crop. On the way back one crop pixel must become "
-        "side / size photo pixels.",
+        "Your scale is that of the map into the crop. In the inverse map one crop pixel must "
+        "become side / size photo pixels.",
     )
     expect(
         np.isclose(linear[0, 0], step),
@@ -275,23 +276,23 @@ CODECS = {
 """Name -> (encode, decode); only the first two are sound."""
 
 _CODEC_HINTS = {
-    "sound": "You refuse posekit's own codec. Which of your comparisons does it fail? In floating "
-    "point, there and back is equal to a thousandth of a pixel, not to the last bit.",
-    "single precision": "You refuse a codec that computes in 32 bits, as networks do. Allow a "
-    "thousandth of a pixel.",
-    "half pixel lost": "You let a codec pass whose `decode` is half a pixel off. Compare the round "
+    "sound": "You reject posekit's own codec. Which of your comparisons does it fail? In floating "
+    "point, a round trip is exact to a thousandth of a pixel, not to the last bit.",
+    "single precision": "You reject a codec that computes in 32 bits, as networks do. Allow an "
+    "error of a thousandth of a pixel.",
+    "half pixel lost": "You accept a codec whose `decode` is half a pixel off. Compare the round "
     "trip with the points, to a thousandth of a pixel.",
-    "no half pixel": "You let a codec pass that leaves out the half pixel both ways. Two mistakes "
-    "that cancel survive a round trip: look at what lies between, at the edges for example.",
-    "divided by W - 1": "You let a codec pass that divides by W - 1. It brings the centre to 0 and "
-    "survives the round trip. Where does it bring the image's edges?",
-    "w and h swapped": "You let a codec pass that takes `size` as (h, w). On square images that "
-    "makes no difference. Use the `size` that you are given: there the edges tell.",
-    "clipped": "You let a codec pass that clips at the edges of the crop. A joint outside it comes "
-    "back in another position: test points outside, too.",
-    "rounded": "You let a codec pass that rounds to whole pixels. Test points between them.",
-    "half precision": "You let a codec pass that computes in 16 bits, which costs a twentieth of a "
-    "pixel. A thousandth is the most that we allow.",
+    "no half pixel": "You accept a codec that leaves out the half pixel both ways. Two mistakes "
+    "that cancel survive a round trip: look at the values in between, at the edges for example.",
+    "divided by W - 1": "You accept a codec that divides by W - 1. It maps the centre to 0 and "
+    "survives the round trip. Where does it map the image's edges?",
+    "w and h swapped": "You accept a codec that takes `size` as (h, w). On square images that "
+    "makes no difference. Test with the `size` that you are given, and look at the edges.",
+    "clipped": "You accept a codec that clips at the edges of the crop. A joint outside it is "
+    "decoded to another position: test points outside, too.",
+    "rounded": "You accept a codec that rounds to whole pixels. Test points between them.",
+    "half precision": "You accept a codec that computes in 16 bits, which costs a twentieth of a "
+    "pixel. The largest error that we allow is a thousandth.",
 }
 
 
@@ -306,7 +307,7 @@ def check_codec_is_sound(codec_is_sound: Callable) -> None:
     passed("two sound codecs accepted, seven broken ones found")
 
 
-# ---- exercise 4: who counts ----------------------------------------------------------------------
+# ---- exercise 4: which joints count --------------------------------------------------------------
 
 # joint, crop pixel, flag, known
 _CASES = (
@@ -327,8 +328,8 @@ _CASES = (
 
 
 def check_count_joints(count_joints: Callable) -> None:
-    """`count_joints(keypoints, visible, known, size)` -> (inside, weight), each (17,): what a
-    network may be taught."""
+    """`count_joints(keypoints, visible, known, size)` -> (inside, weight), each (17,): the
+    training targets of the joints."""
     expression = "count_joints(keypoints, visible, known, size)"
     size = 100
     points = np.full((len(COCO17), 2), 50.0)
@@ -350,12 +351,12 @@ def check_count_joints(count_joints: Callable) -> None:
     expect(
         at(inside, "left_wrist"),
         "The left wrist is occluded (flag 1), yet it has been labelled and it lies in the crop. "
-        "Do not throw it away: where a hidden hand is can be learned, too.",
+        "Do not discard it: a network can learn the positions of hidden joints, too.",
     )
     expect(
         not at(inside, "left_ankle"),
         "The left ankle was never labelled, and its (0, 0) means nothing, though it looks like a "
-        "corner of the crop. Ask the flag first, then the coordinates.",
+        "corner of the crop. Test the flag first, then the coordinates.",
     )
     expect(
         not at(inside, "right_ankle"),
@@ -374,7 +375,7 @@ def check_count_joints(count_joints: Callable) -> None:
     expect(
         not at(weight, "left_ankle"),
         "Nothing is known about the left ankle (known is False). With weight 1 the network would "
-        "be taught that it is absent, and it may well be there.",
+        "be trained to report it as absent, and it may well be inside.",
     )
     expect(
         at(weight, "right_wrist") and at(weight, "right_ankle"),
@@ -412,4 +413,4 @@ def check_count_joints(count_joints: Callable) -> None:
             f"crop of {side} pixels. It reaches from -0.5, which belongs to it, to {side - 0.5}, "
             "which does not, along both axes.",
         )
-    passed("every joint is taught what is known about it: inside, outside, or nothing at all")
+    passed("each joint has the right target and weight: inside, outside or unknown")
