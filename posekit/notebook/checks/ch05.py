@@ -37,7 +37,7 @@ def _of(kind: type, model: keras.Model) -> list:
 
 
 def check_dense_layer(dense_layer: Callable) -> None:
-    """The layer answers as posekit's with the same weights, with a bottleneck and without."""
+    """The layer's output equals posekit's with the same weights, with a bottleneck and without."""
     for c, k, bottleneck in ((10, 3, 4), (7, 4, 4), (7, 4, None), (8, 3, 2)):
         _expect_dense_layer(dense_layer, c, k, bottleneck)
     passed("your dense layer agrees with posekit's, with a bottleneck and without")
@@ -62,7 +62,7 @@ def _expect_dense_layer(dense_layer: Callable, c: int, k: int, bottleneck: int |
     )
     expect(
         mine.output.shape == theirs.output.shape,
-        f"The resolution changed to {tuple(mine.output.shape[1:3])}: nothing strides here.",
+        f"The resolution changed to {tuple(mine.output.shape[1:3])}: no layer here has a stride.",
     )
     kernels = [
         sorted(tuple(layer.kernel.shape) for layer in _of(layers.Conv2D, m)) for m in (mine, theirs)
@@ -97,17 +97,17 @@ def _expect_dense_layer(dense_layer: Callable, c: int, k: int, bottleneck: int |
     right = np.asarray(theirs(x))
     expect(
         not np.allclose(answer[..., k:], x, atol=1e-5),
-        "The new channels stand *before* the old ones. Append them, so that a slab keeps its "
+        "The new channels come *before* the old ones. Append them, so that a slab keeps its "
         "position for all later layers.",
     )
     expect(
         np.allclose(answer[..., :c], x, atol=1e-5),
-        "The old channels do not come through unchanged: what is joined is `x` as it came in, "
-        "before norm and ReLU.",
+        "The old channels do not come through unchanged: concatenate the input `x` itself, as it "
+        "was before batch norm and ReLU.",
     )
     expect(
         np.allclose(answer, right, atol=1e-4),
-        "The layers are all there, but the new channels differ from posekit's with the same "
+        "All layers are there, but the new channels differ from posekit's with the same "
         "weights. Batch norm and ReLU come *before* each convolution.",
     )
 
@@ -147,7 +147,7 @@ def check_channels(channels_after_blocks: Callable) -> None:
         hints = [
             (
                 _channels(blocks, k, compression, stem=0),
-                "the block's input is part of what it ends with; the stem gives 2 k channels.",
+                "the block's input is part of its output; the stem gives 2 k channels.",
             ),
             (_channels(blocks, k, compression, stem=1), "the stem gives 2 k channels, not k."),
             (
@@ -199,7 +199,7 @@ def _expect_block(fixed_block: Callable, c: int, count: int, k: int) -> None:
     expect(
         read != [c, *[c + k] * (count - 1)],
         f"The layers read {read} channels: each but the first sees the block's input and the "
-        "newest slab, but not those between.",
+        "newest slab, but not those in between.",
     )
     expect(
         read != [c] * count,
@@ -218,20 +218,19 @@ def _expect_block(fixed_block: Callable, c: int, count: int, k: int) -> None:
     got = model.output.shape[-1]
     expect(
         got == c + count * k,
-        f"{got} channels come out, {c + count * k} should: everything that was made, and the "
-        "input.",
+        f"{got} channels come out, {c + count * k} should: all slabs, and the input.",
     )
     x = np.random.default_rng(0).normal(size=(2, 4, 4, c)).astype(np.float32)
     out = np.asarray(model(x))
     expect(
         np.allclose(out[..., :c], x),
-        "The first channels of the output are not the block's input: append the new slab *behind* "
+        "The first channels of the output are not the block's input: append the new slab *after* "
         "the old ones.",
     )
     first = np.asarray(keras.Model(model.input, _of(layers.Conv2D, model)[0].output)(x))
     expect(
         np.allclose(out[..., c : c + k], first),
-        "Behind the input should stand the first layer's slab, then the second's, and so on.",
+        "The first layer's slab should follow the input, then the second's, and so on.",
     )
 
 
@@ -247,7 +246,7 @@ def work(k: int) -> int:
 
 
 def _priced(asked: list[int], most: int) -> Callable:
-    """A work function that notes what it is asked."""
+    """A work function that records its arguments."""
 
     def cost(k: int) -> int:
         asked.append(k)
@@ -258,7 +257,7 @@ def _priced(asked: list[int], most: int) -> Callable:
 
 
 def check_largest_growth(largest_growth: Callable) -> None:
-    """The largest growth rate within a budget, found with few questions."""
+    """The largest growth rate within a budget, found with few evaluations."""
     expression = "largest_growth(work, budget, most)"
     most = 64
     for budget in (85, 1000, 1001, 40_000, 10**9, 2):
@@ -282,7 +281,7 @@ def check_largest_growth(largest_growth: Callable) -> None:
         expect(got == want, f"{case}it is {want}.")
         expect(
             len(asked) <= 8,
-            f"{case}which is right, but you built {len(asked)} networks. Ask in the middle of "
-            "what is left, and halve it each time: seven are enough.",
+            f"{case}which is right, but you built {len(asked)} networks. Try the middle of the "
+            "remaining range, and halve it each time: seven are enough.",
         )
-    passed("the largest growth rate for six budgets, never with more than eight questions")
+    passed("the largest growth rate for six budgets, with at most eight evaluations each")
