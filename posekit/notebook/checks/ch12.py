@@ -393,7 +393,7 @@ def check_sigma_factor(sigma_factor: Callable) -> None:
 def _mean_and_spread(
     weights: np.ndarray, x: np.ndarray, y: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(B, H, W, K) weights and the places of columns and rows -> mean (B, K, 2), spread (B, K,
+    """(B, H, W, K) weights and the positions of columns and rows -> mean (B, K, 2), spread (B, K,
     2)."""
     places = np.stack(np.meshgrid(x, y), axis=-1)
     mean = np.einsum("bhwk,hwd->bkd", weights, places)
@@ -416,7 +416,7 @@ def check_soft_argmax(soft_argmax: Callable) -> None:
         "score of each map first; the weights stay the same. (And a variance that rounding made "
         "−0.0000001 has no root.)",
     )
-    passed("soft-argmax, and how far its map is spread: a σ for free")
+    passed("soft-argmax and the spread of its map: a σ at no extra cost")
 
 
 _SOFT_ARGMAX = "soft_argmax(scores)"
@@ -515,5 +515,5 @@ def _expect_means(soft_argmax: Callable, seed: int, h: int, w: int) -> None:
     spread = expect_array(spread, "the spreads", (3, 4, 2))
     expect(
         near(spread, width, _TOLERANCE),
-        "The means are right, the spreads are not: the root of Σ weight · (place − mean)².",
+        "The means are right, the spreads are not: the root of Σ weight · (position − mean)².",
     )
