@@ -26,7 +26,7 @@ RECIPES = {
     "again": {"backbone": "resnet", "head": "votes", "loss": "l1"},
     "clipped": {"backbone": "resnet", "head": "votes", "loss": "l1", "clip": 1.0},
 }
-"""Six rows of an ablation, with two that differ in the head and more."""
+"""Six rows of an ablation study; some pairs differ in more than one setting."""
 
 
 def _fair(recipes: dict[str, dict]) -> set[tuple[str, str]]:
@@ -73,18 +73,18 @@ def check_fair_pairs(fair_pairs: Callable) -> None:
     )
     expect(
         ("again", "base") not in answer,
-        "'again' and 'base' have the same settings: they differ in nothing but the seed. They say "
-        "how large chance is, and not what a change does.",
+        "'again' and 'base' have the same settings: they differ in nothing but the seed. They show "
+        "how much scores vary by chance, and not what a change does.",
     )
     expect(
         ("base", "new network") not in answer,
-        "'base' and 'new network' differ in backbone and head. Which of the two made the "
-        "difference cannot be said.",
+        "'base' and 'new network' differ in backbone and head. You cannot tell which of the two "
+        "changes made the difference.",
     )
     expect(
         ("base", "clipped") in answer,
-        "You miss 'base' and 'clipped'. A setting that only one of two rows has is a difference, "
-        "too: go through the settings of both.",
+        "The pair 'base' and 'clipped' is missing. A setting that only one of two rows has is a "
+        "difference, too: go through the settings of both.",
     )
     expect(
         ("clipped", "l2") not in answer,
@@ -92,12 +92,12 @@ def check_fair_pairs(fair_pairs: Callable) -> None:
     )
     expect(
         ("new head", "new network") in answer,
-        "You miss 'new head' and 'new network': they differ in the backbone alone. A fair pair "
-        "need not contain the base row.",
+        "The pair 'new head' and 'new network' is missing: they differ in the backbone alone. A "
+        "fair pair need not contain the base row.",
     )
     expect(
         answer == _fair(RECIPES),
-        f"Of the six rows {len(_fair(RECIPES))} pairs differ in one setting, but you found "
+        f"{len(_fair(RECIPES))} pairs of the six rows differ in one setting, but you found "
         f"{len(answer)}.",
     )
     rng = np.random.default_rng(701)
@@ -170,24 +170,24 @@ def check_collapse_ratio(collapse_ratio: Callable) -> None:
     )
     expect(
         not equals(ratio(_photo(timid, boxes) / sides, _photo(poses, boxes) / sides)),
-        "You divided by the box's side, but did not subtract where the box is. The position of the "
+        "You divided by the box's side, but did not subtract the box's corner. The position of the "
         "person is still in your numbers.",
     )
     everyone = np.ones_like(labelled)
     in_photo = ratio(_photo(timid, boxes), _photo(junk, boxes), everyone)
     expect(
         not equals(ratio(timid, junk, everyone)) and not equals(in_photo),
-        "You counted unlabelled joints: their coordinates mean nothing. Use `labelled`, joint by "
+        "You counted unlabelled joints, whose coordinates mean nothing. Use `labelled`, joint by "
         "joint.",
     )
     expect(
         not equals(ratio(poses, timid)),
-        "Your ratio is upside down: the variance of the prediction goes on top, so that a "
-        "collapse shows as 0.",
+        "Your ratio is upside down: the variance of the prediction is the numerator, so that a "
+        "collapse gives 0.",
     )
     expect(
         not equals(ratio(timid, poses, power=0.5)),
-        "You took the ratio of standard deviations: we want variances, their squares.",
+        "You took the ratio of standard deviations. Take the ratio of variances, their squares.",
     )
     pooled = timid[labelled].var(axis=0).sum() / poses[labelled].var(axis=0).sum()
     flat = timid[labelled].var() / poses[labelled].var()
@@ -212,11 +212,11 @@ def check_collapse_ratio(collapse_ratio: Callable) -> None:
     passed("the mean pose shows 0 and the truth shows 1, wherever the people stand")
 
 
-# ---- exercise 3: by how many people the labels have slipped --------------------------------------
+# ---- exercise 3: by how many people the labels are shifted ---------------------------------------
 
 
 def _slipped(seed: int, slip: int, n: int = 90) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Predictions, labels of the person `slip` places further on, and their flags."""
+    """Predictions, labels of the person `slip` positions further on, and their flags."""
     rng = np.random.default_rng(seed)
     middle = rng.uniform(-0.3, 0.3, (K, 2))
     poses = middle + rng.normal(0, 1, (n, K, 2)) * rng.uniform(0.03, 0.12, (K, 1))
@@ -227,8 +227,8 @@ def _slipped(seed: int, slip: int, n: int = 90) -> tuple[np.ndarray, np.ndarray,
 
 
 def check_label_slip(label_slip: Callable) -> None:
-    """`label_slip(pred, true, labelled, most)`: by how many people labels and images have
-    slipped."""
+    """`label_slip(pred, true, labelled, most)`: by how many people the labels are shifted against
+    the images."""
     expression = "label_slip(pred, true, labelled, most)"
 
     def ask(seed: int, slip: int, most: int = 5, blank: bool = False) -> int:
@@ -241,32 +241,32 @@ def check_label_slip(label_slip: Callable) -> None:
     value = ask(702, 2)
     expect(
         value != 0,
-        "The labels have slipped by two people, but your answer is 0. Compare the predictions with "
+        "The labels are shifted by two people, but your answer is 0. Compare the predictions with "
         "the labels rolled by each candidate, roll the flags along, and take the best.",
     )
     expect(
         value != -2,
-        "The direction is the wrong one. With a slip of 2, `true[0]` belongs to person 2, so that "
-        "`np.roll(true, 2, axis=0)` has it in place.",
+        "The direction is the wrong one. With a shift of 2, `true[0]` belongs to person 2, so that "
+        "`np.roll(true, 2, axis=0)` puts it in order.",
     )
     expect(
         value == 2,
-        f"The labels have slipped by 2, but your answer is {value}. Take the candidate with the "
+        f"The labels are shifted by 2, but your answer is {value}. Take the candidate with the "
         "*smallest* error, over labelled joints only.",
     )
     for seed, slip in ((703, 0), (704, -1), (705, 5), (706, -5)):
         value = ask(seed, slip)
         expect(
             value == slip,
-            f"The labels have slipped by {slip}, but your answer is {value}. Try every slip from "
+            f"The labels are shifted by {slip}, but your answer is {value}. Try every shift from "
             "-most to most, both ends included.",
         )
     value = ask(707, 3, blank=True)
     expect(
         value == 3,
-        "Where a joint is unlabelled, `true` may hold NaN. Then your answer is wrong: leave these "
-        "joints out with `labelled`, do not multiply by it.",
+        "Where a joint is unlabelled, `true` may hold NaN, and then your answer is wrong. Select "
+        "the labelled joints with `labelled`, do not multiply by it.",
     )
     value = ask(708, 8, most=10)
     expect(value == 8, "With `most=10` your answer is wrong: use `most`, not a number of your own.")
-    passed("the slip is found in both directions, whatever unlabelled joints hold")
+    passed("the shift is found in both directions, whatever unlabelled joints hold")
