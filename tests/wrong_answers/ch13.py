@@ -299,7 +299,7 @@ WRONG = [
         "place for the *swapped*",
     ),
     (ch13.check_invent, invent_with(other=lambda rng, swapped: swapped < 0), "What is `swapped`"),
-    (ch13.check_invent, invent_with(other=lambda rng, swapped: swapped > 0), "swap always"),
+    (ch13.check_invent, invent_with(other=lambda rng, swapped: swapped > 0), "always swap"),
     (
         ch13.check_invent,
         invent_with(

@@ -39,8 +39,8 @@ def _quantiles(values: np.ndarray, labelled: np.ndarray, share: float) -> np.nda
 
 
 def check_sigma_needed(sigma_needed: Callable) -> None:
-    """`sigma_needed(predicted, true, labelled, share)`: the sigma per joint that keeps a share of
-    the labelled joints inside."""
+    """`sigma_needed(predicted, true, labelled, share)`: the sigma per joint that keeps a
+    fraction of the labelled joints inside."""
     expression = "sigma_needed(predicted, true, labelled, share)"
     rng = np.random.default_rng(1001)
     for people, share in ((60, 0.9), (41, 0.75)):
@@ -53,7 +53,7 @@ def check_sigma_needed(sigma_needed: Callable) -> None:
         answer = call(sigma_needed, expression, predicted, true, labelled, share)
         answer = expect_array(answer, expression, (_K,))
         _judge_sigmas(answer, predicted, true, labelled, share)
-    passed("each joint gets the sub-image that it needs")
+    passed("the right size of sub-image for each joint")
 
 
 def _judge_sigmas(
@@ -99,11 +99,11 @@ def _judge_sigmas(
         ),
         (
             "You divide by the diameters of the *true* poses. In use only the predicted one is "
-            "known, and the sub-image is cut with it.",
+            "available, and the sub-image is cut with it.",
             _quantiles(square / np.maximum(_diameter(true), 1e-9)[:, None], labelled, share),
         ),
         (
-            "You divide all errors by one mean diameter. Each person has an own one.",
+            "You divide all errors by one mean diameter. Each person has one of their own.",
             _quantiles(square / sizes.mean(), labelled, share),
         ),
         (
@@ -111,11 +111,11 @@ def _judge_sigmas(
             _quantiles(square / sizes, everything, share),
         ),
         (
-            "You return one sigma for all joints. A wrist needs another than a nose.",
+            "You return one sigma for all joints. A wrist needs a larger one than a nose.",
             np.full(_K, np.quantile((square / sizes)[labelled], share)),
         ),
         (
-            f"With your sigma a share of {share:g} of the joints is *outside*, not inside.",
+            f"With your sigma a fraction of {share:g} of the joints is *outside*, not inside.",
             _quantiles(square / sizes, labelled, 1 - share),
         ),
         (
@@ -124,8 +124,8 @@ def _judge_sigmas(
             _quantiles(square / sizes, labelled, 1.0),
         ),
         (
-            "You return a typical error, the median. How large is the error that the given share "
-            "of joints stays below?",
+            "You return a typical error, the median. How large is the error that the given "
+            "fraction of joints stays below?",
             _quantiles(square / sizes, labelled, 0.5),
         ),
     )
@@ -146,7 +146,7 @@ def _judge_sigmas(
 
 
 def _back(uv: np.ndarray, angle: float, mirrored: bool, *, mirror_last: bool = False) -> np.ndarray:
-    """The way from the centre of a sub-image to `uv`, as it lies in the image, in sides."""
+    """Vector from the centre of a sub-image to `uv`, rotated as in the image, in sides."""
     sign = np.array([-1.0, 1.0]) if mirrored else np.ones(2)
     u, v = uv if mirror_last else uv * sign
     c = np.cos(angle)
@@ -173,7 +173,7 @@ def check_put_back(put_back: Callable) -> None:
         answer = call(put_back, expression, uv, joint, side, angle, mirrored, fraction)
         answer = expect_array(answer, expression, (2,))
         _judge_way_back(answer, uv, joint, side, angle, mirrored, fraction)
-    passed("corrections find their way back, from rotated and mirrored sub-images, in part")
+    passed("partial corrections, mapped back from rotated and mirrored sub-images")
 
 
 def _judge_way_back(
@@ -193,7 +193,7 @@ def _judge_way_back(
     plain = angle == 0
     seen = f"With angle={angle:g}, mirrored={mirrored}, fraction={fraction:g}: "
     mistakes = [
-        ("you return the step alone. Add it to the joint of the stage before.", step),
+        ("you return the step alone. Add it to the joint of the previous stage.", step),
         (
             "you add fractions of the sub-image to pixels. How long is 1 in pixels?",
             joint + fraction * way,
@@ -255,8 +255,8 @@ def _judge_way_back(
                 joint + fraction * side * _back(uv, turn, mirrored, mirror_last=True),
             ),
             (
-                "you rotate once more instead of back. The content was turned counter-clockwise, "
-                "so the way back turns clockwise (as seen; y points down).",
+                "you rotate once more instead of back. The content was rotated counter-clockwise, "
+                "so mapping back rotates clockwise (as seen; y points down).",
                 joint + fraction * side * _back(uv, -turn, mirrored),
             ),
             (
@@ -281,8 +281,8 @@ def _judge_way_back(
 
 
 def check_invent(invent: Callable) -> None:
-    """`invent(pose, mean, covariance, swapped, rng)`: a prediction that the stage before might have
-    made."""
+    """`invent(pose, mean, covariance, swapped, rng)`: a prediction that the previous stage might
+    have made."""
     expression = "invent(pose, mean, covariance, swapped, rng)"
     setup = np.random.default_rng(1003)
     pose = setup.uniform(50, 400, (_K, 2))
@@ -303,7 +303,7 @@ def check_invent(invent: Callable) -> None:
     )
     _expect_gaussian(_many(invent, expression, *given), pose, mean, root)
     _expect_swaps(invent, expression, setup)
-    passed("simulated errors that are distributed as asked, the tail too")
+    passed("simulated errors with the required distribution, including the tail")
 
 
 def _many(invent: Callable, expression: str, *given: np.ndarray, calls: int = 1500) -> np.ndarray:
@@ -327,8 +327,8 @@ def _expect_gaussian(
     own = np.abs(np.median(many, axis=0) - pose).max(axis=-1)
     expect(
         not np.median(counterpart[1:]) < np.median(own[1:]),
-        "With all probabilities 0 your joints lie at their counterparts: that is the place for the "
-        "*swapped* ones.",
+        "With all probabilities 0 your joints lie at their counterparts: that is the location of "
+        "the *swapped* ones.",
     )
     off = pose - many
     expect(
@@ -352,8 +352,8 @@ def _expect_gaussian(
             -mean,
         ),
         (
-            "Your errors have no mean: the stage before is off to one side, and so should be its "
-            "imitation.",
+            "Your errors have no mean: the previous stage is off to one side, and so should be its "
+            "simulation.",
             0 * mean,
         ),
     ):
@@ -370,7 +370,7 @@ def _expect_gaussian(
         ),
         (
             "You multiply the draws by the transposed root: the ellipses have the right size and "
-            "lie the wrong way. Which index is summed over?",
+            "the wrong orientation. Which index is summed over?",
             crossed,
         ),
     ):
@@ -379,7 +379,7 @@ def _expect_gaussian(
     expect(
         not (axes and flat < 0.3),
         "x and y of your errors are independent: you use the variances only. The ellipses of the "
-        "chapter are tilted.",
+        "chapter are rotated.",
     )
     sure = np.abs(np.array([np.corrcoef(delta[:, k].T)[0, 1] for k in range(_K)]))
     expect(
@@ -412,15 +412,15 @@ def _expect_swaps(invent: Callable, expression: str, setup: np.random.Generator)
     other = (to_other < to_own)[:, pairs]
     expect(
         np.minimum(to_own, to_other).max() < limit,
-        "With swaps, some of your joints lie neither near their own place nor near their "
-        "counterpart's. A joint is predicted at one or the other, with a small error.",
+        "With swaps, some of your joints lie neither near their own location nor near "
+        "their counterpart's. A joint is predicted at one or the other, with a small error.",
     )
     often = other.mean(axis=0)
     wanted = swapped[pairs]
     expect(often.max() > 0, "No joint is ever predicted at its counterpart. What is `swapped` for?")
     expect(
         not np.allclose(often, (wanted > 0), atol=0.02),
-        "You swap always where the probability is above 0. It is a probability: draw.",
+        "You always swap where the probability is above 0. It is a probability: draw.",
     )
     expect(
         not np.allclose(often, 1 - wanted, atol=0.06),
@@ -474,12 +474,12 @@ def check_refiners_cost(refiners_cost: Callable) -> None:
         if shared:
             expect(
                 not near(parameters, _K * (tp + hp)),
-                "Shared: you count the trunk's parameters seventeen times. It exists once; that "
-                "is the point of it.",
+                "Shared: you count the trunk's parameters seventeen times. It exists "
+                "once, which is the point of sharing.",
             )
             expect(
                 not near(parameters, tp + _K * hp),
-                "Shared: seventeen outputs? Right joints come mirrored, so that there are fewer "
+                "Shared: seventeen outputs? Right joints are mirrored, so that there are fewer "
                 "*kinds* of joints.",
             )
             expect(
@@ -504,7 +504,7 @@ def check_refiners_cost(refiners_cost: Callable) -> None:
             expect(
                 not near(work, each),
                 "Shared: the last convolution computes *all* its outputs for every sub-image; the "
-                "wanted one is selected afterwards.",
+                "required one is selected afterwards.",
             )
         else:
             expect(
@@ -516,11 +516,11 @@ def check_refiners_cost(refiners_cost: Callable) -> None:
             )
             expect(
                 not near(parameters, tp + _K * hp),
-                "Separate: nothing is shared, the trunk neither.",
+                "Separate: nothing is shared, not even the trunk.",
             )
             expect(
                 not near(work, _K * _K * (tw + hw)),
-                "Separate: each network looks at its own joint's sub-image only, not at all "
+                "Separate: each network processes its own joint's sub-image only, not at all "
                 "seventeen.",
             )
             expect(
@@ -535,4 +535,4 @@ def check_refiners_cost(refiners_cost: Callable) -> None:
                 f"{case}: {want:,.0f} {name} expected, yours are {got:,.0f}. Count sub-images for "
                 "work, weights for parameters.",
             )
-    passed("sharing saves parameters; the work stays")
+    passed("sharing saves parameters, not arithmetic")
