@@ -21,7 +21,7 @@ _LAYERS = (
 def _rate(
     name: str, base: float, factor: float, *, head: int = 8, stem: int = 0, invert=False
 ) -> float:
-    """The rate of a layer; the arguments behind make typical mistakes."""
+    """The rate of a layer; the keyword arguments make typical mistakes."""
     depth = head if name.startswith("head") else stem
     if name.startswith("stage"):
         depth = int(name[len("stage")])
@@ -59,7 +59,7 @@ def check_rate(rate: Callable) -> None:
             for wrong, hint in hints:
                 expect(right or not np.isclose(got, wrong, rtol=1e-6), case + hint)
             expect(right, f"{case}`base` times `factor` to the power of the distance to the head.")
-    passed("head, stages and stem get their rates, and a factor of 1 gives the same to all")
+    passed("head, stages and stem get their rates, and a factor of 1 gives all the same")
 
 
 # ---- exercise 2: what fits -----------------------------------------------------------------------
@@ -120,8 +120,8 @@ def check_match(match: Callable) -> None:
         case = f"For {about}: "
         expect(
             found[2:] != wanted[:1:-1] or found[2:] == wanted[2:],
-            f"{case}`missing` and `unexpected` are exchanged. What the network needs and the file "
-            "lacks is missing.",
+            f"{case}`missing` and `unexpected` are exchanged. A name of the network that is not in "
+            "the file is missing.",
         )
         expect(
             found[0] != sorted(wanted[0] + wanted[1]) or not wanted[1],
@@ -129,7 +129,7 @@ def check_match(match: Callable) -> None:
         )
         for name, mine, right in zip(_PARTS, found, wanted, strict=True):
             expect(mine == right, f"{case}`{name}` is {mine}, it should be {right}.")
-    passed("four files sorted: what fits, what differs, what is missing, what is left over")
+    passed("four files compared: what fits, what differs, what is missing, what is unexpected")
 
 
 # ---- exercise 3: grey images ---------------------------------------------------------------------
@@ -166,12 +166,11 @@ def check_grey_kernel(grey_kernel: Callable) -> None:
         )
         expect(
             not np.allclose(answer, _convolve(grey, kernel[:, :, :1])),
-            "You keep the weights of one colour. The other two hold a part of what the filter has "
-            "learnt.",
+            "You keep the weights of one colour. The other two are a part of the filter as well.",
         )
         expect(
             np.allclose(answer, want),
             "A grey image and the same image with three equal channels give different features. "
-            "Write the convolution as a sum over the channels, and put in equal ones.",
+            "Write the convolution as a sum over the channels, and set all channels equal.",
         )
-    passed("grey images give the features that their three-channel copies gave")
+    passed("grey images give the same features as their three-channel copies")
