@@ -20,7 +20,7 @@ def l2(
     replace=True,
     floor=1.0,
 ):
-    """The right answer, with one handle for each mistake."""
+    """The right answer, with one option per mistake."""
     weight = y_true[..., 2] if weighted else ops.ones_like(y_true[..., 2])
     target = y_true[..., :2]
     if replace:
@@ -74,7 +74,7 @@ def targets(
     edge=-0.5,
     seen=None,
 ):
-    """The right answer, with one handle for each mistake."""
+    """The right answer, with one option per mistake."""
     on_crop = np.all((points >= edge) & (points < size + edge), axis=-1)
     inside = (visible >= least) & (on_crop if crop else True)
     u = points if pixels else (points + half) / size - 0.5
@@ -122,7 +122,7 @@ def flip(
     seen_swap=None,
     seen_both=None,
 ):
-    """The right answer, with one handle for each mistake."""
+    """The right answer, with one option per mistake."""
     (points, seen), (other, other_seen) = predict(images), predict(mirror(images))
     swapped = (seen_swap or swap)(other_seen)
     return both(first(points), swap(back(other))), (seen_both or both)(seen, swapped)

@@ -41,8 +41,8 @@ def _value_and_gradient(
 
 
 def check_masked_l2(masked_l2: Callable) -> None:
-    """`masked_l2(y_true, y_pred)`: the mean squared distance over the joints that count, and
-    nothing of the others."""
+    """`masked_l2(y_true, y_pred)`: the mean squared distance over the joints with weight; the
+    others change nothing."""
     rng = np.random.default_rng(601)
     y_true = rng.uniform(-0.5, 0.5, (6, K, 3)).astype(np.float32)
     y_true[..., 2] = rng.random((6, K)) > 0.4
@@ -67,7 +67,7 @@ def check_masked_l2(masked_l2: Callable) -> None:
         (every_joint, squared.mean()),
         (every_joint, squared.mean() / 2),
         (
-            "You return the sum. It grows with the batch, so that the learning rate would depend "
+            "You return the sum. It grows with the batch, so the learning rate would depend "
             "on the batch size: take the mean.",
             (weight * squared).sum(),
         ),
@@ -94,8 +94,8 @@ def check_masked_l2(masked_l2: Callable) -> None:
     )
     expect(
         gradient is not None,
-        "The value is right, but no gradient comes through. Compute with `keras.ops` all the way: "
-        "NumPy leaves the graph.",
+        "The value is right, but there is no gradient. Compute with `keras.ops` only: NumPy "
+        "operations are not recorded.",
     )
     expect_close(
         gradient,
@@ -110,7 +110,7 @@ def check_masked_l2(masked_l2: Callable) -> None:
     expect(
         np.isfinite(again),
         "With NaN in a masked target your loss is NaN. Multiplying by a weight of 0 does not "
-        "help, for 0 · NaN is NaN: replace the masked target before you compute with it "
+        "help, because 0 · NaN is NaN: replace the masked target before you compute with it "
         "(`ops.where`).",
     )
     expect(
@@ -119,7 +119,7 @@ def check_masked_l2(masked_l2: Callable) -> None:
         and np.array_equal(gradient_again, gradient)
         and again == value,
         "With NaN in a masked target the loss is right, but its gradient is not. Replace the "
-        "*target*, not the finished error: the gradient of `ops.where` runs through both of its "
+        "*target*, not the finished error: the gradient of `ops.where` goes through both of its "
         "branches.",
     )
     unlabelled, gradient_unlabelled = _value_and_gradient(
@@ -128,8 +128,8 @@ def check_masked_l2(masked_l2: Callable) -> None:
     expect(
         np.isfinite(unlabelled)
         and (gradient_unlabelled is None or np.all(np.isfinite(gradient_unlabelled))),
-        "When no joint of the batch is labelled, your loss is 0 / 0. One such batch, and every "
-        "weight of the network is NaN.",
+        "When no joint of the batch is labelled, your loss is 0 / 0. One such batch makes every "
+        "weight of the network NaN.",
     )
     expect(
         unlabelled == 0,
@@ -138,14 +138,14 @@ def check_masked_l2(masked_l2: Callable) -> None:
     passed("masked L2: right value, right gradient, and masked joints change neither")
 
 
-# ---- exercise 2: what the network is to answer ---------------------------------------------------
+# ---- exercise 2: the training targets ------------------------------------------------------------
 
 
 def check_training_targets(training_targets: Callable) -> None:
-    """`training_targets(points, visible, known, size)` -> keypoints (17, 3) and visibility (17, 2),
-    by the truth table."""
+    """`training_targets(points, visible, known, size)` -> keypoint targets (17, 3) and in-crop
+    targets (17, 2), by the table of the chapter."""
     expression = "training_targets(points, visible, known, size)"
-    parts = ("the keypoint targets (17, 3)", "the visibility targets (17, 2)")
+    parts = ("the keypoint targets (17, 3)", "the in-crop targets (17, 2)")
     size = 224
     rng = np.random.default_rng(602)
     points = rng.uniform(20, 200, (K, 2))
@@ -170,29 +170,29 @@ def check_training_targets(training_targets: Callable) -> None:
     answer = expect_parts(answer, expression, parts)
     keypoints = expect_array(answer[0], parts[0], finite=False)
     expect_array(np.nan_to_num(keypoints), "the keypoint targets", (K, 3))
-    seen = expect_array(answer[1], "the visibility targets", (K, 2))
+    seen = expect_array(answer[1], "the in-crop targets", (K, 2))
 
     inside = (visible >= 1) & geometry.inside(points, (size, size))
     occluded = name("left_wrist")
     outside = [name("left_ankle"), name("right_ankle")]
     expect(
         seen[occluded, 0] == 1 and keypoints[occluded, 2] == 1,
-        "The left wrist is occluded (v = 1), but it lies inside the crop. So its visibility "
+        "The left wrist is occluded (v = 1), but it lies inside the crop. So its in-crop "
         "target is 1, and its position is trained.",
     )
     expect(
         np.all(seen[outside, 0] == 0),
-        "The ankles are labelled, but the crop cuts them off: their visibility target is 0. The "
+        "The ankles are labelled, but the crop cuts them off: their in-crop target is 0. The "
         "label alone is not enough.",
     )
     expect(
         np.all(seen[outside, 1] == 1),
-        "The ankles lie outside the crop, and we know that. Those are the negatives that random "
-        "crops give for free: their visibility needs the weight 1.",
+        "The ankles are known to lie outside the crop. These are the negatives that random crops "
+        "give for free: their in-crop target needs the weight 1.",
     )
     expect(
         np.all(keypoints[outside, 2] == 0),
-        "The ankles lie outside the crop, and still their coordinates have a weight. Coordinates "
+        "The ankles lie outside the crop, but their coordinates have weight 1. Coordinates "
         "are trained only inside.",
     )
     knee = name("right_knee")
@@ -208,13 +208,13 @@ def check_training_targets(training_targets: Callable) -> None:
     )
     expect(
         np.all(np.isfinite(keypoints)),
-        "There is NaN among your keypoint targets. The weight is 0 there, but put a 0 for the "
-        "coordinates as well.",
+        "There is NaN among your keypoint targets. The weight is 0 there, but the coordinates "
+        "should be 0 as well.",
     )
     eye = name("left_eye")
     expect(
         seen[eye, 0] == 1 and keypoints[eye, 2] == 1,
-        f"The left eye is at x = {points[eye, 0]}: that is on the first pixel column, whose area "
+        f"The left eye is at x = {points[eye, 0]}. That is on the first pixel column, whose area "
         "runs from -0.5 to 0.5, so it is inside.",
     )
     wanted = np.where(inside[:, None], geometry.encode_keypoints(points, (size, size)), 0)
@@ -225,19 +225,19 @@ def check_training_targets(training_targets: Callable) -> None:
     )
     expect(
         not np.allclose(keypoints[inside, :2], points[inside]),
-        "Your coordinates are still in pixels: the network wants shares of the crop, from -0.5 to "
-        "0.5.",
+        "Your coordinates are still in pixels: the network needs fractions of the crop, from -0.5 "
+        "to 0.5.",
     )
     expect_close(
         keypoints[inside, :2],
         wanted[inside],
         "the coordinates of joints inside",
-        "The coordinates are not right.",
+        "The coordinates are wrong.",
         1e-5,
     )
     expect(
         not np.any(keypoints[~inside, :2]),
-        "Where the coordinates have weight 0, put 0: every loss is then easy to read.",
+        "Where the coordinates have weight 0, put 0 for them, too.",
     )
     expect_close(
         keypoints[:, 2],
@@ -248,13 +248,13 @@ def check_training_targets(training_targets: Callable) -> None:
     expect_close(
         seen[:, 0],
         inside,
-        "the visibility target",
+        "the in-crop target",
         "The target is 1 for joints that are labelled and inside the crop.",
     )
     expect_close(
         seen[:, 1],
         known,
-        "the weight of the visibility",
+        "the weight of the in-crop target",
         "The weight is 1 where it is known whether the joint is inside.",
     )
     for seed, size in ((605, 96), (606, 160)):
@@ -270,25 +270,25 @@ def check_training_targets(training_targets: Callable) -> None:
         expect(
             not len(wrong),
             f"A joint at {points[wrong[:1]].round(2).tolist()}, labelled with v = "
-            f"{visible[wrong[:1]].tolist()}, is on the wrong side for you. A crop of {size} pixels "
-            f"reaches from -0.5, which belongs to it, to {size - 0.5}, which does not.",
+            f"{visible[wrong[:1]].tolist()}, is on the wrong side in your answer. A crop of {size} "
+            f"pixels reaches from -0.5, which belongs to it, to {size - 0.5}, which does not.",
         )
         expect_close(
             got[inside, :2],
             geometry.encode_keypoints(points, (size, size))[inside],
             "the coordinates of joints inside",
-            f"With a crop of {size} pixels the coordinates are not right: divide by `size`.",
+            f"With a crop of {size} pixels the coordinates are wrong: divide by `size`.",
             1e-5,
         )
-    passed("targets for every line of the truth table")
+    passed("targets for every line of the table")
 
 
 # ---- exercise 3: the flip test -------------------------------------------------------------------
 
 
-def _stranger(seed: int, side: int = 6) -> Callable:
-    """A network with random weights: it answers each image differently, and its mirror image again
-    differently."""
+def _random_network(seed: int, side: int = 6) -> Callable:
+    """A network with random weights, whose outputs differ between images and their mirror
+    images."""
     rng = np.random.default_rng(seed)
     weights = rng.normal(0, 0.002, (side * side * 3, K * 3))
 
@@ -296,7 +296,7 @@ def _stranger(seed: int, side: int = 6) -> Callable:
         expect(
             np.shape(images)[1:] == (side, side, 3),
             f"The network was given images of shape {np.shape(images)[1:]}; mirrored images have "
-            "the shape of the images.",
+            "the shape of the original ones.",
         )
         out = np.asarray(images, np.float64).reshape(len(images), -1) @ weights
         return np.tanh(out[:, : 2 * K]).reshape(-1, K, 2) / 2, 1 / (1 + np.exp(-out[:, 2 * K :]))
@@ -305,12 +305,12 @@ def _stranger(seed: int, side: int = 6) -> Callable:
 
 
 _NOT_BACK = (
-    "The second answer lies in the mirrored image. Bring it back before you average: what was at u "
-    "is at -u."
+    "The second prediction is in the mirrored image. Mirror it back before you average: a joint "
+    "at u is at -u."
 )
 _UPSIDE = (
-    "You turned the second answer upside down: a mirror changes the sign of u, the first number, "
-    "not of v."
+    "You turned the second prediction upside down: a mirror changes the sign of u, the first "
+    "number, not of v."
 )
 _FROM_EDGE = (
     "You mirrored by 1 - u. That is right from 0 to 1; our coordinates have their 0 in the middle "
@@ -321,27 +321,27 @@ _NAIVE = (
     "use `TWIN`."
 )
 _FIRST_LOOK = (
-    "You exchanged left and right in the first prediction, which was right: it is the mirrored "
-    "one that has to change."
+    "You exchanged left and right in the first prediction, which was correct. Exchange them in "
+    "the mirrored one."
 )
 
 
 def check_flip_test(flip_test: Callable) -> None:
-    """`flip_test(predict, images)`: the mean of the answer for the images and of that for their
-    mirror images, mirrored back."""
+    """`flip_test(predict, images)`: the mean of the predictions for the images and for their mirror
+    images, the latter mirrored back."""
     expression = "flip_test(predict, images)"
-    parts = ("the joints", "the visibility")
+    parts = ("the joints", "the in-crop probabilities")
     rng = np.random.default_rng(603)
-    predict = _stranger(603)
+    predict = _random_network(603)
     twin = list(COCO17.flip_indices)
     images = rng.integers(0, 256, (5, 6, 6, 3)).astype(np.uint8)
     asked = []
 
-    def listening(given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def recorded(given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         asked.append(np.array(given))
         return predict(given)
 
-    answer = call(flip_test, expression, listening, images)
+    answer = call(flip_test, expression, recorded, images)
     answer = expect_parts(answer, expression, parts)
     mirror = images[:, :, ::-1]
     shown = [
@@ -350,16 +350,18 @@ def check_flip_test(flip_test: Callable) -> None:
     ]
     expect(
         shown[0] or not shown[1],
-        "You showed the network people who stand on their heads. Images are (N, height, width, "
-        "3): mirror the width.",
+        "You mirrored the height, so the network saw people on their heads. Images are (N, height, "
+        "width, 3): mirror the width.",
     )
     expect(
         shown[0] or not any(np.array_equal(given, images[..., ::-1]) for given in asked),
-        "You turned the last axis round: those are the colours, red for blue. Mirror the width.",
+        "You reversed the last axis: those are the colours, red for blue. Mirror the width.",
     )
     expect(shown[0], "The network was never shown the mirrored images.")
     points = expect_array(answer[0], "the joints of flip_test(predict, images)", (5, K, 2))
-    seen = expect_array(answer[1], "the visibility of flip_test(predict, images)", (5, K))
+    seen = expect_array(
+        answer[1], "the in-crop probabilities of flip_test(predict, images)", (5, K)
+    )
     (plain, plain_seen) = predict(images)
     (other, other_seen) = predict(mirror)
     back = other * (-1, 1)
@@ -367,7 +369,10 @@ def check_flip_test(flip_test: Callable) -> None:
     swapped = back[:, twin]
     from_edge = np.stack([1 - other[..., 0], other[..., 1]], axis=-1)
     mistakes = (
-        (plain, "Your joints are those of the plain images: the second prediction does not enter."),
+        (
+            plain,
+            "Your joints are those of the plain images: the second prediction does not enter.",
+        ),
         (
             swapped,
             "Your joints are the second prediction alone, mirrored back. Take the mean of both "
@@ -375,7 +380,7 @@ def check_flip_test(flip_test: Callable) -> None:
         ),
         (
             plain + swapped,
-            "You added the two predictions up: every joint is twice as far from the middle. Take "
+            "You added the two predictions: every joint is twice as far from the middle. Take "
             "their mean.",
         ),
         ((plain + other[:, twin]) / 2, _NOT_BACK),
@@ -394,20 +399,20 @@ def check_flip_test(flip_test: Callable) -> None:
         [(hint, wrong) for wrong, hint in mistakes],
         "The joints are not the mean of both predictions.",
     )
-    right = "The joints are right, but the visibility"
+    right = "The joints are right, but the in-crop probability"
     mistakes = (
         (
             (plain_seen + other_seen) / 2,
-            f"{right} is averaged between left and right: its columns change places, too.",
+            f"{right} is averaged between left and right: swap its columns, too.",
         ),
-        (plain_seen, f"{right} comes from one of the two predictions: average it, too."),
-        (other_seen[:, twin], f"{right} comes from one of the two predictions: average it, too."),
-        (plain_seen + other_seen[:, twin], f"{right} is a sum, no probability any more."),
+        (plain_seen, f"{right} comes from one of the two predictions: average both."),
+        (other_seen[:, twin], f"{right} comes from one of the two predictions: average both."),
+        (plain_seen + other_seen[:, twin], f"{right} is a sum, and no probability any more."),
     )
     judge(
         seen,
         (plain_seen + other_seen[:, twin]) / 2,
         [(hint, wrong) for wrong, hint in mistakes],
-        "The visibility is not the mean of both predictions.",
+        "The in-crop probability is not the mean of both predictions.",
     )
     passed("the flip test: two predictions, one answer, and left stays left")
