@@ -76,8 +76,7 @@ def _expect_flipped(
 
     expect(
         not np.array_equal(flipped, image[::-1]),
-        "Your image is upside down. Axis 0 of (H, W, 3) runs down the image, axis 1 runs across it."
-        "",
+        "Your image is upside down. Axis 0 of (H, W, 3) runs down the image, axis 1 across it.",
     )
     expect(
         not np.array_equal(flipped, image[:, :, ::-1]),
