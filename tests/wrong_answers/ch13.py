@@ -296,7 +296,7 @@ WRONG = [
     (
         ch13.check_invent,
         invent_with(other=lambda rng, swapped: rng.random(17) >= swapped),
-        "place for the *swapped*",
+        "location of the *swapped*",
     ),
     (ch13.check_invent, invent_with(other=lambda rng, swapped: swapped < 0), "What is `swapped`"),
     (ch13.check_invent, invent_with(other=lambda rng, swapped: swapped > 0), "always swap"),

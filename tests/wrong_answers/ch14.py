@@ -157,7 +157,7 @@ WRONG = [
     (
         ch14.check_fold_before,
         fold_with(shift=lambda k, bias, a, b, beta, m: bias + (beta + a * m) @ k),
-        "takes it away",
+        "subtracts it",
     ),
     (
         ch14.check_fold_before,
@@ -181,7 +181,7 @@ WRONG = [
     (
         ch14.check_quantise,
         quantise_with(scale=lambda x, low, high: 255 / (high - low)),
-        "wrong way round",
+        "is inverted",
     ),
     (
         ch14.check_quantise,
@@ -198,15 +198,15 @@ WRONG = [
     (ch14.check_quantise, quantise_with(zero=lambda low, s: 0), "Where on 0 to 255"),
     (ch14.check_quantise, quantise_with(zero=lambda low, s: round(low / s)), "wrong sign"),
     (ch14.check_quantise, quantise_with(zero=lambda low, s: 128), "the zero point should be"),
-    (ch14.check_quantise, quantise_with(clip=False, kind=np.int64), "must be cut off"),
+    (ch14.check_quantise, quantise_with(clip=False, kind=np.int64), "must be clipped"),
     (
         ch14.check_quantise,
         quantise_with(rounding=lambda x: x, kind=np.float64),
         "not whole numbers",
     ),
-    (ch14.check_quantise, runs_over, "ran over"),
+    (ch14.check_quantise, runs_over, "overflowed"),
     (ch14.check_quantise, quantise_with(rounding=np.floor), "You round down"),
-    (ch14.check_quantise, quantise_with(kind=np.float32), "a quarter of the room"),
+    (ch14.check_quantise, quantise_with(kind=np.float32), "a quarter of the memory"),
     (
         ch14.check_quantise,
         quantise_with(scale=lambda x, low, high: (high - low) / 200),
@@ -238,9 +238,9 @@ WRONG = [
     ),
     (ch14.check_to_contract, contract_with(then=lambda x: x[::-1]), "rows or columns are reversed"),
     (ch14.check_to_contract, contract_with(then=lambda x: x[:, ::-1]), "columns are mirrored"),
-    (ch14.check_to_contract, without_offset, "take `low` away"),
+    (ch14.check_to_contract, without_offset, "subtract `low`"),
     (ch14.check_to_contract, contract_with(kind=np.float64), "float32 and nothing else"),
-    (ch14.check_to_contract, contract_with(then=lambda x: 255 - x), "another one than that"),
+    (ch14.check_to_contract, contract_with(then=lambda x: 255 - x), "not the given one"),
     (ch14.check_to_contract, stretches_in_place, "changed the `image`"),
     (ch14.check_choose, choose_with(size=False), "of 9 MB where 5"),
     (ch14.check_choose, choose_with(key=lambda c: -np.median(c["ms"])), "You chose the fastest"),

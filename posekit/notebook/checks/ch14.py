@@ -44,7 +44,7 @@ def check_fold_before(fold_before: Callable) -> None:
     a = gamma / np.sqrt(variance + epsilon)
     b = beta - a * mean
     mistakes = {
-        "Your kernel is scaled along its *outputs*, as in the chapter. This norm stands before "
+        "Your kernel is scaled along its *outputs*, as in the chapter. This norm comes before "
         "the layer: its channels are the kernel's inputs.": kernel * a,
         "Your kernel has not changed. The norm multiplies, so the kernel must.": kernel,
         "Your scale forgets epsilon; it stands under the root, next to the variance.": kernel
@@ -72,8 +72,8 @@ def check_fold_before(fold_before: Callable) -> None:
         "counts twice.": bias + b @ (a[:, None] * kernel),
         "Your shift forgets the mean: what is added is beta minus the scaled mean.": bias
         + beta @ kernel,
-        "You add the scaled mean. The norm takes it away.": bias + (beta + a * mean) @ kernel,
-        "You take the mean away unscaled. It is multiplied as everything else is.": bias
+        "You add the scaled mean. The norm subtracts it.": bias + (beta + a * mean) @ kernel,
+        "You subtract the mean unscaled. It is multiplied like everything else.": bias
         + (beta - mean) @ kernel,
         "Your shift goes through the transposed kernel.": bias + kernel @ b,
     }
@@ -81,11 +81,11 @@ def check_fold_before(fold_before: Callable) -> None:
         shift,
         bias + b @ kernel,
         mistakes,
-        "Your kernel is right, your bias is not. Put in an x of zeros: what comes out of norm and "
-        "layer?",
+        "Your kernel is right, your bias is not. For an x of zeros, what is the output of norm "
+        "and layer?",
         tolerance=1e-5,
     )
-    passed("norm and layer are one layer, and say the same")
+    passed("one layer gives the same outputs as batch norm and dense layer")
 
 
 # ---- exercise 2: eight bits ----------------------------------------------------------------------
@@ -133,7 +133,7 @@ def check_quantise(quantise: Callable) -> None:
             )
             expect(
                 not near(scale, 255 / (high - low)),
-                "Your scale is the wrong way round: how much is one step *worth*?",
+                "Your scale is inverted: how much is one step *worth*?",
             )
             expect(
                 not near(scale, max(-low, high) / 127),
@@ -160,7 +160,8 @@ def check_quantise(quantise: Callable) -> None:
         )
         expect(
             not (case == "signed" and zero == 0),
-            "Your zero point is 0: then nothing below 0 can be told. Where on 0 to 255 does 0 lie?",
+            "Your zero point is 0: then no value below 0 can be represented. Where on 0 to 255 "
+            "does 0 lie?",
         )
         expect(zero != -z or z == 0, "Your zero point has the wrong sign.")
         expect(
@@ -169,19 +170,19 @@ def check_quantise(quantise: Callable) -> None:
         )
         expect(
             q.min() >= 0 and q.max() <= 255,
-            "Some of your q lie outside 0 to 255. What is beyond the calibrated range must be cut "
-            "off.",
+            "Some of your q lie outside 0 to 255. Values beyond the calibrated range must be "
+            "clipped.",
         )
         expect(np.all(q == np.round(q)), "Your q are not whole numbers.")
         expect(
             q_raw.dtype == np.uint8
             or not (q_raw.dtype.kind in "iu" and np.abs(q - truth).max() > 100),
-            "Some of your values ran over: cut off before you convert to 8 bits.",
+            "Some of your values overflowed: clip before you convert to 8 bits.",
         )
         expect(
             (np.abs(q - truth)[:-2].max() <= 1 and np.abs(q - truth)[-2:].max() < 1)
             or np.abs(q - truth).max() <= 1,
-            "Some of your values ran over: 8 bits start again at 0 after 255. Cut off before you "
+            "Some of your values overflowed: 8 bits start again at 0 after 255. Clip before you "
             "convert.",
         )
         down = np.clip(np.floor(wide / s) + z, 0, 255)
@@ -194,9 +195,9 @@ def check_quantise(quantise: Callable) -> None:
         )
         expect(
             q_raw.dtype == np.uint8,
-            f"Your q are {q_raw.dtype}; in 8 bits (np.uint8) they take a quarter of the room.",
+            f"Your q are {q_raw.dtype}; in 8 bits (np.uint8) they take a quarter of the memory.",
         )
-    passed("256 steps, zero among them, and what is outside is cut off")
+    passed("256 values, zero among them, and clipped outside the range")
 
 
 # ---- exercise 3: the border ----------------------------------------------------------------------
@@ -235,24 +236,24 @@ def check_to_contract(to_contract: Callable) -> None:
             f"{said} your answer runs from 0 to 1; the contract has 0 to 255.": truth / 255,
             f"{said} your answer runs from -1 to 1. That rescaling is inside the graph "
             "already.": truth / 127.5 - 1,
-            f"{said} you turned the image round too: rows or columns are reversed. Only the "
+            f"{said} you rotated the image, too: rows or columns are reversed. Only the "
             "last axis has colours.": truth[::-1],
             f"{said} the columns are mirrored. Only the last axis has colours.": truth[:, ::-1],
-            f"{said} your values are off by the offset: take `low` away before you stretch.": truth
+            f"{said} your values are off by the offset: subtract `low` before you stretch.": truth
             + (255 * low / (high - low) if low else 1e9),
         }
         judge(
             got,
             truth,
             mistakes,
-            f"{said} your image is another one than that which was photographed.",
+            f"{said} your image is not the given one.",
             tolerance=5e-3,
         )
         expect(
             raw.dtype == np.float32,
             f"Your answer is {raw.dtype}; the graph takes float32 and nothing else.",
         )
-    passed("whatever comes to the border leaves it in RGB, 0 to 255, float32")
+    passed("every input becomes RGB, 0 to 255, float32")
 
 
 # ---- exercise 4: choosing ------------------------------------------------------------------------
@@ -352,5 +353,6 @@ def check_choose(choose: Callable) -> None:
             f"the answer is not {answer!r}.",
         )
     passed(
-        "the most accurate of those that are small enough, and fast enough nineteen times in twenty"
+        "the most accurate of those that are small enough and fast enough in nineteen calls of "
+        "twenty"
     )
