@@ -242,7 +242,7 @@ WRONG = [
         label_with(turn=lambda p, c: (p - c.t) @ c.R.T),
         "position of the camera",
     ),
-    (ch02.check_label_joints, label_with(lens=lambda d: np.zeros(5)), "perfect lens"),
+    (ch02.check_label_joints, label_with(lens=lambda d: np.zeros(5)), "has no distortion"),
     (
         ch02.check_label_joints,
         label_with(lens=lambda d: d[[0, 1, 3, 4, 2]]),
@@ -251,7 +251,7 @@ WRONG = [
     (
         ch02.check_label_joints,
         label_with(lens=lambda d: d[[0, 1, 3, 2, 4]]),
-        "p1 and p2 have changed places",
+        "p1 and p2 are swapped",
     ),
     (ch02.check_label_joints, label_with(copied=True), "the toolbox's bug"),
     (
@@ -269,15 +269,15 @@ WRONG = [
     (
         ch02.check_label_joints,
         label(lambda points, camera: project(points, camera)[:, ::-1]),
-        "x and y have changed places",
+        "x and y are swapped",
     ),
     (ch02.check_label_joints, label_with(divide=False), "Divide X and Y by Z"),
-    (ch02.check_label_joints, label_with(late=True), "You bent the pixels"),
-    (ch02.check_label_joints, label_with(behind=1), "through the lens from the wrong side"),
-    (ch02.check_label_joints, label_with(behind=-1), "through the lens from the wrong side"),
+    (ch02.check_label_joints, label_with(late=True), "You distorted the pixels"),
+    (ch02.check_label_joints, label_with(behind=1), "behind the camera get a pixel"),
+    (ch02.check_label_joints, label_with(behind=-1), "behind the camera get a pixel"),
     (ch02.check_label_joints, label_in_place, "changed the `joints`"),
-    (ch02.check_label_joints, label(project_and_drop), "Keep a row for each joint"),
-    (ch02.check_label_joints, label(project_all_or_nothing), "the joints ahead"),
+    (ch02.check_label_joints, label(project_and_drop), "Keep one row per joint"),
+    (ch02.check_label_joints, label(project_all_or_nothing), "the joints in front of the camera"),
     (ch02.check_label_joints, label(homogeneous), "should have shape (12, 2)"),
     (
         ch02.check_label_joints,
@@ -310,7 +310,7 @@ WRONG = [
     (ch02.check_read_leeds, leeds_by_number, "your nose is a right ankle"),
     (ch02.check_read_leeds, leeds_swapped, "Left and right are swapped"),
     (ch02.check_read_leeds, leeds_with(shift=0), "one pixel too far"),
-    (ch02.check_read_leeds, leeds_with(shift=1), "shifted the wrong way"),
+    (ch02.check_read_leeds, leeds_with(shift=1), "shifted in the wrong direction"),
     (ch02.check_read_leeds, leeds_with(shift=-2), "compare name by name"),
     (
         ch02.check_read_leeds,
@@ -319,15 +319,15 @@ WRONG = [
     ),
     (ch02.check_read_leeds, leeds_with(lsp=lambda f: f), "copied LSP's flags"),
     (ch02.check_read_leeds, leeds_with(lsp=lambda f: 1 - f), "no v may be 0"),
-    (ch02.check_read_leeds, leeds_with(lsp=lambda f: 1 + f), "Upside down"),
+    (ch02.check_read_leeds, leeds_with(lsp=lambda f: 1 + f), "Reversed"),
     (ch02.check_read_leeds, leeds_with(lsp=lambda f: 2), "come out as visible"),
     (
         ch02.check_read_leeds,
         leeds_with(lsp=lambda f: 2 * (1 - f)),
-        "threw LSP's hidden joints away",
+        "discarded LSP's hidden joints",
     ),
     (ch02.check_read_leeds, leeds_with(lspet=LSP_RULE), "LSPET by LSP's rule"),
-    (ch02.check_read_leeds, leeds_with(lspet=lambda f: f), "calls each labelled joint hidden"),
+    (ch02.check_read_leeds, leeds_with(lspet=lambda f: f), "marks each labelled joint as hidden"),
     (ch02.check_read_leeds, leeds_with(lspet=lambda f: 2), "flag 0 are not labelled: v = 0"),
     (ch02.check_read_leeds, leeds_with(lspet=lambda f: 1 + f), "not labelled, not hidden"),
     (ch02.check_read_leeds, leeds_with(face=(2, False)), "have no nose"),
@@ -341,7 +341,7 @@ WRONG = [
     (
         ch02.check_read_leeds,
         leeds_with(known=lambda d, f: d == "lsp"),
-        "What LSPET labelled is known",
+        "A joint that LSPET labelled is known",
     ),
     (ch02.check_read_leeds, leeds_in_place, "changed the `joints`"),
     (
@@ -352,7 +352,7 @@ WRONG = [
     (ch02.check_read_leeds, lambda joints, dataset: None, "has no value yet"),
     (ch02.check_census, census_with(keep=lambda p: True), "counted every annotation"),
     (ch02.check_census, census_with(keep=lambda p: not p["iscrowd"]), "no labelled joint at all"),
-    (ch02.check_census, census_with(keep=lambda p: p["num_keypoints"] > 0), "A crowd got in"),
+    (ch02.check_census, census_with(keep=lambda p: p["num_keypoints"] > 0), "You counted a crowd"),
     (
         ch02.check_census,
         census_with(columns=lambda c: c[:, ::-1]),
@@ -378,7 +378,7 @@ WRONG = [
     (ch02.check_census, census_with(edges=[0, 1]), "find them at the left"),
     (ch02.check_census, census_with(edges=[2, 3]), "may also begin"),
     (ch02.check_census, census_with(end=lambda a, b: b), "box ends at x + w"),
-    (ch02.check_census, census_with(near=40), "people are cut off, you count"),
+    (ch02.check_census, census_with(near=40), "people are cut off, but you count"),
     (
         ch02.check_census,
         lambda annotations, sizes: census(annotations, sizes)[0],
@@ -401,7 +401,7 @@ WRONG = [
     (ch02.check_impossible_rows, rows_with(always=True, empty=False), "so they cannot be wrong"),
     (ch02.check_impossible_rows, rows_with(whose=("image", "joint")), "another person's nose"),
     (ch02.check_impossible_rows, rows_with(whose=("person", "joint")), "another photo's person 1"),
-    (ch02.check_impossible_rows, rows_with(whose=("image",)), "has a row already"),
+    (ch02.check_impossible_rows, rows_with(whose=("image",)), "already has a row"),
     (ch02.check_impossible_rows, rows_with(photos=False), "no photo of that name"),
     (ch02.check_impossible_rows, rows_with(empty=False), "without an x"),
     (ch02.check_impossible_rows, rows_with(first=1), "count from 1"),

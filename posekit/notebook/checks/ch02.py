@@ -24,7 +24,7 @@ K = len(COCO17)
 
 
 def _camera() -> Camera:
-    """A camera with a lens so bad, and so askew, that each mistake shows."""
+    """A camera with a distorted, tilted lens, so that each mistake shows."""
     a = 0.5
     b = 0.35
     turn = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
@@ -40,14 +40,14 @@ def _camera() -> Camera:
 
 
 def _project(points: np.ndarray, camera: Camera, *, xyz=None, lens=None) -> np.ndarray:
-    """The right way, with a handle for the mistakes in each step."""
+    """The correct projection, with parameters for the mistakes in each step."""
     xyz = points @ camera.R.T + camera.t if xyz is None else xyz
     lens = camera.distCoef if lens is None else lens
     return cameras.distort(xyz[:, :2] / xyz[:, 2:], lens) @ camera.K[:2, :2].T + camera.K[:2, 2]
 
 
 def _mistakes_of_projection(points: np.ndarray, camera: Camera) -> list[tuple[np.ndarray, str]]:
-    """EvalResults that typical mistakes give, each with its hint."""
+    """The results of typical mistakes, each with its hint."""
     R = camera.R
     t = camera.t
     matrix = camera.K
@@ -67,17 +67,16 @@ def _mistakes_of_projection(points: np.ndarray, camera: Camera) -> list[tuple[np
         ),
         (
             _project(points, camera, xyz=points @ R.T),
-            "The points are rotated, but not shifted: R X + t, and t is missing.",
+            "The points are rotated, but not shifted: in R X + t the t is missing.",
         ),
         (
             _project(points, camera, xyz=(points - t) @ R.T),
-            "You took t for the position of the camera and subtracted it. t is added, after the "
+            "You treated t as the position of the camera and subtracted it. t is added, after the "
             "rotation: R X + t.",
         ),
         (
             _project(points, camera, lens=np.zeros(5)),
-            "Your image is taken through a perfect lens. Step 3 is missing: distort the directions "
-            "with distCoef.",
+            "Your lens has no distortion. Step 3 is missing: distort the directions with distCoef.",
         ),
         (
             _project(points, camera, lens=np.array([k1, k2, p2, k3, p1])),
@@ -85,7 +84,7 @@ def _mistakes_of_projection(points: np.ndarray, camera: Camera) -> list[tuple[np
         ),
         (
             _project(points, camera, lens=np.array([k1, k2, p2, p1, k3])),
-            "p1 and p2 have changed places. In x, p1 multiplies 2xy and p2 multiplies r² + 2x²; in "
+            "p1 and p2 are swapped. In x, p1 multiplies 2xy and p2 multiplies r² + 2x²; in "
             "y the other way around.",
         ),
         (
@@ -95,26 +94,25 @@ def _mistakes_of_projection(points: np.ndarray, camera: Camera) -> list[tuple[np
         ),
         (
             bent @ matrix[:2, :2].T,
-            "The optical axis should be seen near the middle of the image, and yours is at (0, "
-            "0): add cx and cy.",
+            "The optical axis should be near the middle of the image, and yours is at (0, 0): add "
+            "cx and cy.",
         ),
         (
             bent * matrix[0, 0] + matrix[:2, 2],
-            "You used fx for both axes. y has a focal length of its own, K[1, 1].",
+            "You used fx for both axes. y has its own focal length, K[1, 1].",
         ),
         (
             _project(points, camera)[:, ::-1],
-            "x and y have changed places: a pixel is (x, y), across and down.",
+            "x and y are swapped: a pixel is (x, y), across and down.",
         ),
         (
             scaled,
-            "What is twice as far away should look half as large. Divide X and Y by Z before you "
-            "go on.",
+            "An object twice as far away should look half as large. Divide X and Y by Z in step 2.",
         ),
         (
             cameras.distort(straight @ matrix[:2, :2].T + matrix[:2, 2], camera.distCoef),
-            "You bent the pixels. The lens comes before the sensor: bend the directions X / Z and "
-            "Y / Z, then apply K.",
+            "You distorted the pixels. The lens comes before the sensor: distort the directions X "
+            "/ Z and Y / Z, then apply K.",
         ),
     ]
 
@@ -129,7 +127,7 @@ def _labels(label_joints: Callable, joints: np.ndarray, camera: Camera) -> tuple
     expect(
         keypoints.shape == (len(joints), 2),
         f"For {len(joints)} joints `keypoints` should have shape ({len(joints)}, 2), but it has "
-        f"{keypoints.shape}. Keep a row for each joint: the caller must still know whose it is.",
+        f"{keypoints.shape}. Keep one row per joint, so that the caller can tell the joints apart.",
     )
     return (
         keypoints,
@@ -148,7 +146,7 @@ def check_label_joints(label_joints: Callable) -> None:
     pixels = np.nan_to_num(answer)
     expect(
         np.isfinite(answer).any(),
-        "All 12 joints are in front of this camera, and you find none of them there. Look at "
+        "All 12 joints are in front of this camera, but none has a pixel in your answer. Look at "
         "step 1: t is not the position of the camera; it is added, after the rotation.",
     )
     for wrong, hint in _mistakes_of_projection(ahead, camera):
@@ -159,7 +157,7 @@ def check_label_joints(label_joints: Callable) -> None:
         answer,
         truth,
         "keypoints",
-        "The pixels are not right. Print what each of the four steps gives for one joint, and "
+        "The pixels are not correct. Print the result of each of the four steps for one joint, and "
         "compare with the chapter.",
     )
 
@@ -167,14 +165,13 @@ def check_label_joints(label_joints: Callable) -> None:
     answer, _, _ = _labels(label_joints, _found(np.concatenate([ahead[:3], behind])), camera)
     expect(
         not np.any(np.isfinite(answer[3:])),
-        "Joints behind the camera get a pixel: they went through the lens from the wrong side. "
-        "Where Z is not positive there is no pixel; say so with NaN.",
+        "Joints behind the camera get a pixel. Where Z is not positive there is none: return NaN.",
     )
     expect_close(
         answer[:3],
         truth[:3],
-        "the joints ahead",
-        "With others behind the camera, the joints ahead are lost.",
+        "the joints in front of the camera",
+        "If some joints are behind the camera, those in front of it get no pixel.",
     )
     _expect_labels(label_joints)
     passed("all four steps agree with OpenCV's, and 'outside' and 'not found' are kept apart")
@@ -208,8 +205,8 @@ def _expect_labels(label_joints: Callable) -> None:
         keypoints, visible, known = _labels(label_joints, joints, camera)
         expect(
             not visible[8] and not np.isfinite(keypoints[8]).any(),
-            "A joint that was not found, (0, 0, 0) with confidence -1, gets a pixel: you trained a "
-            "network on the middle of the floor. Look at the confidence.",
+            "A joint that was not found, (0, 0, 0) with confidence -1, gets a pixel. A network "
+            "would be trained on the middle of the floor. Look at the confidence.",
         )
         expect(
             not visible[9] and not np.isfinite(keypoints[9]).any() and not known[9],
@@ -222,7 +219,7 @@ def _expect_labels(label_joints: Callable) -> None:
         expect(
             known[~inside & found].all(),
             "A joint that was found and lies outside the image, or behind the camera, is *known* "
-            "to be outside. That is an exact label, do not throw it away.",
+            "to be outside. That is an exact label: do not discard it.",
         )
         expect(
             set(np.unique(visible)) <= {0, 2},
@@ -245,7 +242,7 @@ def _expect_labels(label_joints: Callable) -> None:
         )
         expect(
             np.array_equal(visible, 2 * inside) and np.array_equal(known, found),
-            "Some flags are not right: go through the joints one by one.",
+            "Some flags are not correct: go through the joints one by one.",
         )
 
 
@@ -292,7 +289,7 @@ def _expect_places(
             "All joints are one pixel too far right and down: MATLAB calls the first pixel 1, and "
             "we call it 0.",
         ),
-        (1, "You shifted the wrong way: MATLAB's first pixel is 1 and becomes 0."),
+        (1, "You shifted in the wrong direction: MATLAB's first pixel is 1 and becomes 0."),
         (-1, None),
     ):
         moved = joints[:, :2] + shift
@@ -329,7 +326,7 @@ def _expect_flags(visible: np.ndarray, flags: np.ndarray, dataset: str) -> None:
         hints = (
             (
                 2 * flags,
-                "You read LSP by LSPET's rule. In LSP flag 1 is bad news: the joint is hidden.",
+                "You read LSP by LSPET's rule. In LSP flag 1 means that the joint is hidden.",
             ),
             (
                 flags,
@@ -341,9 +338,9 @@ def _expect_flags(visible: np.ndarray, flags: np.ndarray, dataset: str) -> None:
                 "In LSP every joint is labelled, so no v may be 0: visible is v = 2, hidden is v "
                 "= 1.",
             ),
-            (1 + flags, "Upside down: in LSP flag 0 is visible (v = 2) and flag 1 hidden (v = 1)."),
+            (1 + flags, "Reversed: in LSP flag 0 is visible (v = 2) and flag 1 hidden (v = 1)."),
             (2 + 0 * flags, "LSP's hidden joints (flag 1) come out as visible: they are v = 1."),
-            (2 * (1 - flags), "You threw LSP's hidden joints away. They are labelled: v = 1."),
+            (2 * (1 - flags), "You discarded LSP's hidden joints. They are labelled: v = 1."),
         )
     else:
         hints = (
@@ -354,8 +351,8 @@ def _expect_flags(visible: np.ndarray, flags: np.ndarray, dataset: str) -> None:
             ),
             (
                 flags,
-                "You copied LSPET's flags, which calls each labelled joint hidden. LSPET does not "
-                "say so: v = 2, as in every source that knows no occlusion.",
+                "You copied LSPET's flags, which marks each labelled joint as hidden. LSPET does "
+                "not record occlusion, so v = 2, as for every such source.",
             ),
             (2 + 0 * flags, "Joints of LSPET with flag 0 are not labelled: v = 0."),
             (1 + flags, "Joints of LSPET with flag 0 are not labelled, not hidden: v = 0."),
@@ -364,15 +361,16 @@ def _expect_flags(visible: np.ndarray, flags: np.ndarray, dataset: str) -> None:
         expect(not np.array_equal(visible, as_coco(wrong)), hint)
     expect(
         np.array_equal(visible, as_coco(_LEEDS[dataset](flags))),
-        f"The flags of {dataset} are not right: look at the table in the chapter, row by row.",
+        f"The flags of {dataset} are not correct: compare with the table in the chapter, row by "
+        "row.",
     )
 
 
 def _expect_known(known: np.ndarray, visible: np.ndarray, dataset: str) -> None:
     expect(
         not np.any(known[:5]),
-        "You say that something is known about the face. The Leeds sets do not speak about it: a "
-        "network that is told 'not in the image' would unlearn faces.",
+        "Your `known` is True for the face. The Leeds sets contain nothing about it: a network "
+        "that is trained on 'not in the image' would unlearn faces.",
     )
     if dataset == "lsp":
         expect(
@@ -386,7 +384,7 @@ def _expect_known(known: np.ndarray, visible: np.ndarray, dataset: str) -> None:
             "A joint that LSPET did not label may be anywhere, in the image or not: known must be "
             "False.",
         )
-        expect(np.all(known[5:][~unlabelled]), "What LSPET labelled is known.")
+        expect(np.all(known[5:][~unlabelled]), "A joint that LSPET labelled is known.")
 
 
 # ---- exercise 3: a census ------------------------------------------------------------------------
@@ -481,18 +479,19 @@ def check_census(census: Callable) -> None:
         ),
         (
             without_crowds,
-            "Two people have no labelled joint at all. Their joints were not annotated, so they "
-            "tell nothing about how often one is missing: leave them out.",
+            "Two people have no labelled joint at all. Their joints were not annotated, so they do "
+            "not tell how often one is missing: leave them out.",
         ),
         (
             labelled,
-            "A crowd got in (`iscrowd`): its box is around many people, and its joints belong to "
-            "no single person.",
+            "You counted a crowd (`iscrowd`): its box is around many people, and its joints belong "
+            "to no single person.",
         ),
         (truth[:, ::-1], "The columns are in the wrong order: v = 0, then 1, then 2."),
         (
             np.stack([np.sum(folded == v, axis=0) for v in (0, 1, 2)], axis=1),
-            "The list is x, y, v, x, y, v, …: fold it to (17, 3), one joint a row, not to (3, 17).",
+            "The list is x, y, v, x, y, v, …: reshape it to (17, 3), one joint per row, not to (3, "
+            "17).",
         ),
         (
             np.stack([truth[:, 0], truth[:, 1], truth[:, 1] + truth[:, 2]], axis=1),
@@ -500,20 +499,20 @@ def check_census(census: Callable) -> None:
         ),
         (
             np.stack([truth[:, 0] + truth[:, 1], 0 * truth[:, 1], truth[:, 2]], axis=1),
-            "You counted hidden joints (v = 1) as missing. They are labelled: the annotator knew "
-            "where they are.",
+            "You counted hidden joints (v = 1) as missing. They are labelled: the annotator could "
+            "tell where they are.",
         ),
         (
             truth / truth[0].sum(),
-            "These are shares. Return the counts; shares can always be taken later, counts never "
-            "come back.",
+            "These are shares. Return the counts: shares can be computed from them, but not the "
+            "other way around.",
         ),
     )
     judge(
         counts,
         truth,
         [(hint, wrong) for wrong, hint in mistakes],
-        "The counts are not right. Count by hand for the first two people, joint by joint.",
+        "The counts are not correct. Count by hand for the first two people, joint by joint.",
     )
     _expect_cut(expect_array(answer[1], "the number of people cut off", ()), people, real, cut)
     passed("your census leaves out unlabelled people, and tells hidden joints from missing ones")
@@ -523,12 +522,12 @@ def _expect_cut(answer: np.ndarray, people: list[dict], real: Callable, truth: i
     for number, hint in (
         (
             _census(people, lambda person: True)[1],
-            "The people that you left out of the counts must be left out here, too.",
+            "The people whom you left out of the counts must be left out here, too.",
         ),
         (
             _census(people, real, near=1)[1],
-            "Only boxes that touch the edge to the pixel are counted. Annotators' outlines stop a "
-            "little short: take all that come within 10 pixels.",
+            "You counted only boxes that touch the edge exactly. Annotators' outlines stop a "
+            "little short: count all boxes that come within 10 pixels of it.",
         ),
         (
             _census(people, real, sides="b")[1],
@@ -541,15 +540,15 @@ def _expect_cut(answer: np.ndarray, people: list[dict], real: Callable, truth: i
         ),
         (
             _census(people, real, sides="rb")[1],
-            "You looked at the right and the lower edge only. A box may also begin at the photo's "
-            "edge.",
+            "You looked at the right and the lower edge only. A box may also begin at the left or "
+            "the upper edge.",
         ),
     ):
         expect(answer != number, hint)
-    expect(answer == truth, f"{truth} people are cut off, you count {float(answer):g}.")
+    expect(answer == truth, f"{truth} people are cut off, but you count {float(answer):g}.")
 
 
-# ---- exercise 4: rows that cannot be right -------------------------------------------------------
+# ---- exercise 4: impossible rows -----------------------------------------------------------------
 
 PHOTOS = {"garden.jpg": (400, 300), "stairs.jpg": (300, 400)}
 
@@ -577,11 +576,11 @@ _HINTS = {
     "width": "x = 402.5 in a photo that is 400 pixels wide, hidden or not",
     "negative": "x = -3 lies left of the photo",
     "flag": "v = 3 does not exist",
-    "twice": "this person's nose in this photo has a row already",
+    "twice": "this person's nose in this photo already has a row",
     "photo": "there is no photo of that name",
     "empty": "a labelled joint (v = 2) without an x",
 }
-_INNOCENT = {
+_CORRECT = {
     1: "x = 399.4 is still on the last pixel of a photo 400 wide, which reaches to 399.5",
     3: "v = 0 needs no coordinates",
     4: "it is another person's nose",
@@ -593,37 +592,35 @@ _INNOCENT = {
 
 
 def check_impossible_rows(impossible_rows: Callable) -> None:
-    """`impossible_rows(rows, sizes)` gives the numbers of those rows of a keypoints.csv that cannot
-    be right."""
+    """`impossible_rows(rows, sizes)` gives the numbers of the impossible rows of a
+    keypoints.csv."""
     keys = ("image", "person", "joint", "x", "y", "v")
     rows = [dict(zip(keys, row)) for row in _ROWS]
     found = _row_numbers(impossible_rows, rows, dict(PHOTOS))
     bad = [i for i, row in enumerate(_ROWS) if row[6]]
     expect(
         found != [i + 1 for i in bad],
-        "You count from 1. The rows of a list in Python begin with 0.",
+        "You count from 1. Row numbers begin with 0, as in a Python list.",
     )
     expect(len(found) == len(set(found)), "A row is named twice: stop at its first mistake.")
     twice = _ROWS.index(next(row for row in _ROWS if row[6] == "twice"))
     expect(
         set(found) - set(bad) != {8},
         f"You name both rows of the nose that is there twice (rows 8 and {twice}). The first is "
-        "innocent until a second comes.",
+        "correct, and only the second is a duplicate.",
     )
     for i in found:
-        expect(
-            i in bad, f"Row {i} is in order: {_INNOCENT.get(i, 'all that it says is possible')}."
-        )
+        expect(i in bad, f"Row {i} is correct: {_CORRECT.get(i, 'all its values are possible')}.")
     for i in bad:
         values = ", ".join(_ROWS[i][:6])
-        expect(i in found, f"Row {i} ({values}) got through: {_HINTS[_ROWS[i][6]]}.")
+        expect(i in found, f"You missed row {i} ({values}): {_HINTS[_ROWS[i][6]]}.")
     larger = {name: (width + 100, height + 100) for name, (width, height) in PHOTOS.items()}
     outside = [i for i in bad if _ROWS[i][6] in ("width", "height")]
     expect(
         _row_numbers(impossible_rows, rows, larger) == [i for i in bad if i not in outside],
         f"With larger photos rows {outside} are possible: take each photo's size from `sizes`.",
     )
-    passed("eight rows that cannot be right are found, and no innocent one is accused")
+    passed("all eight impossible rows are found, and no correct row is reported")
 
 
 def _row_numbers(impossible_rows: Callable, rows: list[dict], sizes: dict) -> list[int]:
