@@ -58,15 +58,15 @@ def _pckh_mistakes(pred, true, labelled, heads, threshold: float) -> dict[str, f
     people = [hit[n][labelled[n]].mean() for n in np.flatnonzero(known)]
     joints = [hit[judged[:, k], k].mean() for k in range(K)]
     return {
-        "People without an annotated head count as misses for you: a comparison with NaN is False. "
-        "They are skipped: neither correct nor wrong.": share(0.6 * diagonal, labelled),
-        "Your unit is the whole diagonal of the head box. MPII takes 0.6 times that.": share(
+        "You count the joints of people without an annotated head as wrong: a comparison with NaN "
+        "is False. Skip these people.": share(0.6 * diagonal, labelled),
+        "Your unit is the whole diagonal of the head box. MPII uses 0.6 times that.": share(
             diagonal
         ),
-        "Your unit is the height of the head box. PCKh takes 0.6 times its diagonal.": share(
+        "Your unit is the height of the head box. PCKh uses 0.6 times its diagonal.": share(
             sides[:, 1]
         ),
-        "Your unit is the width of the head box. PCKh takes 0.6 times its diagonal.": share(
+        "Your unit is the width of the head box. PCKh uses 0.6 times its diagonal.": share(
             sides[:, 0]
         ),
         "You took 0.6 times the longer side of the box, not of its diagonal.": share(
@@ -74,19 +74,19 @@ def _pckh_mistakes(pred, true, labelled, heads, threshold: float) -> dict[str, f
         ),
         "The last two numbers of a box are its width and height. You took them for its lower right "
         "corner.": share(0.6 * _length(sides - heads[:, :2])),
-        "You measure all people with one head, the mean over all people. Each person has a unit of "
-        "their own.": share(np.full(len(true), 0.6 * diagonal[known].mean())),
+        "You measure all people with one head size, the mean over all people. Use each person's "
+        "own.": share(np.full(len(true), 0.6 * diagonal[known].mean())),
         "You do not divide by anything: your circle has `threshold` pixels for all people.": share(
             np.ones(len(true))
         ),
-        "You count joints that are not labelled: their coordinates mean nothing.": share(
+        "You count joints that are not labelled. Their coordinates mean nothing.": share(
             0.6 * diagonal, np.broadcast_to(known[:, None], labelled.shape)
         ),
         "You count every joint of all people, labelled or not, with a head or not.": share(
             0.6 * diagonal, np.ones_like(labelled)
         ),
-        "You took each person's fraction first and then the mean over people. Then a joint of a "
-        "person with few labels weighs more. Pool the joints of all people.": float(
+        "You took each person's fraction first and then the mean over people. That gives the "
+        "joints of a person with few labels more weight. Pool the joints of all people.": float(
             np.mean(people)
         ),
         "You took each joint's fraction first and then the mean over joints. Pool them all: each "
@@ -128,7 +128,7 @@ def check_pckh(pckh: Callable) -> None:
             skipped == truth["filtered"],
             f"The score is right, but {truth['filtered']} people have no annotated head and you "
             f"skipped {skipped:g}."
-            + (" You counted those who stayed." if skipped == truth["people"] else ""),
+            + (" You counted the people who are scored." if skipped == truth["people"] else ""),
         )
     passed("PCKh in the unit of MPII, and the people without a head are counted")
 
@@ -149,7 +149,7 @@ def check_to_photo(to_photo: Callable) -> None:
         affine[:, :2] = affine[:, :2] @ [
             [1, 0.1],
             [-0.1, 1],
-        ]  # a little turned, so that a transposed matrix shows
+        ]  # slightly rotated, so that a transposed matrix shows
         given = geometry.invert(affine)
         answer = call(to_photo, expression, u, given, crop_px, stored_px)
         answer = expect_array(answer, "the joints in the photo", (K, 2))
@@ -163,31 +163,30 @@ def check_to_photo(to_photo: Callable) -> None:
             "is not the stored image's pixel 0.": crop @ linear.T + offset,
             "The margin lies on both sides: half of the difference between the two sizes is on "
             "the left.": ((crop + 2 * margin) @ linear.T + offset),
-            "You took the margin away instead of adding it: a joint at the crop's left edge "
+            "You subtracted the margin instead of adding it: a joint at the crop's left edge "
             "lies further right in the stored image.": (crop - margin) @ linear.T + offset,
-            "You stretched the normalised coordinates over the stored image. The network saw "
-            "the crop: its edges are -0.5 and 0.5.": ((u + 0.5) * stored_px - 0.5) @ linear.T
-            + offset,
-            "Half a pixel is missing: -0.5 is the crop's left *edge*, and that is half a pixel "
-            "left of the centre of pixel 0.": (crop + 0.5 + margin) @ linear.T + offset,
+            "You stretched the normalised coordinates over the stored image. They belong to the "
+            "crop: its edges are -0.5 and 0.5.": ((u + 0.5) * stored_px - 0.5) @ linear.T + offset,
+            "Half a pixel is missing: -0.5 is the crop's left *edge*, which is half a pixel left "
+            "of the centre of pixel 0.": (crop + 0.5 + margin) @ linear.T + offset,
             "You started at the crop's corner, but (0, 0) in normalised coordinates is its "
             "centre.": (u * crop_px - 0.5 + margin) @ linear.T + offset,
-            "You inverted the 2x2 part of the map only. Its last column is the shift: take it "
-            "away before you invert.": (crop + margin) @ linear.T,
-            "You took the shift away after inverting the 2x2 part. Forwards the shift comes last, "
-            "so backwards it comes first.": (crop + margin) @ linear.T - given[:, 2],
+            "You inverted the 2x2 part of the map only. Its last column is the shift: subtract "
+            "it before you invert.": (crop + margin) @ linear.T,
+            "You subtracted the shift after inverting the 2x2 part. Forwards the shift comes "
+            "last, so backwards it comes first.": (crop + margin) @ linear.T - given[:, 2],
             "You added the shift. Forwards it is added, so backwards it is subtracted.": (
                 crop + margin + given[:, 2]
             )
             @ linear.T,
             "You divided by the four numbers of the matrix one by one. The inverse of a matrix is "
-            "another thing: `np.linalg.inv` or `np.linalg.solve`.": (crop + margin - given[:, 2])
+            "something else: `np.linalg.inv` or `np.linalg.solve`.": (crop + margin - given[:, 2])
             @ (1 / given[:, :2]).T,
             "Your matrix is transposed: for points in rows it is `points @ A[:, :2].T`.": (
                 (crop + margin) @ linear + offset
             ),
-            "You went through the map forwards: `photo_to_stored` leads from the photo to the "
-            "stored image, and you want to go back.": geometry.apply_affine(given, crop + margin),
+            "You applied the map forwards: `photo_to_stored` maps the photo to the stored image, "
+            "and you need its inverse.": geometry.apply_affine(given, crop + margin),
             "These are still pixels of the stored image: the last step, to the photo, is "
             "missing.": crop + margin,
             "These are still pixels of the crop: two steps are missing.": crop,
@@ -198,8 +197,8 @@ def check_to_photo(to_photo: Callable) -> None:
             answer,
             truth,
             wrong,
-            f"Your joints are up to {np.abs(answer - truth).max():.1f} px away from where they "
-            "belong. Go step by step: normalised to crop pixels, crop to stored image, stored "
+            f"Your joints are up to {np.abs(answer - truth).max():.1f} px away from their "
+            "positions. Go step by step: normalised to crop pixels, crop to stored image, stored "
             "image to photo; try the point (0, 0) first.",
             tolerance=1e-3 / max(1.0, np.abs(truth).max()),  # a thousandth of a pixel
         )
@@ -297,14 +296,14 @@ def _ap_mistakes(photos: list, threshold: float) -> dict[str, float]:
         ),
         "Your curve is sorted by OKS. In an application the OKS is not known: the score "
         "decides.": _ap(*crowd, sort=lambda scores, best: np.argsort(-best)),
-        "A person can be matched several times for you. The first match takes the person; the next "
+        "You match a person several times. The first match takes the person, and the next "
         "detection of the same person is a false positive.": _ap(*crowd, again=True),
-        "A detection whose best person is taken is a false positive for you at once. It may still "
-        "match the best of those who are *left*.": _ap(*crowd, second=False),
-        "An OKS of exactly the threshold is enough: at least, not more than.": _ap(
+        "You count a detection whose best person is taken as a false positive at once. It may "
+        "still match the best of those who are *left*.": _ap(*crowd, second=False),
+        "An OKS of exactly the threshold is enough: compare with at least, not more than.": _ap(
             *crowd, at=np.greater
         ),
-        "You count the people of photos with detections only. Those whom nothing detects are "
+        "You count the people of photos with detections only. People whom nothing detects are "
         "missing from your recall.": _ap(*crowd, people=sum(p[1].shape[1] for p in detected)),
         "You leave out photos without people. Every detection in them is a false positive.": _ap(
             with_people, threshold
@@ -313,8 +312,8 @@ def _ap_mistakes(photos: list, threshold: float) -> dict[str, float]:
         "at this recall *or a higher one*.": _ap(*crowd, area="first"),
         "You take the mean over the recalls that are reached. Where the recall is never reached, "
         "the precision is 0.": _ap(*crowd, area="reached"),
-        "You add up the precision at each true positive. COCO takes the mean of the best precision "
-        "still to come at 101 recalls from 0 to 1.": _ap(*crowd, area="steps"),
+        "You add up the precision at each true positive. COCO takes the mean, at 101 recalls from "
+        "0 to 1, of the best precision at this recall or a higher one.": _ap(*crowd, area="steps"),
     }
 
 
