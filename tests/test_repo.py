@@ -1,5 +1,6 @@
 """The repository: top level, pins, make targets, documents, continuous integration, code style."""
 
+import json
 import re
 import subprocess
 import sys
@@ -169,6 +170,29 @@ def test_contributing_draws_the_layout_and_the_order_of_the_modules():
     for folder in sorted((ROOT / "posekit").iterdir()):
         if (folder / "__init__.py").is_file():
             assert f"{folder.name}/" in layout, folder.name
+
+
+def test_readme_shows_the_recorded_numbers():
+    """The three measurements at the top of README.md; when a record changes, so does the table."""
+
+    def record(name: str) -> dict:
+        return json.loads((ROOT / "book" / "runs" / name / "record.json").read_text())
+
+    run = record("stage1")["runs"]["stage1"]
+    wrists = run["card"]["joints"]["webcam"]["wrists"]
+    mean_pose = run["card"]["mean_pose"]["webcam"]["wrists"][0]
+    low, high = run["val"]["intervals"]["pcp"]
+    pcp, pcp_mean_pose = run["val"]["pcp"]["mean"], run["val"]["mean_pose"]["pcp"]["mean"]
+    ms = record("deploy")["networks"]["stage1"]["ms"]["1"]
+    onnx, keras = ms["onnxruntime"]["clock_median"], ms["tf.function"]["clock_median"]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for cells in (
+        f"| {wrists[0]:.2f} [{wrists[1]:.2f}, {wrists[2]:.2f}] | the mean pose: {mean_pose:.2f} |",
+        f"| {pcp:.2f} [{low:.2f}, {high:.2f}] | the mean pose: {pcp_mean_pose:.2f}; ",
+        f"| {onnx:.0f} ms | the same network in Keras (`tf.function`): {keras:.0f} ms |",
+        f"{run['parameters'] / 1e6:.1f} million parameters",
+    ):
+        assert cells in readme
 
 
 # ---- continuous integration, licences, references -----------------------------------------------
