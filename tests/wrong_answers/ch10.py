@@ -142,14 +142,14 @@ WRONG = [
         lambda *given: joint_by_joint(*given, all_joints=False),
         "among the labelled ones",
     ),
-    (ch10.check_best_sides, sides_with(every=True), "have a say"),
+    (ch10.check_best_sides, sides_with(every=True), "Joints that are not labelled count"),
     (ch10.check_best_sides, sides_with(better=np.greater), "the *larger* error"),
     (ch10.check_best_sides, sides_with(turn=lambda p: p * [-1, 1]), "mirrored the coordinates"),
-    (ch10.check_best_sides, lambda pred, true, labelled: true.copy(), "gave back the truth"),
+    (ch10.check_best_sides, lambda pred, true, labelled: true.copy(), "return the truth"),
     (
         ch10.check_best_sides,
         lambda pred, true, labelled: np.where(labelled[..., None], true, pred),
-        "where they belong",
+        "to their true positions",
     ),
     (ch10.check_best_sides, sides_with(middle=np.max), "the largest error"),
     (ch10.check_best_sides, lambda pred, true, labelled: pred + 1, "of 40 people"),
@@ -177,7 +177,7 @@ WRONG = [
     (
         ch10.check_difference,
         difference_with(interval=lambda a, b: middle(b - a)),
-        "turned the difference round",
+        "has the wrong sign",
     ),
     (ch10.check_difference, difference_with(share=people_not_scenes), "for *people*"),
     (
@@ -195,7 +195,7 @@ WRONG = [
     (
         ch10.check_difference,
         difference_with(masks=False, counts=np.ones_like),
-        "joints that do not count",
+        "include joints that do not count",
     ),
     (ch10.check_difference, difference_with(counts=np.ones_like), "divide by all joints"),
     (ch10.check_difference, difference_with(share=scenes_once), "each scene once"),

@@ -17,7 +17,7 @@ OTHER_SIDE = list(COCO17.flip_indices)
 # ---- exercise 1: an oracle of left and right -----------------------------------------------------
 
 
-def _turned(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _exchanged(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """40 people, half of them predicted with left and right exchanged; predictions and truth where
     nothing is labelled mean nothing."""
     true = rng.normal(0, 60, (40, K, 2)) + rng.uniform(0, 800, (40, 1, 2))
@@ -54,22 +54,22 @@ def _sides_mistakes(pred, true, labelled) -> dict[str, np.ndarray]:
     exchanged = np.any(right != pred, axis=(1, 2))
     mirrored = np.where(exchanged[:, None, None], pred * [-1, 1], pred)
     return {
-        "You gave the predictions back as they are.": pred,
-        "You exchanged left and right for everyone. For some people the prediction was the right "
-        "way round.": other,
-        "You decided joint by joint. This oracle turns a whole person round, or none.": (
+        "You return the predictions as they are.": pred,
+        "You exchanged left and right for everyone. For some people the prediction had them "
+        "right.": other,
+        "You decided joint by joint. This oracle exchanges all joints of a person, or none.": (
             joint_by_joint
         ),
-        "You decided joint by joint, among the labelled ones. This oracle turns a whole person "
-        "round, or none.": np.where(labelled[..., None], joint_by_joint, pred),
-        "Joints that are not labelled have a say in your decision. Their true coordinates mean "
+        "You decided joint by joint, among the labelled ones. This oracle exchanges all joints of "
+        "a person, or none.": np.where(labelled[..., None], joint_by_joint, pred),
+        "Joints that are not labelled count in your decision. Their true coordinates mean "
         "nothing.": _sides(pred, true, labelled, everyone=True),
         "You kept the version with the *larger* error.": _sides(pred, true, labelled, worse=True),
-        "You mirrored the coordinates. The joints stay where they are; left and right exchange "
-        "their names.": mirrored,
-        "You gave back the truth. The oracle may look at it to choose, but the answer is one of "
-        "two predictions.": true,
-        "You put the labelled joints where they belong. The oracle may look at the truth to "
+        "You mirrored the coordinates. The joints stay where they are, only the names left and "
+        "right are exchanged.": mirrored,
+        "You return the truth. The oracle may use it to choose, but the answer is one of two "
+        "predictions.": true,
+        "You moved the labelled joints to their true positions. The oracle may use the truth to "
         "choose, but the answer is one of two predictions.": np.where(
             labelled[..., None], true, pred
         ),
@@ -85,7 +85,7 @@ def check_best_sides(best_sides: Callable) -> None:
     expression = "best_sides(pred, true, labelled)"
     rng = np.random.default_rng(1001)
     for _ in range(2):
-        crowd = _turned(rng)
+        crowd = _exchanged(rng)
         answer = expect_array(call(best_sides, expression, *crowd), expression, (40, K, 2))
         truth = _sides(*crowd)
         off = np.any(np.abs(answer - truth) > 1e-6, axis=(1, 2)).sum()
@@ -93,14 +93,14 @@ def check_best_sides(best_sides: Callable) -> None:
             answer,
             truth,
             _sides_mistakes(*crowd),
-            f"{off} of 40 people are not as they should be. For each person: two versions of the "
-            "prediction, the mean error of each over the labelled joints, the better one.",
+            f"{off} of 40 people are wrong. For each person: two versions of the prediction, the "
+            "mean error of each over the labelled joints, the better one.",
             tolerance=1e-9,
         )
-    passed("each person the right way round, and nothing else touched")
+    passed("left and right exchanged where that is better, and nothing else changed")
 
 
-# ---- exercise 2: calibration with bins of equal size ---------------------------------------------
+# ---- exercise 2: calibration with equally filled bins --------------------------------------------
 
 
 def _probabilities(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -128,11 +128,11 @@ def _ece_mistakes(p, happened, bins: int) -> dict[str, float]:
     return {
         "Your bins have equal *width*, as in the chapter. Here each holds equally many "
         "predictions.": float(sum(wide)),
-        "Gaps above and below cancel in your mean. Take the size of each gap.": float(
+        "Gaps above and below cancel in your mean. Take the absolute value of each gap.": float(
             np.mean(came - said)
         ),
-        "Gaps above and below cancel in your mean, and it has the other sign. Take the size of "
-        "each gap.": float(np.mean(said - came)),
+        "Gaps above and below cancel in your mean, and it has the other sign. Take the absolute "
+        "value of each gap.": float(np.mean(said - came)),
         "You took the largest gap (the *maximum* calibration error). Take their mean.": float(
             np.abs(said - came).max()
         ),
@@ -146,11 +146,11 @@ def _ece_mistakes(p, happened, bins: int) -> dict[str, float]:
         "You did not sort by probability before you cut into bins.": float(
             np.abs(plain_said - plain_came).mean()
         ),
-        "You sorted the probabilities, but not what happened along with them. Each prediction must "
+        "You sorted the probabilities, but not the outcomes along with them. Each prediction must "
         "keep its outcome.": float(np.abs(sorted_p - plain_came).mean()),
         "You compare with the centres of bins of equal width. Compare with the mean probability "
         "in the bin.": float(np.abs(centres - came).mean()),
-        "You compare with the middle between the smallest and the largest probability of a bin. "
+        "You compare with the midpoint of the smallest and the largest probability of a bin. "
         "Compare with their mean.": float(np.abs(edges - came).mean()),
     }
 
@@ -177,19 +177,19 @@ def check_equal_count_ece(equal_count_ece: Callable) -> None:
             truth,
             mistakes,
             f"For these {len(p)} predictions in {bins} bins the error is {truth:.4f}; yours is "
-            f"{value:.4f}. Sort by probability, cut into bins of equally many, compare mean "
+            f"{value:.4f}. Sort by probability, split into equally filled bins, compare mean "
             "probability and fraction in each.",
             tolerance=1e-9,
         )
-    passed("bins of equal size, and each prediction kept its outcome")
+    passed("equally filled bins, and each prediction kept its outcome")
 
 
 # ---- exercise 3: is A better than B? -------------------------------------------------------------
 
 
 def _two_models(rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-    """50 people of 20 scenes, some scenes easy and some hard for both models; what was correct
-    where nothing counts means nothing; 400 draws of scenes."""
+    """50 people of 20 scenes, some scenes easy and some hard for both models, and 400 draws of
+    scenes. Where a joint does not count, `correct` means nothing."""
     scene = np.append(np.arange(20), rng.integers(0, 20, 30))
     ease = rng.beta(1.5, 1.2, (20, 1))[scene]
     luck = rng.random((50, K))
@@ -230,12 +230,12 @@ def _difference_mistakes(correct_a, correct_b, counted, scene, draws) -> dict[st
     drawn = (draws[:, :, None] == scene[None, None]).any(axis=1)
     some = [((c & counted).sum(axis=1) * drawn).sum(axis=1) for c in (correct_a, correct_b)]
     return {
-        "You turned the difference round: it is A's PCK minus B's.": _middle(-gain),
+        "Your difference has the wrong sign: it is A's PCK minus B's.": _middle(-gain),
         "You used the numbers in `draws` for *people*. They are numbers of scenes: all people of a "
         "scene come together.": _middle(
             (rows[0] - rows[1]) / counted.sum(axis=1)[draws].sum(axis=1)
         ),
-        "You made one interval for A and one for B, and subtracted their ends. That throws away "
+        "You made one interval for A and one for B, and subtracted their ends. That ignores "
         "what pairs them: take the difference *within each draw*, and the interval of the "
         "differences.": np.subtract(_middle(a), _middle(b)[::-1]),
         "You subtracted the ends of two intervals, low from low and high from high. Take the "
@@ -246,10 +246,10 @@ def _difference_mistakes(correct_a, correct_b, counted, scene, draws) -> dict[st
         ),
         "You took each person's PCK first. PCK pools the joints: add up what is correct and what "
         "counts over the scenes drawn, then divide.": _middle(by_person[0] - by_person[1]),
-        "You count joints that do not count: what `correct` says of them means nothing.": _middle(
+        "You include joints that do not count. What `correct` holds there means nothing.": _middle(
             _shares(correct_a, every, scene, draws) - _shares(correct_b, every, scene, draws)
         ),
-        "You divide by all joints. Only those that count belong below the fraction's bar.": _middle(
+        "You divide by all joints. Only those that count belong in the denominator.": _middle(
             _shares(correct_a & counted, every, scene, draws)
             - _shares(correct_b & counted, every, scene, draws)
         ),
@@ -262,15 +262,15 @@ def _difference_mistakes(correct_a, correct_b, counted, scene, draws) -> dict[st
         "`np.percentile` takes per cent: 2.5 and 97.5, not 0.025 and 0.975.": _middle(
             gain, 0.025, 0.975
         ),
-        "You cut off 5 % on *each* side, and 90 % are left. Half of it belongs on "
-        "either side.": _middle(gain, 5, 95),
+        "You cut off 5 % on *each* side, and 90 % are left. Cut off half as much on each "
+        "side.": _middle(gain, 5, 95),
         "That is the interval of A's own PCK. Where is B?": _middle(a),
         "That is the interval of B's own PCK. Where is A?": _middle(b),
-        "That is where the *mean* of the draws lies: it shrinks the more often you draw. How "
+        "That is an interval for the *mean* of the draws. It shrinks the more often you draw. How "
         "far do the draws themselves reach?": gain.mean()
         + np.array([-1.96, 1.96]) * gain.std() / np.sqrt(len(draws)),
-        "You went to 1.96 standard deviations on either side of the mean, as if the differences "
-        "were normally distributed. Ask the draws: the middle 95 % of them.": gain.mean()
+        "You took 1.96 standard deviations on either side of the mean, as if the differences "
+        "were normally distributed. Take the middle 95 % of the draws themselves.": gain.mean()
         + np.array([-1.96, 1.96]) * gain.std(),
     }
 
