@@ -98,7 +98,7 @@ class Through:
 # ---- exercise 3 ----------------------------------------------------------------------------------
 
 
-def there(
+def follow(
     presence,
     times,
     acquire,
@@ -110,25 +110,60 @@ def there(
     back=False,
     never=False,
     begin=None,
+    choose=np.argmax,
+    jump=False,
+    no_wait=False,
+    any_presence=False,
+    at_once=False,
+    only=False,
 ):
-    state, doubt, out = False, None, []
+    """The right answer, with one handle for each mistake."""
+    followed, doubt, out = -1, None, []
     clock = times if clock is None else clock(times)
-    for k, value in enumerate(presence):
-        if value >= (keep if state or (back and any(out)) else acquire):
-            state, doubt = True, None if forget else doubt
-        elif state and not never:
-            doubt = (clock[k] if begin is None else begin(clock, k)) if doubt is None else doubt
-            state = clock[k] - doubt < lost_after_s
-        out.append(state)
+    for k, row in enumerate(presence):
+        now = clock[k] if begin is None else begin(clock, k)
+        if followed >= 0 and not (row.max() if any_presence else row[followed]) >= keep:
+            doubt = now if doubt is None else doubt
+            lost = not never and clock[k] - doubt >= lost_after_s
+            if no_wait and row.max() >= acquire:
+                followed, doubt = int(np.argmax(row)), None
+            elif lost:
+                followed, doubt = -1, None
+                if at_once and row.max() >= acquire:
+                    followed = int(np.argmax(row))
+        elif followed >= 0:
+            doubt = None if forget else doubt
+            followed = int(np.argmax(row)) if jump else followed
+        else:
+            enough = keep if back and max(out, default=-1) >= 0 else acquire
+            best = int(choose(row) if choose is np.argmax else choose(row, enough))
+            best = max(out) if only and max(out, default=-1) >= 0 else best
+            followed = best if row[best] >= enough else -1
+        out.append(followed)
     return np.array(out)
 
 
+def first_above(row, enough):
+    return np.argmax(row >= enough)
+
+
 def doubts_between_the_thresholds(presence, times, acquire, keep, lost_after_s):
-    return there(np.where(presence < acquire, 0, presence), times, acquire, keep, lost_after_s)
+    return follow(np.where(presence < acquire, 0, presence), times, acquire, keep, lost_after_s)
 
 
-def there_with(**mistake):
-    return lambda *given: there(*given, **mistake)
+def follow_with(**mistake):
+    return lambda *given: follow(*given, **mistake)
+
+
+def follows_the_most_present(presence, times, acquire, keep, lost_after_s):
+    followed = follow(presence.max(axis=1)[:, None], times, acquire, keep, lost_after_s)
+    return np.where(followed < 0, -1, presence.argmax(axis=1))
+
+
+def any_above(threshold):
+    return lambda presence, times, acquire, keep, lost_after_s: np.where(
+        presence.max(axis=1) >= {"acquire": acquire, "keep": keep}[threshold], 0, -1
+    )
 
 
 # ---- exercise 4 ----------------------------------------------------------------------------------
@@ -191,8 +226,8 @@ def moves_poses(poses):
 
 WRONG = [
     (ch15.check_next_square, square_with(way=0.0), "where the person *was*"),
-    (ch15.check_next_square, square_with(way=-1.0), "runs the other way"),
-    (ch15.check_next_square, square_with(whole=True), "pixels *a second*"),
+    (ch15.check_next_square, square_with(way=-1.0), "moves the wrong way"),
+    (ch15.check_next_square, square_with(whole=True), "pixels *per second*"),
     (
         ch15.check_next_square,
         square_with(middle=lambda joints: joints.mean(axis=0)),
@@ -203,13 +238,13 @@ WRONG = [
     (ch15.check_next_square, square_with(extent=np.min), "the shorter extent"),
     (ch15.check_next_square, square_with(extent=lambda e: e[0]), "comes from the width"),
     (ch15.check_next_square, square_with(extent=lambda e: e[1]), "comes from the height"),
-    (ch15.check_next_square, square_with(factor=1.0), "leave the margins"),
+    (ch15.check_next_square, square_with(factor=1.0), "add the margins"),
     (ch15.check_next_square, square_with(factor=PADDING), "hair, hands and feet"),
     (ch15.check_next_square, square_with(factor=1.2), "left out `PADDING`"),
     (ch15.check_next_square, square_with(factor=2.0), "The side should be"),
     (ch15.check_next_square, moves_the_joints, "changed the `joints`"),
     (ch15.check_next_square, lambda joints, velocity, ahead: joints["nose"], "stops with"),
-    (ch15.check_one_euro, euro(other_share=True), "the share that should be taken"),
+    (ch15.check_one_euro, euro(other_share=True), "exchanged the weights"),
     (ch15.check_one_euro, euro(cutoff=lambda f, b, v: f), "does not follow the speed"),
     (
         ch15.check_one_euro,
@@ -222,52 +257,58 @@ WRONG = [
     (ch15.check_one_euro, euro(two_pi=1.0), "lacks 2π"),
     (ch15.check_one_euro, euro(fixed=True), "use dt"),
     (ch15.check_one_euro, euro(from_raw=True), "two *raw* values"),
-    (ch15.check_one_euro, euro(late=True), "has nothing before it"),
+    (ch15.check_one_euro, euro(late=True), "no value before the first"),
     (ch15.check_one_euro, euro(cutoff=lambda f, b, v: f + 2 * b * abs(v)), "should become"),
-    (ch15.check_one_euro, Shared, "does not begin afresh"),
-    (ch15.check_one_euro, Through, "gives back what it gets"),
+    (ch15.check_one_euro, Shared, "does not start from its own first value"),
+    (ch15.check_one_euro, Through, "returns its input"),
     (ch15.check_one_euro, lambda f_min, beta: 3.0, "can be called"),
+    (ch15.check_follow_one, any_above("keep"), "is found at `acquire`"),
     (
-        ch15.check_is_there,
-        lambda presence, times, acquire, keep, lost_after_s: presence >= keep,
-        "is found at `acquire`",
-    ),
-    (
-        ch15.check_is_there,
-        lambda presence, times, acquire, keep, lost_after_s: 0 * presence,
+        ch15.check_follow_one,
+        lambda presence, times, acquire, keep, lost_after_s: np.full(len(presence), -1),
         "your answer is: no person",
     ),
+    (ch15.check_follow_one, any_above("acquire"), "until presence falls below `keep`"),
+    (ch15.check_follow_one, doubts_between_the_thresholds, "nothing is in doubt"),
     (
-        ch15.check_is_there,
-        lambda presence, times, acquire, keep, lost_after_s: presence >= acquire,
-        "until presence falls below `keep`",
-    ),
-    (ch15.check_is_there, doubts_between_the_thresholds, "there is no doubt"),
-    (
-        ch15.check_is_there,
-        lambda presence, times, acquire, keep, lost_after_s: there(
+        ch15.check_follow_one,
+        lambda presence, times, acquire, keep, lost_after_s: follow(
             presence, times, acquire, keep, 0.0
         ),
-        "have patience",
+        "wait for `lost_after_s`",
     ),
-    (ch15.check_is_there, there_with(never=True), "never leaves"),
-    (ch15.check_is_there, there_with(begin=lambda clock, k: clock[k] + 0.25), "is still there"),
+    (ch15.check_follow_one, follow_with(never=True), "never leaves"),
+    (ch15.check_follow_one, follow_with(begin=lambda clock, k: clock[k] + 0.25), "is still there"),
     (
-        ch15.check_is_there,
-        there_with(begin=lambda clock, k: clock[k - 1]),
-        "from the *first* low moment",
+        ch15.check_follow_one,
+        follow_with(begin=lambda clock, k: clock[k - 1]),
+        "at the *first* low frame",
     ),
-    (ch15.check_is_there, there_with(forget=False), "doubt is forgotten"),
+    (ch15.check_follow_one, follow_with(forget=False), "again from zero"),
     (
-        ch15.check_is_there,
-        there_with(clock=lambda times: 0.1 * np.arange(len(times))),
+        ch15.check_follow_one,
+        follow_with(clock=lambda times: 0.1 * np.arange(len(times))),
         "You count frames",
     ),
-    (ch15.check_is_there, there_with(back=True), "must reach `acquire` again"),
+    (ch15.check_follow_one, follow_with(back=True), "must reach `acquire` again"),
     (
-        ch15.check_is_there,
-        lambda presence, times, acquire, keep, lost_after_s: presence,
-        "True or False",
+        ch15.check_follow_one,
+        lambda presence, times, acquire, keep, lost_after_s: presence[:, 0],
+        "index of a person",
+    ),
+    (ch15.check_follow_one, follow_with(choose=first_above), "the higher presence"),
+    (ch15.check_follow_one, follow_with(jump=True), "You change to another person"),
+    (ch15.check_follow_one, follows_the_most_present, "You change to another person"),
+    (ch15.check_follow_one, follow_with(no_wait=True), "still wait for the first"),
+    (ch15.check_follow_one, follow_with(any_presence=True), "*another* person must not count"),
+    (ch15.check_follow_one, follow_with(at_once=True), "search starts with the following frame"),
+    (ch15.check_follow_one, follow_with(only=True), "any person who reaches `acquire`"),
+    (
+        ch15.check_follow_one,
+        lambda presence, times, acquire, keep, lost_after_s: np.minimum(
+            follow(presence, times, acquire, keep, lost_after_s), 1
+        ),
+        "On a random signal",
     ),
     (ch15.check_count_raises, lambda poses: 1, "Arms that hang"),
     (ch15.check_count_raises, counts_frames, "lasts many frames"),
@@ -279,10 +320,10 @@ WRONG = [
     (ch15.check_count_raises, raises_with(mean=np.max), "Only the left arm"),
     (ch15.check_count_raises, raises_with(when="down"), "goal is *reached*"),
     (ch15.check_count_raises, raises_with(goal=70.0), "Halfway up"),
-    (ch15.check_count_raises, raises_with(start=109.0), "tremble about"),
+    (ch15.check_count_raises, raises_with(start=109.0), "jitter about"),
     (ch15.check_count_raises, raises_with(start=80.0), "Down to 60"),
-    (ch15.check_count_raises, raises_with(ready=True), "begins with the arms up"),
+    (ch15.check_count_raises, raises_with(ready=True), "At the start the arms are up"),
     (ch15.check_count_raises, lambda poses: min(raises(poses), 1), "Three raises"),
-    (ch15.check_count_raises, raises_with(mean=np.min), "In a wild dance"),
+    (ch15.check_count_raises, raises_with(mean=np.min), "On random poses"),
     (ch15.check_count_raises, moves_poses, "changed the `poses`"),
 ]

@@ -1,5 +1,5 @@
-"""Checks of the exercises of chapter 15, live: where to look, the One-Euro filter, lost and found,
-a counter."""
+"""Checks of the exercises of chapter 15, live: the next crop, the One-Euro filter, one person of
+several, a counter."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ from posekit.notebook.checks import (
 )
 from posekit.skeleton import COCO17
 
-# ---- exercise 1: where to look -------------------------------------------------------------------
+# ---- exercise 1: the next crop -------------------------------------------------------------------
 
 
 def check_next_square(next_square: Callable) -> None:
@@ -42,26 +42,26 @@ def check_next_square(next_square: Callable) -> None:
         length = float(answer[2])
         expect(
             not near(x_y, middle),
-            "Your square stands where the person *was*. Move its centre on by the velocity.",
+            "Your square is where the person *was*. Move its centre on by the velocity.",
         )
         expect(
             not near(x_y, middle - velocity * ahead),
-            "Your square runs the other way: the person moves along the velocity.",
+            "Your square moves the wrong way: the person moves along the velocity.",
         )
         expect(
             not near(x_y, middle + velocity),
-            "You moved the centre on by the whole velocity. It is in pixels *a second*; the next "
+            "You moved the centre on by the whole velocity. It is in pixels *per second*; the next "
             "frame is only `ahead` seconds away.",
         )
         mean = joints.mean(axis=0) + velocity * ahead
         expect(
             not near(x_y, mean),
-            "Your centre is the mean of the joints. Most joints sit in the head: take the middle "
+            "Your centre is the mean of the joints. Many joints are in the face: take the middle "
             "between the outermost ones.",
         )
         expect(
             not near(x_y, centre - length / 2),
-            "Your first two numbers are the square's corner. Asked is its centre.",
+            "Your first two numbers are the square's corner. The centre is expected.",
         )
         expect(
             near(x_y, centre), f"The centre should be {centre.round(1)}, yours is {x_y.round(1)}."
@@ -86,7 +86,7 @@ def check_next_square(next_square: Callable) -> None:
     for factor, hint in (
         (
             1.0,
-            "Your square touches the outermost joints. A person is more than joints: leave the "
+            "Your square touches the outermost joints. A body is larger than its joints: add the "
             "margins.",
         ),
         (
@@ -146,7 +146,7 @@ def _variant(
 _MISTAKES = (
     (
         _variant(flip=True),
-        "You keep the share that should be taken, and take the one that should be kept: at a high "
+        "You exchanged the weights of the old and the new value: at a high "
         "cutoff α is near 1, and the *new* value counts.",
     ),
     (
@@ -155,12 +155,12 @@ _MISTAKES = (
     ),
     (
         _variant(speed_of=lambda v: np.maximum(v, -0.9)),
-        "One way your filter opens, the other way it shuts: the cutoff wants the speed without "
+        "Your cutoff rises in one direction and falls in the other: take the speed without "
         "its sign.",
     ),
     (
         _variant(smoothed=False),
-        "You use the speed as it comes. It jitters more than the values: give it the low pass of "
+        "You use the unfiltered speed. It jitters more than the values: give it the low pass of "
         "1 Hz first.",
     ),
     (
@@ -204,19 +204,17 @@ def check_one_euro(OneEuroFilter: Callable) -> None:
     again = run(values)
     expect(
         near(mine, again),
-        "A second filter does not begin afresh: keep what is remembered in the filter, not in the "
-        "class or a global.",
+        "A second filter does not start from its own first value: keep the state in the object, "
+        "not in the class or a global variable.",
     )
-    expect(
-        near(mine[0], values[0]), "The first value has nothing before it: give it back as it is."
-    )
-    expect(not near(mine, values), "Your filter gives back what it gets.")
+    expect(near(mine[0], values[0]), "There is no value before the first: return it as it is.")
+    expect(not near(mine, values), "Your filter returns its input.")
     for change, hint in _MISTAKES:
         expect(not near(mine, _stream(change, values, times, how), 1e-5), hint)
     steady = _stream(_variant(), values, np.arange(40) / 30, how)
     expect(
         not near(mine, steady),
-        "Your filter takes every frame for a thirtieth of a second. Frames come when they come: "
+        "Your filter assumes a thirtieth of a second per frame. Frames arrive at irregular times: "
         "use dt.",
     )
     from_raw = _from_raw(values, times, how)
@@ -251,42 +249,73 @@ def _from_raw(values: np.ndarray, times: np.ndarray, how: dict) -> np.ndarray:
     return np.array(out)
 
 
-# ---- exercise 3: lost and found ------------------------------------------------------------------
+# ---- exercise 3: follow one of several people ----------------------------------------------------
 
 
-def _hysteresis(
+def _follow(
     presence: np.ndarray, times: np.ndarray, acquire: float, keep: float, lost_after_s: float
 ) -> np.ndarray:
-    there = False
+    """Index of the person who is followed at each time, -1 for none."""
+    followed = -1
     low_since = None
     out = []
-    for value, now in zip(presence, times, strict=True):
-        if value >= (keep if there else acquire):
-            there = True
+    for row, now in zip(presence, times, strict=True):
+        if followed < 0:
+            best = int(np.argmax(row))
+            followed = best if row[best] >= acquire else -1
             low_since = None
-        elif there:
+        elif row[followed] >= keep:
+            low_since = None
+        else:
             low_since = now if low_since is None else low_since
-            there = now - low_since < lost_after_s
-        out.append(there)
+            followed = followed if now - low_since < lost_after_s else -1
+        out.append(followed)
     return np.array(out)
 
 
-def check_is_there(is_there: Callable) -> None:
-    """`is_there(presence, times, acquire, keep, lost_after_s)`: (T,) bool, two thresholds."""
-    expression = "is_there(presence, times, acquire, keep, lost_after_s)"
+def check_follow_one(follow_one: Callable) -> None:
+    """`follow_one(presence, times, acquire, keep, lost_after_s)`: the index of the person who is
+    followed at each time, or -1; two thresholds and a waiting time."""
+    expression = "follow_one(presence, times, acquire, keep, lost_after_s)"
 
-    def ask(presence: list, step: float = 0.1, lost_after_s: float = 0.25) -> np.ndarray:
-        times = 100 + step * np.arange(len(presence))
-        answer = call(
-            is_there, expression, np.array(presence, float), times, 0.6, 0.3, lost_after_s
-        )
+    def ask(presence: np.ndarray | list, times: np.ndarray, lost_after_s: float) -> np.ndarray:
+        presence = np.array(presence, float)
+        answer = call(follow_one, expression, presence, times, 0.6, 0.3, lost_after_s)
         array = expect_array(answer, expression, (len(presence),))
-        expect(np.all((array == 0) | (array == 1)), "The answer is True or False for each moment.")
-        return array.astype(bool)
+        expect(
+            np.isin(array, np.arange(-1, presence.shape[1])).all(),
+            "The answer for each time is the index of a person, from 0 on, or -1 for none.",
+        )
+        return array.astype(int)
+
+    _expect_hysteresis(ask)
+    _expect_one_of_two(ask)
+    rng = np.random.default_rng(1203)
+    for _ in range(30):
+        presence = rng.uniform(0, 1, (60, 3))
+        times = np.cumsum(rng.uniform(0.02, 0.2, 60))
+        right = _follow(presence, times, 0.6, 0.3, 0.25)
+        wrong = np.flatnonzero(ask(presence, times, 0.25) != right)
+        k = int(wrong[0]) if len(wrong) else 0
+        expect(
+            not len(wrong),
+            f"On a random signal of three people, the answer at index {k} is wrong: expected "
+            f"{right[k]} after {right[max(k - 2, 0) : k]}, where presence is "
+            f"{presence[k].round(2)}.",
+        )
+    passed("one person of several is followed, found and lost with two thresholds")
+
+
+def _expect_hysteresis(follow: Callable) -> None:
+    """Check when a single person is found, kept and lost."""
+
+    def ask(presence: list, step: float = 0.1) -> np.ndarray:
+        times = 100 + step * np.arange(len(presence))
+        return follow(np.array(presence)[:, None], times, 0.25) == 0
 
     expect(
         not ask([0.5, 0.4, 0.5]).any(),
-        "A lost person is found at `acquire`; between the two thresholds a lost person stays lost.",
+        "A person is found at `acquire`; between the two thresholds a lost person stays lost.",
     )
     expect(
         ask([0.9, 0.9]).all(),
@@ -299,11 +328,11 @@ def check_is_there(is_there: Callable) -> None:
     )
     expect(
         kept.all(),
-        "Between the thresholds there is no doubt: the time to `lost_after_s` runs only while "
+        "Between the thresholds nothing is in doubt: the time to `lost_after_s` runs only while "
         "presence is below `keep`.",
     )
     gone = ask([0.9] + [0.1] * 8)
-    expect(gone[1], "One low frame, and your person is gone: have patience.")
+    expect(gone[1], "After one low frame your person is gone: wait for `lost_after_s`.")
     expect(
         not gone.all(), "Your person never leaves: count how long presence has been below `keep`."
     )
@@ -314,19 +343,20 @@ def check_is_there(is_there: Callable) -> None:
     )
     expect(
         not gone[4:].any() and gone[3],
-        "Patience counts from the *first* low moment; at 0.3 seconds after it, 0.25 seconds are "
+        "The waiting time starts at the *first* low frame; 0.3 seconds after it, 0.25 seconds are "
         f"over. Yours: {gone.astype(int)}, expected {np.array([1] * 4 + [0] * 5)}.",
     )
     dips = ask([0.9, 0.1, 0.1, 0.9, 0.1, 0.1, 0.9, 0.1, 0.1])
     expect(
         dips.all(),
-        "Three short dips are not one long one: when presence is back, doubt is forgotten.",
+        "Three short dips are not one long one: when presence is back, the waiting time starts "
+        "again from zero.",
     )
     slow = ask([0.9, 0.1, 0.1, 0.1, 0.1, 0.9], step=0.02)
     expect(
         slow.all(),
-        "You count frames. Patience is in *seconds*: with fifty frames a second it lasts for more "
-        "of them.",
+        "You count frames. The waiting time is in *seconds*: at fifty frames per second it lasts "
+        "for more of them.",
     )
     back = ask([0.9] + [0.1] * 5 + [0.45] * 3 + [0.7, 0.45])
     expect(
@@ -334,21 +364,50 @@ def check_is_there(is_there: Callable) -> None:
         "Once lost, a person must reach `acquire` again; your answer takes `keep`.",
     )
     expect(back[9:].all(), "Presence was back above `acquire`, and your person was not.")
-    rng = np.random.default_rng(1203)
-    for _ in range(30):
-        presence = rng.uniform(0, 1, 60)
-        times = np.cumsum(rng.uniform(0.02, 0.2, 60))
-        mine = expect_array(
-            call(is_there, expression, presence, times, 0.6, 0.3, 0.25), expression, (60,)
-        ).astype(bool)
-        wrong = np.flatnonzero(mine != _hysteresis(presence, times, 0.6, 0.3, 0.25))
-        expect(
-            not len(wrong),
-            f"On a random signal moment {wrong[0] if len(wrong) else 0} is wrong: presence was "
-            f"{presence[max(wrong[0] - 3, 0) : wrong[0] + 1].round(2) if len(wrong) else ''} up "
-            "to there.",
-        )
-    passed("lost and found, with two thresholds and patience")
+
+
+def _expect_one_of_two(follow: Callable) -> None:
+    """Check who is followed if there are two people."""
+
+    def ask(first: list, second: list) -> np.ndarray:
+        return follow(np.transpose([first, second]), 100 + 0.1 * np.arange(len(first)), 0.25)
+
+    expect(
+        ask([0.7], [0.9])[0] == 1,
+        "Two people reach `acquire` in the first frame, with .7 and .9: follow the one with the "
+        "higher presence.",
+    )
+    expect(
+        not ask([0.9, 0.5, 0.4, 0.5], [0.1, 0.8, 0.9, 0.9]).any(),
+        "You change to another person because their presence is higher. The person who is "
+        "followed is above `keep`: stay.",
+    )
+    answer = ask([0.9] + [0.1] * 7, [0.1] + [0.9] * 7)
+    expect(
+        answer[1] != 1,
+        "After one low frame of the person who is followed, you follow the other: for "
+        "`lost_after_s` you should still wait for the first.",
+    )
+    expect(
+        answer[5] != 0,
+        "The person who is followed has been below `keep` for 0.4 seconds, and you still follow "
+        "them: the presence of *another* person must not count.",
+    )
+    expect(
+        answer[4] != 1,
+        "In the frame in which a person is lost, you already follow the next one. There the "
+        "answer is -1, and the search starts with the following frame.",
+    )
+    expect(
+        (answer[5:] == 1).all(),
+        "After the first person is lost, the second one is at .9, and is not followed: any person "
+        "who reaches `acquire` may be found.",
+    )
+    answer = ask([0.9] + [0.1] * 7, [0.1] + [0.45] * 7)
+    expect(
+        not (answer[5:] == 1).any(),
+        "A new person must reach `acquire`: .45 is only enough to stay.",
+    )
 
 
 # ---- exercise 4: a counter -----------------------------------------------------------------------
@@ -405,7 +464,7 @@ def check_count_raises(count_raises: Callable) -> None:
         )
         return int(expect_array(call(count_raises, expression, poses), expression, ()))
 
-    expect(ask(20, 20, 20) == 0, "Arms that hang do not count.")
+    expect(ask(20, 20, 20) == 0, "Arms that hang down do not count.")
     whole = (20, 60, 100, 130, 150, 130, 60, 20)
     one = ask(*whole)
     expect(
@@ -426,7 +485,10 @@ def check_count_raises(count_raises: Callable) -> None:
         "arm and torso, not against the image.",
     )
     far = ask(*whole, size=0.2)
-    expect(far == 1, f"The same raise from far away counts {far}: angles have no size.")
+    expect(
+        far == 1,
+        f"The same raise from far away counts {far}: an angle does not depend on the size.",
+    )
     expect(ask(20, 80, 20, 80, 20) == 0, "Halfway up is no raise: 110 degrees must be reached.")
     still = (20,) * 8
     for name, count in (("left", ask(*whole, right=still)), ("right", ask(*still, right=whole))):
@@ -437,13 +499,13 @@ def check_count_raises(count_raises: Callable) -> None:
         )
     expect(
         ask(20, 130) == 1,
-        "Count when the goal is *reached*, not when the arms are down again: who plays wants to "
-        "hear it at once.",
+        "Count when the goal is *reached*, not when the arms are down again: a player wants to see "
+        "it at once.",
     )
     trembling = ask(20, 100, 112, 108, 113, 107, 111, 105, 20)
     expect(
         trembling == 1,
-        f"Arms that tremble about 110 degrees count {trembling} times. Between two raises the "
+        f"Arms that jitter about 110 degrees count {trembling} times. Between two raises the "
         "angle must fall below 45.",
     )
     half = ask(20, 130, 60, 130, 60, 130, 20)
@@ -453,7 +515,7 @@ def check_count_raises(count_raises: Callable) -> None:
     )
     expect(
         ask(150, 150, 20) == 0,
-        "Who begins with the arms up has not raised them: a raise begins below 45 degrees.",
+        "At the start the arms are up, and have not been raised: a raise begins below 45 degrees.",
     )
     expect(
         ask(20, 130, 20, 130, 20, 130, 20) == 3,
@@ -470,6 +532,6 @@ def check_count_raises(count_raises: Callable) -> None:
         mine = int(expect_array(call(count_raises, expression, poses), expression, ()))
         expect(
             mine == state.done,
-            f"In a wild dance you count {mine} raises, and there are {state.done}.",
+            f"On random poses you count {mine} raises, and there are {state.done}.",
         )
     passed("raises that count once: the counter of the book's own page")
