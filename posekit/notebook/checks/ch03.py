@@ -39,8 +39,8 @@ def check_read_varint(read_varint: Callable) -> None:
     got, _ = _number(read_varint, varint(300), 0)
     expect(
         got != 428,
-        "The bytes ac 02 should give 300, and you read 428: the top bit of ac says that more "
-        "follows. It is a flag, no digit.",
+        "The bytes ac 02 should give 300, and you read 428: the top bit of ac tells that more "
+        "follows. It is a flag, not part of the number.",
     )
     big = (0x2C << 7 | 2, 0xAC << 8 | 2)
     wide = (0x2C | 2 << 8, 0xAC | 2 << 8)
@@ -54,8 +54,8 @@ def check_read_varint(read_varint: Callable) -> None:
     )
     expect(
         got != 0x2C,
-        "You stopped after the first of the bytes ac 02, though its top bit says that more "
-        "follows.",
+        "You stopped after the first of the bytes ac 02, although its top bit is set, so another "
+        "byte follows.",
     )
     for number in (300, 128, 2**14, 2**32 + 1, 2**63 - 1):
         got, _ = _number(read_varint, varint(number), 0)
@@ -66,8 +66,8 @@ def check_read_varint(read_varint: Callable) -> None:
         got, _ = _number(read_varint, varint(number), 0)
         expect(
             got != number + 2**64,
-            f"For {number} you read {got}: that is {number} + 2^64. Numbers from 2^63 on stand "
-            "for negative ones.",
+            f"For {number} you read {got}: that is {number} + 2^64. Values from 2^63 on represent "
+            "negative numbers.",
         )
         expect(
             got == number, f"The bytes {varint(number).hex(' ')} are {number}, but you read {got}."
@@ -83,8 +83,8 @@ def _number(read_varint: Callable, data: bytes, at: int) -> tuple[int, int]:
         "read_varint(data, at)",
         data,
         at,
-        hint=f"The bytes {data[at : at + 10].hex(' ')} are sound: does it read on where the top "
-        "bit is 0?",
+        hint=f"The bytes {data[at : at + 10].hex(' ')} are valid: does your function read on after a "
+        "byte whose top bit is 0?",
     )
     number, behind = expect_parts(
         answer,
@@ -106,12 +106,12 @@ def _positions(read_varint: Callable) -> None:
         expect(
             got == number,
             f"In the bytes {data.hex(' ')} the number at position {at} is {number}, but you read "
-            f"{got}: begin at `at`.",
+            f"{got}: start at `at`.",
         )
         expect(
             stop != behind - at or at == 0,
-            f"You returned {stop}, the number of bytes that you read. Wanted is the position in "
-            f"`data` behind them: {behind}.",
+            f"You returned {stop}, the number of bytes that you read. Return the position in "
+            f"`data` after them: {behind}.",
         )
         expect(
             stop == behind,
@@ -131,11 +131,12 @@ def _unfinished(read_varint: Callable) -> None:
             continue
         except IndexError:
             raise CheckFailed(
-                f"On {shown} Python stops you with an IndexError. That is an accident; notice it "
-                "yourself, and raise a ValueError that says what is wrong."
+                f"On {shown} Python raises an IndexError. Detect the end yourself, and raise a "
+                "ValueError that describes the problem."
             ) from None
         raise CheckFailed(
-            f"On {shown}: no end, but you returned {answer}. Half a number is worse than an error."
+            f"On {shown} the number has no end, but you returned {answer}. Half a number is worse "
+            "than an error."
         )
 
 
@@ -150,7 +151,7 @@ def check_read_frames(read_frames: Callable) -> None:
     _expect_sound(read_frames, whole, payloads)
     expect(
         _payloads(read_frames, b"") == [],
-        "A file of 0 bytes is sound, and holds no payload: return an empty list.",
+        "A file of 0 bytes is valid and holds no payload: return an empty list.",
     )
 
     starts = np.cumsum([0] + [len(frame_record(p)) for p in payloads])
@@ -172,10 +173,11 @@ def check_read_frames(read_frames: Callable) -> None:
         (end - 3, "its last checksum"),
     ):
         _expect_complaint(
-            read_frames, whole[:cut], start, f"We cut the file off inside of a record, in {what}"
+            read_frames, whole[:cut], start, f"We cut the file off inside a record, in {what}"
         )
     passed(
-        "your reader finds every payload, and any flipped bit or missing end, and names the record"
+        "your reader finds every payload, detects any flipped bit or missing end, and names the "
+        "record"
     )
 
 
@@ -191,13 +193,13 @@ def _expect_sound(read_frames: Callable, data: bytes, payloads: list[bytes]) -> 
         answer = _payloads(read_frames, data)
     except struct.error as error:
         raise CheckFailed(
-            f"On a sound file `struct` stops with: {error}. After the last record there is nothing "
-            "left to unpack."
+            f"On an undamaged file `struct` stops with: {error}. After the last record there is "
+            "nothing left to unpack."
         ) from None
     except (ValueError, IndexError) as error:
         raise CheckFailed(
-            f"Your reader complains about a sound file: {error}. Which bytes does each checksum "
-            "cover, and is every number read as little-endian?"
+            f"Your reader reports damage in an undamaged file: {error}. Which bytes does each "
+            "checksum cover, and is every number read as little-endian?"
         ) from None
     expect(
         answer != [p + frame_record(p)[-4:] for p in payloads],
@@ -206,12 +208,11 @@ def _expect_sound(read_frames: Callable, data: bytes, payloads: list[bytes]) -> 
     expect(
         answer != [frame_record(p)[8:-4] for p in payloads]
         and answer != [frame_record(p)[:-4] for p in payloads],
-        "Your payloads begin too early: in front of them stand the length and *its* checksum, "
-        "twelve bytes.",
+        "Your payloads begin too early: the length and *its* checksum, twelve bytes, come first.",
     )
     expect(
         answer != [p for p in payloads if p],
-        "A payload of length 0 is a payload, too: you left it out.",
+        "You left out a payload of length 0, which is valid.",
     )
     expect(
         len(answer) == len(payloads),
@@ -231,25 +232,26 @@ def _expect_complaint(read_frames: Callable, data: bytes, start: int, what: str)
         message = str(error)
     except (struct.error, IndexError) as error:
         raise CheckFailed(
-            f"{what}, and Python stopped you with {type(error).__name__}: {error}. Notice yourself "
-            "that too few bytes are left, and raise a ValueError with the record's offset."
+            f"{what}, and Python raised {type(error).__name__}: {error}. Detect yourself that too "
+            "few bytes are left, and raise a ValueError with the record's offset."
         ) from None
     else:
-        raise CheckFailed(f"{what}, and your reader did not notice.")
+        raise CheckFailed(f"{what}, and your reader did not detect it.")
     numbers = [int(n) for n in re.findall(r"\d+", message)]
     expect(
         start in numbers or start + 12 not in numbers,
-        f"{what}. You named byte {start + 12}, where the payload begins; the record begins twelve "
-        "bytes before that.",
+        f"{what}. Your message names byte {start + 12}, where the payload begins. The record "
+        "begins twelve bytes earlier.",
     )
     expect(
         start in numbers or not set(numbers) & {2, 3},
-        f"{what}, and you said {message!r}: that counts records. To find the place in a file one "
-        "needs the byte.",
+        f"{what}, and your message is {message!r}: that counts records. Give the offset in bytes, "
+        "with which the damage can be found in the file.",
     )
     expect(
         start in numbers,
-        f"{what}. The record begins at byte {start}; your message does not say so: {message!r}.",
+        f"{what}. The record begins at byte {start}, and your message does not contain that "
+        f"offset: {message!r}.",
     )
 
 
@@ -270,14 +272,14 @@ def check_flip_batch(flip_batch: Callable) -> None:
         twice = _flip(flip_batch, expression, mirrored, everyone)
         expect(
             all(near(a, b, 1e-5) for a, b in zip(twice, given, strict=True)),
-            "Mirroring twice should give the batch back.",
+            "Mirroring twice should return the original batch.",
         )
         for chosen in (np.array([True, False, True]), np.array([False, True, False])):
             _expect_chosen(flip_batch, expression, given, mirrored, chosen)
-        nobody = _flip(flip_batch, expression, given, ~everyone)
+        none = _flip(flip_batch, expression, given, ~everyone)
         expect(
-            all(np.array_equal(a, b) for a, b in zip(nobody, given, strict=True)),
-            "Where no one is chosen, the batch should come back as it was.",
+            all(np.array_equal(a, b) for a, b in zip(none, given, strict=True)),
+            "If no person is chosen, the batch should be returned unchanged.",
         )
     passed("the chosen people are mirrored with their names and masks, the others are untouched")
 
@@ -293,17 +295,21 @@ def _expect_chosen(
         shown = f"With chosen = {chosen.tolist()}"
         expect(
             not near(mine, after),
-            f"{shown} the {name} of all people are mirrored: leave those alone who are not chosen.",
+            f"{shown} the {name} of all people are mirrored: leave the people who are not chosen "
+            "unchanged.",
         )
         expect(
             not near(mine, before),
-            f"{shown} the {name} are still as they were.",
+            f"{shown} the {name} are unchanged.",
         )
         expect(
             not near(mine, wrong),
-            f"{shown} the {name} of the others are mirrored: you have it the wrong way round.",
+            f"{shown} the {name} of the other people are mirrored: `chosen` is used the wrong way "
+            "round.",
         )
-        expect(near(mine, right), f"{shown} the {name} do not fit: look at them person by person.")
+        expect(
+            near(mine, right), f"{shown} the {name} are not correct: look at them person by person."
+        )
 
 
 def _batch(seed: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -345,17 +351,16 @@ def _expect_images(flipped: np.ndarray, images: np.ndarray) -> None:
         (0, "You reversed the order of the people: axis 0 of (B, S, S, 3) counts images."),
         (
             1,
-            "Your images stand on their heads: axis 1 of (B, S, S, 3) runs down, axis 2 runs "
-            "across.",
+            "Your images are upside down: axis 1 of (B, S, S, 3) runs down, axis 2 runs across.",
         ),
         (3, "You reversed the colours: the last axis of (B, S, S, 3) is red, green, blue."),
     ):
         expect(not np.array_equal(flipped, np.flip(images, axis)), hint)
-    expect(not np.array_equal(flipped, images), "The images are still as they were.")
+    expect(not np.array_equal(flipped, images), "The images are unchanged.")
     expect(
         np.array_equal(np.sort(flipped, axis=None), np.sort(images, axis=None)),
-        "The pixels of your images have other values than before. A mirror moves pixels and "
-        "changes none: the values stay from 0 to 255.",
+        "The pixels of your images have other values than before. Mirroring moves pixels and does "
+        "not change their values, which stay between 0 and 255.",
     )
     expect(
         np.array_equal(flipped, images[:, :, ::-1]),
@@ -373,18 +378,18 @@ def _expect_keypoints(moved_keypoints: np.ndarray, keypoints: np.ndarray) -> Non
                 "You mirrored u as 1 - u, but u is 0 in the *middle* of the crop: it runs from "
                 "-0.5 to 0.5."
                 if start == 1
-                else "You mirrored u as W - 1 - u. That is for pixels; u is measured in shares of "
-                "the crop, from its middle.",
+                else "You mirrored u as W - 1 - u. That is for pixels; u is a share of the crop, "
+                "measured from its middle.",
             )
     expect(
         not np.allclose(moved_keypoints[..., 2], -keypoints[:, TWIN, 2])
         and not np.allclose(moved_keypoints[..., 2], -keypoints[..., 2]),
-        "A weight turned negative: only u changes its sign, not the whole row.",
+        "A weight is negative: only u changes its sign, not the whole row.",
     )
     expect(
         not np.allclose(moved_keypoints, keypoints * (-1, 1, 1)),
-        "The joints have moved, but kept their names: what was a left wrist is a right wrist in "
-        "the mirror.",
+        "The joints have moved, but kept their names: a left wrist is a right wrist in the "
+        "mirrored image.",
     )
     expect(
         not np.allclose(moved_keypoints, keypoints[:, TWIN]),
@@ -393,8 +398,8 @@ def _expect_keypoints(moved_keypoints: np.ndarray, keypoints: np.ndarray) -> Non
     expect(
         not np.allclose(moved_keypoints[..., :2], truth[..., :2])
         or np.allclose(moved_keypoints[..., 2], truth[..., 2]),
-        "The keypoints are swapped, but their weights stayed behind: a row goes as a whole, u, v "
-        "and weight.",
+        "The keypoints are swapped, but their weights are not: swap whole rows, with u, v and "
+        "weight.",
     )
     expect(
         not np.allclose(moved_keypoints, keypoints[:, TWIN] * (-1, -1, 1)),
@@ -402,8 +407,8 @@ def _expect_keypoints(moved_keypoints: np.ndarray, keypoints: np.ndarray) -> Non
     )
     expect(
         np.all(moved_keypoints[..., :2][truth[..., 2] == 0] == 0),
-        "A masked joint has coordinates other than (0, 0) now. Its weight is 0, so it is never "
-        "read, but keep it tidy.",
+        "A masked joint now has coordinates other than (0, 0). Its weight is 0, so they have no "
+        "effect, but the exercise asks for (0, 0).",
     )
     expect(
         np.allclose(moved_keypoints, truth, atol=1e-6),
@@ -414,12 +419,12 @@ def _expect_keypoints(moved_keypoints: np.ndarray, keypoints: np.ndarray) -> Non
 def _expect_seen(seen: np.ndarray, visibility: np.ndarray) -> None:
     expect(
         not np.allclose(seen, visibility),
-        "The visibility targets stayed with the old names: when the left wrist is cut off, in the "
-        "mirror it is the right one.",
+        "The visibility targets stayed with the old names: if the left wrist is cut off, it is the "
+        "right one in the mirrored image.",
     )
     expect(
         np.all((seen == 0) | (seen == 1)),
-        "Visibility targets and their weights are 0 or 1, also in the mirror; yours hold other "
+        "Visibility targets and their weights are 0 or 1, also after mirroring. Yours hold other "
         "values.",
     )
     expect(
@@ -482,8 +487,8 @@ def _mirrored(
 
 
 def check_is_clean(is_clean: Callable) -> None:
-    """`is_clean(dataset, stored, keypoints, box_px)` tells a clean validation set from one that was
-    tampered with."""
+    """`is_clean(dataset, stored, keypoints, box_px)` distinguishes a clean validation set
+    from one that was changed."""
     expression = "is_clean(dataset, stored, keypoints, box_px)"
     stored, keypoints, images, targets = _stored()
 
@@ -495,16 +500,16 @@ def check_is_clean(is_clean: Callable) -> None:
             stored,
             keypoints,
             _BOX,
-            hint="Whatever comes out of the dataset, also too much or too little: answer, do not "
-            "break.",
+            hint="Return an answer for any output of the dataset, also if it has too few or too "
+            "many people.",
         )
         return expect_flag(answer, expression)
 
     for batch in (2, 5, 1):
         expect(
             says(lambda number: (images, targets), batch),
-            "You called a clean set dirty. Images must be the centre squares; and of the joints, "
-            "compare only those of weight 1: the others are at (0, 0).",
+            "You rejected a clean set. Images must be the centre squares. Of the joints, compare "
+            "only those of weight 1: the others are at (0, 0).",
         )
 
     def coloured(number):
@@ -518,7 +523,8 @@ def check_is_clean(is_clean: Callable) -> None:
             lambda number: _mirrored(
                 images, targets, np.random.default_rng(number).random(_PEOPLE) < 0.5
             ),
-            "This set was mirrored at random, differently on each pass, and you called it clean.",
+            "This set was mirrored at random, differently in each pass, and you accepted it as "
+            "clean.",
         ),
         (
             lambda number: _mirrored(images, targets, np.array([True, False, True, True, False])),
@@ -527,18 +533,18 @@ def check_is_clean(is_clean: Callable) -> None:
         ),
         (
             coloured,
-            "Here only the colours were varied: all joints are right, but the images are not "
-            "those that are stored.",
+            "Here only the colours were varied: all joints are correct, but the images are not the "
+            "stored ones.",
         ),
         (
             shifted_targets,
-            "Here the images are right, but each joint is two pixels off. You did not compare the "
-            "joints with the stored ones.",
+            "Here the images are correct, but each joint is two pixels off. You did not compare "
+            "the joints with the stored ones.",
         ),
         (
             lambda number: (images[:-1], targets[:-1]),
-            "The last batch was dropped, so one person is missing, and you did not notice. Count "
-            "the people.",
+            "The last batch was dropped, so one person is missing, and you did not detect it. "
+            "Count the people.",
         ),
         (
             lambda number: (images, targets) if number == 0 else coloured(number),
@@ -550,13 +556,13 @@ def check_is_clean(is_clean: Callable) -> None:
                 images[: _PEOPLE if number == 0 else 0],
                 targets[: _PEOPLE if number == 0 else 0],
             ),
-            "The second pass was empty, and you called that clean.",
+            "The second pass was empty, and you accepted that as clean.",
         ),
         (
             lambda number: (images[::-1], targets[::-1]),
-            "The people came in another order than they are stored in, and you did not notice: "
-            "scores and names would not match.",
+            "The people came in another order than they are stored in, and you did not detect it: "
+            "results and names would not match.",
         ),
     ):
         expect(not says(make), hint)
-    passed("clean sets pass, and eight kinds of tampering are found")
+    passed("clean sets pass, and eight kinds of changes are found")
