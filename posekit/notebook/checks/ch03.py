@@ -83,8 +83,8 @@ def _number(read_varint: Callable, data: bytes, at: int) -> tuple[int, int]:
         "read_varint(data, at)",
         data,
         at,
-        hint=f"The bytes {data[at : at + 10].hex(' ')} are valid: does your function read on after a "
-        "byte whose top bit is 0?",
+        hint=f"The bytes {data[at : at + 10].hex(' ')} are valid: does your function read on after "
+        "a byte whose top bit is 0?",
     )
     number, behind = expect_parts(
         answer,
