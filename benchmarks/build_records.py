@@ -6,7 +6,7 @@ MiniDome's people are repeated under new ids; photos are 1920 x 1080, as in CMU 
 640 x 360. Compared are:
 
 posekit     `records.write_records`, two workers: everything from the start of the processes to the
-            check sums and the manifest.
+            checksums and the manifest.
 bound       Read, decode, one warp, encode, nothing else: `cv2.imdecode`, `cv2.warpAffine`,
             `cv2.imencode` in two running processes, with affines computed beforehand; nothing is
             stored. It is the least that any writer must do.

@@ -1,15 +1,15 @@
-"""What a network costs once it is trained: milliseconds a picture by engine and threads, bytes,
-multiply-adds; and what each step of export costs in accuracy.
+"""Cost of a trained network: milliseconds per image by engine and threads, bytes, multiply-adds;
+and the accuracy after each step of export.
 
-Every network is asked for one 224x224 picture at a time, as a camera asks, in a process of its own,
-where the engines take turns, the order changing from round to round, so that what else the machine
-does meets all alike: read ratios within one run. On one thread `ms` is processor time, the median
-over the rounds: what the clock says on an idle machine, and nearly the same on a busy one. On two
-threads it is the clock's fastest tenth, which a busy machine still lengthens. Keras gets one
-thread: it takes the number only when it starts.
+Every network gets one 224x224 image at a time, as from a camera, in a process of its own. The
+engines take turns in an order that changes from round to round, so that other work of the machine
+affects all alike: read ratios within one run. On one thread `ms` is processor time, the median
+over the rounds: the wall-clock time on an idle machine, and nearly the same on a busy one. On two
+threads it is the fastest tenth of wall-clock times, which a busy machine still lengthens. Keras
+gets one thread: it reads the number only when it starts.
 
 Accuracy is strict PCP and PCK@0.2 on MiniDome's validation people, of the packaged model, the only
-trained one here. Calibration of int8 sees training people only.
+trained one here. Int8 is calibrated on training people only.
 """
 
 import argparse
@@ -119,7 +119,7 @@ def callables(name: str, folder: Path) -> tuple[dict, dict]:
 
 
 def litert(file: Path, threads: int, image):
-    """A function that asks TensorFlow's LiteRT interpreter."""
+    """Return a function that runs TensorFlow's LiteRT interpreter."""
     import tensorflow as tf
 
     from posekit import hardware
@@ -137,8 +137,8 @@ def litert(file: Path, threads: int, image):
 
 
 def session(file: bytes, threads: int):
-    """An ONNX Runtime session on that many threads, which sleep between two calls as the others'
-    do."""
+    """Return an ONNX Runtime session with this many threads, which sleep between two calls as the
+    others' do."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -212,8 +212,8 @@ def accuracy(file: bytes | None) -> dict:
 
 
 def steps() -> dict:
-    """Each step of export: size, accuracy, and how far its joints are from Keras', in shares of the
-    crop's side."""
+    """Each step of export: size, accuracy, and how far its joints are from Keras', in fractions of
+    the crop's side."""
     import numpy as np
 
     from posekit.inference import export, predictor
@@ -272,8 +272,8 @@ def main() -> int:
         from posekit.notebook import runs
 
         about = (
-            "milliseconds a picture by network, engine and threads; what each step of export costs "
-            "in accuracy"
+            "milliseconds per image by network, engine and threads; the accuracy after each step of "
+            "export"
         )
         rows = [
             [f"{name}, {engine}", threads, *values.values()]

@@ -1,4 +1,4 @@
-"""How long do MiniDome frames take, from nothing to TFRecords? The claim: 1,500 frames in 150 s on
+"""Time from nothing to TFRecords of MiniDome frames. The claim: 1,500 frames in 150 s on
 two cores.
 
 Each frame is a new scene, rendered by two cameras at 640 x 360, as `make_minidome.py` does by

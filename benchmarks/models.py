@@ -1,12 +1,12 @@
-"""Are our networks as fast as keras.applications'? The claim: time ratio <= 1.00 for a training
-step and for inference, equal memory.
+"""Speed of our networks compared with keras.applications'. The claim: time ratio <= 1.00 for a
+training step and for inference, equal memory.
 
 ResNet-50 v1 and v2 and DenseNet-121, the same batch, both networks in one process, taking turns;
 the median ratio of pairs. Ours are laid out as theirs are, from our units and with their strides
 and biases (tests/models/test_parity.py holds the outputs equal), so that both do the same
-arithmetic; what our own layouts do more stands beside, in multiply-adds. Memory is the peak of a
-process of its own that trains one network. Where TensorFlow sees a GPU, also bfloat16 with XLA and
-the share of the matrix-multiply ceiling.
+arithmetic; the additional work of our own layouts is reported in multiply-adds. Memory is the peak
+of a process of its own that trains one network. Where TensorFlow sees a GPU, also bfloat16 with XLA
+and the fraction of the matrix-multiply ceiling.
 """
 
 import argparse
@@ -136,7 +136,7 @@ def peak_mib(name: str, side: str, args) -> float:
 
 
 def ceiling_tflops(dtype: str) -> float:
-    """What a large matrix product reaches here, in 10^12 operations a second."""
+    """What a large matrix product reaches here, in 10^12 operations per second."""
     a = keras.ops.cast(keras.random.normal((8192, 8192)), dtype)
 
     def multiply():
@@ -150,7 +150,7 @@ def write_record(result: dict, names: list[str]) -> None:
     """book/runs/models."""
     from posekit.notebook import runs
 
-    about = "a training step and inference of our networks beside keras.applications', taking turns"
+    about = "a training step and inference of our networks and of keras.applications', taking turns"
     rows = [
         [
             name,
@@ -202,7 +202,7 @@ def main() -> int:
             fast = compare(name, args, jit=True)
             work = 6 * sum(
                 models.multiply_adds(network(name, True, args.size, True)).values()
-            )  # forward, and twice back
+            )  # forward, and twice for the backward pass
             fast["share_of_matmul_ceiling"] = round(
                 fast["images_per_second_train"] * work / 1e12 / top, 3
             )

@@ -17,7 +17,7 @@ torch       `torch.utils.data.DataLoader` with two workers over the same JPEGs i
 
 A turn begins when all other pipelines are idle, and is timed once its own buffers are empty, so
 that no pipeline profits from batches prepared earlier. Processor time per image is reported, too,
-since it depends less on what else the machine does, and so is the share of each step.
+since it depends less on what else the machine does, and so is the fraction of each step.
 `hand_over` is the rest: TensorFlow around our function, and two threads that compete.
 """
 
@@ -245,7 +245,7 @@ def photo_batches(people: list, batch: int):
 
 def serve_torch(directory: str, batch: int) -> None:
     """In a process of its own (workers must not inherit TensorFlow's threads): a number of batches
-    in, pictures a second out."""
+    in, images per second out."""
     import torch
 
     people = list(records.read_records(directory))
@@ -318,7 +318,7 @@ class TorchTurn:
 
 
 def steps(people: list, directory: Path, manifest: dict, batch: int) -> dict[str, float]:
-    """Processor microseconds a picture of each step of the pipeline, in one thread; the best of
+    """Processor microseconds per image of each step of the pipeline, in one thread; the best of
     five passes."""
     import tensorflow as tf
 
@@ -393,7 +393,7 @@ def steps(people: list, directory: Path, manifest: dict, batch: int) -> dict[str
             function()
             taken[function].append(1e6 * (time.process_time() - begin) / n)
     took = {f.__name__: min(times) for f, times in taken.items()}
-    # These were done one after the other on each picture, while it is in the cache: what each adds.
+    # Done one after the other on each image, while it is in the cache: the cost that each adds.
     chain = ["decode", "warp", "colour", "erase"]
     took |= dict(zip(chain, np.diff([0.0, *(took[name] for name in chain)]).tolist(), strict=True))
     return {
@@ -415,7 +415,7 @@ def measure(repetitions: int, batches: int, batch: int, hd_frames: int) -> tuple
     load = os.getloadavg()
     np.ones(
         31 << 20, np.uint8
-    )  # glibc keeps freed memory up to the largest block freed; before, each picture's may go back
+    )  # glibc keeps freed memory up to the largest block freed; before, each image's may go back
     data = minidome.dataset(progress=False)
     manifest = records.read_manifest(data.train_records)
     people = list(records.read_records(data.train_records))

@@ -1,7 +1,7 @@
 """Measure frames per second and times of the camera widget in JupyterLab.
 
 JupyterLab runs in a Chromium whose camera shows a rendered clip, with one frame in flight and with
-two; after a few seconds each, the widget's line of figures is read. The claim: the model and the
+two; after a few seconds each, the widget's line of numbers is read. The claim: the model and the
 drawing are never the bottleneck, encoding and the wire are.
 """
 
@@ -21,13 +21,13 @@ from test_offline import find_chromium
 from posekit import live
 
 FIGURES = re.compile(
-    r"(\d+) frames a second · encode (\d+) \+ wire (\d+) \+ model (\d+) \+ draw (\d+) ms"
+    r"(\d+) frames per second · encode (\d+) \+ wire (\d+) \+ model (\d+) \+ draw (\d+) ms"
 )
 PARTS = ("fps", "encode_ms", "wire_ms", "model_ms", "draw_ms")
 
 
 def measure(lab: Lab, most: int, seconds: float) -> dict[str, float]:
-    """Mean figures over some seconds with at most `most` frames under way."""
+    """Return mean numbers over some seconds with at most `most` frames in flight."""
     lab.execute(f"webcam.camera_widget.max_in_flight = {most}")
     lab.press("Start")
     lab.wait_state("on", 120)

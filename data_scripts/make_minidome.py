@@ -64,7 +64,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         type=float,
         default=0.0,
         metavar="SHARE",
-        help="share of scenes without people (default 0)",
+        help="fraction of scenes without people (default 0)",
     )
     parser.add_argument(
         "--motion",

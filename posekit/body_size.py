@@ -107,8 +107,8 @@ def longest_torso_diagonal(target: np.ndarray, labelled: np.ndarray) -> np.ndarr
 def estimated_torso_length(keypoints: np.ndarray, counted: np.ndarray) -> float:
     """Estimate the distance from a shoulder to the opposite hip from the joints that count.
 
-    It is the longest of several estimates, so it does not shrink when a body turns sideways or
-    when only the head is seen. `live/web/tracker.js` computes the same.
+    It is the longest of several estimates, so it does not shrink when a body turns sideways or when
+    only the head is visible. `live/web/tracker.js` computes the same.
 
     Args:
         keypoints: (17, 2) pixels.

@@ -95,7 +95,9 @@ def parser() -> argparse.ArgumentParser:
     top = _Parser(prog=program_name(), description="2D human pose estimation, as in the book.")
     top.add_argument("--version", action="version", version=f"posekit {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
-    commands.add_parser("doctor", help="report what is installed, what is missing, how to get it")
+    commands.add_parser(
+        "doctor", help="report what is installed and what is missing, and how to install it"
+    )
     _add_train(commands)
     _add_evaluate(commands)
     _add_predict(commands)
@@ -257,7 +259,7 @@ def _add_augmentation_options(group: argparse._ArgumentGroup) -> None:
             type=_share,
             default=0.0,
             metavar="SHARE",
-            help=f"share of images, 0 to 1, {what} (default: %(default)s)",
+            help=f"fraction of images, 0 to 1, {what} (default: %(default)s)",
         )
 
 
@@ -332,7 +334,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         type=_positive(float),
         default=0.0,
         metavar="SHARE",
-        help="with --records: displace boxes by this share of their side (default: %(default)s)",
+        help="with --records: displace boxes by this fraction of their side (default: %(default)s)",
     )
     p.add_argument(
         "--flip",
@@ -378,7 +380,7 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
 
 def _add_webcam(commands: argparse._SubParsersAction) -> None:
     p = commands.add_parser(
-        "webcam", help="your own pose, in a browser; or the pose in a video or camera without one"
+        "webcam", help="show your own pose in a browser, or process a video or camera without one"
     )
     p.add_argument(
         "--source",
@@ -571,12 +573,12 @@ def _print_row(
 
 
 def _number(value: float | None) -> float:
-    """Return NaN for None, which stands for it in JSON."""
+    """Return NaN for None, which represents it in JSON."""
     return float("nan") if value is None else value
 
 
 def predict(args: argparse.Namespace) -> int:
-    """Print the poses in images, turned as viewers show them, and draw them."""
+    """Print the poses in images, rotated as viewers show them, and draw them."""
     from posekit.images import read_image
     from posekit.inference import predictor
 
@@ -664,12 +666,12 @@ def export(args: argparse.Namespace) -> int:
     )
     off = ", ".join(f"{name} {error:.1e}" for name, error in facts["errors"].items())
     print(f"{args.package or args.out}: {facts['bytes'] / 1e6:.2f} MB, sha256 {facts['sha256']}")
-    print(f"largest difference to Keras, as a share of the largest value: {off}")
+    print(f"largest difference to Keras, as a fraction of the largest value: {off}")
     return 0
 
 
 def _write_files(folder: Path, files: dict[Path, bytes]) -> None:
-    """All of them, each put in place whole."""
+    """Write all files, each atomically."""
     from posekit.files import atomic_write
 
     try:

@@ -86,7 +86,7 @@ def crop_affine(
             down).
         flip: mirror the crop left-right *after* the rotation; swap left and right labels with it
             (`flip_keypoints`).
-        shift: (2,) displacement of the content as a share of the crop's side.
+        shift: (2,) displacement of the content as a fraction of the crop's side.
 
     Returns:
         (2, 3) float64. The crop's centre lands on ((size - 1) / 2, (size - 1) / 2).

@@ -47,14 +47,16 @@ def decode_image(data: bytes, where: object, as_displayed: bool = False) -> np.n
         ) from None
     if image is None:
         raise DataError(
-            where, "not an image that can be decoded", "fetch it again or save it as a JPEG"
+            where, "not an image that can be decoded", "download it again or save it as a JPEG"
         )
     if data.startswith(_MAY_BE_TRANSPARENT):
         whole = cv2.imdecode(coded, cv2.IMREAD_UNCHANGED)
         if whole is not None and whole.ndim == 3 and whole.shape[2] == 4:
             if as_displayed and not np.array_equal(image, cv2.imdecode(coded, stored)):
                 raise DataError(
-                    where, "is both transparent and to be turned by its EXIF", "save it as a JPEG"
+                    where,
+                    "is transparent and must be rotated by its EXIF orientation",
+                    "save it as a JPEG",
                 )
             alpha = whole[..., 3:].astype(np.float32) / np.iinfo(whole.dtype).max
             image = np.round(image * alpha + 255 * (1 - alpha)).astype(np.uint8)

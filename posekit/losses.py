@@ -1,7 +1,8 @@
 """Masked losses: an unlabelled joint changes neither loss nor gradient (chapters 06 and 12).
 
 The mask is the last channel of `y_true`, so that `model.compile(loss=...)` needs nothing special.
-Keras' own `sample_weight` would divide by the number of *all* entries, masked ones too: the loss
+With Keras' own `sample_weight` the default reduction divides by the number of *all* entries, masked
+ones too: the loss
 would shrink where labels are rare.
 
     L2 ──► L1, smooth L1 ──► Gaussian, Laplace with a predicted σ ──► RLE with a learned density
@@ -70,7 +71,7 @@ def masked_l1(y_true, y_pred):
         y_pred: (B, K, 2).
 
     Returns:
-        A scalar, float32, in shares of the crop's side.
+        A scalar, float32, in fractions of the crop's side.
     """
     error, weight = _split_keypoints(y_true, y_pred)
     return masked_mean(ops.sum(ops.abs(error), axis=-1), weight)
@@ -93,8 +94,8 @@ def masked_smooth_l1(y_true, y_pred, beta=1.0):
 
     Args:
         y_true, y_pred: see `masked_l1`.
-        beta: the error where the linear part begins, in shares of the crop's side, > 0. At 1, the
-            usual value, no joint ever gets there: what is left is half of `masked_l2`.
+        beta: the error where the linear part begins, in fractions of the crop's side, > 0. At 1,
+            the usual value, no joint ever gets there: what is left is half of `masked_l2`.
 
     Returns:
         A scalar, float32.
@@ -142,7 +143,7 @@ def masked_gaussian(y_true, y_pred, sigma):
 
     Args:
         y_true: (B, K, 3), y_pred: (B, K, 2): as in `masked_l1`.
-        sigma: (B, K, 2) σ > 0 along x and y, in shares of the crop's side.
+        sigma: (B, K, 2) σ > 0 along x and y, in fractions of the crop's side.
 
     Returns:
         A scalar, float32, in nats per joint; may be below 0, since a density may be above 1.

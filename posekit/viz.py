@@ -28,7 +28,7 @@ PALETTE = (RIGHT, RED, GREEN, PURPLE, LEFT, SKY, BLACK)
 2008)."""
 
 MAX_PNG_BYTES = 75_000
-_PAGE_DPI = 96  # CSS pixels an inch: a 6.4 inch figure is shown 614 px wide
+_PAGE_DPI = 96  # CSS pixels per inch: a 6.4 inch figure is shown 614 px wide
 
 
 def style() -> None:
@@ -114,7 +114,7 @@ def png(fig, dpi: int = 160, limit: int = MAX_PNG_BYTES) -> bytes:
             if out.tell() <= limit:
                 return out.getvalue()
         share *= min(0.9, 0.98 * (limit / out.tell()) ** 0.5)
-    raise ValueError(f"the figure does not fit into {limit} bytes: show fewer or smaller pictures")
+    raise ValueError(f"the figure does not fit into {limit} bytes: show fewer or smaller images")
 
 
 class Figure:
@@ -441,7 +441,7 @@ def gallery(
     import matplotlib.pyplot as plt
 
     if not len(images):
-        raise ValueError("there are no pictures to show, expected at least one")
+        raise ValueError("there are no images to show, expected at least one")
     rows = -(-len(images) // columns)
     tallest = max(image.shape[0] / image.shape[1] for image in images)
     height = side * tallest + (0.3 if titles else 0.08)

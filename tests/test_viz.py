@@ -178,7 +178,7 @@ def test_inputs_are_not_changed():
 
 
 def test_a_gallery_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="no pictures"):
+    with pytest.raises(ValueError, match="no images"):
         viz.gallery([])
 
 

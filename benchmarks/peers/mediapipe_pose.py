@@ -99,7 +99,7 @@ def photo_landmarks(folder: Path) -> dict:
 
     Returns:
         `name`; `photos`: path below the folder -> `size` (width, height); `landmarks`, 33 of x, y,
-        visibility as MediaPipe gives them (x and y in shares of width and height), or None if it
+        visibility as MediaPipe gives them (x and y in fractions of width and height), or None if it
         finds no person; `processor_ms`, the processor time of all threads.
     """
     photos = {}

@@ -16,7 +16,7 @@ from posekit.records.schema import JPEG_QUALITY
 from posekit.records.writer import write_shard
 
 MISSING = 0.3
-"""Share of the labels that are removed at random, to see what masking is worth."""
+"""Fraction of the labels that are removed at random, to see what masking is worth."""
 SEEDS = (0, 1, 2)
 EPOCHS = 8
 """The budget of every row: passes over the training people."""
@@ -96,7 +96,7 @@ def stretch(features: dict, person: str) -> dict:
     """Stretch the box itself to the square input, as many first attempts do, and lose its
     proportions.
 
-    Each side gets the same padding, as a share of that side, as the padded square has around its
+    Each side gets the same padding, as a fraction of that side, as the padded square has around its
     longer side.
     """
     size = int(features["image/width"][0])

@@ -35,8 +35,8 @@ def feature_cuts(
 ) -> dict[str, list[list[float]]]:
     """Measure how the error grows when a layer of a DenseNet loses one of its sources.
 
-    The source's channels are replaced by their means over people and positions, so that only what
-    they say about *this* image is missing. One connection at a time; the network is restored.
+    The source's channels are replaced by their means over people and positions, so that only their
+    information about *this* image is missing. One connection at a time; the network is restored.
 
     Args:
         model: with a `posekit.models.densenet` backbone.

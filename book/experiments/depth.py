@@ -38,7 +38,7 @@ def halved_unit(x: object, filters: int, *, name: str):
 
 
 def plain_unit(x: object, filters: int, *, name: str):
-    """Two convolutions with norm and ReLU, and no shortcut."""
+    """Two convolutions with batch norm and ReLU, and no shortcut."""
     return resnet.basic_unit(x, filters, name=name, shortcut=False)
 
 

@@ -329,7 +329,7 @@ def export(folder: Path) -> int:
 
 
 def _mix_shares(folder: Path, phase: str) -> dict[str, float]:
-    """Share of each record folder in the mix of a phase."""
+    """Fraction of each record folder in the mix of a phase."""
     mix = phase_records(folder, phase)
     people = {path: records.read_manifest(path)["people"] for path in set(mix)}
     return released_data.shares(mix, people)

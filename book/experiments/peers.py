@@ -123,8 +123,8 @@ def coco17(landmarks: list | None, size: tuple[int, int]) -> np.ndarray:
     """Map MediaPipe's landmarks to the joints of COCO-17.
 
     Args:
-        landmarks: 33 of x, y, visibility; x and y in shares of the photo's width and height. None
-            if no person was found.
+        landmarks: 33 of x, y, visibility; x and y in fractions of the photo's width and height.
+            None if no person was found.
         size: width and height of the photo in pixels.
 
     Returns:

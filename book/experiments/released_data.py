@@ -232,14 +232,14 @@ def validation_people(kind: str) -> Iterator[PersonAnnotation]:
 
 
 def shares(mix: list[Path], people: dict[Path, int]) -> dict[str, float]:
-    """Compute the share of each record folder in a mix.
+    """Compute the fraction of each record folder in a mix.
 
     Args:
         mix: of `training_records`.
         people: record folder -> number of people.
 
     Returns:
-        Name of the folder -> share of the people seen, largest first.
+        Name of the folder -> fraction of the people seen, largest first.
     """
     seen = Counter({folder.name: mix.count(folder) * people[folder] for folder in set(mix)})
     return {name: round(count / seen.total(), 4) for name, count in seen.most_common()}

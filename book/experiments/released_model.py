@@ -124,7 +124,7 @@ def _write_run(folder: Path, run: Path, val: Path) -> None:
 
 
 def _data(mix: list[Path], val: Path) -> dict[str, dict]:
-    """Return the record folders: data set, people, box, digest and share of the mix; the last is
+    """Return the record folders: data set, people, box, digest and fraction of the mix; the last is
     for validation."""
     manifests = {path: records.read_manifest(path) for path in dict.fromkeys(mix)}
     shares = released_data.shares(mix, {path: m["people"] for path, m in manifests.items()})

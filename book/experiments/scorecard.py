@@ -23,7 +23,7 @@ from posekit.live.video import frames as live_frames
 from posekit.skeleton import COCO17
 
 AREA_OF_BOX = 0.53
-"""Mean share of a person's box that the person covers in COCO, for data without area (LSP)."""
+"""Mean fraction of a person's box that the person covers in COCO, for data without area (LSP)."""
 PARTS = {
     "face": range(5),
     "shoulders": (5, 6),
@@ -46,7 +46,7 @@ BACKGROUND_KINDS = ("background", "background_squares", "background_stills")
 CALIBRATION_KINDS = ("webcam", "stills", "lsp", "coco")
 """Photos on which the score is calibrated."""
 MIN_PRECISION = 0.95
-"""Share of the drawn wrists that are right, at least, with the threshold of `draw_threshold`."""
+"""Fraction of the drawn wrists that are right, at least, with the threshold of `draw_threshold`."""
 SHOULDER_THRESHOLD = 0.25
 """Threshold of `pck_shoulder`, in shoulder widths."""
 BODY_HEIGHT = 4.5
@@ -209,9 +209,9 @@ def draw_threshold(results: list[EvalResults]) -> dict:
             trained on.
 
     Returns:
-        `score`, rounded up to hundredths; `right`: share of the drawn wrists that are right;
-        `drawn`: share of the visible wrists that are drawn; `wrists`, `outside`: numbers of wrists
-        that are visible and that are outside.
+        `score`, rounded up to hundredths; `right`: fraction of the drawn wrists that are right;
+        `drawn`: fraction of the visible wrists that are drawn; `wrists`, `outside`: numbers of
+        wrists that are visible and that are outside.
     """
     wrists = list(PARTS["wrists"])
     score, right, visible = [], [], []
@@ -346,9 +346,9 @@ def tracking_stats(model: predictor.Predictor, clip: Path) -> dict:
         clip: a video.
 
     Returns:
-        `frames`; `tracked`: share of the frames with a pose; `jitter`: median and 95 % quantile of
-        a shoulder's movement from frame to frame, in body heights of 4.5 shoulder widths, or None
-        if the tracker never finds a person.
+        `frames`; `tracked`: fraction of the frames with a pose; `jitter`: median and 95 % quantile
+        of a shoulder's movement from frame to frame, in body heights of 4.5 shoulder widths, or
+        None if the tracker never finds a person.
     """
     tracker = Tracker(model)
     shoulders = []

@@ -1,9 +1,9 @@
 """`make assignments`: cut the students' copies of the exercises into `_assignments/`, by nbgrader's
 own preprocessors.
 
-The solution between nbgrader's markers becomes a place to write in, outputs go, the check cells are
-locked. A student opens the copy in JupyterLab, where posekit is installed; each check says at once
-whether the answer is right.
+The solution between nbgrader's markers becomes a cell to fill in, outputs are removed, the check
+cells are locked. A student opens the copy in JupyterLab, where posekit is installed; each check
+reports at once whether the answer is right.
 """
 
 import argparse

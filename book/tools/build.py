@@ -1,7 +1,7 @@
 """`make html`: build the book from the committed outputs; no notebook runs, nothing is fetched.
 
-Any warning fails the build, a dead reference too. The pages come to `_build/html`. All of them are
-rewritten each time: else a page that did not change would keep the old contents in its menu.
+Any warning fails the build, a dead reference too. The pages are written to `_build/html`, all of
+them each time, because an unchanged page would keep the old contents in its menu.
 """
 
 import argparse

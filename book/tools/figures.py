@@ -1,7 +1,7 @@
 """Draw the figures of the front matter: `python book/tools/figures.py` writes
 `book/assets/minidome.png`.
 
-The people come from MiniDome, so the picture is free, and anyone can draw it again.
+The people come from MiniDome, so the figure is free, and anyone can draw it again.
 """
 
 import argparse
@@ -22,8 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def dome_figure(sequence: Path, pictures: list[str]) -> plt.Figure:
-    """Pictures of a sequence, above as the camera sees them, below with the joints of everyone in
-    them."""
+    """Draw images of a sequence: above as the camera sees them, below with the joints."""
     annotations, folder = coco.find_minidome(sequence)
     people: dict[str, list] = {}
     for person in coco.read(annotations, folder, dataset="minidome"):
@@ -39,7 +38,7 @@ def dome_figure(sequence: Path, pictures: list[str]) -> plt.Figure:
 
 
 def main() -> int:
-    """Make a small sequence, draw three of its pictures."""
+    """Make a small sequence, and draw three of its images."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -39,7 +39,7 @@ def read_labels(archive: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """All lines of the label files in an archive.
 
     Args:
-        archive: tar of text files, one a photo, a line a person:
+        archive: tar of text files, one per photo, one line per person:
             `0 cx cy w h x1 y1 v1 ... x17 y17 v17`, by width and height.
 
     Returns:
@@ -56,7 +56,7 @@ def read_labels(archive: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
                 rows = np.array(tar.extractfile(member).read().split(), np.float64)
                 if rows.size % 56:
                     raise DataError(
-                        f"{archive}, {member.name}", f"{rows.size} numbers, expected 56 a person"
+                        f"{archive}, {member.name}", f"{rows.size} numbers, expected 56 per person"
                     )
                 people.append(rows.reshape(-1, 56))
                 names.append(member.name)
@@ -74,10 +74,10 @@ def read_labels(archive: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
 def photo_sizes(
     values: np.ndarray, labelled: np.ndarray, photo: np.ndarray, photos: int
 ) -> np.ndarray:
-    """How many pixels a photo had along one axis, from its joints' shares of it.
+    """Recover the number of pixels of a photo along one axis from its joints' relative positions.
 
     COCO's joints were clicked on whole pixels. So the side is the number that makes all of a
-    photo's shares whole again.
+    photo's coordinates whole again.
 
     Args:
         values: (N, 17) joints along this axis, 0 ... 1, rounded to six decimals.
@@ -100,8 +100,8 @@ def photo_sizes(
 
 
 def coco(archive: Path) -> dict:
-    """The table of COCO's keypoints: counts of joints, boxes and places, of train2017 and val2017
-    together."""
+    """The table of COCO's keypoints: counts of joints, boxes and positions, of train2017 and
+    val2017 together."""
     rows, photo, names = read_labels(archive)
     box = rows[:, 1:5]
     joints = rows[:, 5:].reshape(-1, len(COCO17), 3)
@@ -144,8 +144,8 @@ def _sides(points: np.ndarray, labelled: np.ndarray) -> dict:
 
 
 def _in_pixels(box: np.ndarray, joints: np.ndarray, size: np.ndarray) -> dict:
-    """What needs the photo's proportions: sizes of boxes, places in the padded square, the trunk's
-    direction."""
+    """What needs the photo's proportions: sizes of boxes, positions in the padded square, the
+    torso's direction."""
     centre = box[:, :2] * size
     extent = box[:, 2:] * size
     longer = extent.max(axis=1)
@@ -181,7 +181,7 @@ def _in_pixels(box: np.ndarray, joints: np.ndarray, size: np.ndarray) -> dict:
 
 
 def _histogram(points: np.ndarray, bins: int) -> list[list[int]]:
-    """(N, 2) points in -0.5 ... 0.5 -> counts, rows run down the picture."""
+    """(N, 2) points in -0.5 ... 0.5 -> counts, rows run down the image."""
     edges = np.linspace(-0.5, 0.5, bins + 1)
     return np.histogram2d(points[:, 1], points[:, 0], bins=(edges, edges))[0].astype(int).tolist()
 
@@ -214,7 +214,7 @@ def _trunk(points: np.ndarray, labelled: np.ndarray, skeleton) -> dict:
 
 def leeds(lsp: Path, lspet: Path) -> dict:
     """The table of Leeds Sports Pose and its extension: the third row's flags as they are stored,
-    and the trunk's direction."""
+    and the torso's direction."""
     import scipy.io
 
     tables = {}
@@ -245,7 +245,7 @@ def _sha256(path: Path) -> str:
 
 
 def to_text(table: dict) -> str:
-    """A table as it is written: a line an entry."""
+    """Return the text of a table: one line per entry."""
     lines = [
         f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}"
         for key, value in table.items()

@@ -36,7 +36,7 @@ __all__ = [
 class PersonAnnotation:
     """One annotated person in one image, in the COCO-17 skeleton.
 
-    Three things are told apart that other code mixes up (chapter 06, visibility):
+    Three cases are distinguished that are often confused (chapter 06, in-crop probability):
 
     | keypoints_visible | joint_known | meaning | coordinates | target of the visibility output |
     |---|---|---|---|---|
@@ -59,8 +59,8 @@ class PersonAnnotation:
             known, or only estimated.
         dataset: one of `DATASETS`.
         image_size: (w, h) that the annotations were made for, or None where the data set does not
-            tell.
-        as_displayed: the annotations refer to the image turned as its EXIF orientation says, as
+            say.
+        as_displayed: the annotations refer to the image rotated by its EXIF orientation, as
             viewers show it. The official data sets count the pixels as they are stored.
         extra_keypoints: (2, 3) float32 x, y, v of neck and head top, which are not joints of
             COCO-17; v = 0: nothing is known. None where the data set does not label them. They
@@ -134,13 +134,13 @@ def load_annotated_image(
 ) -> np.ndarray:
     """Read an image in the orientation that its annotations were made for.
 
-    Where the annotated size fits only one of the two orientations, as stored or turned by EXIF,
+    Where the annotated size fits only one of the two orientations, as stored or rotated by EXIF,
     that one is taken; where it fits both or is not known, `as_displayed` decides.
 
     Args:
         path: the file.
         size: (w, h) that the annotations were made for, or None.
-        as_displayed: whether annotations refer to the image turned as its EXIF orientation says.
+        as_displayed: whether annotations refer to the image rotated by its EXIF orientation.
         where: the image and its person or annotation, for the error.
 
     Returns:

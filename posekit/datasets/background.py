@@ -29,7 +29,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
 CONTEXT = geometry.PADDING * 1.5
 """Side of the stored context crop in sides of the box: no part of it may show a person."""
 MIN_SQUARE = 150.0
-"""Pixels: a smaller square, enlarged, is so blurred that a network would know it by that."""
+"""Pixels: a smaller square, enlarged, is so blurred that a network could tell it by the blur."""
 MARGIN = 8.0
 """Pixels around an annotated box that are left free: boxes are drawn tightly."""
 

@@ -62,7 +62,7 @@ class CocoImage:
         where: the file and this entry, for errors.
         file_name: with forward slashes, or None where the entry has none.
         size: (width, height) that the annotations were made for, or None where the file does not
-            tell.
+            say it.
         path: path on the annotation server (COCO Annotator's `path`), or None.
     """
 

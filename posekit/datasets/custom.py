@@ -5,7 +5,7 @@
 
 or one COCO keypoint JSON and the images, as CVAT, Label Studio, COCO Annotator and Roboflow export
 them; its joints may stand in any order. Coordinates count from the centre of the first pixel of the
-image *as it is displayed*: a telephone stores many images lying on their side.
+image *as it is displayed*: a phone stores many images lying on their side.
 """
 
 import csv

@@ -36,7 +36,7 @@ def hard_examples(people: Sequence[PersonAnnotation]) -> dict[str, PersonAnnotat
 
 
 def _covered(person: PersonAnnotation, people: Sequence[PersonAnnotation]) -> float:
-    """The largest share of a person's box that another person's box covers."""
+    """The largest fraction of a person's box that another person's box covers."""
     low, high = person.bbox[:2], person.bbox[:2] + person.bbox[2:]
     overlaps = [
         np.prod(np.clip(np.minimum(high, b[:2] + b[2:]) - np.maximum(low, b[:2]), 0, None))

@@ -162,7 +162,7 @@ def refuse_folder(root: Path) -> None:
     for path in sorted(root.rglob("*.txt")):
         if _is_yolo(path):
             way = (
-                "a line is: class, box, then x y v per joint, as shares of the image's width and "
+                "a line is: class, box, then x y v per joint, scaled by the image's width and "
                 f"height; Roboflow exports COCO instead; else {_TABLE}"
             )
             raise DataError(path, "is a YOLO label file, not COCO keypoint JSON", way)

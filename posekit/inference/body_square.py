@@ -13,7 +13,7 @@ CROP_JOINT_THRESHOLD = 0.15
 """Score (0 ... 1) from which a joint counts for the square. It is lower than the drawing threshold:
 a square taken without the uncertain arms shrinks to the face and never sees them again."""
 MIN_CROP_SHARE = 1 / 8
-"""Least side of a crop, as a share of the frame's longer side."""
+"""Least side of a crop, as a fraction of the frame's longer side."""
 BODY_MARGIN = 0.35
 """Margin for hair, hands and feet beyond the joints, in torso lengths."""
 UNSEEN_LEGS_MARGIN = 0.8

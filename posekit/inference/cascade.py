@@ -373,8 +373,8 @@ class Cascade:
     Args:
         first: stage one.
         refiners: of stages two, three, ...
-        step_sizes: (17,) per refiner: the share of its correction that is applied, 0 ... 1; () for
-            all of it, as in the paper.
+        step_sizes: (17,) per refiner: the fraction of its correction that is applied, 0 ... 1; ()
+            for all of it, as in the paper.
         sigma: side of the sub-images in torso diameters.
     """
 
@@ -454,7 +454,7 @@ class Cascade:
 def fit_step_size(
     before: np.ndarray, after: np.ndarray, target: np.ndarray, labelled: np.ndarray
 ) -> np.ndarray:
-    """Fit, per joint, the share of a refiner's correction with the least error on held-out people.
+    """Fit, per joint, how much of a refiner's correction to apply, on held-out people.
 
     Args:
         before: (N, 17, 2) pixels, of the stage before.
@@ -464,7 +464,7 @@ def fit_step_size(
             no unit.
 
     Returns:
-        (17,) shares 0, 0.05 ... 1 with the least mean distance, the same for left and right.
+        (17,) fractions 0, 0.05 ... 1 with the least mean distance, the same for left and right.
     """
     shares = np.linspace(0, 1, 21)
     diameters = np.maximum(torso_diameter(target), 1e-6)[:, None]

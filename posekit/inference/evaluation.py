@@ -36,7 +36,7 @@ class EvalResults:
     Args:
         keypoints: (N, 17, 2) predicted joints, pixels of the original images.
         visibility: (N, 17) predicted probability that the joint lies inside the crop.
-        sigma: (N, 17, 2) predicted standard deviation of x and y, shares of the crop's side; NaN
+        sigma: (N, 17, 2) predicted standard deviation of x and y, fractions of the crop's side; NaN
             if the model gives none.
         score: (N, 17) score of each joint in 0 ... 1, see `predictor.joint_score`.
         presence: (N,) predicted probability that a person is in the crop.
@@ -125,7 +125,7 @@ def predict_records(
         model: the model.
         directory: a record folder.
         flip: flip test, see `Predictor.predict_crops`.
-        jitter: error of the box: its centre moves by this share of its side (standard deviation,
+        jitter: error of the box: its centre moves by this fraction of its side (standard deviation,
             each axis) and its side is scaled by exp(jitter * normal). 0: the annotated box. Pixels
             exist only within the stored context.
         seed: of the jitter.
@@ -327,7 +327,7 @@ def coco_results(
     """Predict each person of a COCO annotation file inside the annotated box.
 
     A detector's boxes would be a little off and miss some people: AP with annotated boxes is higher
-    than with detected ones, so state the boxes next to the figure.
+    than with detected ones, so state the boxes next to the number.
 
     Args:
         model: the model.

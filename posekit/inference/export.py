@@ -9,7 +9,8 @@ Input: `image` (1, 224, 224, 3) float32, RGB, 0 ... 255. Outputs: `keypoints` (1
 the network's input size are in the graph, so that no user has to repeat them. The record of the
 training is in the file's metadata.
 
-Batch norms need no step of ours: with frozen statistics a norm is a multiplication and an addition.
+Batch norms need no step of ours: with frozen statistics a batch norm is a multiplication and an
+addition.
 The conversion writes it so, folds it into the convolution where one stands directly before it, and
 ONNX Runtime folds the rest when it loads the file.
 """
@@ -137,7 +138,7 @@ def weights_to_float16(graph: "onnx.ModelProto") -> "onnx.ModelProto":
     """Return an ONNX model that stores its weight matrices as float16.
 
     A Cast makes each float32 again when the file is loaded: this saves bytes, not time. Biases and
-    norms stay float32, since they are few.
+    batch norms stay float32, since they are few.
 
     Args:
         graph: it is not changed.
@@ -208,7 +209,7 @@ def output_errors(loaded: predictor.Predictor, file: bytes) -> dict[str, float]:
     """Return the differences between an exported model and the Keras model, on eight noise images.
 
     Returns:
-        Output -> largest difference as a share of the largest value; NaN where either has one.
+        Output -> largest difference as a fraction of the largest value; NaN where either has one.
     """
     import keras
     import onnxruntime

@@ -49,7 +49,7 @@ __all__ = [
 
 DRAW_THRESHOLD = 0.31
 """Score from which a joint is drawn, by the command line, in Python and on the page. Chosen on
-validation photos, see "Hidden joints" in the model card."""
+validation photos, see "Scores and hidden joints" in the model card."""
 WEIGHTS_FILE = "weights.npz"
 """Name of the file of a run, or of a model of the package, that holds the weights from which a
 training can start, in the form of `posekit.training.weights_file`."""
@@ -132,7 +132,7 @@ class Predictor:
         Returns:
             `keypoints` (N, 17, 2) normalised crop coordinates; `visibility`, `score` (N, 17) and
             `presence` (N,) as in `Prediction`; of a Keras model that predicts σ also `sigma`
-            (N, 17, 2), shares of the crop's side.
+            (N, 17, 2), fractions of the crop's side.
         """
         images = np.asarray(images, np.float32)
         out = self._forward(images)
@@ -296,9 +296,9 @@ def rgb_array(image: "str | Path | np.ndarray | Image") -> np.ndarray:
     """Return an image as an array, or refuse it.
 
     Args:
-        image: a file's path, read as viewers show it (EXIF orientation obeyed, grey and palettes
-            converted); or a (H, W, 3) uint8 RGB array; or a PIL image of mode RGB, turned by its
-            EXIF orientation, too.
+        image: a file's path, read as viewers show it (EXIF orientation applied, grey and
+            palettes converted); or a (H, W, 3) uint8 RGB array; or a PIL image of mode RGB, also
+            rotated by its EXIF orientation.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -424,7 +424,7 @@ def sigma_score(sigma: np.ndarray, xp: ModuleType = np) -> np.ndarray:
     """Return the score of each joint from σ alone: 1 - σ, the mean over x and y.
 
     Args:
-        sigma: (..., K, 2), shares of the crop's side.
+        sigma: (..., K, 2), fractions of the crop's side.
         xp: see `complete_outputs`.
 
     Returns:

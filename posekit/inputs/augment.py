@@ -27,12 +27,13 @@ class AugmentParams(NamedTuple):
         flip: mirror the image, and swap left and right labels.
         rotation: degrees, positive counter-clockwise as seen.
         zoom: > 1 enlarges the person.
-        shift: (2,) displacement as a share of the crop's side.
+        shift: (2,) displacement as a fraction of the crop's side.
         half_body: "upper" or "lower": crop around that half of the body. Where too few of its
             joints are labelled the other half is taken, and where neither has enough the whole
             person.
         colour: (3, 4) float64 affine of RGB: new = colour[:, :3] @ rgb + colour[:, 3]; or None.
-        erase_box: (x0, y0, x1, y1) as shares of the crop, a rectangle to fill with noise; or None.
+        erase_box: (x0, y0, x1, y1) as fractions of the crop, a rectangle to fill with noise; or
+            None.
         degrade: apply `images.simulate_cheap_camera`.
         far: fill the crop outside the photo with a background record of the same batch, if there
             is one.
@@ -57,7 +58,7 @@ class Augmentation:
         flip: probability of mirroring (left and right labels are swapped with it).
         rotation: degrees, the largest rotation to either side, uniform.
         scale: largest zoom as a share: 0.25 draws a factor from 1 / 1.25 ... 1.25, log-uniform.
-        shift: largest displacement along each axis as a share of the crop's side, uniform.
+        shift: largest displacement along each axis as a fraction of the crop's side, uniform.
         colour: strength of brightness, contrast and colour-cast changes, 0 ... 1.
         half_body: probability of a crop around the upper or the lower body only, where enough
             joints are labelled. Joints of the other half that leave the crop become exact examples

@@ -1,4 +1,4 @@
-"""Input pipeline without TensorFlow: images lie and are cropped on the accelerator (chapter 06).
+"""Input pipeline without TensorFlow: images are stored and cropped on the accelerator (chapter 06).
 
 Records, random choices, affines and targets are those of `inputs.make_batches`. What differs is the
 resampling: the network's first layer does it with `keras.ops`, on TensorFlow, JAX or PyTorch, with

@@ -15,7 +15,7 @@ _FLIP_INDICES = np.array(COCO19.flip_indices)
 MAX_BLACK = 12
 """Largest value, after JPEG, of the black that surrounds a photo in a stored image."""
 BACKGROUND_SHARE = 0.4
-"""Share of a stored image's side, in its middle, that a photo of 4 : 3 fills with the default
+"""Fraction of a stored image's side, in its middle, that a photo of 4 : 3 fills with the default
 padding (1.25) and context (1.5)."""
 
 

@@ -15,7 +15,7 @@ class OneEuroParams:
         min_cutoff: Hz, > 0; cutoff frequency at rest. Lower values remove more jitter.
         beta: Hz per torso length per second, >= 0; how much speed raises the cutoff. Higher
             values lag less.
-        speed_cutoff: Hz, > 0; cutoff of the low pass of the speed.
+        speed_cutoff: Hz, > 0; cutoff of the low-pass filter of the speed.
     """
 
     min_cutoff: float = 1.0
@@ -39,7 +39,7 @@ class FilterState:
 
 
 def _weight(cutoff: np.ndarray | float, elapsed: float) -> np.ndarray | float:
-    """Weight of a new value in a low pass: 1 / (1 + tau / dt), tau = 1 / (2 pi cutoff)."""
+    """Weight of a new value in a low-pass filter: 1 / (1 + tau / dt), tau = 1 / (2 pi cutoff)."""
     step = 2 * np.pi * cutoff * elapsed
     return step / (step + 1)
 

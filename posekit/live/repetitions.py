@@ -16,7 +16,7 @@ class Exercise(NamedTuple):
 
     Args:
         corners: three joint names each. The angle is measured at the middle joint and averaged
-            over the corners whose joints are seen.
+            over the corners whose joints are visible.
         rest_angle: degrees at which a repetition may begin.
         target_angle: degrees at which it is complete; above `rest_angle` if the angle opens
             (arms), below if it closes (knees).
@@ -81,7 +81,7 @@ def exercise_angle(
         threshold: score that all three joints of a corner must reach.
 
     Returns:
-        Degrees, the mean over the corners that are seen; None if none is.
+        Degrees, the mean over the corners that are visible; None if none is.
     """
     corners = [[COCO17.index(joint) for joint in corner] for corner in exercise.corners]
     angles = [

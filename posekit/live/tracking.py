@@ -84,7 +84,7 @@ SHRINK_TIME_S = 0.3
 MAX_EXTRAPOLATION_S = 0.2
 """Longest time for which a velocity is extrapolated."""
 SEARCH_CROP_SHARE = 3 / 4
-"""Side of the smaller search crops, as a share of the frame's shorter side."""
+"""Side of the smaller search crops, as a fraction of the frame's shorter side."""
 
 
 def full_frame(width: int, height: int) -> Crop:

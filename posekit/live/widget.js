@@ -298,7 +298,7 @@ export default () => {
     const mean = (part) => times.reduce((sum, row) => sum + row[part], 0) / times.length;
     const parts = ["encode", "wire", "model", "draw"];
     const text = parts.map((part) => `${part} ${mean(part).toFixed(0)}`).join(" + ");
-    figures = `${times.length} frames a second · ${text} ms`;
+    figures = `${times.length} frames per second · ${text} ms`;
     views.forEach(show);
   }
 

@@ -1,7 +1,7 @@
 """Bootstrap confidence intervals over people, for a model or a pair of models (chapter 10).
 
 People are resampled, not joints: the joints of one person are right or wrong together, and treating
-them as independent makes intervals far too narrow. A score is a share of what is scored, so each
+them as independent makes intervals far too narrow. A score is a fraction of what is scored, so each
 person contributes two numbers per group: the number of hits, and the number scored.
 """
 
@@ -34,7 +34,7 @@ def _resampled(resamples: int, seed: int, *sums: np.ndarray) -> list[np.ndarray]
 
 
 def _score(hits: np.ndarray, scored: np.ndarray) -> np.ndarray:
-    """Average the shares of the groups that exist: (..., G) sums to (...)."""
+    """Average the fractions of the groups that exist: (..., G) sums to (...)."""
     with np.errstate(invalid="ignore"):
         shares = hits / scored
     exists = scored > 0

@@ -1,7 +1,7 @@
 """COCO's ten numbers, AP and AR of keypoints, computed by pycocotools (chapter 09).
 
-What is fed to pycocotools is parsed and checked first: it takes ids of 0 for "no match", and most
-deviations from COCO's format for a reason to crash.
+The input is parsed and checked before pycocotools gets it: pycocotools reads an id of 0 as "no
+match", and crashes on most deviations from COCO's format.
 """
 
 import contextlib

@@ -29,7 +29,7 @@ _ENDS = [(COCO17.index(a), COCO17.index(b)) for sides in LIMBS.values() for a, b
 
 
 def _share(hits: np.ndarray, scored: np.ndarray, axis: int | None = None) -> np.ndarray:
-    """Share of the scored that are hits; NaN where nothing is scored."""
+    """Fraction of the scored entries that are hits; NaN if there is none."""
     with np.errstate(invalid="ignore"):
         return np.divide((hits & scored).sum(axis), scored.sum(axis), dtype=np.float64)
 
@@ -84,7 +84,7 @@ def pcp(
         pred: (N, 17, 2) predicted joints.
         target: (N, 17, 2) annotated joints, in the same pixels.
         labelled: (N, 17) bool; a limb is scored where both its ends are labelled.
-        threshold: share of the limb's annotated length.
+        threshold: fraction of the limb's annotated length.
         relaxed: a limb is correct when the *mean* of its two ends' errors is within the threshold,
             as in some published tables: higher, and not comparable. Off everywhere in this book,
             except where the two are compared.
@@ -138,7 +138,7 @@ def pck(
         pred: (N, K, 2) predicted joints.
         target: (N, K, 2) annotated joints, in the same pixels.
         labelled: (N, K) bool; only labelled joints are scored.
-        threshold: share of the length.
+        threshold: fraction of the length.
         length: (N,) unit of the error, in the same pixels; NaN for people to leave out. None:
             `torso_length`, which needs the COCO-17 skeleton.
 
@@ -175,8 +175,8 @@ def pckh(
         pred, target, labelled: see `pck`.
         head: (N,) head size in pixels, NaN where it is not known. On MPII 0.6 times the diagonal of
             the annotated head box. The COCO-17 skeleton has no head size: on LSP take the distance
-            from neck to head top, and state it next to the figure.
-        threshold: share of the head size.
+            from neck to head top, and state it next to the number.
+        threshold: fraction of the head size.
 
     Returns:
         As `pck`.
@@ -198,7 +198,7 @@ def pdj(
 
     Args:
         pred, target, labelled, length: see `pck`.
-        thresholds: (T,) ascending shares of the length; None for 0, 0.01, ... 0.5, DeepPose's
+        thresholds: (T,) ascending fractions of the length; None for 0, 0.01, ... 0.5, DeepPose's
             range.
 
     Returns:

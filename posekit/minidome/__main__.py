@@ -1,5 +1,5 @@
-"""`python -m posekit.minidome`: make the book's embedded data set, say where it is and how
-varied."""
+"""`python -m posekit.minidome`: make the book's embedded data set, and print where it is and how
+varied it is."""
 
 import sys
 

@@ -1,9 +1,9 @@
-"""What MiniDome people do: whole-body actions, as still poses and as motion (chapter 02).
+"""Actions of MiniDome's people, as still poses and as motion (chapter 02).
 
 A style gives the mean and the spread of some joint angles; what it does not name scatters a little
-around zero. Legs and trunk each have a style; a *gesture* gives both arms theirs at once, since
-arms do things together: they swing, fold, hold a phone, wave while the other hangs. A minority
-moves its arms apart. `pose.within_range` keeps every pose natural.
+around zero. Legs and torso each have a style; a *gesture* gives both arms theirs at once, since the
+two arms usually act together: they swing, fold, hold a phone, wave while the other hangs. A
+minority moves its arms apart. `pose.within_range` keeps every pose natural.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from posekit.minidome.pose import ANGLES, get, put, within_range
 
 FPS = 29.97
-"""Frames a second, as the real HD cameras."""
+"""Frames per second, as the real HD cameras."""
 
 # Each style: angle -> (mean, standard deviation). Side angles are drawn for each side by itself.
 LEGS = {
@@ -176,7 +176,7 @@ GESTURES = {
 """Each gesture: the styles of the two arms (which side does which is drawn), and its share."""
 
 APART = 0.13
-"""The share of people whose arms are drawn each by itself."""
+"""Fraction of people whose two arms are drawn independently."""
 
 _LEG_SHARES = {
     "stand": 28,
@@ -209,8 +209,11 @@ def _pick(shares: dict[str, float], rng: np.random.Generator) -> str:
 
 
 def sample_action(rng: np.random.Generator) -> dict[str, str]:
-    """A style for the legs, the trunk and each arm: `{"legs": ..., "trunk": ..., "left_arm": ...,
-    "right_arm": ...}`."""
+    """Sample a style for the legs, the torso and each arm.
+
+    Returns:
+        `{"legs": ..., "trunk": ..., "left_arm": ..., "right_arm": ...}`.
+    """
     legs = _pick(_LEG_SHARES, rng)
     trunk = _pick(_TRUNK_SHARES, rng)
     left, right, _ = GESTURES[_pick({name: share for name, (_, _, share) in GESTURES.items()}, rng)]
@@ -258,7 +261,7 @@ def draw_keys(action: dict[str, str], count: int, rng: np.random.Generator) -> n
     _uneven_legs(action["legs"], out, rng)
     stoop = np.clip(get(out, "pelvis_pitch") + get(out, "spine_flex") - 20, 0, None)
     for side in ("left_", "right_"):
-        if action[f"{side}arm"] in ("hang", "carry"):  # arms hang down, not along a bent trunk
+        if action[f"{side}arm"] in ("hang", "carry"):  # arms hang down, not along a bent torso
             put(out, side + "arm_raise", get(out, side + "arm_raise") + stoop)
             put(
                 out,
@@ -299,8 +302,8 @@ def _uneven_legs(legs: str, out: np.ndarray, rng: np.random.Generator) -> None:
 def _gait(
     angles: np.ndarray, phase: np.ndarray, run: bool, swing_left: bool, swing_right: bool
 ) -> None:
-    """Write a walking or running cycle over (T, 30) angles in place; `phase` (T,) radians, 2 pi a
-    stride."""
+    """Write a walking or running cycle over (T, 30) angles in place; `phase` (T,) radians, 2 pi
+    per stride."""
     stride, lift, arm = (36, 66, 40) if run else (24, 52, 24)
     for side, p in (("left_", phase), ("right_", phase + np.pi)):
         put(
@@ -329,8 +332,8 @@ def move(action: dict[str, str], frames: int, speed: float, rng: np.random.Gener
     Args:
         action: from `draw_action`.
         frames: T.
-        speed: walking speed in strides a second (for the walking and running styles).
-        rng: source of chance.
+        speed: walking speed in strides per second (for the walking and running styles).
+        rng: source of random numbers.
 
     Returns:
         (T, 30) degrees, smooth in time, in their natural ranges.

@@ -11,10 +11,10 @@ from posekit.minidome.solids import Solids
 from posekit.skeleton import COCO17, PANOPTIC19, convert
 
 LEAST_SEEN = 2e-4
-"""People who cover less than this share of the image (46 pixels at 640x360) are not annotated."""
+"""People who cover a smaller fraction of the image (46 pixels at 640x360) are not annotated."""
 
 DIGITS = 6
-"""Decimals of every cm and pixel that is written."""
+"""Number of decimals of the cm and pixels that are written."""
 
 
 def joint_flags(

@@ -48,7 +48,7 @@ def behind(
         photos: files, see `list_photos`.
         size: (w, h) of the image.
         tint: (3,) colour of the scene's light, about 1.
-        rng: source of chance.
+        rng: source of random numbers.
 
     Returns:
         (h, w, 3) uint8 RGB.

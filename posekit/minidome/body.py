@@ -60,7 +60,7 @@ class Body:
 
 
 def sample_body(rng: np.random.Generator) -> Body:
-    """A new person: build, proportions, colours, clothes."""
+    """Sample a person: build, proportions, colours, clothes."""
     child = rng.random() < 0.08
     curve = float(np.clip(rng.normal(0, 0.6), -1, 1)) * (0.3 if child else 1)
     height = rng.uniform(115, 148) if child else rng.normal(172 - 6 * curve, 7.5)
@@ -71,8 +71,8 @@ def sample_body(rng: np.random.Generator) -> Body:
 
 
 def sample_bones(build: BodyShape, rng: np.random.Generator) -> Bones:
-    """Lengths as shares of the height (Drillis & Contini 1966, Winter's table), each with a scatter
-    of 3 %."""
+    """Lengths as fractions of the height (Drillis & Contini 1966, Winter's table), each with a
+    scatter of 3 %."""
     h = build.height
 
     def scatter() -> float:

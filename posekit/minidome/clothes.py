@@ -27,7 +27,7 @@ HATS = {"none": 84, "cap": 9, "beanie": 5, "brim": 2}
 
 @dataclass(frozen=True)
 class BodyShape:
-    """What makes people differ in shape.
+    """Parameters of a person's body shape.
 
     Args:
         height: cm.

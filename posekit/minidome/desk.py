@@ -144,7 +144,7 @@ def _draw_sitter(
         axes, origins = forward_kinematics(body.bones, angles, heading, np.tile(spot, (frames, 1)))
         if (
             clip is not None
-        ):  # arms, trunk and head as performed, turned to the screen; the legs stay seated
+        ):  # arms, torso and head as performed, turned to the screen; the legs stay seated
             axes = turn_joints(angles)
             performed = turned_as(clip)
             front = np.arctan2(performed[:, 2, 0, 2], performed[:, 2, 2, 2])
@@ -234,7 +234,7 @@ def _mug(person: Person, rng: np.random.Generator) -> list[Solids]:
 
 
 def _desk(rng: np.random.Generator) -> list[Solids]:
-    """The desk before the seat, and what lies on it."""
+    """Return the desk in front of the seat, and the objects on it."""
     paint = pick(FURNITURE, rng)
     depth = rng.uniform(26, 34)
     front = 26 + depth + rng.uniform(0, 8)

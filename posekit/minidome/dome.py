@@ -52,13 +52,13 @@ def make_cameras(size: tuple[int, int], seed: int) -> dict[str, Camera]:
 
 
 SEAT = np.array([0.0, 0.0, 150.0 - ROOM[2]])
-"""Where people sit in desk mode: before the room's -z wall, facing +z."""
+"""Where people sit in desk mode: in front of the room's -z wall, facing +z."""
 
 
 def make_webcams(size: tuple[int, int], seed: int) -> dict[str, Camera]:
-    """31 webcams, `"00_00"` ... `"00_30"`, each on a monitor of its own before the one seat `SEAT`.
+    """31 webcams, `"00_00"` ... `"00_30"`, each on a monitor of its own in front of `SEAT`.
 
-    They stand 40-110 cm before the sitter at the height of a laptop's or a monitor's upper edge,
+    They stand 40-110 cm in front of the sitter, as high as a laptop's or a monitor's upper edge,
     see 55-84 degrees of width, aim roughly at the face, and distort mildly (barrel).
 
     Args:

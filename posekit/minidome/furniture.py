@@ -11,7 +11,7 @@ from posekit.minidome.solids import Solids, boxes, material, round_cones
 ALONG_WALLS = {"shelf": 24, "sofa": 20, "cabinet": 20, "lamp": 14, "plant": 22}
 ANYWHERE = {"crate": 20, "table": 26, "plant": 22, "lamp": 12, "post": 5, "ball": 12}
 IN_THE_WAY = 0.12
-"""The share of the things that stand free which stand between a person and a camera."""
+"""Fraction of the free-standing objects that are placed between a person and a camera."""
 
 
 def _choose(shares: dict[str, float], rng: np.random.Generator) -> str:
@@ -26,7 +26,7 @@ def seat(spot: np.ndarray, back: np.ndarray, height: float, rng: np.random.Gener
         spot: (3,) on the floor, cm.
         back: (3,) level vector to the person's back.
         height: of the seat, cm.
-        rng: source of chance.
+        rng: source of random numbers.
     """
     centre = spot + 3 * back
     yaw = np.rad2deg(np.arctan2(-back[0], -back[2]))
@@ -64,9 +64,9 @@ def place_furniture(
 
     Args:
         body: the solids of all people, world coordinates.
-        targets: (3,) each person's place.
+        targets: (3,) position of each person.
         eyes: (3,) positions of the active cameras.
-        rng: source of chance.
+        rng: source of random numbers.
         wall: only along this one (0 +z, 1 +x, 2 -z, 3 -x), and nothing about the stage.
     """
     points = np.concatenate([body.a, body.b])
@@ -118,7 +118,7 @@ def _inside(spot: np.ndarray, radius: float) -> bool:
 def _by_a_wall(
     radius: float, rng: np.random.Generator, wall: int | None
 ) -> tuple[np.ndarray, float]:
-    """A place before one of the four walls, and the yaw that turns a thing's back to it."""
+    """Return a position in front of a wall, and the yaw that turns an object's back to it."""
     along = rng.uniform(-0.75, 0.75)
     wall = int(rng.integers(4)) if wall is None else wall
     x, z = (

@@ -30,7 +30,7 @@ class Clip:
 
     Args:
         name: for messages.
-        fps: frames a second.
+        fps: frames per second.
         joints: (F, 17, 3) in the order of `JOINTS`, relative to the pelvis.
         root: (F, 3) where the pelvis is.
         forward, up: (F, 3) unit vectors, where the head looks and where its top is.
@@ -197,7 +197,7 @@ def turned_as(clip: Clip) -> np.ndarray:
     points as the clip's.
 
     Elbows and knees give their limbs the turn about their own axis; where a limb is straight, the
-    trunk does.
+    torso does.
     """
     p = lambda name: clip.joints[:, _J[name]]  # noqa: E731
     out = np.zeros((len(clip.joints), 17, 3, 3))

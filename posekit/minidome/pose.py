@@ -1,5 +1,5 @@
-"""How a MiniDome person moves: joint angles, their natural ranges, and the frames of the 17 body
-parts (chapter 02).
+"""Kinematics of a MiniDome person: joint angles, their natural ranges, and the frames of the 17
+body parts (chapter 02).
 
 Angles are degrees. A frame's axes are the body's own: x to its left, y up, z forward; standing
 straight with the arms down all angles are 0. The world is CMU Panoptic's: centimetres, y down,

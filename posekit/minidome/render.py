@@ -22,7 +22,7 @@ NEAR = 5.0
 
 @dataclass(frozen=True)
 class RayGrid:
-    """A camera's pixels as rays (x, y, 1), and where they meet the room; made once a camera.
+    """A camera's pixels as rays (x, y, 1), and where they meet the room; made once per camera.
 
     Args:
         camera: the camera.
@@ -244,9 +244,9 @@ def _surface(
     """Albedo, outward normal, direction to the eye and shine of the pixels `at` that see a round
     cone.
 
-    With s, the share of the way from a to b (clipped to 0 ... 1), the normal points from a + s (b -
-    a) to the surface point, through the metric; s is linear in the point, so each shape needs one
-    row of numbers.
+    With s, the fraction of the way from a to b (clipped to 0 ... 1), the normal points from a + s
+    (b - a) to the surface point, through the metric; s is linear in the point, so each shape needs
+    one row of numbers.
     """
     which = solid_index.reshape(-1)[at]
     v = shapes.b - shapes.a
@@ -447,8 +447,8 @@ def _hits(shapes: Solids, number: np.ndarray, x: np.ndarray, y: np.ndarray) -> n
 def _smooth_edges(
     image, room_only, dark, shapes: Solids, grid: RayGrid, solid_index, scene: Scene
 ) -> None:
-    """Average three rays a pixel where two shapes meet, in place, so that outlines do not look like
-    stairs."""
+    """Average three rays per pixel where two shapes meet, in place, so that outlines do not look
+    like stairs."""
     at, other = _edges(solid_index, image)
     h, w = solid_index.shape
     row, col = np.divmod(at, w)
@@ -483,7 +483,7 @@ def _smooth_edges(
 
 
 def _finish(image: np.ndarray, grain: float, rng: np.random.Generator) -> np.ndarray:
-    """What the camera adds: exposure, contrast, and the noise of its sensor."""
+    """Add exposure, contrast and sensor noise, as a camera does."""
     import cv2
 
     gain = rng.uniform(0.9, 1.15)

@@ -1,8 +1,8 @@
 """The MiniDome's room: floor, walls and ceiling as one painted sheet that every camera looks up
 (chapter 02).
 
-The room is a box, so what a camera's pixel sees of it never changes: its place on the sheet is
-worked out once a camera. A scene then only paints a new sheet, with the shadows that people and
+The room is a box, so what a camera's pixel sees of it never changes: its position on the sheet is
+computed once per camera. A scene then only paints a new sheet, with the shadows that people and
 things throw on the floor.
 """
 
@@ -87,7 +87,7 @@ def paint(scene: Scene, shapes: Solids) -> np.ndarray:
 
 
 def shadows(scene: Scene, shapes: Solids) -> np.ndarray:
-    """A white sheet with the shadows on the floor alone, for `render.draw` before a photo."""
+    """A white sheet with the shadows on the floor alone, for `render.draw` in front of a photo."""
     sheet = np.full(SHEET, 255, np.uint8)
     _shade_floor(
         sheet[WALL_ROWS + _PAD : WALL_ROWS + _PAD + FLOOR_ROWS, :FLOOR_COLS], scene, shapes
@@ -150,7 +150,7 @@ def _paint_walls(walls: np.ndarray, scene: Scene, rng: np.random.Generator) -> N
             part[low:] = _tinted(shade[low:], other * light * 0.95)
             part[low : low + 3] = _bytes(other * light * 0.7)
         x = int(rng.integers(10, 50))
-        while x < part.shape[1] - 60:  # pictures, windows, doors, next to each other
+        while x < part.shape[1] - 60:  # framed prints, windows, doors, next to each other
             kind = rng.choice(["picture", "window", "door", "gap"], p=[0.42, 0.2, 0.1, 0.28])
             x += _HANG[kind](part, x, light, rng) + int(rng.integers(12, 70))
     walls[:, ends[-1] :] = walls[:, ends[-1] - 1 : ends[-1]]

@@ -23,7 +23,7 @@ PEOPLE_COUNTS = (1,) * 21 + (2,) * 14 + (3,) * 5
 or more."""
 
 FACING_CAMERA_SHARE = 0.55
-"""Share of people who face one of the cameras within about 30 degrees; the others face a random
+"""Fraction of people who face one of the cameras within about 30 degrees; the others face a random
 direction."""
 
 
@@ -64,7 +64,7 @@ class Scene:
         things: furniture and occluders, fixed for the scene.
         cameras: names of the active cameras.
         light: (3,) unit vector towards the light, world.
-        ambient: share of the light that comes from everywhere, 0-1.
+        ambient: fraction of the light that comes from everywhere, 0-1.
         tint: (3,) colour of the light, about 1.
         room_seed: draws the room's surfaces.
         grain: how strong the camera's noise is, 1 in a well-lit room.
@@ -87,8 +87,8 @@ class SceneConfig:
     Args:
         clips: real motion for the people; None draws actions.
         step: how many of the dome's frames lie between two of the scene's.
-        empty: share of scenes without people, 0-1.
-        bare: no furniture but seats (before photos).
+        empty: fraction of scenes without people, 0-1.
+        bare: no furniture but seats (in front of photos).
     """
 
     clips: tuple[Clip, ...] | None = None
@@ -297,7 +297,7 @@ _TRUNK = [FRAME[n] for n in ("pelvis", "waist", "chest", "head")]
 
 
 def self_collision(person: Person) -> float:
-    """How deep (cm) forearms and hands run into the trunk, the head, the thighs or the other arm;
+    """How deep (cm) forearms and hands run into the torso, the head, the thighs or the other arm;
     <= 0 if they do not."""
     worst = -np.inf
     body = person.body

@@ -1,5 +1,5 @@
-"""Writing a MiniDome sequence: CMU Panoptic's layout and COCO keypoint JSON, from as many processes
-as wanted (chapter 02).
+"""Write a MiniDome sequence in CMU Panoptic's layout and as COCO keypoint JSON, from any number of
+processes (chapter 02).
 
     OUT/calibration_<seq>.json
     OUT/hdPose3d_stage1_coco19/body3DScene_%08d.json
@@ -273,10 +273,10 @@ def make_sequence(
         progress: show a progress bar.
         mode: `"dome"`; `"desk"`: people at their webcam; `"phone"`: standing people who gesture at
             a phone.
-        empty: share of scenes without people, 0-1.
+        empty: fraction of scenes without people, 0-1.
         motion: an npz file (`motion.read_motion`); each person performs it from a random frame on.
-        step: how many of the dome's frames (29.97 a second) the motion goes on from frame to frame
-            of a take.
+        step: how many of the dome's frames (29.97 per second) the motion goes on from frame to
+            frame of a take.
         backgrounds: folder of photos that stand behind the people in place of the room.
 
     Returns:
@@ -345,7 +345,7 @@ def _bar(progress: bool, plan: SequenceConfig, name: str):
 
 
 def shares(folder: str | Path, sequence: str | None = None) -> dict[str, float | str]:
-    """How varied a MiniDome sequence is.
+    """Compute how varied a MiniDome sequence is.
 
     Args:
         folder: the sequence.
@@ -404,7 +404,7 @@ def describe(values: dict[str, float | str]) -> str:
     wanted = {"joints_occluded": 0.15, "people_from_behind": 0.25, "scenes_with_two_or_more": 0.40}
     wanted = wanted if values["mode"] == "dome" else {"people_cut_off": 0.80}
     lines = [
-        f"{values['frames']} frames, {values['pictures']} pictures, "
+        f"{values['frames']} frames, {values['pictures']} images, "
         f"{values['people']} annotated people"
     ]
     for name, value in values.items():

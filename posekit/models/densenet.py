@@ -4,7 +4,8 @@
     BN-ReLU
 
 In a block the input of each layer is the concatenation of all outputs before it, and the layer
-adds `growth_rate` channels; a transition keeps a share of the channels and halves the resolution.
+adds `growth_rate` channels; a transition keeps a fraction of the channels and halves
+the resolution.
 """
 
 import keras
@@ -31,7 +32,7 @@ def dense_layer(
         bottleneck: a 1x1 convolution first reduces to bottleneck * k channels ("DenseNet-B"); None:
             no 1x1 convolution.
         name: the activations are NAME_conv1 ... NAME_out.
-        epsilon: of the norms; keras.applications has 1.001e-5.
+        epsilon: of the batch norms; keras.applications has 1.001e-5.
 
     Returns:
         (B, H, W, C + growth_rate).
@@ -88,7 +89,7 @@ def densenet(
         blocks: dense layers of each block.
         growth_rate: k; the stem has 2 k channels.
         bottleneck: see `dense_layer`.
-        compression: θ, the share of the channels that a transition keeps, 0 ... 1; 1 keeps all.
+        compression: θ, the fraction of the channels that a transition keeps, 0 ... 1; 1 keeps all.
         epsilon: see `dense_layer`.
 
     Returns:

@@ -9,9 +9,9 @@ from keras import layers, ops
 from posekit.models import efficientnet, resnet
 
 OFFSET_REACH = 0.3
-"""Offset of a vote of size 1, as a share of the crop: keeps the convolution's outputs near 1."""
+"""Offset of a vote of size 1, as a fraction of the crop: keeps the convolution's outputs near 1."""
 MIN_SIGMA = 1e-3
-"""Least σ, as a share of the crop: it keeps the likelihood of an error of exactly 0 finite."""
+"""Least σ, as a fraction of the crop: it keeps the likelihood of an error of exactly 0 finite."""
 
 
 _SIGMA_LOGIT = -2.0
@@ -19,7 +19,7 @@ _SIGMA_LOGIT = -2.0
 
 
 def _sigma(features, num_joints: int):
-    """Predict σ (B, K, 2), shares of the crop's side, from (B, C); 0.12 before training."""
+    """Predict σ (B, K, 2), fractions of the crop's side, from (B, C); 0.12 before training."""
     start = keras.initializers.Constant(_SIGMA_LOGIT)
     x = layers.Dense(
         num_joints * 2,
@@ -65,7 +65,7 @@ def deeppose_head(
         `keypoints` (B, K, 2), normalised crop coordinates, unbounded (-0.5 ... 0.5 is the crop);
         `visibility` (B, K), the probability that the joint lies inside the crop; with
         `predict_sigma` also `sigma` (B, K, 2), the standard deviation of the keypoints' errors,
-        shares of the crop's side. All float32.
+        fractions of the crop's side. All float32.
     """
     small = keras.initializers.RandomNormal(stddev=0.01)
     if pool:

@@ -47,8 +47,8 @@ def multiply_adds(model: keras.Model) -> dict[str, int]:
         model: a functional model with a fixed input size.
 
     Returns:
-        Layer name -> count, in the order of computation. Norms, activations and poolings are not
-        counted, as in the papers.
+        Layer name -> count, in the order of computation. Batch norms, activations and pooling
+        are not counted, as in the papers.
     """
     counts = {}
     for layer in model.layers:
@@ -70,8 +70,8 @@ def activation_bytes(model: keras.Model, bytes_per_number: int = 4) -> int:
         bytes_per_number: 4 for float32, 2 for bfloat16.
 
     Returns:
-        Bytes, if nothing is recomputed. An upper bound: a framework may fuse a ReLU into its norm,
-        and does not keep what no gradient needs.
+        Bytes, if nothing is recomputed. An upper bound: a framework may fuse a ReLU into its batch
+        norm, and does not keep what no gradient needs.
     """
     views = (keras.layers.InputLayer, keras.layers.Flatten, keras.layers.Reshape)
     outputs = (layer.output for layer in model.layers if not isinstance(layer, views))

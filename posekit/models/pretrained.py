@@ -12,7 +12,7 @@ from posekit.errors import DataError
 from posekit.models import densenet, efficientnet, resnet, torch_checkpoint
 
 _KERAS = {"use_bias": True, "stride_in": "conv1", "epsilon": 1.001e-5}
-"""Of keras.applications' ResNets: biases before norms, stride in the first 1x1, their epsilon."""
+"""Of keras.applications' ResNets: biases before batch norm, stride in the first 1x1, epsilon."""
 
 _CAFFE_MEAN = (103.939, 116.779, 123.68)  # BGR
 _TORCH_MEAN = (0.485, 0.456, 0.406)

@@ -130,8 +130,9 @@ def bottleneck_unit(
         shortcut: see `basic_unit`.
         stride_in: `"conv2"`, the 3x3 (usual since "ResNet v1.5"), or `"conv1"`, the first 1x1, as
             in the paper and in keras.applications.
-        use_bias: biases before the norms, which subtract them again; keras.applications has them.
-        epsilon: of the norms; keras.applications has 1.001e-5.
+        use_bias: biases before the batch norms, which subtract them again; keras.applications has
+            them.
+        epsilon: of the batch norms; keras.applications has 1.001e-5.
 
     Returns:
         (B, H / stride, W / stride, 4 * filters).
@@ -152,7 +153,7 @@ def bottleneck_unit(
 def _project(
     x, filters: int, stride: int, *, name: str, use_bias: bool = False, epsilon: float = 1e-5
 ):
-    """Shortcut h: the identity if the shapes agree, else a 1x1 convolution with norm (option B)."""
+    """Shortcut h: the identity if shapes agree, else a 1x1 conv with batch norm (option B)."""
     if stride == 1 and x.shape[-1] == filters:
         return x
     x = conv(x, filters, 1, stride, name=f"{name}_conv_proj", use_bias=use_bias)
@@ -246,7 +247,7 @@ def preact_bottleneck_unit(x, filters: int, stride: int = 1, *, name: str):
 
 
 def resnet_v2(image, units: tuple[int, ...], base_channels: int = 64, *, bottleneck: bool = False):
-    """A ResNet backbone: stem, four stages of residual units, last norm.
+    """A ResNet backbone: stem, four stages of residual units, final batch norm.
 
     Args:
         image: (B, S, S, 3), roughly zero mean and unit range.

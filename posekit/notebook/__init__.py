@@ -1,5 +1,5 @@
-"""Every notebook's first call: quiet, seeded, and fitted to the machine it runs on (book: setup;
-all chapters)."""
+"""The first call of every notebook: silence the libraries, fix the seeds, describe the machine
+(book: setup; all chapters)."""
 
 import contextlib
 import os
@@ -60,8 +60,8 @@ def _minidome():
 
 
 def setup(seed: int = 0) -> Runtime:
-    """Begin a chapter: quiet the libraries, fix the seeds of Python, NumPy and the backend, set the
-    figure style.
+    """Begin a chapter: silence the libraries, fix the seeds of Python, NumPy and the backend, set
+    the figure style.
 
     Args:
         seed: of everything that draws random numbers without a generator of its own.

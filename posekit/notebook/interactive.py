@@ -96,8 +96,8 @@ def _sources(model: keras.Model) -> dict[str, list[tuple[str, int]]]:
     """Map each layer to the origin of its output channels: (source layer, number of channels), in
     order.
 
-    A concatenation puts its inputs side by side; a norm, an activation and a pooling keep channels
-    apart; all else mixes them.
+    A concatenation puts its inputs side by side; a batch norm, an activation and a pooling keep
+    channels apart; all other layers mix them.
     """
     found = {}
     for layer in model.layers:
@@ -138,8 +138,8 @@ def box_sides(shapes: Sequence[Sequence[int]]) -> tuple[list[list[float]], str]:
         shapes: of each (H, W, C), or (C,).
 
     Returns:
-        Height, width and length of each box, as shares of the largest height or width, and of the
-        largest number of channels; and a sentence on how they are drawn.
+        Height, width and length of each box, as fractions of the largest height or width, and of
+        the largest number of channels; and a sentence on how they are drawn.
     """
     full = np.array([(1, 1, *shape) if len(shape) == 1 else shape for shape in shapes], float)
     ways = []

@@ -75,7 +75,7 @@ def encode_in_pool(
 
     Args:
         spool: file of the samples.
-        settings: how each person is cut out of the photo.
+        settings: how each person is cropped from the photo.
         workers: number of processes; 1 encodes in this process. At most 2 chunks per worker wait in
             memory.
         skip_errors: see `encode_at`.

@@ -73,7 +73,7 @@ def read_records(directory: str | Path) -> Iterator[PersonRecord]:
 def check(directory: str | Path) -> dict:
     """Verify every byte of a record folder, and collect all damage.
 
-    Each record: its length and both check sums, its schema, the size and SHA-256 of its JPEG. Each
+    Each record: its length and both checksums, its schema, the size and SHA-256 of its JPEG. Each
     shard: size, number of people and SHA-256 as in the manifest. The folder: no person twice, no
     shard too many.
 
@@ -137,7 +137,7 @@ def check(directory: str | Path) -> dict:
 
 
 def _problem(payload: bytes, where: str, seen: set[str]) -> str | None:
-    """Return what is wrong with a payload whose check sums match, or None."""
+    """Return what is wrong with a payload whose checksums match, or None."""
     try:
         person = decode_person(payload, where)
         image = decode_image(person.encoded, where)

@@ -1,9 +1,9 @@
 """TFRecord files and tf.train.Example messages in plain Python, byte for byte (chapter 03).
 
-A TFRecord file is a row of records, each: length (8 bytes), its masked CRC-32C (4), payload, its
-masked CRC-32C (4), all little-endian (tensorflow.org/tutorials/load_data/tfrecord). A payload here
-is a tf.train.Example (tensorflow/core/example/example.proto): a map from names to lists of bytes,
-of float32 or of int64, as protocol buffers.
+A TFRecord file is a sequence of records, each: length (8 bytes), its masked CRC-32C (4), payload,
+its masked CRC-32C (4), all little-endian (tensorflow.org/tutorials/load_data/tfrecord). A payload
+here is a tf.train.Example (tensorflow/core/example/example.proto): a map from names to lists of
+bytes, of float32 or of int64, as protocol buffers.
 """
 
 import struct
@@ -25,14 +25,14 @@ _CRC = struct.Struct("<I")
 def masked_crc(data: bytes) -> int:
     """Compute the masked CRC-32C of data: rotated right by 15 bits, plus a constant.
 
-    The mask keeps a CRC of data that contain CRCs a good check.
+    With the mask, the CRC remains a good check of data that contain CRCs themselves.
     """
     crc = google_crc32c.value(data)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def frame_record(payload: bytes) -> bytes:
-    """Frame a payload as in a TFRecord file: length, its check sum, the payload, its check sum."""
+    """Frame a payload as in a TFRecord file: length, its checksum, the payload, its checksum."""
     length = struct.pack("<Q", len(payload))
     return length + _CRC.pack(masked_crc(length)) + payload + _CRC.pack(masked_crc(payload))
 
@@ -84,7 +84,7 @@ def _read_record(
     length, check = _HEADER.unpack(header)
     if masked_crc(header[:8]) != check:
         return (
-            "damaged: the check sum of the length does not fit; what follows cannot be found",
+            "damaged: the checksum of the length does not fit; what follows cannot be found",
             None,
         )
     end = offset + _HEADER.size + length + _CRC.size
@@ -92,7 +92,7 @@ def _read_record(
         return f"the file ends inside a record of {length} bytes", None
     payload = file.read(length)
     if masked_crc(payload) != _CRC.unpack(file.read(_CRC.size))[0]:
-        return "damaged: the check sum of the payload does not fit", end
+        return "damaged: the checksum of the payload does not fit", end
     return payload, end
 
 
@@ -106,7 +106,7 @@ def read_payloads(shard: str | Path) -> Iterator[bytes]:
         payload bytes.
 
     Raises:
-        DataError: naming the file and the offset of the record whose length or check sum is wrong,
+        DataError: naming the file and the offset of the record whose length or checksum is wrong,
             or that ends early.
     """
     for _, payload in scan(shard):

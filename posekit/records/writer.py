@@ -32,14 +32,14 @@ _DEFAULT_SETTINGS = CropSettings()
 
 @dataclass(frozen=True)
 class WriterConfig:
-    """What decides the bytes of a record folder, besides the samples and their photos.
+    """Settings that, with the samples and their photos, determine the bytes of a record folder.
 
     The same config gives the same bytes, on any number of workers, in one run or in several.
 
     Args:
         dataset: name of the data set, as in `DATASET-SPLIT.tfrecord-…`.
         split: as in `DATASET-SPLIT.tfrecord-…`.
-        settings: how each person is cut out of the photo.
+        settings: how each person is cropped from the photo.
         shards: number of files.
         seed: of the order.
     """
@@ -109,14 +109,14 @@ class WriterConfig:
 
 @dataclass(frozen=True)
 class ShardJob:
-    """Shards to write, with all that it takes: any process that sees these paths can do it.
+    """Shards to write, with everything needed for it: any process that sees the paths can do it.
 
     Args:
         folder: where the shards go.
         files: (file name, first person, last person + 1) of each.
         order: byte offsets in the spool of all people of the set, in order.
         spool: file of the samples.
-        settings: how each person is cut out of the photo.
+        settings: how each person is cropped from the photo.
         skip_errors: list people who cannot be written, instead of stopping at the first.
     """
 
@@ -129,7 +129,7 @@ class ShardJob:
 
 
 def digest_of(sample: PersonAnnotation) -> bytes:
-    """Hash all that is known of a person except the photo's pixels and folder, (32,) bytes."""
+    """Hash all data of a person except the photo's pixels and folder, (32,) bytes."""
     digest = hashlib.sha256()
     for text in (
         sample.person_id,
@@ -177,7 +177,7 @@ def write_records(
         out: a new folder, or one without records: a folder holds one set.
         dataset: name of the data set, as in `DATASET-SPLIT.tfrecord-…`.
         split: `"train"`, `"val"` or `"test"`.
-        settings: how each person is cut out of the photo.
+        settings: how each person is cropped from the photo.
         shards: number of files, >= 1; there is at most one per person.
         seed: of the order.
         workers: number of processes, >= 1; 1 encodes in this process.
@@ -318,7 +318,7 @@ def _prepare_staging(out: Path, complete: bool, resume: bool) -> Path:
 
 
 def _roll_back(out: Path, complete: bool, resume: bool) -> None:
-    """Take back moved shards, and remove what cannot be resumed."""
+    """Undo the move of shards, and remove what cannot be resumed."""
     staging = out / _STAGING
     if not complete:
         for path in out.glob("*.tfrecord-*"):

@@ -32,10 +32,10 @@ class WarmupCosine(keras.callbacks.Callback):
 
     Args:
         peak: largest learning rate.
-        warmup: share of the run before the peak, 0 ... 1.
+        warmup: fraction of the run before the peak, 0 ... 1.
         steps: length of the run in steps; or
         deadline: begin and end of the run, `time.monotonic()` seconds.
-        decay: share of the run, at its end, in which the rate falls to 0, 0 ... 1. A value that
+        decay: fraction of the run, at its end, in which the rate falls to 0, 0 ... 1. A value that
             leaves no room for a plateau, such as 1: everything after the warm-up. 0: never.
 
     Source:
@@ -62,14 +62,14 @@ class WarmupCosine(keras.callbacks.Callback):
         self.step = 0
 
     def progress(self) -> float:
-        """Share of the run that is over, 0 ... 1."""
+        """Fraction of the run that is over, 0 ... 1."""
         if self.deadline:
             start, end = self.deadline
             return min(1.0, (time.monotonic() - start) / (end - start))
         return min(1.0, self.step / self.steps)
 
     def rate(self, progress: float) -> float:
-        """Learning rate at a share of the run, 0 ... 1."""
+        """Learning rate at a fraction of the run, 0 ... 1."""
         if progress < self.warmup:
             return self.peak * progress / self.warmup
         if progress <= self.decay_start:
@@ -112,7 +112,8 @@ class WeightEMA(keras.callbacks.Callback):
 
     Args:
         network: its weights are averaged.
-        momentum: share of the average that is kept per step, 0 ... 1; 0.998 spans about 500 steps.
+        momentum: fraction of the average that is kept per step, 0 ... 1; 0.998 spans about 500
+            steps.
         every: steps between two updates, each as large as these steps together.
 
     Source:
@@ -164,7 +165,7 @@ class ValidationLogger(keras.callbacks.Callback):
         ema: averaged weights, which are then scored instead of the network's own.
         mean_pose: (17, 2) normalised; if given, the printed line says how much better than the mean
             pose the network is.
-        progress: function that returns the share of the run that is over, for the printed line.
+        progress: function that returns the fraction of the run that is over, for the printed line.
         verbose: print a line per epoch.
 
     Attributes:
@@ -295,7 +296,7 @@ class Checkpoint(keras.callbacks.Callback):
         logger, schedule, ema: the run's other callbacks, whose counts belong to the state; they
             must come before this one.
         run: recipe and data of the run; a checkpoint of another run is refused.
-        begin: `time.monotonic()` at the begin of the run.
+        begin: `time.monotonic()` at the start of the run.
         every_seconds: least time between two checkpoints.
     """
 

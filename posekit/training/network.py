@@ -78,13 +78,13 @@ def make_optimizer(
 ) -> keras.optimizers.Optimizer:
     """Make AdamW, or SGD with Nesterov momentum 0.9, with weight decay on kernels only.
 
-    Biases and the scales and offsets of norms are not decayed.
+    Biases and the scales and offsets of batch norms are not decayed.
 
     Args:
         model: its trainable variables are optimized.
         name: "adamw" or "sgd".
         learning_rate: at the start.
-        weight_decay: share of a kernel that is subtracted per step, times the learning rate.
+        weight_decay: fraction of a kernel that is subtracted per step, times the learning rate.
         clip_norm: largest norm of the gradient of all variables together; a larger one is scaled
             down to it. 0: no clipping.
 

@@ -28,10 +28,10 @@ class Recipe:
         batch_size: people per step.
         learning_rate: the peak, after warm-up.
         weight_decay: of the optimizer, see `make_optimizer`.
-        warmup: share of the run, 0 ... 1, in which the learning rate rises to its peak.
-        decay: share of the run, 0 ... 1, at its end, in which a cosine takes the learning rate down
-            to 0; between the two it stays at its peak. 1: everything after the warm-up. 0: never,
-            for a run that another one continues.
+        warmup: fraction of the run, 0 ... 1, in which the learning rate rises to its peak.
+        decay: fraction of the run, 0 ... 1, at its end, in which a cosine takes the learning rate
+            down to 0; between the two it stays at its peak. 1: everything after the warm-up. 0:
+            never, for a run that another one continues.
         visibility_weight: weight of the visibility loss, added to the keypoint loss.
         augment: ranges of the augmentation.
         dtype: "float32", "mixed_bfloat16", or "auto": bfloat16 if the processor supports it.
@@ -106,7 +106,7 @@ class Recipe:
             raise DataError("num_joints", f"is {self.num_joints}", hint)
         if not 0 <= self.decay <= 1:
             problem = f"is {self.decay}"
-            raise DataError("decay", problem, "expected a share of the run from 0 to 1")
+            raise DataError("decay", problem, "expected a fraction of the run from 0 to 1")
         for name in ("frozen_stages", "epoch_people"):
             if getattr(self, name) < 0:
                 raise DataError(name, f"is {getattr(self, name)}", "expected 0 or more")

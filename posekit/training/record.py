@@ -36,8 +36,8 @@ def mean_targets(directories: Sequence[str | Path]) -> tuple[np.ndarray, np.ndar
 
     Returns:
         (17, 2) mean normalised crop coordinates of each joint, over people in whom it is labelled
-        and in the crop (0, the centre, for a joint that never is); (17,) share of people with the
-        joint in the crop, among those in whom this is known (0.5 if never).
+        and in the crop (0, the centre, for a joint that never is); (17,) fraction of people with
+        the joint in the crop, among those in whom this is known (0.5 if never).
     """
     points = []
     in_crop = []

@@ -54,7 +54,7 @@ def load_network(start_from: str | Path, num_joints: int = len(COCO17)) -> keras
 
     Args:
         start_from: a run, a packaged model with weights.npz, or a weights file.
-        num_joints: 17; or 19, with neck and head top, if the model knows them.
+        num_joints: 17; or 19, with neck and head top, if the model predicts them.
 
     Returns:
         A model from (B, S, S, 3) RGB crops, 0 ... 255, to the outputs of `models.build`.
