@@ -272,8 +272,8 @@ def main() -> int:
         from posekit.notebook import runs
 
         about = (
-            "milliseconds per image by network, engine and threads; the accuracy after each step of "
-            "export"
+            "milliseconds per image by network, engine and threads; the accuracy after each step "
+            "of export"
         )
         rows = [
             [f"{name}, {engine}", threads, *values.values()]

@@ -84,7 +84,7 @@ def _read_record(
     length, check = _HEADER.unpack(header)
     if masked_crc(header[:8]) != check:
         return (
-            "damaged: the checksum of the length does not fit; what follows cannot be found",
+            "damaged: the checksum of the length does not match; later records cannot be found",
             None,
         )
     end = offset + _HEADER.size + length + _CRC.size
@@ -92,7 +92,7 @@ def _read_record(
         return f"the file ends inside a record of {length} bytes", None
     payload = file.read(length)
     if masked_crc(payload) != _CRC.unpack(file.read(_CRC.size))[0]:
-        return "damaged: the checksum of the payload does not fit", end
+        return "damaged: the checksum of the payload does not match", end
     return payload, end
 
 
