@@ -55,6 +55,7 @@ def cut(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         nb, _ = preprocessor(config=config).preprocess(nb, {})
     for cell in nb.cells:
         cell.metadata.pop("mystnb", None)
+        cell.metadata.pop("jupyter", None)
         if "tags" in cell.metadata:
             cell.metadata.tags = [tag for tag in cell.metadata.tags if tag != "hide-cell"]
     return nb

@@ -3,16 +3,25 @@ committed."""
 
 import copy
 import hashlib
+import itertools
 import json
 import re
 from pathlib import Path
 
+import citations
 import nbformat
 
 ROOT = Path(__file__).resolve().parents[2]
+RUNS = ROOT / "book" / "runs"
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 _CHECK_CALL = re.compile(r"^(?:\w+\.)*check_(\w+)\(", re.MULTILINE)
 _KEPT = ("tags", "mystnb", "slideshow", "nbgrader")
+_HIDDEN = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
+_RUN = re.compile(r"\{run\}`([^`]+)`|[-\w.,+−]+<!-- run ([^>]+) -->")
+CAPTION = re.compile(r"^\*Figures? (E?\d+)\.(\d+|n)((?: and E?\d+\.(?:\d+|n))*)\. (?=\S)", re.M)
+"""The start of a caption: "*Figure 6.3. ", or "*Figures 6.3 and 6.4. "."""
+NUMBERS = re.compile(r"\b([Ff]igures? )((?:E?\d+\.\d+)(?:(?:, | and |, and | to )E?\d+\.\d+)*)\b")
+"""A reference to figures, "figure 6.3" or "figures 6.3 and 6.4"."""
 
 
 def find(patterns: list[str] | None = None) -> list[Path]:
@@ -35,6 +44,89 @@ def find(patterns: list[str] | None = None) -> list[Path]:
 def is_exercise(path: Path) -> bool:
     """Is this a notebook of exercises?"""
     return path.parent.name == "exercises"
+
+
+def lookup(text: str, runs: Path = RUNS) -> str:
+    """The value that `NAME:key/subkey:format` names, as text.
+
+    Args:
+        text: name of the run, path of keys separated by `/`, and optionally a format of Python's
+            `format`.
+        runs: folder of the records.
+
+    Returns:
+        The formatted value.
+
+    Raises:
+        LookupError: with one line that names the record and the key.
+    """
+    name, _, rest = text.partition(":")
+    path, _, form = rest.partition(":")
+    record = runs / name / "record.json"
+    if not record.is_file():
+        raise LookupError(f"no record book/runs/{name}/record.json")
+    value = json.loads(record.read_text(encoding="utf-8"))
+    for key in path.split("/"):
+        try:
+            value = value[int(key)] if isinstance(value, list) else value[key]
+        except (KeyError, IndexError, TypeError, ValueError):
+            raise LookupError(
+                f"book/runs/{name}/record.json has no {path!r} (stopped at {key!r})"
+            ) from None
+    if isinstance(value, dict | list):
+        raise LookupError(f"book/runs/{name}/record.json: {path!r} is no single value")
+    return format(value, form)
+
+
+def _write_values(markdown: str) -> str:
+    """Replace the role `{run}` by the value of the record and a comment that names it, and bring
+    values that stand there already up to date."""
+
+    def value(match: re.Match) -> str:
+        text = match[1] or match[2]
+        return f"{lookup(text)}<!-- run {text} -->"
+
+    return _RUN.sub(value, markdown)
+
+
+def _number_figures(cells: list) -> None:
+    """Number the captions in order, and the references to them accordingly.
+
+    A new caption may have the number `n`: "*Figure 6.n. ".
+    """
+    counter = itertools.count(1)
+    numbers = {}
+
+    def renumber(match: re.Match) -> str:
+        chapter = match[1]
+        old = [f"{chapter}.{match[2]}", *match[3].split(" and ")[1:]]
+        new = [f"{chapter}.{next(counter)}" for _ in old]
+        numbers.update(zip(old, new, strict=True))
+        return f"*Figure{'s' if len(new) > 1 else ''} {' and '.join(new)}. "
+
+    markdown = [cell for cell in cells if cell.cell_type == "markdown"]
+    for cell in markdown:
+        cell.source = CAPTION.sub(renumber, cell.source)
+
+    def refer(match: re.Match) -> str:
+        kept = match.string[: match.start()].endswith("*")  # a caption
+        numbered = re.sub(r"E?\d+\.\d+", lambda n: numbers.get(n[0], n[0]), match[2])
+        return match[0] if kept else match[1] + numbered
+
+    for cell in markdown:
+        cell.source = NUMBERS.sub(refer, cell.source)
+
+
+def _list_references(cells: list) -> None:
+    """Turn the roles of citations into links, and write the list of references."""
+    markdown = [cell for cell in cells if cell.cell_type == "markdown"]
+    lists = [cell for cell in markdown if cell.source.startswith(citations.HEADING)]
+    for cell in markdown:
+        if cell not in lists:
+            cell.source = citations.link_citations(cell.source)
+    keys = citations.cited_keys("\n".join(c.source for c in markdown if c not in lists))
+    for cell in lists:
+        cell.source = f"{citations.HEADING}\n\n{citations.reference_list(keys)}"
 
 
 def _image_sizes(metadata: dict) -> dict:
@@ -82,7 +174,8 @@ def normalise(notebook: nbformat.NotebookNode, exercise: bool) -> nbformat.Noteb
 
     Cells get ids from their content and execution counts in order; metadata is cut to what the book
     uses; solution and check cells of exercises get nbgrader's metadata, and the tag that folds the
-    solution away in the book.
+    solution away in the book. Cells that the book folds or removes are folded in JupyterLab too.
+    Figures are numbered, values of records and citations are written out, see `citations`.
 
     Args:
         notebook: as read; not changed.
@@ -105,6 +198,11 @@ def normalise(notebook: nbformat.NotebookNode, exercise: bool) -> nbformat.Noteb
         }
     )
     nb.cells = [cell for cell in nb.cells if cell.source.strip()]
+    for cell in nb.cells:
+        if cell.cell_type == "markdown":
+            cell.source = _write_values(cell.source)
+    _number_figures(nb.cells)
+    _list_references(nb.cells)
     seen: dict[str, int] = {}
     count = solutions = 0
     for cell in nb.cells:
@@ -136,6 +234,8 @@ def normalise(notebook: nbformat.NotebookNode, exercise: bool) -> nbformat.Noteb
             cell.metadata.nbgrader = nbformat.from_dict(
                 _nbgrader("check", call[1].replace("_", "-"))
             )
+        if cell.cell_type == "code" and _HIDDEN & {*cell.metadata.get("tags", [])}:
+            cell.metadata.jupyter = nbformat.from_dict({"source_hidden": True})
     return nb
 
 

@@ -13,7 +13,18 @@ import re
 import tokenize
 
 import nbformat
-from notebooks import BEGIN, END, ROOT, find, is_exercise, normalise, read, to_text
+from notebooks import (
+    BEGIN,
+    CAPTION,
+    END,
+    NUMBERS,
+    ROOT,
+    find,
+    is_exercise,
+    normalise,
+    read,
+    to_text,
+)
 
 MAX_LINES = 25
 MAX_PICTURE = 100_000
@@ -36,7 +47,8 @@ _PATHS = re.compile(r"(?<![\w.:/])(/(?:home|root|tmp|Users|work|mnt|var|opt)/|[A
 _IMG = re.compile(r"<img\b[^>]*>", re.IGNORECASE)
 _ALT = re.compile(r'\balt="([^"]*)"')
 _QUIET = re.compile(
-    r"```.*?```|\$\$.*?\$\$|\$[^$\n]+\$|\{[\w:]+\}`[^`]*`|`[^`]*`|\]\([^)]*\)|<[^>]+>|^\s*\|.*\|\s*$",
+    r"[-\w.,+−]+<!-- run [^>]+ -->|```.*?```|\$\$.*?\$\$|\$[^$\n]+\$|\{[\w:]+\}`[^`]*`|`[^`]*`"
+    r"|\]\([^)]*\)|<[^>]+>|^\s*\|.*\|\s*$",
     re.S | re.M,
 )
 _FIGURE = re.compile(
@@ -130,9 +142,8 @@ def unfounded_figures(text: str, known: str) -> list[str]:
     Returns:
         The figures, as written.
     """
-    cited = re.sub(
-        r"[^.!?\n]*(?:\.\d[^.!?\n]*)*\{footcite:\w+\}`[^`]*`[^.!?\n]*(?:\.\d[^.!?\n]*)*", " ", text
-    )
+    part = r"[^.!?\n]*(?:(?:\.\d|et al\.)[^.!?\n]*)*"
+    cited = re.sub(rf"{part}(?:\{{footcite:\w+\}}`[^`]*`|\]\(#references\)){part}", " ", text)
     found = []
     for match in _FIGURE.finditer(_QUIET.sub(" ", cited)):
         number = (match[1] or match[2]).replace(",", ".")
@@ -141,6 +152,67 @@ def unfounded_figures(text: str, known: str) -> list[str]:
         if not re.search(rf"(?<![\d.])0?(?:{bare}|{share}0?)(?!\d)", known):
             found.append(match[0].strip())
     return found
+
+
+def _images(cell: nbformat.NotebookNode) -> int:
+    """Count the images that a cell shows, as its output or in its text."""
+    if cell.cell_type == "code":
+        return sum(
+            any(kind in output.get("data", {}) for kind in ("image/png", "image/jpeg"))
+            for output in cell.outputs
+        )
+    return len(re.findall(r"^!\[", cell.source, re.M))
+
+
+def figure_complaints(cells: list) -> list[str]:
+    """What is wrong with the captions of a notebook's figures and the references to them.
+
+    A caption is the paragraph after an image, or the first one after the cell that shows it. Each
+    figure is referred to by its number in the text.
+    """
+    out = []
+    captions = 0
+    text = []
+    for i, cell in enumerate(cells):
+        if cell.cell_type == "code":
+            below = cells[i + 1] if i + 1 < len(cells) else None
+            while below is not None and "remove-cell" in below.metadata.get("tags", []):
+                i += 1
+                below = cells[i + 1] if i + 1 < len(cells) else None
+            captioned = (
+                below is not None and below.cell_type == "markdown" and CAPTION.match(below.source)
+            )
+            if _images(cell) and not captioned:
+                out.append(
+                    f"cell {i}: a figure without a caption: start the next cell with "
+                    "'*Figure N.n. What it shows.*'"
+                )
+            continue
+        paragraphs = cell.source.split("\n\n")
+        for image, caption in zip(paragraphs, [*paragraphs[1:], ""], strict=True):
+            if image.startswith("![") and not CAPTION.match(caption):
+                out.append(f"cell {i}: an image without a caption in the paragraph after it")
+        text += [part for part in paragraphs if not CAPTION.match(part)]
+        captions += sum(1 + match[3].count(" and ") for match in CAPTION.finditer(cell.source))
+    shown = sum(map(_images, cells))
+    if shown != captions:
+        out.append(f"{shown} figures, but captions for {captions}")
+    named = {
+        number
+        for part in text
+        for match in NUMBERS.finditer(part)
+        for number in re.findall(r"E?\d+\.\d+", match[2])
+    }
+    for cell in cells:
+        if cell.cell_type == "markdown":
+            for match in CAPTION.finditer(cell.source):
+                numbers = re.findall(r"E?\d+\.\d+", match[0])
+                out += [
+                    f"figure {number} is not referred to in the text"
+                    for number in numbers
+                    if number not in named
+                ]
+    return out
 
 
 def complaints(notebook: nbformat.NotebookNode, exercise: bool) -> list[str]:
@@ -172,6 +244,7 @@ def complaints(notebook: nbformat.NotebookNode, exercise: bool) -> list[str]:
         out.append(f"{titles} headings with one #, wanted one")
     if not code or "notebook.setup(" not in code[0].source:
         out.append("the first code cell does not call notebook.setup")
+    out += figure_complaints(notebook.cells)
     known = ""
     for i, cell in enumerate(notebook.cells):
         where = (
@@ -193,6 +266,11 @@ def complaints(notebook: nbformat.NotebookNode, exercise: bool) -> list[str]:
             if re.search(r"!\[[^\]]*\]\(https?:", cell.source):
                 out.append(f"{where}: a picture from the network")
             continue
+        below = notebook.cells[i + 1] if i + 1 < len(notebook.cells) else None
+        hidden = below is not None and "remove-cell" in below.metadata.get("tags", [])
+        checks = cell.source + (f"\n{below.source}" if hidden else "")
+        if "nbval-ignore-output" in tags and not re.search(r"\bassert\b", checks):
+            out.append(f"{where}: its output is not compared, and it asserts nothing")
         out += _code_complaints(cell, where, tags)
         known += cell.source + "\n" + "\n".join(text_of(o) for o in cell.outputs) + "\n"
     ignored = sum("nbval-ignore-output" in cell.metadata.get("tags", []) for cell in code)
@@ -220,8 +298,6 @@ def _code_complaints(cell: nbformat.NotebookNode, where: str, tags: set[str]) ->
         out.append(
             f"{where}: no execution count, so its output is never compared: run make refresh"
         )
-    if "nbval-ignore-output" in tags and not re.search(r"\bassert\b", cell.source):
-        out.append(f"{where}: its output is not compared, and it asserts nothing")
     if "plt.show(" in cell.source:
         out.append(f"{where}: plt.show() leaves the figure without alt text: use viz.show")
     for output in cell.outputs:

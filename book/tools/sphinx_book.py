@@ -7,54 +7,25 @@ their records.
   one is a warning, and warnings fail the build.
 - Gives each figure of a notebook its alt text, which the notebook stores as the plain text of the
   output.
-- Makes a figure with a caption of an image that stands alone and the paragraph in italics after it.
+- Makes a figure with a caption of an image and the paragraph in italics after it, and links of
+  references to numbered figures.
+- Links citations in notebooks to their entries in the list of references.
 - Puts the in-page demo, and the model that it runs, beside the pages, in `live/`.
 """
 
 import base64
 import hashlib
-import json
+import re
 import shutil
 from pathlib import Path
 
+import citations
 import nbformat
 from docutils import nodes
+from notebooks import NUMBERS, RUNS, lookup
 from sphinx.application import Sphinx
+from sphinx.transforms import SphinxTransform
 from sphinx.util.docutils import SphinxRole
-
-RUNS = Path(__file__).resolve().parents[1] / "runs"
-
-
-def lookup(text: str, runs: Path = RUNS) -> str:
-    """The value that `NAME:key/subkey:format` names, as text.
-
-    Args:
-        text: name of the run, path of keys separated by `/`, and optionally a format of Python's
-            `format`.
-        runs: folder of the records.
-
-    Returns:
-        The formatted value.
-
-    Raises:
-        LookupError: with one line that names the record and the key.
-    """
-    name, _, rest = text.partition(":")
-    path, _, form = rest.partition(":")
-    record = runs / name / "record.json"
-    if not record.is_file():
-        raise LookupError(f"no record book/runs/{name}/record.json")
-    value = json.loads(record.read_text(encoding="utf-8"))
-    for key in path.split("/"):
-        try:
-            value = value[int(key)] if isinstance(value, list) else value[key]
-        except (KeyError, IndexError, TypeError, ValueError):
-            raise LookupError(
-                f"book/runs/{name}/record.json has no {path!r} (stopped at {key!r})"
-            ) from None
-    if isinstance(value, dict | list):
-        raise LookupError(f"book/runs/{name}/record.json: {path!r} is no single value")
-    return format(value, form)
 
 
 class RunRole(SphinxRole):
@@ -127,25 +98,92 @@ def _describe_figures(app: Sphinx, doctree: nodes.document) -> None:
                 node["width"] = f"{width}px"
 
 
-def _caption_figures(app: Sphinx, doctree: nodes.document) -> None:
-    """Make figures of images in markdown: an image that stands alone, then a paragraph in italics.
+def _place(image: nodes.image) -> nodes.Element | None:
+    """Return the cell whose output an image is, or the paragraph that it fills; else None."""
+    node = image.parent
+    while node is not None:
+        if isinstance(node, nodes.container) and "cell" in node["classes"]:
+            return node
+        node = node.parent
+    paragraph = image.parent
+    return paragraph if isinstance(paragraph, nodes.paragraph) and len(paragraph) == 1 else None
 
-    Written like that they are readable in JupyterLab and on a code host as well.
+
+def _caption_figures(app: Sphinx, doctree: nodes.document) -> None:
+    """Make figures of images and the paragraph in italics after them.
+
+    The image stands alone in a paragraph or is the output of a cell. Written like that, caption and
+    number are readable in JupyterLab and on a code host as well.
     """
     for image in list(doctree.findall(nodes.image)):
-        place = image.parent
-        below = place.next_node(descend=False, siblings=True)
-        alone = isinstance(place, nodes.paragraph) and len(place) == 1
-        if (
-            alone
-            and isinstance(below, nodes.paragraph)
+        place = _place(image)
+        below = place.next_node(descend=False, siblings=True) if place is not None else None
+        if not (
+            isinstance(below, nodes.paragraph)
             and len(below) == 1
             and isinstance(below[0], nodes.emphasis)
         ):
-            below.parent.remove(below)
-            caption = nodes.caption("", "", *below[0].children)
-            name = nodes.make_id(f"figure-{Path(image['uri']).stem}")
-            place.replace_self(nodes.figure("", image, caption, ids=[name]))
+            continue
+        last = [*place.findall(nodes.image)][-1]
+        if image is not last:
+            continue
+        below.parent.remove(below)
+        caption = nodes.caption("", "", *below[0].children)
+        name = nodes.make_id(f"figure-{Path(image['uri']).stem}")
+        if isinstance(caption[0], nodes.Text) and (
+            label := re.match(r"Figures? (\S+?)(?: and \S+)*\.(?= )", caption[0])
+        ):
+            rest = nodes.Text(caption[0][label.end() :])
+            caption.replace(caption[0], [nodes.strong("", label[0]), rest])
+            name = f"figure-{label[1].replace('.', '-').lower()}"
+        figure = nodes.figure("", ids=[name])
+        (place if isinstance(place, nodes.paragraph) else image).replace_self(figure)
+        figure += [image, caption]
+
+
+def _link_figures(app: Sphinx, doctree: nodes.document) -> None:
+    """Make a link of each reference to a figure of the same page."""
+    ids = {name for figure in doctree.findall(nodes.figure) for name in figure["ids"]}
+    for text in list(doctree.findall(nodes.Text)):
+        if isinstance(text.parent, nodes.strong | nodes.literal | nodes.reference | nodes.title):
+            continue
+        parts, end = [], 0
+        for match in NUMBERS.finditer(text):
+            for number in re.finditer(r"E?\d+\.\d+", match[0]):
+                name = f"figure-{number[0].replace('.', '-').lower()}"
+                if name in ids:
+                    begin = match.start() + number.start()
+                    parts.append(nodes.Text(text[end:begin]))
+                    parts.append(nodes.reference("", number[0], refid=name, internal=True))
+                    end = match.start() + number.end()
+        if parts:
+            text.parent.replace(text, [*parts, nodes.Text(text[end:])])
+
+
+class LinkCitations(SphinxTransform):
+    """Links each citation of a notebook to its entry in the list of references."""
+
+    default_priority = 800  # before MyST resolves links to headings
+
+    def apply(self) -> None:
+        """Change the document."""
+        cited = set()
+        for link in self.document.findall(nodes.reference):
+            if link.get("refuri") == "#references":
+                name = f"ref-{citations.key_of(link.astext())}"
+                link.attributes.pop("refuri")
+                link.attributes.pop("id_link", None)
+                link.update_basic_atts({"refid": name, "internal": True, "classes": ["citation"]})
+                link["refid"] = name
+                cited.add(name)
+        for item in self.document.findall(nodes.list_item):
+            label = next(iter(item.findall(nodes.strong)), None)
+            try:
+                name = f"ref-{citations.key_of(label.astext().removesuffix('.'))}" if label else ""
+            except KeyError:
+                continue
+            if name in cited:
+                item["ids"].append(name)
 
 
 def _carry_demo(app: Sphinx, error: Exception | None) -> None:
@@ -165,5 +203,7 @@ def setup(app: Sphinx) -> dict:
     app.connect("doctree-resolved", _drop_thebe_settings, priority=900)
     app.connect("doctree-read", _describe_figures)
     app.connect("doctree-read", _caption_figures)
+    app.connect("doctree-read", _link_figures)
+    app.add_transform(LinkCitations)
     app.connect("build-finished", _carry_demo)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -2,7 +2,6 @@
 right."""
 
 import base64
-import importlib.util
 import os
 import re
 import subprocess
@@ -16,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "book" / "tools"))
 
 import assignments  # noqa: E402
+import citations  # noqa: E402
 import notebooks  # noqa: E402
 import refresh  # noqa: E402
 import rules  # noqa: E402
@@ -75,6 +75,9 @@ def text(source, tags=()):
 START = "from posekit import notebook\n\nmachine = notebook.setup(seed=1)"
 
 
+CAPTION = text("*Figure 1.n. Two boxes that overlap.*\n\nSee figure 1.1.")
+
+
 def book(*cells, exercise=False):
     """A notebook in order, with these cells in it."""
     nb = nbformat.v4.new_notebook(cells=[text("# A title"), code(START), *cells])
@@ -88,6 +91,11 @@ def test_a_notebook_in_order_has_no_complaints():
         text("DeepPose reaches 61 % {footcite:p}`toshev2014deeppose`."),
         text("Half of 0.86 is 0.43.", tags=["cited-figures"]),
         code("viz.show(fig, 'two boxes that overlap by half')", figure()),
+        code("assert fig", tags=["remove-cell"]),
+        text("*Figure 1.n. Two boxes.*\n\nFigure 1.1 shows two boxes, figure 1.2 one."),
+        text("![one box](figures/box.svg)\n\n*Figure 1.n. One box.*"),
+        code("viz.table(x)", tags=["nbval-ignore-output"]),
+        code("assert x", tags=["remove-cell"]),
         code("slider(fig)", html_image("two boxes that overlap by half")),
     )
     assert rules.complaints(nb, exercise=False) == []
@@ -103,18 +111,19 @@ def test_a_notebook_in_order_has_no_complaints():
         ([code("x = 1", count=None)], "no execution count"),
         ([code("x = 1", stream("careful", "stderr"))], "stderr"),
         ([code("print(p)", stream("/home/me/book"))], "path of this machine"),
-        ([code("viz.show(f, 'a')", figure(alt=""))], "without alt text"),
-        ([code("viz.show(f, 'a')", figure(alt="a picture"))], "without alt text"),
+        ([code("viz.show(f, 'a')", figure(alt="")), CAPTION], "without alt text"),
+        ([code("viz.show(f, 'a')", figure(alt="a picture")), CAPTION], "without alt text"),
         (
-            [code("f", nbformat.v4.new_output("display_data", {"image/png": PNG}))],
+            [code("f", nbformat.v4.new_output("display_data", {"image/png": PNG})), CAPTION],
             "without alt text",
         ),
         (
-            [code("plt.plot(x)", figure(alt="<Figure size 640x480 with 1 Axes>"))],
+            [code("plt.plot(x)", figure(alt="<Figure size 640x480 with 1 Axes>")), CAPTION],
             "without alt text",
         ),
         ([code("f", html_image(""))], "without alt text"),
-        ([code("viz.show(f, 'a')", figure(size=100_001))], "kB, at most"),
+        ([code("viz.show(f, 'a')", figure(size=100_001)), CAPTION], "kB, at most"),
+        ([code("f", figure()), text("*Figure 1.n. Boxes.*")], "figure 1.1 is not referred to"),
         ([code("plt.show()")], "viz.show"),
         ([code("x = 1", tags=["nbval-ignore-output"])], "asserts nothing"),
         ([code("x = 1", tags=["nbval-skip"])], "unknown tags"),
@@ -125,8 +134,11 @@ def test_a_notebook_in_order_has_no_complaints():
             "error",
         ),
         ([text("# Another title")], "2 headings"),
-        ([text("![](a.png)")], "without alt text"),
-        ([text("![a figure](https://example.org/a.png)")], "from the network"),
+        ([text("![](a.png)\n\n*Figure 1.n. A.*\n\nSee figure 1.1.")], "without alt text"),
+        (
+            [text("![A](https://example.org/a.png)\n\n*Figure 1.n. A.*\n\nSee figure 1.1.")],
+            "from the network",
+        ),
         ([text("Training took 47 seconds.")], "'47 seconds' is no figure"),
         (
             [text("It reaches 81 % here."), code("print('81 %')", stream("81 %"))],
@@ -141,6 +153,20 @@ def test_a_notebook_in_order_has_no_complaints():
 def test_each_rule_can_be_broken(cells, complaint):
     found = rules.complaints(book(*cells), exercise=False)
     assert len(found) == 1 and complaint in found[0], found
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [code("viz.show(f, 'a')", figure())],
+        [code("viz.show(f, 'a')", figure()), text("Two boxes.")],
+        [text("![two boxes](boxes.svg)\n\nTwo boxes.")],
+        [code("f", figure()), text("*Figure without a number. Two boxes.*")],
+    ],
+)
+def test_a_figure_needs_a_caption(cells):
+    found = rules.complaints(book(*cells), exercise=False)
+    assert len(found) == 2 and "caption" in found[0] and "captions for 0" in found[1], found
 
 
 def test_form_and_first_cells_are_checked():
@@ -207,6 +233,75 @@ def test_form_is_stable_and_forgets_who_ran_it():
     assert len({cell.id for cell in nb.cells}) == len(nb.cells)
     assert len(nb.cells[2].outputs) == 1 and nb.cells[2].outputs[0].text == "1\n2\n"
     nbformat.validate(nb)
+
+
+def test_form_numbers_figures_and_the_references_to_them():
+    nb = book(
+        text("Figures 4.2, 4.7 and 4.n differ; figure 5.1 is in another chapter."),
+        code("f", figure()),
+        text("*Figure 4.2. First.* See figure 4.7."),
+        code("f", figure(), figure("two boxes, one above the other")),
+        text("*Figures 4.7 and 4.9. Second and third: figure 4.9 is new.*\n\nNot 4.7 times."),
+        text("![one box](box.svg)\n\n*Figure 4.n. The last.*"),
+    )
+    sources = [cell.source for cell in nb.cells[2:] if cell.cell_type == "markdown"]
+    assert sources[0].startswith("Figures 4.1, 4.2 and 4.n differ; figure 5.1 is")
+    assert sources[1] == "*Figure 4.1. First.* See figure 4.2."
+    assert sources[2].startswith("*Figures 4.2 and 4.3. Second and third: figure 4.3 is new.*")
+    assert sources[2].endswith("Not 4.7 times.") and "*Figure 4.4. The last.*" in sources[3]
+    assert notebooks.to_text(notebooks.normalise(nb, False)) == notebooks.to_text(nb)
+
+
+def test_form_writes_citations_and_their_list():
+    nb = book(
+        text("It reaches 61 % {footcite:p}`toshev2014deeppose,he2016identity`."),
+        text("See {footcite:t}`toshev2014deeppose`."),
+        text("## References\n\nold"),
+    )
+    cited = "([Toshev and Szegedy, 2014](#references); [He et al., 2016b](#references))"
+    assert nb.cells[2].source == f"It reaches 61 % {cited}."
+    assert nb.cells[3].source == "See [Toshev and Szegedy (2014)](#references)."
+    first, second = nb.cells[4].source.split("\n\n")[1].split("\n")
+    assert first.startswith("- **He et al., 2016b.** Kaiming He") and "arXiv:1603.05027" in first
+    assert second.startswith("- **Toshev and Szegedy, 2014.** Alexander Toshev")
+    assert rules.complaints(nb, exercise=False) == []
+    assert notebooks.to_text(notebooks.normalise(nb, False)) == notebooks.to_text(nb)
+    with pytest.raises(KeyError):
+        book(text("{footcite:p}`unknown2030work`"))
+    with pytest.raises(KeyError):
+        book(text("[Unknown and Work, 2030](#references)"))
+
+
+def test_each_work_has_a_label_of_its_own():
+    labels = citations.labels()
+    assert len(set(labels.values())) == len(labels)
+    for key, label in labels.items():
+        assert citations.cited_keys(citations.link_citations(f"{{footcite:t}}`{key}`")) == [key]
+        assert citations.key_of(label) == key
+
+
+def test_form_brings_values_of_records_up_to_date(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "record.json").write_text('{"val": {"pck": [0.541, 1234.0]}}')
+    monkeypatch.setattr(notebooks.lookup, "__defaults__", (tmp_path,))
+    nb = book(text("PCK is {run}`a:val/pck/0:.2f` of {run}`a:val/pck/1:,.0f`."))
+    assert nb.cells[2].source == (
+        "PCK is 0.54<!-- run a:val/pck/0:.2f --> of 1,234<!-- run a:val/pck/1:,.0f -->."
+    )
+    assert rules.complaints(nb, exercise=False) == []
+    (tmp_path / "a" / "record.json").write_text('{"val": {"pck": [-0.25, 9]}}')
+    found = rules.complaints(nb, exercise=False)
+    assert len(found) == 1 and "make refresh" in found[0]
+    assert notebooks.normalise(nb, False).cells[2].source.startswith("PCK is -0.25<!--")
+
+
+def test_hidden_cells_are_hidden_in_jupyterlab_and_not_in_the_students_copies():
+    nb = book(code("x = 1", tags=["hide-input"]), code("x = 1"))
+    assert nb.cells[2].metadata.jupyter == {"source_hidden": True}
+    assert "jupyter" not in nb.cells[3].metadata
+    solved = exercise()
+    assert sum("jupyter" in cell.metadata for cell in solved.cells) == 2
+    assert not any("jupyter" in cell.metadata for cell in assignments.cut(solved).cells)
 
 
 def test_refresh_runs_in_place_and_leaves_a_failing_notebook_alone(tmp_path, monkeypatch, capsys):
@@ -321,18 +416,3 @@ def test_students_copy_runs_and_each_check_says_not_yet(path):
         assert [error.ename for error in errors] == ["CheckFailed"], cell.source
         shown = "\n".join(errors[0].traceback)
         assert shown.startswith("✗ Not yet: ") and "Traceback" not in shown
-
-
-def test_citations_exist():
-    keys = set(
-        re.findall(
-            r"^@\w+\{([^,]+),", (ROOT / "book" / "references.bib").read_text(encoding="utf-8"), re.M
-        )
-    )
-    assert importlib.util.find_spec("sphinxcontrib.bibtex")
-    for path in ALL:
-        for cell in notebooks.read(path).cells:
-            for group in re.findall(
-                r"\{footcite:\w+\}`([^`]+)`", cell.source if cell.cell_type == "markdown" else ""
-            ):
-                assert {key.strip() for key in group.split(",")} <= keys, f"{path.name}: {group}"
