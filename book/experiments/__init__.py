@@ -18,6 +18,7 @@ from experiments import (
     ablation,
     backbone_comparison,
     cascade,
+    common,
     depth,
     loss_comparison,
     released_model,
@@ -35,10 +36,12 @@ class Experiment:
     Args:
         about: what the experiment shows, in one line.
         function: runs it in a folder; returns {name of a training run: its folder}.
+        draws_reasons: whether a chapter draws reasons from it; see `common.failure`.
     """
 
     about: str
     function: Callable[[Path], dict[str, Path]]
+    draws_reasons: bool = False
 
 
 EXPERIMENTS = {
@@ -60,7 +63,9 @@ EXPERIMENTS = {
         "half an hour on photos under open licences only", released_model.licensed_only
     ),
     "ablations": Experiment(
-        "the recipe without one ingredient at a time, three seeds", ablation.ablations
+        "the recipe without one ingredient at a time, three seeds",
+        ablation.ablations,
+        draws_reasons=True,
     ),
     "gradients": Experiment("gradients through 2 to 100 blocks at initialisation", depth.gradients),
     "degradation": Experiment(
@@ -79,7 +84,9 @@ EXPERIMENTS = {
         loss_comparison.pilot,
     ),
     "losses": Experiment(
-        "five losses and two other heads on MiniDome, three seeds", loss_comparison.compare_losses
+        "five losses and two other heads on MiniDome, three seeds",
+        loss_comparison.compare_losses,
+        draws_reasons=True,
     ),
     "transfer": Experiment(
         "the same people and the same time from random, ImageNet, MiniDome and released weights",
@@ -127,12 +134,28 @@ def run(name: str, out: Path | None = None, keep: Path | None = None) -> Path:
     return out
 
 
+def mark_failures(records: dict[str, dict], draws_reasons: bool) -> None:
+    """Add the entry "failure" with its reason to the records of runs that have failed.
+
+    Args:
+        records: name -> record of a run; those without a score are left as they are.
+        draws_reasons: see `common.failure`.
+    """
+    for record in records.values():
+        if "mean_pose" in record.get("val", {}):
+            reason = common.failure(record["val"], draws_reasons)
+            if reason:
+                record["failure"] = reason
+
+
 def _write_record(folder: Path, name: str, runs: dict[str, Path], elapsed: float) -> None:
-    """Write record.json: the records of all runs under one head."""
+    """Write record.json: the records of all runs under one head, with "failure" where one has
+    failed."""
     records = {
         run: json.loads((path / "record.json").read_text(encoding="utf-8"))
         for run, path in runs.items()
     }
+    mark_failures(records, EXPERIMENTS[name].draws_reasons)
     seconds = sum(record.get("seconds", 0) for record in records.values())
     record = {
         "name": name,

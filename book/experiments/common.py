@@ -17,10 +17,12 @@ from posekit.inference import evaluation, predictor
 from posekit.minidome.sequence import make_sequence
 
 _OTHER_ARGUMENTS = ("made with other arguments", "remove it, or choose another --keep")
-LEAST_GAIN = 0.15
+LEAST_GAIN = 0.1
 """PCK@0.2 above that of the mean pose that a run needs, or it has failed; see `failure`."""
+REASONS_GAIN = 0.15
+"""The same for a run of an experiment from which a chapter draws reasons."""
 COLLAPSE_RATIOS = (0.7, 1.1)
-"""Collapse ratios, lowest and highest, of a run that has not failed; see `failure`."""
+"""Collapse ratios, lowest and highest, of such a run."""
 
 
 def minidome_records(folder: Path, frames: int, seed: int, **crop: float) -> Path:
@@ -182,7 +184,7 @@ def rescore(run: Path, folders: dict[str, Path]) -> None:
     note(run, **scores)
 
 
-def failure(val: dict) -> str | None:
+def failure(val: dict, draws_reasons: bool = True) -> str | None:
     """Say why a run is no evidence for anything but its own failure.
 
     A network that is little better than the mean pose, or whose predictions vary much less or more
@@ -191,33 +193,28 @@ def failure(val: dict) -> str | None:
 
     Args:
         val: result of `evaluation.evaluate`; None, JSON's NaN, where a value is not known.
+        draws_reasons: whether a chapter draws reasons from the run. If not, `LEAST_GAIN` is the
+            only bar.
 
     Returns:
-        The figures that miss `LEAST_GAIN` and `COLLAPSE_RATIOS`, with the bars; None for a run that
-        has not failed.
+        The figures that miss `REASONS_GAIN` and `COLLAPSE_RATIOS`, with the bars; None for a run
+        that has not failed.
     """
     reasons = []
     pck = val["pck@0.2"]
     base = val["mean_pose"]["pck@0.2"]
     ratio = val["collapse_ratio"]
+    least = REASONS_GAIN if draws_reasons else LEAST_GAIN
     low, high = COLLAPSE_RATIOS
     if pck is None or base is None:
         reasons.append("PCK@0.2 is not known")
-    elif not pck - base >= LEAST_GAIN:
+    elif not pck - base >= least:
         reasons.append(
             f"PCK@0.2 {pck:.3f} is {pck - base:+.3f} above the mean pose's {base:.3f}, expected "
-            f"at least {LEAST_GAIN:+.2f}"
+            f"at least {least:+.2f}"
         )
-    if ratio is None:
+    if draws_reasons and ratio is None:
         reasons.append("the collapse ratio is not known")
-    elif not low <= ratio <= high:
+    elif draws_reasons and not low <= ratio <= high:
         reasons.append(f"collapse ratio {ratio:.2f}, expected {low} to {high}")
     return "; ".join(reasons) or None
-
-
-def note_failure(run: Path) -> None:
-    """Add "failure" with its reason to a run's record.json if the run has failed."""
-    record = json.loads((run / "record.json").read_text(encoding="utf-8"))
-    reason = failure(record["val"])
-    if reason:
-        note(run, failure=reason)

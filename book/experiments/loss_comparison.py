@@ -103,8 +103,7 @@ def compare_losses(folder: Path) -> dict[str, Path]:
     """Train L2, L1, Gaussian, Laplace and RLE with DeepPose's head, and two other heads with L1.
 
     The pilot runs first, unless it is there. Each run's record holds `pilot`, the training loss at
-    each learning rate; the scores of the mean pose and the collapse ratio, as every run's; and
-    `failure`, a reason, if it misses the bars of `common.failure`.
+    each learning rate, and the scores of the mean pose and the collapse ratio, as every run's.
     """
     people, val = data(folder)
     tried = {variant: {} for variant in VARIANTS}
@@ -130,5 +129,4 @@ def compare_losses(folder: Path) -> dict[str, Path]:
         if recipe["loss"] in losses.LOSSES_WITH_SIGMA:
             facts["confidence_oks"] = confidence_and_oks(runs[name], val)
         common.note(runs[name], **facts)
-        common.note_failure(runs[name])
     return runs
