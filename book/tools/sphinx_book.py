@@ -10,11 +10,13 @@ their records.
 - Makes a figure with a caption of an image and the paragraph in italics after it, and links of
   references to numbered figures.
 - Links citations in notebooks to their entries in the list of references.
+- Prepares docstrings for the API reference.
 - Puts the in-page demo, and the model that it runs, beside the pages, in `live/`.
 """
 
 import base64
 import hashlib
+import itertools
 import re
 import shutil
 from pathlib import Path
@@ -186,6 +188,34 @@ class LinkCitations(SphinxTransform):
                 item["ids"].append(name)
 
 
+def _table(lines: list[str]) -> list[str]:
+    """Return a table of Markdown, given line by line, as a table of reStructuredText."""
+    rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in lines]
+    table = [".. list-table::", "   :header-rows: 1", ""]
+    for row in [rows[0], *rows[2:]]:
+        table += [f"   {'* - ' if i == 0 else '  - '}{cell}" for i, cell in enumerate(row)]
+    return [*table, ""]
+
+
+def _prepare_docstring(app: Sphinx, what: str, name: str, obj, options, lines: list[str]) -> None:
+    """Make reStructuredText of what the docstrings write as Markdown, in place.
+
+    In the docstring of an attribute Napoleon would read what stands before a colon as its type.
+    """
+    out: list[str] = []
+    for is_table, group in itertools.groupby(lines, lambda line: line.lstrip().startswith("|")):
+        if is_table:
+            out += _table(list(group))
+        else:  # |x| is a substitution, outside of `code`
+            for line in group:
+                parts = line.split("`")
+                parts[::2] = [text.replace("|", r"\|") for text in parts[::2]]
+                out.append("`".join(parts))
+    if what in ("attribute", "data") and out:
+        out[0] = out[0].replace(": ", " – ", 1)
+    lines[:] = out
+
+
 def _carry_demo(app: Sphinx, error: Exception | None) -> None:
     from posekit.live import server
 
@@ -198,6 +228,7 @@ def _carry_demo(app: Sphinx, error: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict:
     """Called by Sphinx."""
+    app.setup_extension("sphinx.ext.autodoc")
     app.add_role("run", RunRole())
     app.connect("html-page-context", _drop_thebe, priority=900)
     app.connect("doctree-resolved", _drop_thebe_settings, priority=900)
@@ -206,4 +237,5 @@ def setup(app: Sphinx) -> dict:
     app.connect("doctree-read", _link_figures)
     app.add_transform(LinkCitations)
     app.connect("build-finished", _carry_demo)
+    app.connect("autodoc-process-docstring", _prepare_docstring, priority=400)  # before Napoleon
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
