@@ -17,7 +17,7 @@ export TF_CPP_MIN_LOG_LEVEL := 3
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data book html lab lint test test-slow test-beam backends refresh released-model assignments bench clean
+.PHONY: help setup data book html pdf lab lint test test-slow test-beam backends refresh released-model assignments bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ book: data  ## everything: data, chapters run and compared with their committed 
 html: $(STAMP)  ## build _build/html from the committed outputs; runs no notebook
 	@echo "==> HTML"
 	$(PY) book/tools/build.py
+
+pdf: $(STAMP)  ## _build/pdf: the whole book as one PDF, printed by Chromium
+	$(PY) book/tools/pdf.py
 
 lab: data  ## open the chapters in JupyterLab
 	$(BIN)/jupyter lab chapters

@@ -4,49 +4,17 @@ nothing runs over the edge."""
 import contextlib
 import functools
 import http.server
-import os
-import shutil
 import threading
 import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from browser import ARGUMENTS, find_chromium
 
 pytestmark = pytest.mark.browser
 
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-]
 WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}
-
-
-def find_chromium() -> str | None:
-    """Chromium or Chrome: `CHROMIUM`, then the path, then macOS' folder of applications."""
-    named = [os.environ.get("CHROMIUM")]
-    named += [
-        shutil.which(n)
-        for n in (
-            "chromium",
-            "chromium-browser",
-            "google-chrome",
-            "google-chrome-stable",
-            "chrome",
-            "msedge",
-        )
-    ]
-    named += [
-        "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-        "/Applications/Chromium.app/Contents/MacOS/Chromium",
-    ]
-    return next((path for path in named if path and Path(path).is_file()), None)
 
 
 @pytest.fixture(scope="module")
@@ -192,50 +160,48 @@ def test_no_page_runs_over_the_edge(browser, html, size):
             assert width <= seen, f"{name}: {width} px wide in a window of {seen}"
 
 
-CONTRAST = """() => {
-  const lum = c => {
-    const v = c.map(x => {
-      x /= 255;
-      return x <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4;
-    });
-    return 0.2126 * v[0] + 0.7152 * v[1] + 0.0722 * v[2];
-  };
-  const rgb = s => {
-    const m = s.match(/[\\d.]+/g).map(Number);
-    return [m.slice(0, 3), m.length > 3 ? m[3] : 1];
-  };
-  const behind = e => {
-    for (; e; e = e.parentElement) {
-      const [c, a] = rgb(getComputedStyle(e).backgroundColor);
-      if (a > 0.5) return c;
-    }
-    return [255, 255, 255];
-  };
-  const texts = ['p', 'li', 'td', 'th', 'h1', 'h2', 'h3', 'a', 'pre span'];
-  const selector = [...texts.map(t => 'article ' + t), 'figcaption p'].join(', ');
-  const bad = [];
-  for (const e of document.querySelectorAll(selector)) {
-    const hidden = e.closest('mjx-container, svg, details:not([open])') || !e.offsetParent;
-    if (!e.textContent.trim() || hidden) continue;
-    const a = lum(rgb(getComputedStyle(e).color)[0]), b = lum(behind(e));
-    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    if (ratio < 4.5 && !e.matches('.headerlink')) {
-      const text = e.textContent.trim().slice(0, 40);
-      bad.push(`${e.tagName} ${e.className} ${ratio.toFixed(2)} ${text}`);
-    }
-  }
-  return bad.slice(0, 5);
-}"""
+SERIOUS = {"serious", "critical"}
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_can_be_read_in_both_themes(browser, html, scheme):
-    with opened(browser, scheme) as page:
+@pytest.mark.parametrize(
+    ("scheme", "size"),
+    [
+        ("light", "desktop"),
+        ("dark", "phone"),
+        pytest.param("dark", "desktop", marks=pytest.mark.slow),
+        pytest.param("light", "phone", marks=pytest.mark.slow),
+    ],
+)
+def test_axe_finds_no_serious_violation(browser, html, scheme, size):
+    """axe-core on each page: contrast, names of controls, alt texts, order of headings ..."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    axe = Axe()
+    with opened(browser, scheme, size) as page:
         for name in all_pages(html):
             visit(page, html.as_uri(), name)
             page.wait_for_timeout(100)
             assert page.evaluate("document.documentElement.dataset.theme") == scheme, name
-            assert page.evaluate(CONTRAST) == [], name
+            found = axe.run(page, options={"resultTypes": ["violations"]}).response["violations"]
+            bad = [
+                f"{violation['id']}: {violation['help']}: {node['target']} {node['html'][:80]}"
+                for violation in found
+                if violation["impact"] in SERIOUS
+                for node in violation["nodes"][:3]
+            ]
+            assert bad == [], f"{name}: " + "; ".join(bad)
+
+
+def test_axe_hears_a_violation(browser, tmp_path):
+    from axe_playwright_python.sync_playwright import Axe
+
+    (tmp_path / "page.html").write_text(
+        "<html lang=en><title>A</title><p style='color: #bbb; background: #fff'>pale</p></html>"
+    )
+    with opened(browser, "light") as page:
+        page.goto((tmp_path / "page.html").as_uri())
+        found = Axe().run(page).response["violations"]
+    assert any(v["id"] == "color-contrast" and v["impact"] in SERIOUS for v in found)
 
 
 def test_search_finds_a_word_of_the_glossary(browser, served):

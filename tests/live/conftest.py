@@ -1,8 +1,8 @@
 """Browsers of the tests of the page."""
 
 import pytest
+from browser import ARGUMENTS, find_chromium
 from page_lab import CAMERA
-from test_offline import ARGUMENTS, find_chromium
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import io
 
 import numpy as np
 import pytest
+from browser import find_chromium
 from live_lab import (
     ALLOWED,
     ARGUMENTS,
@@ -16,7 +17,6 @@ from live_lab import (
     notebook,
     number_on,
 )
-from test_offline import find_chromium
 
 from posekit import geometry, live, viz
 from posekit.inference import predictor
