@@ -92,7 +92,7 @@ PHASES = {
         "input_size": 160,
         "frozen_stages": 3,
         "learning_rate": 6e-4,
-        "epochs": 12,
+        "epochs": 10,
         "warmup": 0.02,
         "decay": 0.98,
         "ema_momentum": 0.998,
