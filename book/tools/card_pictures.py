@@ -1,10 +1,13 @@
-"""Draw the model card's figures in book/pictures; needs `POSEKIT_DATA`.
+"""Draw the pictures that show the released model; needs `POSEKIT_DATA`.
 
     python book/tools/card_pictures.py [--model NAME]
 
+In book/pictures, for the model card and the README:
+
 `released.webp`: predictions on free images and on attributed frames of clips, with the threshold of
 the live demo. `measured.png`, from the record of the released model: the ROC of presence, the
-calibration of the score, and joints by part of the body.
+calibration of the score, and joints by part of the body. `live.webp`: what the live demo draws on
+a clip, animated; one frame of it is the poster of the live page, posekit/live/web/poster.webp.
 """
 
 import argparse
@@ -25,7 +28,7 @@ from posekit import viz
 from posekit.errors import DataError
 from posekit.files import atomic_write
 from posekit.inference import predictor
-from posekit.live import DEFAULT_MODEL, Tracker, video
+from posekit.live import DEFAULT_MODEL, Tracker, server, video
 from posekit.notebook import runs
 
 OUT = Path(__file__).resolve().parents[1] / "pictures"
@@ -43,6 +46,13 @@ FRAMES = (
     ("store-aisle-detection", 30),
 )
 """Clip (Intel IoT DevKit sample-videos, CC BY 4.0) and index of the frame."""
+ANIMATED = ("asl_learn", "want")
+"""Clips of the animation (of the same source)."""
+ANIMATION_STEP = 2
+"""Every second frame is drawn: 15 per second."""
+ANIMATION_SIZE = (320, 240)
+POSTER = ("asl_learn", 30)
+"""Clip and index of the frame on the poster."""
 PANEL = (480, 360)
 """Width and height of an image in the figure, pixels."""
 
@@ -99,6 +109,46 @@ def released(model: predictor.Predictor) -> plt.Figure:
     return figure
 
 
+def drawn(frame: np.ndarray, joints: np.ndarray, score: np.ndarray) -> Image.Image:
+    """Draw a pose on a frame as the live demo does."""
+    return Image.fromarray(viz.draw_on_image(frame, joints, score >= predictor.DRAW_THRESHOLD))
+
+
+def animation(model: predictor.Predictor) -> bytes:
+    """Render what the live demo draws on the clips `ANIMATED`, as an animated WebP."""
+    (clips,) = common.photos("clips")
+    frames = []
+    for name in ANIMATED:
+        tracker = Tracker(model)
+        for number, (frame, seconds) in enumerate(video.frames(next(clips.glob(f"{name}.*")))):
+            pose = tracker.step(frame, seconds)
+            if number % ANIMATION_STEP == 0:
+                score = np.zeros(17) if pose.lost else pose.score
+                joints = np.zeros((17, 2)) if pose.lost else pose.keypoints
+                image = drawn(frame, joints, score)
+                frames.append(image.resize(ANIMATION_SIZE, Image.Resampling.LANCZOS))
+    out = io.BytesIO()
+    duration = round(1000 * ANIMATION_STEP / 30)
+    frames[0].save(
+        out,
+        "WEBP",
+        save_all=True,
+        append_images=frames[1:],
+        duration=duration,
+        loop=0,
+        quality=45,
+        method=6,
+    )
+    return out.getvalue()
+
+
+def poster(model: predictor.Predictor) -> bytes:
+    """Render the poster of the live page, 640 x 480 pixels."""
+    out = io.BytesIO()
+    drawn(*tracked(model, *POSTER)).resize((640, 480)).save(out, "WEBP", quality=75, method=6)
+    return out.getvalue()
+
+
 def measured() -> plt.Figure:
     """Plot ROC, calibration and PCK by part of the body, from the record."""
     viz.style()
@@ -151,7 +201,7 @@ def webp(figure: plt.Figure) -> bytes:
 
 
 def main() -> None:
-    """Draw both figures."""
+    """Draw all of them."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -160,12 +210,14 @@ def main() -> None:
     )
     model = predictor.load(parser.parse_args().model)
     OUT.mkdir(exist_ok=True)
-    for name, content in (
-        ("released.webp", webp(released(model))),
-        ("measured.png", viz.png(measured())),
+    for path, content in (
+        (OUT / "released.webp", webp(released(model))),
+        (OUT / "measured.png", viz.png(measured())),
+        (OUT / "live.webp", animation(model)),
+        (server.WEB / "poster.webp", poster(model)),
     ):
-        atomic_write(OUT / name, content)
-        print(f"{name}: {len(content) / 1e3:.0f} kB")
+        atomic_write(path, content)
+        print(f"{path.name}: {len(content) / 1e3:.0f} kB")
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ _CONTENT_TYPES = {
     ".mjs": "text/javascript",
     ".css": "text/css",
     ".json": "application/json",
+    ".webp": "image/webp",
 }
 _OTHER_TYPE = "application/octet-stream"
 _LOCAL_NAMES = {"127.0.0.1", "localhost", "[::1]"}

@@ -136,7 +136,24 @@ def test_nothing_is_loaded_before_a_button_is_pressed(with_camera, address):
             for url in page.asked
             if "/ort/" in url or url.endswith((".onnx", ".mjpeg", "worker.js"))
         ]
-        assert "Nothing is loaded" in status(page)
+        assert "is loaded when you press" in status(page)
+        poster = page.locator(".syp-poster")
+        assert poster.is_visible() and poster.evaluate("image => image.naturalWidth") == 640
+        assert not page.locator(".syp canvas").is_visible()
+
+
+def test_the_camera_can_be_started_while_the_clip_plays(with_camera, address):
+    with open_page(with_camera, address) as page:
+        page.click("[data-do=clip]")
+        page.wait_for_function("window.poses > 2")
+        assert not page.locator(".syp-poster").is_visible()
+        assert page.is_disabled("[data-do=clip]") and page.is_enabled("[data-do=camera]")
+        page.click("[data-do=camera]")
+        page.wait_for_function("window.last.kind === 'camera'")
+        assert page.is_disabled("[data-do=camera]") and page.is_enabled("[data-do=clip]")
+        assert page.evaluate("document.activeElement.dataset.do") == "stop"
+        page.click("[data-do=stop]")
+        assert page.is_enabled("[data-do=camera]") and page.is_disabled("[data-do=stop]")
 
 
 def test_the_page_keeps_to_its_own_policy(with_camera, address):

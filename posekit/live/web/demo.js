@@ -10,6 +10,9 @@ const FPS_FRAMES = 30; // the frame rate is a mean over so many frames
 const IMAGE_TRIES = 4; // an image has no next frame for the other search crops
 
 const CANVAS_TEXT = "The frame with the pose drawn on it";
+const POSTER = new URL("poster.webp", import.meta.url).href;
+const POSTER_TEXT =
+  "A person in front of a camera with a raised hand, the skeleton drawn over head, shoulders and arms";
 const HTML = `
   <div class="syp-buttons">
     <button type="button" data-do="camera" class="syp-main">Start the camera</button>
@@ -18,13 +21,17 @@ const HTML = `
     <label class="syp-file">Choose an image<input type="file" accept="image/*"></label>
   </div>
   <p class="syp-status" role="status" aria-live="polite">
-    Nothing is loaded before you press a button. No image ever leaves this page.
+    The network is loaded when you press a button. No image ever leaves this page.
   </p>
   <div class="syp-stage">
+    <img class="syp-poster" src="${POSTER}" width="640" height="480" alt="${POSTER_TEXT}">
     <canvas width="640" height="480" role="img" aria-label="${CANVAS_TEXT}">${CANVAS_TEXT}</canvas>
     <p class="syp-count" aria-hidden="true" hidden></p>
     <p class="syp-drop">You can also drop an image here.</p>
   </div>
+  <p class="syp-credit">Image: frame of a clip by
+    <a href="https://github.com/intel-iot-devkit/sample-videos">Intel IoT DevKit</a>, CC BY 4.0,
+    with the pose drawn in by this demo.</p>
   <div class="syp-options">
     <label><input type="checkbox" name="mirror" checked> Mirror the camera</label>
     <label>Count <select name="exercise"><option value="">nothing</option></select></label>
@@ -175,14 +182,16 @@ export function mount(root, constants) {
   }
 
   // A button that is disabled loses the keyboard's focus, so it is passed on.
-  function setRunning(isRunning) {
+  // `input`: the button whose input is running, "camera", "clip" or ""; the other can be started.
+  function setRunning(isRunning, input = "") {
     const focused = document.activeElement;
     root.classList.toggle("syp-running", isRunning);
+    if (isRunning) root.classList.add("syp-started");
     buttons.stop.disabled = !isRunning;
-    buttons.camera.disabled = isRunning;
-    buttons.clip.disabled = isRunning;
+    buttons.camera.disabled = input === "camera";
+    buttons.clip.disabled = input === "clip";
     if (!isRunning && focused === buttons.stop) pressed.focus();
-    if (isRunning && (focused === buttons.camera || focused === buttons.clip)) {
+    if (focused === buttons[input]) {
       pressed = focused;
       buttons.stop.focus();
     }
@@ -204,8 +213,12 @@ export function mount(root, constants) {
     return `Something went wrong on this page: ${error.message}`;
   }
 
-  /** Start a run; `open` gets {onOpen, onEnded} and returns a source of frames. */
-  async function start(open) {
+  /**
+   * Start a run, and end the one in progress.
+   *
+   * `input`: see `setRunning`. `open` gets {onOpen, onEnded} and returns a source of frames.
+   */
+  async function start(input, open) {
     stop();
     const mine = { source: null };
     run = mine;
@@ -216,7 +229,7 @@ export function mount(root, constants) {
       if (run === mine) mine.source = { stop: release };
       else release();
     };
-    setRunning(true);
+    setRunning(true, input);
     try {
       say(network?.isLoaded ? "Starting …" : "Loading the network …");
       mine.source = await open({ onOpen, onEnded });
@@ -277,9 +290,9 @@ export function mount(root, constants) {
     return source;
   }
 
-  const startCamera = () => start(openSelectedCamera);
-  const startClip = () => start(() => clipFrames(new URL("clip.mjpeg", import.meta.url)));
-  const startImage = (file) => file && start(() => imageFrames(file));
+  const startCamera = () => start("camera", openSelectedCamera);
+  const startClip = () => start("clip", () => clipFrames(new URL("clip.mjpeg", import.meta.url)));
+  const startImage = (file) => file && start("", () => imageFrames(file));
 
   // ---- controls --------------------------------------------------------------------------------
 
