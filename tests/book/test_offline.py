@@ -98,7 +98,7 @@ def visit(page, base: str, name: str) -> None:
         page.wait_for_url("**/book/intro.html")
 
 
-@pytest.mark.parametrize("way", ["http", "file"])
+@pytest.mark.parametrize("way", ["http", pytest.param("file", marks=pytest.mark.slow)])
 def test_no_page_asks_anything_of_the_network(browser, html, served, way):
     from playwright.sync_api import TimeoutError
 
@@ -148,18 +148,6 @@ def test_the_listener_hears_a_request(browser, tmp_path):
         assert any("nothing is not defined" in text for text in page.wrong)
 
 
-@pytest.mark.parametrize("size", WIDTHS)
-def test_no_page_runs_over_the_edge(browser, html, size):
-    with opened(browser, "light", size) as page:
-        for name in all_pages(html):
-            visit(page, html.as_uri(), name)
-            page.wait_for_timeout(100)
-            width, seen = page.evaluate(
-                "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
-            )
-            assert width <= seen, f"{name}: {width} px wide in a window of {seen}"
-
-
 SERIOUS = {"serious", "critical"}
 
 
@@ -172,7 +160,7 @@ SERIOUS = {"serious", "critical"}
         pytest.param("light", "phone", marks=pytest.mark.slow),
     ],
 )
-def test_axe_finds_no_serious_violation(browser, html, scheme, size):
+def test_pages_are_accessible_and_fit_the_window(browser, html, scheme, size):
     """axe-core on each page: contrast, names of controls, alt texts, order of headings ..."""
     from axe_playwright_python.sync_playwright import Axe
 
@@ -182,6 +170,10 @@ def test_axe_finds_no_serious_violation(browser, html, scheme, size):
             visit(page, html.as_uri(), name)
             page.wait_for_timeout(100)
             assert page.evaluate("document.documentElement.dataset.theme") == scheme, name
+            width, seen = page.evaluate(
+                "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+            )
+            assert width <= seen, f"{name}: {width} px wide in a window of {seen}"
             found = axe.run(page, options={"resultTypes": ["violations"]}).response["violations"]
             bad = [
                 f"{violation['id']}: {violation['help']}: {node['target']} {node['html'][:80]}"

@@ -119,6 +119,7 @@ def test_a_stopped_phase_is_resumed_bit_for_bit(people, tmp_path):
         np.testing.assert_array_equal(weight, stopped[name])
 
 
+@pytest.mark.slow
 def test_a_file_ends_the_run_after_its_epoch_and_the_next_phase_starts_from_it(people, tmp_path):
     first = tmp_path / "first"
     stop_after(1, people, tiny(epochs=50), first)
