@@ -68,7 +68,7 @@ def calibration(count: int = 100):
 
 
 def callables(name: str, folder: Path) -> tuple[dict, dict]:
-    """What to time, by engine and threads; and the facts that do not depend on time."""
+    """Return the functions to time, by engine and threads, and facts that do not depend on time."""
     import keras
     import numpy as np
     import onnx

@@ -136,7 +136,7 @@ def peak_mib(name: str, side: str, args) -> float:
 
 
 def ceiling_tflops(dtype: str) -> float:
-    """What a large matrix product reaches here, in 10^12 operations per second."""
+    """Measure a large matrix product on this machine, in 10^12 operations per second."""
     a = keras.ops.cast(keras.random.normal((8192, 8192)), dtype)
 
     def multiply():

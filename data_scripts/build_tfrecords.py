@@ -54,7 +54,8 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         kept = options.resume and (options.out / ".partial").is_dir()
         print(
-            "stopped: " + ("go on with --resume" if kept else "nothing was kept"), file=sys.stderr
+            "stopped: " + ("continue with --resume" if kept else "nothing was kept"),
+            file=sys.stderr,
         )
         return 130
     seconds = time.monotonic() - started

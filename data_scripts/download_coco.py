@@ -60,7 +60,8 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         print(
-            "stopped: finished files are kept, the same command goes on from here", file=sys.stderr
+            "stopped: finished files are kept, the same command continues from here",
+            file=sys.stderr,
         )
         return 130
     for split in options.split:

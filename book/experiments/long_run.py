@@ -107,7 +107,7 @@ SYNTHETIC_PHASES = ("upper", "whole", "last")
 BEFORE = "before.json"
 """Name of the file with the figures of `KEPT` that the weights of the first phase came with."""
 KEPT = ("images", "cpu_seconds", "seconds")
-"""What `export` states of a training and a training that goes on from its file adds up."""
+"""Facts of a training in `export`'s file; a training that continues from the file adds to them."""
 RELEASED_SIZE = 192
 """Side of the released network's input in pixels; phases of smaller inputs are scored at it, which
 raises their scores (Touvron et al., \"Fixing the train-test resolution discrepancy\", 2019)."""

@@ -144,8 +144,8 @@ def _sides(points: np.ndarray, labelled: np.ndarray) -> dict:
 
 
 def _in_pixels(box: np.ndarray, joints: np.ndarray, size: np.ndarray) -> dict:
-    """What needs the photo's proportions: sizes of boxes, positions in the padded square, the
-    torso's direction."""
+    """Compute what needs the photo's proportions: sizes of boxes, positions in the padded square,
+    the torso's direction."""
     centre = box[:, :2] * size
     extent = box[:, 2:] * size
     longer = extent.max(axis=1)
@@ -189,7 +189,7 @@ def _histogram(points: np.ndarray, bins: int) -> list[list[int]]:
 def _places(
     points: np.ndarray, labelled: np.ndarray, centre: np.ndarray, longer: np.ndarray
 ) -> dict:
-    """Where joints lie in the padded square around the box: a heat map each, mean and spread."""
+    """Compute, for each joint, a heat map, mean and spread in the padded square around the box."""
     u = (points + 0.5 - centre[:, None]) / (PADDING * longer[:, None, None])
     chosen = [u[labelled[:, k], k] for k in range(len(COCO17))]
     return {

@@ -2,7 +2,7 @@
 
 It reads the official files (https://cocodataset.org/#format-data) and what annotation tools export
 in their layout: joints in another order and spelling, other categories, boxes without keypoints,
-numbers written as text. Chapter 02 tells what can differ.
+numbers written as text. Chapter 02 lists the differences.
 """
 
 from collections import Counter
@@ -428,7 +428,7 @@ class _Candidate:
 
     @property
     def matched(self) -> int:
-        """How many of its keypoints are joints of COCO-17."""
+        """Number of its keypoints that are joints of COCO-17."""
         return sum(joint is not None for joint in self.category.joints)
 
     @property
@@ -497,7 +497,7 @@ def _candidate(entry: object, position: int, path: Path) -> _Candidate:
 
 
 def _people_among(pool: list[_Candidate], path: Path) -> list[_Candidate]:
-    """Which of the categories that have keypoints are people; a `DataError` where that is open."""
+    """Return the categories with keypoints that are people; raise `DataError` if unclear."""
     exact = [candidate for candidate in pool if candidate.exactly_person]
     possible = [c for c in pool if c.given or c.mentions_person or len(pool) == 1]
     usable = [candidate for candidate in exact or possible if candidate.matched]

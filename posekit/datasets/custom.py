@@ -30,7 +30,7 @@ K = len(COCO17)
 TABLE = "keypoints.csv"
 COLUMNS = ("image", "person", "joint", "x", "y", "v")
 _EMPTY = frozenset({"nan", "na", "n/a", "null", "none"})
-"""What tools write into a cell that has no value."""
+"""Values that tools write into a cell without a value."""
 
 
 def read(

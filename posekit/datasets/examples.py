@@ -48,8 +48,8 @@ def _covered(person: PersonAnnotation, people: Sequence[PersonAnnotation]) -> fl
 
 
 def _turned_away(person: PersonAnnotation) -> float:
-    """How far the right shoulder is to the right of the left one in pixels; 0 if the face or a
-    shoulder cannot be judged."""
+    """Return by how many pixels the right shoulder is to the right of the left one; 0 if the face
+    or a shoulder cannot be judged."""
     flags = person.keypoints_visible
     hidden_face, clear = np.all(flags[FACE] == 1), np.all(flags[[LEFT, RIGHT]] == 2)
     return (person.keypoints[RIGHT, 0] - person.keypoints[LEFT, 0]) * hidden_face * clear

@@ -169,7 +169,7 @@ def refuse_folder(root: Path) -> None:
 
 
 def _is_yolo(path: Path) -> bool:
-    """Whether the first line is a class number and at least four shares between 0 and 1."""
+    """Return whether the first line is a class number and at least four numbers from 0 to 1."""
     with path.open(encoding="utf-8", errors="replace") as file:
         words = file.readline().split()
     if len(words) < 5 or not re.fullmatch(r"\d+", words[0]):

@@ -114,7 +114,7 @@ def _short(*values: float) -> list[float]:
 
 
 def bodies_json(scene: Scene, frame: int, number: int, fps: float) -> dict:
-    """What CMU Panoptic writes to `body3DScene_%08d.json`."""
+    """Return the content of CMU Panoptic's `body3DScene_%08d.json`."""
     bodies = []
     for body_id, person in enumerate(scene.people):
         rows = np.round(person.joints()[frame], DIGITS).tolist()

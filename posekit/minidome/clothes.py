@@ -52,7 +52,7 @@ class BodyShape:
 
 @dataclass(frozen=True)
 class Outfit:
-    """What a person wears; `sleeve` and `leg` say where cloth ends: 1 at the elbow or knee, 2 at
+    """Clothes of a person; `sleeve` and `leg` say where cloth ends: 1 at the elbow or knee, 2 at
     the wrist or ankle.
 
     Args:

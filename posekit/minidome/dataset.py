@@ -23,7 +23,7 @@ golden digest)."""
 
 @dataclass(frozen=True)
 class Dataset:
-    """Where the embedded data set is.
+    """Folders of the embedded data set.
 
     Args:
         train, val: the sequences, in CMU Panoptic's layout with COCO annotations.

@@ -73,7 +73,7 @@ def sample_scene(
     views: int,
     config: SceneConfig = PLAIN,
 ) -> Scene:
-    """As `scene.sample_scene`, at a desk; one scene in eight shows a second person."""
+    """Sample a scene as `scene.sample_scene`, at a desk; one in eight shows a second person."""
     rng = np.random.default_rng([seed, 0xDE5C, number])
     chosen = sorted(rng.choice(sorted(cameras), views, replace=False).tolist())
     people = []

@@ -13,7 +13,7 @@ RINGS = ((120, 7, 275), (153, 5, 275), (198, 5, 268), (240, 5, 256), (313, 4, 21
 rounded."""
 
 AIM = np.array([0.0, -92.0, 0.0])
-"""Where the cameras look, about the middle of a standing person, cm (y points down)."""
+"""Point at which the cameras look, about the middle of a standing person, cm (y points down)."""
 
 ROOM = np.array([480.0, 380.0, 430.0])
 """Half width, height and half depth of the room, cm; floor at y = 0, ceiling at y = -380."""
@@ -52,7 +52,7 @@ def make_cameras(size: tuple[int, int], seed: int) -> dict[str, Camera]:
 
 
 SEAT = np.array([0.0, 0.0, 150.0 - ROOM[2]])
-"""Where people sit in desk mode: in front of the room's -z wall, facing +z."""
+"""Position of people in desk mode: in front of the room's -z wall, facing +z."""
 
 
 def make_webcams(size: tuple[int, int], seed: int) -> dict[str, Camera]:
@@ -152,8 +152,8 @@ def _camera(
 
 
 def calibration_json(cameras: dict[str, Camera], sequence: str) -> dict:
-    """What CMU Panoptic writes to `calibration_<seq>.json`; every number comes back to the last
-    bit."""
+    """Return the content of CMU Panoptic's `calibration_<seq>.json`; every number comes back to the
+    last bit."""
     return {
         "calibDataSource": sequence,
         "cameras": [

@@ -48,8 +48,8 @@ def sample_scene(
     views: int,
     config: SceneConfig = PLAIN,
 ) -> Scene:
-    """As `scene.sample_scene`, in front of a phone; one scene in eight has a second person half
-    behind the first."""
+    """Sample a scene as `scene.sample_scene`, in front of a phone; one scene in eight has a second
+    person half behind the first."""
     rng = np.random.default_rng([seed, 0xF0, number])
     chosen = sorted(rng.choice(sorted(cameras), views, replace=False).tolist())
     people = []

@@ -30,8 +30,10 @@ SHEET = (WALL_ROWS + _PAD + FLOOR_ROWS + _PAD, max(AROUND, 2 * FLOOR_COLS + _PAD
 
 
 def look_up(camera: Camera, rays: np.ndarray) -> np.ndarray:
-    """Where on the sheet each ray of a camera ends: rays (H, W, 3) in camera coordinates -> (H, W,
-    2) float32, x then y."""
+    """Compute where on the sheet each ray of a camera ends.
+
+    Rays (H, W, 3) in camera coordinates -> (H, W, 2) float32, x then y.
+    """
     d = np.einsum(
         "pi,ij->pj", rays.reshape(-1, 3), camera.R
     )  # not BLAS: the same bytes on any number of threads

@@ -101,7 +101,7 @@ PLAIN = SceneConfig()
 
 
 def is_empty_scene(seed: int, number: int, config: SceneConfig) -> bool:
-    """Whether the scene has no people."""
+    """Return whether the scene has no people."""
     return np.random.default_rng([seed, 0xE317, number]).random() < config.empty
 
 
@@ -297,8 +297,8 @@ _TRUNK = [FRAME[n] for n in ("pelvis", "waist", "chest", "head")]
 
 
 def self_collision(person: Person) -> float:
-    """How deep (cm) forearms and hands run into the torso, the head, the thighs or the other arm;
-    <= 0 if they do not."""
+    """Compute how deep (cm) forearms and hands run into the torso, the head, the thighs or the
+    other arm; <= 0 if they do not."""
     worst = -np.inf
     body = person.body
     trunk = np.isin(body.frame_a, _TRUNK)
@@ -347,7 +347,7 @@ def _distance(person: Person, others: list[Person], seats: list[Solids]) -> floa
 
 
 def _seat(person: Person, rng: np.random.Generator) -> Solids:
-    """What a sitting person sits on, as high as the seat."""
+    """Return the seat of a sitting person."""
     if person.action["legs"] != "sit":
         return solids.no_solids()
     pelvis = person.origins[:, FRAME["pelvis"]]

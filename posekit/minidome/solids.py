@@ -47,7 +47,7 @@ class Solids:
 
     @property
     def num_cones(self) -> int:
-        """How many round cones there are; the boxes' numbers follow on."""
+        """Number of round cones; the boxes are numbered after them."""
         return len(self.a)
 
     @property
@@ -175,7 +175,7 @@ def to_view(solids: Solids, rotation: np.ndarray, translation: np.ndarray) -> So
 
 @dataclass(frozen=True)
 class ConeTerms:
-    """What the entry into a round cone needs in addition to the ray, for rays that leave one
+    """Terms of a ray's entry into a round cone that do not depend on the ray, for rays from one
     origin; `n` shapes or one.
 
     With d the ray's direction, o = origin - a and v = b - a, all products in the shape's metric:
@@ -242,8 +242,8 @@ def _cone_quadratic(terms, vd, od, dd):
 
 
 def cone_entry(terms: ConeTerms, vd: np.ndarray, od: np.ndarray, dd: np.ndarray) -> np.ndarray:
-    """Where rays enter a round cone, as a multiple of their direction; inf where they miss or start
-    inside.
+    """Compute where rays enter a round cone, as a multiple of their direction; inf where they miss
+    or start inside.
 
     The hull of two balls is the part of their common tangent cone between the circles of contact,
     and the balls. It is convex, so the entry is the one on the cone if it lies between the circles,
@@ -270,8 +270,8 @@ def cone_entry(terms: ConeTerms, vd: np.ndarray, od: np.ndarray, dd: np.ndarray)
 
 
 def box_entry(rd: list, ro: np.ndarray, half: np.ndarray) -> np.ndarray:
-    """Where rays enter a box (slab method), as a multiple of their direction; inf where they miss
-    or start inside.
+    """Compute where rays enter a box (slab method), as a multiple of their direction; inf where
+    they miss or start inside.
 
     Args:
         rd: three arrays, the direction's components along the box's axes.
@@ -291,8 +291,8 @@ def box_entry(rd: list, ro: np.ndarray, half: np.ndarray) -> np.ndarray:
 
 
 def first_hits(solids: Solids, origin: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """How far along origin -> target the first shape is met: (R,) float64, 1 at the target itself,
-    inf for none.
+    """Compute where along origin -> target the first shape is met: (R,) float64, 1 at the target
+    itself, inf for none.
 
     Args:
         solids: the shapes.

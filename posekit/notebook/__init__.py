@@ -13,7 +13,7 @@ from posekit.errors import DataError
 
 @dataclass(frozen=True)
 class Runtime:
-    """What this machine has, and which data the chapters use on it.
+    """Hardware of this machine, and the data that the chapters use.
 
     Args:
         device: `"GPU"` or `"CPU"`: where the backend puts its work.

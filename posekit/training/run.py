@@ -199,7 +199,7 @@ def _check_folders(
     if out.exists():
         raise DataError(out, "exists already", "choose another --out, or remove it")
     if tensorboard and Path(tensorboard).resolve().is_relative_to(out.resolve()):
-        problem = f"lies in {out}, which is made when the training is over"
+        problem = f"lies in {out}, which is written when the training is over"
         raise DataError(tensorboard, problem, "choose another folder")
     if saved.exists() and not resume:
         raise DataError(partial, "holds an interrupted run", "continue with --resume, or remove it")

@@ -946,7 +946,7 @@ def test_told_to_end_it_ends_at_once_and_says_how_to_go_on(tmp_path, cmu, aws, n
     _, told = process.communicate(timeout=20)
     assert (
         process.returncode == 130
-        and "the same command goes on from here" in told
+        and "the same command continues from here" in told
         and "Traceback" not in told
     )
 

@@ -235,7 +235,7 @@ class _Part:
         return etag if etag and not etag.startswith("W/") else state.get("last_modified") or ""
 
     def resumable(self, url: str) -> bool:
-        """Whether to go on from this URL: only if a file that changed meanwhile is noticed."""
+        """Return whether to resume from this URL: only if a change of the file would be noticed."""
         known = self.want["sha256"] or self.want["md5"]
         return (
             self.size() > 0 and self.state().get("url") == url and bool(self.validator() or known)
