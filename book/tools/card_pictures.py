@@ -1,4 +1,4 @@
-"""Draw the pictures that show the released model; needs `POSEKIT_DATA`.
+"""Draw the figures that show the released model; needs `POSEKIT_DATA`.
 
     python book/tools/card_pictures.py [--model NAME]
 

@@ -57,7 +57,7 @@ def main() -> int:
     parser.add_argument(
         "--no-run", action="store_true", help="keep the outputs, only write the form"
     )
-    parser.add_argument("--timeout", type=int, default=600, help="seconds a cell (default: 600)")
+    parser.add_argument("--timeout", type=int, default=600, help="seconds per cell (default: 600)")
     args = parser.parse_args()
     failed = []
     for arguments in (["check", "--fix", "--quiet", "--exit-zero"], ["format", "--quiet"]):

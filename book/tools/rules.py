@@ -57,7 +57,7 @@ _FIGURE = re.compile(
 
 
 def text_of(output: dict) -> str:
-    """All text that an output shows, pictures left out."""
+    """All text that an output shows, images left out."""
     parts = [output.get("text", "")]
     parts += [
         value
@@ -68,7 +68,7 @@ def text_of(output: dict) -> str:
 
 
 def pictures(output: dict) -> list[int]:
-    """Sizes in bytes of the pictures in an output."""
+    """Sizes in bytes of the images in an output."""
     data = output.get("data", {})
     sizes = [len(base64.b64decode(v)) for k, v in data.items() if k in ("image/png", "image/jpeg")]
     inline = re.findall(r"data:image/[\w+]+;base64,([\w+/=]+)", data.get("text/html", ""))
@@ -267,9 +267,9 @@ def complaints(notebook: nbformat.NotebookNode, exercise: bool) -> list[str]:
                     for f in unfounded_figures(cell.source, known)
                 ]
             if re.search(r"!\[\s*\]\(", cell.source):
-                out.append(f"{where}: a picture without alt text")
+                out.append(f"{where}: an image without alt text")
             if re.search(r"!\[[^\]]*\]\(https?:", cell.source):
-                out.append(f"{where}: a picture from the network")
+                out.append(f"{where}: an image from the network")
             continue
         below = notebook.cells[i + 1] if i + 1 < len(notebook.cells) else None
         hidden = below is not None and "remove-cell" in below.metadata.get("tags", [])
@@ -316,10 +316,10 @@ def _code_complaints(cell: nbformat.NotebookNode, where: str, tags: set[str]) ->
         sizes = pictures(output)
         if any(size > MAX_PICTURE for size in sizes):
             out.append(
-                f"{where}: a picture of {max(sizes) / 1000:.0f} kB, at most {MAX_PICTURE // 1000}"
+                f"{where}: an image of {max(sizes) / 1000:.0f} kB, at most {MAX_PICTURE // 1000}"
             )
         if any(len(alt.strip()) < MIN_ALT or alt.startswith("<") for alt in alt_texts(output)):
-            out.append(f"{where}: a picture without alt text: use viz.show")
+            out.append(f"{where}: an image without alt text: use viz.show")
     return out
 
 
