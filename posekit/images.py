@@ -109,11 +109,13 @@ def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
 def simulate_cheap_camera(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Degrade an image as a cheap camera in a dim room does.
 
-    There are four faults, each with probability 0.5.
-    Dark: up to four times darker, shadows more than lights (a gamma). Blurred: by a motion of up to
-        6 %
-    of the width, in any direction. Noisy: normal, with a standard deviation of up to 15 of 255, in
-    half of the cases at half the resolution. Compressed: JPEG of quality 15 to 60.
+    There are four faults, each with probability 0.5:
+
+    - dark: up to four times darker, shadows more than lights (a gamma);
+    - blurred: by a motion of up to 6 % of the width, in any direction;
+    - noisy: normal, with a standard deviation of up to 15 of 255, in half of the cases at half the
+      resolution;
+    - compressed: JPEG of quality 15 to 60.
 
     Args:
         image: (H, W, 3) uint8 RGB; not changed.

@@ -1,9 +1,10 @@
 """TFRecord shards of people: parallel writer and verifying reader (chapter 03).
 
 A record is one person, see `schema`. A folder of records is one set:
-    DATASET-SPLIT.tfrecord-00000-of-00008 …   the shards manifest.json
-    counts, digests, arguments; it is written last, so that a
-                                              folder with a manifest is complete
+
+- `DATASET-SPLIT.tfrecord-00000-of-00008` …: the shards;
+- `manifest.json`: counts, digests, arguments; it is written last, so that a folder with a manifest
+  is complete.
 """
 
 from posekit.records.reader import check, read_manifest, read_records, shard_paths
