@@ -339,8 +339,7 @@ def write_record(result: dict, rows: list[list]) -> Path:
     from posekit.notebook import runs
 
     about = (
-        "photos into records beside a bare loop and a loop of TensorFlow's, and the memory that it "
-        "takes"
+        "photos into records, a bare loop and a loop of TensorFlow's, and the memory that it takes"
     )
     header = ["run", "repetition", "people", "crops_per_second", "cpu_ms_per_crop"]
     return runs.write(

@@ -498,8 +498,7 @@ def write_record(result: dict, rows: list[list]) -> Path:
     from posekit.notebook import runs
 
     about = (
-        "training batches from records beside a bare loop, tf.data over photos and a PyTorch "
-        "DataLoader"
+        "training batches from records, a bare loop, tf.data over photos and a PyTorch DataLoader"
     )
     header = ["run", "repetition", "images_per_second", "cpu_us_per_image"]
     return runs.write(
