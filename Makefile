@@ -17,7 +17,7 @@ export TF_CPP_MIN_LOG_LEVEL := 3
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data book html pdf lab lint test test-slow test-beam backends refresh released-model assignments bench clean
+.PHONY: help setup data book html pdf lab lint test test-slow test-beam backends refresh released-model assignments quiz bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -94,6 +94,9 @@ released-model: $(STAMP)  ## train and package stage1 from the photos of POSEKIT
 
 assignments: $(STAMP)  ## cut the students' copies of the exercises into _assignments/
 	$(PY) book/tools/assignments.py
+
+quiz: $(STAMP)  ## write the quiz as a question bank for Moodle (GIFT) into _build/quiz/
+	$(PY) book/tools/quiz.py
 
 bench: data  ## the measured claims, each as JSON
 	@for script in $(wildcard benchmarks/*.py); do echo "==> $$script"; $(PY) $$script --json || exit 1; done
