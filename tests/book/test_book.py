@@ -59,6 +59,7 @@ def test_contents_hold_every_page():
         if "." not in p.parts[-2]
     }
     wanted |= {f"book/{p.stem}" for p in (ROOT / "book").glob("*.md")}
+    wanted |= {f"book/teaching/{p.stem}" for p in (ROOT / "book" / "teaching").glob("*.md")}
     assert set(files) == wanted
 
 
