@@ -35,7 +35,13 @@ def test_the_top_level_is_the_wanted_one():
         "_config.yml requirements.txt README.md Makefile pyproject.toml LICENSE CITATION.cff "
         "CONTRIBUTING.md .gitattributes".split()
     )
-    optional = {"CHANGELOG.md", ".gitignore", ".pre-commit-config.yaml"}
+    optional = {
+        "CHANGELOG.md",
+        "CODE_OF_CONDUCT.md",
+        "SECURITY.md",
+        ".gitignore",
+        ".pre-commit-config.yaml",
+    }
     assert top <= folders | files | optional
     assert files <= top
 
@@ -150,7 +156,11 @@ NOT_COMMITTED = ("book/runs/NAME", "book/runs/RUN", "posekit/weights/NAME")
 
 @pytest.mark.parametrize(
     "document",
-    ["README.md", "CONTRIBUTING.md", *sorted(f"book/{p.name}" for p in ROOT.glob("book/*.md"))],
+    [
+        *("README.md", "CONTRIBUTING.md", "SECURITY.md"),
+        *sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob("book/*.md")),
+        *sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob("book/teaching/*.md")),
+    ],
 )
 def test_files_that_documents_name_exist(document):
     missing = []
@@ -193,6 +203,29 @@ def test_readme_shows_the_recorded_numbers():
         f"{run['parameters'] / 1e6:.1f} million parameters",
     ):
         assert cells in readme
+
+
+def test_the_version_is_the_same_everywhere():
+    import posekit
+
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert str(cited["version"]) == posekit.__version__
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    versions = re.findall(r"^## \[(.+?)\](?: - (\S+))?$", changelog, re.M)
+    assert versions[0] == ("Unreleased", "")
+    assert versions[1] == (posekit.__version__, cited["date-released"])
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / ".github").rglob("*.yml")), ids=lambda p: p.stem)
+def test_forms_for_issues_are_well_formed(path):
+    form = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if path.parent.name != "ISSUE_TEMPLATE" or path.stem == "config":
+        return
+    assert {"name", "description", "body"} <= set(form)
+    ids = [field["id"] for field in form["body"] if field["type"] != "markdown"]
+    assert len(ids) == len(set(ids)) and any(
+        field.get("validations", {}).get("required") for field in form["body"]
+    )
 
 
 # ---- continuous integration, licences, references -----------------------------------------------
