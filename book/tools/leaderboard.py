@@ -1,7 +1,7 @@
 """The leaderboard of the class project: score results on people whose annotations students lack.
 
     leaderboard.py blind ANNOTATIONS.json BLIND.json      for the students: people and boxes only
-    leaderboard.py mean-pose ANNOTATIONS.json RESULTS.json    the baseline, as a results file
+    leaderboard.py mean-pose ANNOTATIONS.json RESULTS.json [--train TRAIN.json]     the baseline
     leaderboard.py score ANNOTATIONS.json RESULTS.json --team NAME --board BOARD.csv
     leaderboard.py table BOARD.csv                        the Markdown table, without a new row
 
@@ -26,6 +26,7 @@ from posekit import geometry, metrics
 from posekit.datasets import coco_json, read_json
 from posekit.errors import DataError
 from posekit.files import atomic_write
+from posekit.skeleton import COCO17
 
 SCORES = ("AP", "AP50", "AP75", "AR")
 """The numbers of `metrics.coco_scores` that the board holds; the first one ranks."""
@@ -35,7 +36,9 @@ MAX_NAME = 40
 MAX_BYTES = 200_000_000
 """A larger results file is not read."""
 MEAN_POSE_OF = "minidome"
-"""Model of the package whose training people gave the mean pose."""
+"""Model of the package whose training people give the mean pose if no others are named."""
+CROP = 224
+"""Side of the crop in which poses are averaged; the joints in the image do not depend on it."""
 
 
 # ---- files for the students ----------------------------------------------------------------------
@@ -82,26 +85,24 @@ def _image_entry(image: coco_json.CocoImage) -> dict:
     return {key: value for key, value in entry.items() if value is not None}
 
 
-def mean_pose(annotations: Path) -> list[dict]:
-    """Return COCO results that place the mean pose of the training people in each annotated box.
+def mean_pose(annotations: Path, train: Path | None = None) -> list[dict]:
+    """Return COCO results that place the mean pose of training people in each annotated box.
+
+    Args:
+        annotations: of the people to predict, COCO JSON; a blind file will do.
+        train: of the training people, COCO JSON; None: those of `MEAN_POSE_OF`.
 
     Raises:
-        DataError: when the annotations, or the package's model, cannot be read.
+        DataError: when a file cannot be used, or the training people lack a joint.
     """
-    from posekit.inference import predictor
-
-    record = read_json(predictor.weights_folder() / MEAN_POSE_OF / "record.json")
-    size = 224  # any: the joints in the image do not depend on it
-    joints = geometry.decode_keypoints(record["mean_pose"], (size, size))
+    pose = _mean_of(train) if train else _packaged_mean()
+    joints = geometry.decode_keypoints(pose, (CROP, CROP))
     results = []
     for person, box in metrics.coco.checked_annotations(annotations, notes=[])[1]:
         if person.crowd:
             continue
-        center, side = geometry.bbox_center(box), geometry.square_side(box)
-        into_image = geometry.invert(geometry.crop_affine(center, side, size))
-        placed = geometry.apply_affine(into_image, joints)
-        pose = np.column_stack([placed.round(3), np.ones(len(placed))])
-        keypoints = person.category.from_coco17(pose)
+        placed = geometry.apply_affine(geometry.invert(_into_crop(box)), joints).round(3)
+        keypoints = person.category.from_coco17(np.column_stack([placed, np.ones(len(placed))]))
         results.append(
             {
                 "image_id": person.image.id,
@@ -111,6 +112,34 @@ def mean_pose(annotations: Path) -> list[dict]:
             }
         )
     return results
+
+
+def _into_crop(box: np.ndarray) -> np.ndarray:
+    """The affine from the image to the padded square around a box."""
+    return geometry.crop_affine(geometry.bbox_center(box), geometry.square_side(box), CROP)
+
+
+def _packaged_mean() -> np.ndarray:
+    from posekit.inference import predictor
+
+    record = read_json(predictor.weights_folder() / MEAN_POSE_OF / "record.json")
+    return np.array(record["mean_pose"], np.float64)
+
+
+def _mean_of(train: Path) -> np.ndarray:
+    """(17, 2) mean of the labelled joints in the normalised coordinates of each person's square."""
+    total = np.zeros((len(COCO17), 2))
+    count = np.zeros((len(COCO17), 1))
+    for person, box in metrics.coco.checked_annotations(train, notes=[])[1]:
+        if not person.crowd:
+            pose = geometry.apply_affine(_into_crop(box), person.keypoints)
+            labelled = person.labelled[:, None]
+            total += np.where(labelled, geometry.encode_keypoints(pose, (CROP, CROP)), 0)
+            count += labelled
+    if not count.all():
+        missing = ", ".join(name for name, n in zip(COCO17.joints, count, strict=True) if not n)
+        raise DataError(train, f"labels no {missing}", "name annotations that have every joint")
+    return total / count
 
 
 def _category_id(person: coco_json.CocoPerson) -> object:
@@ -317,6 +346,13 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         p = commands.add_parser(name, help=text, description=text)
         p.add_argument("annotations", type=Path, metavar="ANNOTATIONS")
         p.add_argument("out", type=Path, metavar="OUT", help="JSON file to write")
+        if name == "mean-pose":
+            p.add_argument(
+                "--train",
+                type=Path,
+                metavar="ANNOTATIONS",
+                help="annotations of the training people (default: MiniDome's mean pose)",
+            )
     text = "score a results file, append a row to the board, print the table"
     p = commands.add_parser("score", help=text, description=text)
     p.add_argument("annotations", type=Path, metavar="ANNOTATIONS")
@@ -340,10 +376,13 @@ def main(argv: list[str] | None = None) -> int:
     args = _arguments(argv)
     try:
         if args.command in ("blind", "mean-pose"):
-            write = blind if args.command == "blind" else mean_pose
             if args.out.exists():
                 raise DataError(args.out, "exists", "give another name, or delete it")
-            atomic_write(args.out, json.dumps(write(args.annotations)).encode("utf-8"))
+            if args.command == "blind":
+                content = blind(args.annotations)
+            else:
+                content = mean_pose(args.annotations, args.train)
+            atomic_write(args.out, json.dumps(content).encode("utf-8"))
             print(args.out)
         elif args.command == "score":
             rows, notes = submit(

@@ -272,6 +272,25 @@ def test_the_mean_pose_stands_in_each_box(annotations, board, tmp_path):
     assert float(rows[-1]["AP"]) < 0.5
 
 
+def test_the_mean_pose_of_other_people_is_their_mean(files, annotations, tmp_path):
+    """Two training people, one of them with a joint that is not labelled; boxes of another size."""
+    train = people()
+    train["annotations"] = train["annotations"][:2]
+    for person, offset, scale in zip(train["annotations"], (0, 30), (1.0, 0.5), strict=True):
+        joints = np.array(person["keypoints"]).reshape(K, 3)
+        joints[:, :2] = (joints[:, :2] + 0.5) * scale - 0.5 + offset  # boxes count edges
+        person["keypoints"] = joints.ravel().tolist()
+        person["bbox"] = [50 * scale + offset, 50 * scale + offset, 220 * scale, 220 * scale]
+    results = leaderboard.mean_pose(annotations, files("train.json", train))
+    first, second = (np.array(p["keypoints"]).reshape(K, 3) for p in people()["annotations"][:2])
+    expected = np.where(first[:, 2:] > 0, (first + second) / 2, second)[:, :2]
+    found = np.array(results[0]["keypoints"]).reshape(K, 3)[:, :2]
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    train["annotations"] = train["annotations"][:1]
+    with pytest.raises(DataError, match="labels no nose, left_eye"):
+        leaderboard.mean_pose(annotations, files("train1.json", train))
+
+
 def test_it_runs_as_a_command_without_tensorflow(files, annotations, board):
     results = files("results.json", detections())
     code = (
