@@ -76,3 +76,21 @@ def test_exercises_that_are_named_exist(name):
     for chapter, number in named:
         text = markdown(EXERCISES[chapter])
         assert f"## Exercise {number} (" in text, f"{chapter}.{number}"
+
+
+def test_reading_times_are_those_of_the_introduction():
+    intro = (ROOT / "book" / "intro.md").read_text(encoding="utf-8")
+    times = {
+        int(number): time
+        for number, time in re.findall(r"^\| \[(\d+) · .*\| ([\d½]+ h) \|$", intro, re.M)
+    }
+    assert set(times) == set(CHAPTERS)
+    plans = (TEACHING / "plans.md").read_text(encoding="utf-8")
+    week, semester = plans.split("## A semester")
+    named = [(int(n), time) for n, time in re.findall(r"\b(\d+) \(([\d½]+ h)\)", week)]
+    for row in re.findall(r"^\| \d+ \| (.*?\d+ · .*)$", semester, re.M):
+        cells = row.split(" | ")
+        chapters = [int(n) for n in re.findall(r"(\d+) · ", cells[0])]
+        named += zip(chapters, cells[1].split(", "), strict=True)
+    assert len(named) >= 24
+    assert [(n, time) for n, time in named if times[n] != time] == []
