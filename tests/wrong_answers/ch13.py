@@ -172,11 +172,11 @@ def in_place(pose, mean, covariance, swapped, rng):
 def cost(
     shared,
     stages,
-    trunk,
+    backbone,
     head,
     *,
     way=None,
-    trunks=None,
+    backbones=None,
     heads=None,
     looks=17,
     outputs=None,
@@ -184,17 +184,17 @@ def cost(
     one_stage=False,
 ):
     if way is not None and shared != way:
-        return cost(shared, stages, trunk, head)
+        return cost(shared, stages, backbone, head)
     if shared:
         kinds = 9 if heads is None else heads
-        parameters = (trunks or 1) * trunk[0] + kinds * head[0]
+        parameters = (backbones or 1) * backbone[0] + kinds * head[0]
         work = (
-            looks * trunk[1]
+            looks * backbone[1]
             + (looks if looked is None else looked) * (9 if outputs is None else outputs) * head[1]
         )
     else:
-        parameters = (trunks or 17) * trunk[0] + (17 if heads is None else heads) * head[0]
-        work = looks * (trunk[1] + head[1])
+        parameters = (backbones or 17) * backbone[0] + (17 if heads is None else heads) * head[0]
+        work = looks * (backbone[1] + head[1])
     return np.array([parameters, work]) * (1 if one_stage else stages)
 
 
@@ -328,8 +328,8 @@ WRONG = [
     (ch13.check_refiners_cost, cost_with(one_stage=True), "one stage for two"),
     (
         ch13.check_refiners_cost,
-        cost_with(way=True, trunks=17, heads=17),
-        "trunk's parameters seventeen times",
+        cost_with(way=True, backbones=17, heads=17),
+        "backbone's parameters seventeen times",
     ),
     (ch13.check_refiners_cost, cost_with(way=True, heads=17), "fewer *kinds*"),
     (ch13.check_refiners_cost, cost_with(way=True, heads=1), "an output for each kind"),
@@ -339,11 +339,11 @@ WRONG = [
     (ch13.check_refiners_cost, cost_with(way=True, outputs=1), "computes *all* its outputs"),
     (
         ch13.check_refiners_cost,
-        cost_with(way=False, trunks=9, heads=9),
+        cost_with(way=False, backbones=9, heads=9),
         "each of the seventeen joints",
     ),
-    (ch13.check_refiners_cost, cost_with(way=False, trunks=1, heads=1), "How many are there"),
-    (ch13.check_refiners_cost, cost_with(way=False, trunks=1), "nothing is shared"),
+    (ch13.check_refiners_cost, cost_with(way=False, backbones=1, heads=1), "How many are there"),
+    (ch13.check_refiners_cost, cost_with(way=False, backbones=1), "nothing is shared"),
     (ch13.check_refiners_cost, cost_with(way=False, looks=289), "its own joint's sub-image only"),
     (ch13.check_refiners_cost, cost_with(way=False, looks=1), "A person has seventeen"),
     (ch13.check_refiners_cost, lambda *given: cost(*given)[::-1], "Parameters first"),

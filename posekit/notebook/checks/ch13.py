@@ -453,14 +453,14 @@ def _expect_swaps(invent: Callable, expression: str, setup: np.random.Generator)
 
 
 def check_refiners_cost(refiners_cost: Callable) -> None:
-    """`refiners_cost(shared, stages, trunk, head)`: parameters, and multiply-adds per person, of
+    """`refiners_cost(shared, stages, backbone, head)`: parameters, and multiply-adds per person, of
     all refining stages."""
     for shared, stages in ((False, 1), (True, 1), (False, 2), (True, 2)):
-        trunk = (1009, 100_003)
+        backbone = (1009, 100_003)
         head = (53, 2003)
-        case = f"refiners_cost(shared={shared}, stages={stages}, trunk, head)"
-        answer = expect_array(call(refiners_cost, case, shared, stages, trunk, head), case, (2,))
-        (tp, tw) = trunk
+        case = f"refiners_cost(shared={shared}, stages={stages}, backbone, head)"
+        answer = expect_array(call(refiners_cost, case, shared, stages, backbone, head), case, (2,))
+        (tp, tw) = backbone
         (hp, hw) = head
         each = _K * (tw + hw)
         right = (tp + _KINDS * hp, _K * (tw + _KINDS * hw)) if shared else (_K * (tp + hp), each)
@@ -474,7 +474,7 @@ def check_refiners_cost(refiners_cost: Callable) -> None:
         if shared:
             expect(
                 not near(parameters, _K * (tp + hp)),
-                "Shared: you count the trunk's parameters seventeen times. It exists "
+                "Shared: you count the backbone's parameters seventeen times. It exists "
                 "once, which is the point of sharing.",
             )
             expect(
@@ -516,7 +516,7 @@ def check_refiners_cost(refiners_cost: Callable) -> None:
             )
             expect(
                 not near(parameters, tp + _K * hp),
-                "Separate: nothing is shared, not even the trunk.",
+                "Separate: nothing is shared, not even the backbone.",
             )
             expect(
                 not near(work, _K * _K * (tw + hw)),
