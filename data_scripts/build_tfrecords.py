@@ -15,9 +15,17 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from posekit import datasets, records
-from posekit.errors import DataError
-from posekit.records import beam
+try:
+    from posekit import datasets, records
+    from posekit.errors import DataError
+    from posekit.records import beam
+except (ImportError, SyntaxError) as error:
+    version = ".".join(map(str, sys.version_info[:2]))
+    sys.stderr.write(
+        f"error: {error}; this is Python {version}: posekit needs 3.11 to 3.13 and its packages "
+        f"(make setup, then: .venv/bin/python {sys.argv[0]} ...)\n"
+    )
+    sys.exit(2)
 
 
 def main(argv: list[str] | None = None) -> int:

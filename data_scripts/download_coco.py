@@ -14,13 +14,21 @@ from collections.abc import Iterator
 from multiprocessing.pool import ThreadPool
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
+try:
+    from tqdm import tqdm
 
-from posekit.datasets import download, read_json
-from posekit.datasets.download import Manifest, RetryPolicy, archives
-from posekit.errors import DataError
-from posekit.files import atomic_write
-from posekit.images import read_image
+    from posekit.datasets import download, read_json
+    from posekit.datasets.download import Manifest, RetryPolicy, archives
+    from posekit.errors import DataError
+    from posekit.files import atomic_write, local_path
+    from posekit.images import read_image
+except (ImportError, SyntaxError) as error:
+    version = ".".join(map(str, sys.version_info[:2]))
+    sys.stderr.write(
+        f"error: {error}; this is Python {version}: posekit needs 3.11 to 3.13 and its packages "
+        f"(make setup, then: .venv/bin/python {sys.argv[0]} ...)\n"
+    )
+    sys.exit(2)
 
 SERVERS = ("http://images.cocodataset.org", "https://s3.amazonaws.com/images.cocodataset.org")
 """The official one, and the bucket behind it by its other name."""
@@ -51,6 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     failures = 0
     try:
         policy = download.retry_policy(options)
+        options.out = local_path(options.out)
         print(TERMS)
         with download.open_folder(options.out, every=20) as manifest:
             for split in options.split:

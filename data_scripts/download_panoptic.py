@@ -15,15 +15,23 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-from tqdm import tqdm
+try:
+    import numpy as np
+    from tqdm import tqdm
 
-from posekit.cameras import Camera
-from posekit.datasets import download, panoptic
-from posekit.datasets.download import Manifest, Missing, RetryPolicy, archives
-from posekit.errors import DataError
-from posekit.files import atomic_write
-from posekit.images import encode_jpeg
+    from posekit.cameras import Camera
+    from posekit.datasets import download, panoptic
+    from posekit.datasets.download import Manifest, Missing, RetryPolicy, archives
+    from posekit.errors import DataError
+    from posekit.files import atomic_write, local_path
+    from posekit.images import encode_jpeg
+except (ImportError, SyntaxError) as error:
+    version = ".".join(map(str, sys.version_info[:2]))
+    sys.stderr.write(
+        f"error: {error}; this is Python {version}: posekit needs 3.11 to 3.13 and its packages "
+        f"(make setup, then: .venv/bin/python {sys.argv[0]} ...)\n"
+    )
+    sys.exit(2)
 
 SERVERS = ("http://domedb.perception.cs.cmu.edu", "http://vcl.snu.ac.kr/panoptic")
 """CMU's own, and the mirror at Seoul National University that the toolbox has named since May 2024
@@ -85,6 +93,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         _accept_terms(options.accept_licence)
         policy = download.retry_policy(options)
+        options.out = local_path(options.out)
         for name in dict.fromkeys(options.sequences):
             _warn_if_unknown(name)
             try:

@@ -6,8 +6,16 @@ import signal
 import sys
 from pathlib import Path
 
-from posekit.errors import DataError
-from posekit.minidome.sequence import describe, make_sequence, shares
+try:
+    from posekit.errors import DataError
+    from posekit.minidome.sequence import describe, make_sequence, shares
+except (ImportError, SyntaxError) as error:
+    version = ".".join(map(str, sys.version_info[:2]))
+    sys.stderr.write(
+        f"error: {error}; this is Python {version}: posekit needs 3.11 to 3.13 and its packages "
+        f"(make setup, then: .venv/bin/python {sys.argv[0]} ...)\n"
+    )
+    sys.exit(2)
 
 
 def size(text: str) -> tuple[int, int]:

@@ -42,11 +42,18 @@ __all__ = [*_MODULES, *_EXPORTS, "__version__"]
 
 
 def __getattr__(name):
-    if name in _MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
-    if name in _EXPORTS:
-        return getattr(importlib.import_module(f"{__name__}.{_EXPORTS[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _MODULES and name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = _EXPORTS.get(name, name)
+    try:
+        found = importlib.import_module(f"{__name__}.{module}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == __name__:
+            raise
+        from posekit import doctor
+
+        raise ModuleNotFoundError(doctor.missing_package(error), name=error.name) from None
+    return getattr(found, name) if name in _EXPORTS else found
 
 
 def __dir__():

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from posekit import __version__, doctor, hardware
 from posekit.errors import DataError
+from posekit.files import local_path, lock_output
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,6 +67,18 @@ def _share(text: str) -> float:
     return value
 
 
+def _path(text: str) -> Path:
+    try:
+        return local_path(text)
+    except DataError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _model(text: str) -> str:
+    """Return a model's name or path."""
+    return str(_path(text))
+
+
 def _box(text: str) -> list[float]:
     try:
         box = [float(part) for part in text.split(",")]
@@ -118,19 +131,19 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         "--records",
         nargs="+",
         required=True,
-        type=Path,
+        type=_path,
         metavar="DIR",
         help="record folders to train on (required)",
     )
     data.add_argument(
         "--val",
         required=True,
-        type=Path,
+        type=_path,
         metavar="DIR",
         help="record folder to score on (required)",
     )
     data.add_argument(
-        "--out", required=True, type=Path, metavar="RUN", help="folder to write (required)"
+        "--out", required=True, type=_path, metavar="RUN", help="folder to write (required)"
     )
     _add_model_options(p.add_argument_group("model"))
     _add_schedule_options(p.add_argument_group("length, batches and optimizer"))
@@ -141,6 +154,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
 def _add_model_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--start-from",
+        type=_model,
         metavar="RUN|NAME",
         help="start from the weights of this run, packaged model or .npz file, or from imagenet "
         "(default: random weights); the options below then default to its own",
@@ -298,7 +312,7 @@ def _add_run_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--tensorboard",
-        type=Path,
+        type=_path,
         metavar="DIR",
         help="folder for TensorBoard's curves (default: none)",
     )
@@ -313,21 +327,24 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         "writes --results if it is given.",
     )
     p.add_argument(
-        "--model", metavar="RUN|NAME", help="a training run, an .onnx file, or a packaged model"
+        "--model",
+        type=_model,
+        metavar="RUN|NAME",
+        help="a training run, an .onnx file, or a packaged model",
     )
     target = p.add_mutually_exclusive_group(required=True)
-    target.add_argument("--records", type=Path, metavar="DIR", help="PCP, PCK, visibility")
+    target.add_argument("--records", type=_path, metavar="DIR", help="PCP, PCK, visibility")
     target.add_argument(
-        "--coco", type=Path, metavar="ANNOTATIONS", help="AP and AR, COCO's ten numbers"
+        "--coco", type=_path, metavar="ANNOTATIONS", help="AP and AR, COCO's ten numbers"
     )
     p.add_argument(
         "--results",
-        type=Path,
+        type=_path,
         metavar="FILE",
         help="with --coco: the file to score, or with --model to write",
     )
     p.add_argument(
-        "--images", type=Path, metavar="DIR", help="with --coco and --model: the images' folder"
+        "--images", type=_path, metavar="DIR", help="with --coco and --model: the images' folder"
     )
     p.add_argument(
         "--jitter",
@@ -350,10 +367,11 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     p.add_argument(
         "--model",
         required=True,
+        type=_model,
         metavar="RUN|NAME",
         help="a training run, an .onnx file, or a packaged model (required)",
     )
-    p.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    p.add_argument("images", nargs="+", type=_path, metavar="IMAGE")
     p.add_argument(
         "--box",
         type=_box,
@@ -361,16 +379,22 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
         help="box around the person, pixels; --box=-5,… for X below 0 (default: the full image)",
     )
     p.add_argument("--json", action="store_true", help="print a JSON list, one object per image")
-    p.add_argument("--draw", type=Path, metavar="DIR", help="write the images with the pose drawn")
+    p.add_argument("--draw", type=_path, metavar="DIR", help="write the images with the pose drawn")
 
 
 def _add_export(commands: argparse._SubParsersAction) -> None:
     p = commands.add_parser(
         "export", help="write a run as one ONNX file, compared with Keras (chapter 14)"
     )
-    p.add_argument("--model", required=True, metavar="RUN|NAME", help="a training run (required)")
+    p.add_argument(
+        "--model",
+        required=True,
+        type=_model,
+        metavar="RUN|NAME",
+        help="a training run (required)",
+    )
     target = p.add_mutually_exclusive_group(required=True)
-    target.add_argument("out", nargs="?", type=Path, metavar="OUT.onnx", help="file to write")
+    target.add_argument("out", nargs="?", type=_path, metavar="OUT.onnx", help="file to write")
     target.add_argument(
         "--package",
         metavar="NAME",
@@ -385,10 +409,12 @@ def _add_webcam(commands: argparse._SubParsersAction) -> None:
     p.add_argument(
         "--source",
         metavar="FILE|0",
-        help="a video file or a camera's number, without a browser (default: the page)",
+        help="a video file, a camera's number, or an address (http, https, rtsp), without a "
+        "browser (default: the page)",
     )
     p.add_argument(
         "--model",
+        type=_model,
         metavar="NAME|FILE",
         help="name or file of the model; the page needs an .onnx file (default: stage1)",
     )
@@ -397,9 +423,10 @@ def _add_webcam(commands: argparse._SubParsersAction) -> None:
     )
     p.add_argument(
         "--out",
-        type=Path,
+        type=_path,
         metavar="FILE.mp4",
-        help="with --source: write a video of the frames with the skeleton (default: none)",
+        help="with --source: write a video of the frames with the skeleton: mp4, mov, mkv, avi or "
+        "webm (default: none)",
     )
     p.add_argument("--no-browser", action="store_true", help="only print the address of the page")
 
@@ -410,11 +437,11 @@ def _add_experiment(commands: argparse._SubParsersAction) -> None:
     )
     p.add_argument("name", help="its name; `list` prints them all")
     p.add_argument(
-        "--out", type=Path, metavar="DIR", help="where to write (default: book/runs/NAME)"
+        "--out", type=_path, metavar="DIR", help="where to write (default: book/runs/NAME)"
     )
     p.add_argument(
         "--keep",
-        type=Path,
+        type=_path,
         metavar="DIR",
         help="folder for records and models; complete ones found there are used again",
     )
@@ -445,6 +472,7 @@ AUGMENT_FIELDS = {"half_body": "half_body", "erase": "erase", "camera": "camera"
 
 def train(args: argparse.Namespace) -> int:
     """Train and print the validation scores."""
+    _refuse_if_locked(args.out)  # at once: to load Keras takes seconds
     hardware.load_keras()
     from posekit import inputs, training
 
@@ -656,6 +684,8 @@ def _print_poses(results: list[dict]) -> None:
 
 def export(args: argparse.Namespace) -> int:
     """Write a run as an ONNX file and print how far it is from Keras."""
+    if args.out:
+        _refuse_if_locked(args.out)
     hardware.load_keras()
     from posekit.inference import export as exporter
 
@@ -670,13 +700,24 @@ def export(args: argparse.Namespace) -> int:
     return 0
 
 
+def _refuse_if_locked(out: Path) -> None:
+    """Raise a DataError if another process is writing `out`."""
+    try:
+        with lock_output(out):
+            pass
+    except OSError as error:
+        problem = f"cannot write there: {error.strerror or error}"
+        raise DataError(out.parent, problem, "choose another folder") from None
+
+
 def _write_files(folder: Path, files: dict[Path, bytes]) -> None:
     """Write all files, each atomically."""
     from posekit.files import atomic_write
 
     try:
         for target, data in files.items():
-            atomic_write(target, data)
+            with lock_output(target):
+                atomic_write(target, data)
     except OSError as error:
         raise DataError(
             folder, f"cannot write there: {error.strerror}", "choose another folder"
@@ -692,6 +733,10 @@ def webcam(args: argparse.Namespace) -> int:
 
 def experiment(args: argparse.Namespace) -> int:
     """Run a recorded experiment, or list them."""
+    for folder in (args.out, args.keep):
+        if folder:
+            _refuse_if_locked(folder)
+    hardware.check_backend()
     from posekit.notebook import runs
 
     experiments = runs.experiments()

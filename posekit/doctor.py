@@ -25,7 +25,7 @@ PACKAGES = {
         ("numpy", "2.0"),
         ("onnxruntime", "1.20"),
         ("opencv-python-headless", "4.11"),
-        ("pillow", "11"),
+        ("pillow", "11.3"),
         ("requests", "2.32"),
         ("tqdm", "4.66"),
     ),
@@ -129,6 +129,18 @@ def install_hint(parts):
     if not _in_checkout():
         return f"in the book's folder run: pip install {target}"
     folder = "" if str(_checkout()) == str(Path.cwd()) else f"in {_checkout()} "
+    if not _in_environment():
+        activate = _checkout() / ".venv" / "bin" / "activate"
+        if activate.exists():
+            return (
+                f"activate the environment (source {activate}), or {_pip(folder, target, extras)}"
+            )
+        return f"make an environment (make setup), or {_pip(folder, target, extras)}"
+    return _pip(folder, target, extras)
+
+
+def _pip(folder, target, extras):
+    """Return the command that installs parts of posekit."""
     hint = f"{folder}run: pip install -e {target}"
     if extras:
         hint += " (or `make setup` for the tested versions of everything)"
@@ -190,7 +202,7 @@ def _check_python(report):
     report.row("python", f"{platform.python_version()} on {system}")
     if wrong_python():
         report.problems.append(wrong_python())
-    if sys.prefix == getattr(sys, "base_prefix", sys.prefix) and not os.environ.get("CONDA_PREFIX"):
+    if not _in_environment():
         report.row("environment", "none, the system's Python")
         report.notes.append(
             "no virtual environment is active: make one (python3 -m venv .venv) and use its "
@@ -259,6 +271,8 @@ def _check_keras(report, missing):
         report.row("accelerator", ", ".join(hardware.accelerators()) or "none, only the processor")
         bfloat16 = "yes" if training.bfloat16_pays() else "no"
         report.row("backend", f"{keras.backend.backend()}, bfloat16 {bfloat16}")
+    except ValueError as error:  # a DataError that says what to do
+        report.problems.append(_line(error))
     except Exception as error:  # whatever a broken installation or configuration raises
         report.problems.append(
             "Keras does not load ({}): {}".format(_line(error), install_hint(["train"]))
@@ -301,6 +315,12 @@ def _check_folders(report):
         report.problems.append(
             f"POSEKIT_CACHE points to {cache}, which is not a folder: correct or unset it"
         )
+
+
+def _in_environment():
+    """Return whether this Python is that of a virtual environment, or of conda."""
+    prefix = getattr(sys, "base_prefix", sys.prefix)
+    return sys.prefix != prefix or bool(os.environ.get("CONDA_PREFIX"))
 
 
 def _checkout():

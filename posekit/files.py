@@ -1,8 +1,10 @@
-"""Atomic writing of files and folders, and the cache folder."""
+"""Atomic writing of files and folders, locks on outputs, local paths, and the cache folder."""
 
 import contextlib
 import errno
+import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +12,62 @@ from pathlib import Path
 from posekit.errors import DataError
 
 _NO_SPACE = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
+"""Start of an address. A single letter is a drive of Windows; `Path` makes one slash of two."""
+_COPY = {
+    "gs": "gcloud storage cp",
+    "s3": "aws s3 cp",
+    "s3a": "aws s3 cp",
+    "s3n": "aws s3 cp",
+    "az": "azcopy copy",
+    "abfs": "azcopy copy",
+    "abfss": "azcopy copy",
+    "wasbs": "azcopy copy",
+    "hdfs": "hdfs dfs -cp",
+    "http": "curl -LO",
+    "https": "curl -LO",
+    "ftp": "curl -O",
+    "sftp": "scp",
+    "ssh": "scp",
+    "scp": "scp",
+}
+"""Scheme of an address -> program that copies from there, and often to there."""
+_STREAMS = ("rtsp", "rtsps", "rtmp", "rtmps", "rtp", "srt", "tcp", "udp")
+_LONGEST_NAME = 255
+"""Bytes in a file's name on common file systems."""
+
+
+def is_address(path: str | Path) -> bool:
+    """Return whether a text is an address, such as `gs://bucket/x`, and no path."""
+    return _ADDRESS.match(str(path)) is not None
+
+
+def local_path(path: str | Path) -> Path:
+    """Return a path on this computer; `~` is the home folder.
+
+    Args:
+        path: as given by the user.
+
+    Raises:
+        DataError: for an address such as `gs://bucket/x` or `https://host/x`. Without this check it
+            would name a folder `gs:` in the working folder.
+    """
+    match = _ADDRESS.match(str(path))
+    if match is None:
+        text = str(path)
+        return Path(text).expanduser() if re.match(r"~[/\\]|~$", text) else Path(path)
+    scheme = match[1].lower()
+    address = str(path)
+    if "://" not in address:  # a Path has one slash
+        address = f"{match[1]}://{address[match.end() :]}"
+    if scheme == "file":
+        hint = "leave out file://"
+    elif scheme in _STREAMS:
+        hint = "a stream goes with `posekit webcam --source`"
+    else:
+        copy = f" with `{_COPY[scheme]}`" if scheme in _COPY else ""
+        hint = f"copy the data{copy}, and give a path"
+    raise DataError(address, "is an address; expected a path on this computer", hint)
 
 
 def cache_root() -> Path:
@@ -17,9 +75,12 @@ def cache_root() -> Path:
 
     It is $POSEKIT_CACHE; else `_data/` of the book's checkout that contains the working folder;
     else `~/.cache/posekit`.
+
+    Raises:
+        DataError: if POSEKIT_CACHE is an address.
     """
     if os.environ.get("POSEKIT_CACHE"):
-        return Path(os.environ["POSEKIT_CACHE"]).expanduser().absolute()
+        return local_path(os.environ["POSEKIT_CACHE"]).absolute()
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / "_config.yml").is_file():
@@ -30,6 +91,64 @@ def cache_root() -> Path:
 def temporary_path(path: Path) -> Path:
     """Return the hidden path next to `path` that `atomic_file` and `atomic_folder` write to."""
     return path.with_name(f".{path.stem}.part{path.suffix}")
+
+
+@contextlib.contextmanager
+def lock_output(path: str | Path) -> Iterator[None]:
+    """Hold a lock on a file or folder that is to be written, for this process alone.
+
+    The operating system releases the lock when the process ends, however it ends. The lock is an
+    empty hidden file next to `path`, or inside a folder whose parent cannot be written to.
+
+    Args:
+        path: of the output; it need not exist. Parent folders are created, and removed again if
+            nothing is in them in the end.
+
+    Raises:
+        DataError: when another process holds the lock.
+        OSError: when the lock cannot be made there.
+    """
+    from filelock import FileLock, Timeout
+
+    where = local_path(path)
+    path = where.resolve()
+    if not path.name:
+        raise DataError(where, "is the root of the file system", "give another folder")
+    created = [parent for parent in path.parents if not parent.exists()]
+    there = next(parent for parent in path.parents if parent not in created)
+    if not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(there))
+    file = _lock_path(path)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(file)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise DataError(
+                where,
+                "another process is writing it",
+                "wait until that one has ended, or give another name",
+            ) from None
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # Windows removes it when it is released
+                file.unlink(missing_ok=True)
+            lock.release()
+    finally:
+        for parent in created:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+
+
+def _lock_path(path: Path) -> Path:
+    name = f".{path.name}.lock"
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        name = f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.lock"
+    if path.parent.is_dir() and not os.access(path.parent, os.W_OK) and path.is_dir():
+        return path / name
+    return path.with_name(name)
 
 
 @contextlib.contextmanager
@@ -60,22 +179,22 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
     Args:
         path: of the folder; it must not exist, or be empty.
+
+    Raises:
+        DataError: when another process is writing the folder, see `lock_output`.
     """
-    created = [parent for parent in path.parents if not parent.exists()]
+    path = local_path(path)
     part = temporary_path(path)
-    try:
-        shutil.rmtree(part, ignore_errors=True)  # left by a killed process
-        part.mkdir(parents=True)
-        yield part
-        if path.is_dir():
-            path.rmdir()
-        part.rename(path)
-        created = []
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        for parent in created:
-            with contextlib.suppress(OSError):
-                parent.rmdir()
+    with lock_output(path):
+        try:
+            shutil.rmtree(part, ignore_errors=True)  # left by a killed process
+            part.mkdir(parents=True)
+            yield part
+            if path.is_dir():
+                path.rmdir()
+            part.rename(path)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def atomic_write(path: Path, data: bytes, *, durable: bool = False) -> None:
@@ -84,9 +203,10 @@ def atomic_write(path: Path, data: bytes, *, durable: bool = False) -> None:
     Parent folders are created.
 
     Raises:
-        DataError: when the disk is full.
+        DataError: when the disk is full, or `path` is an address.
         OSError: when the file cannot be written otherwise.
     """
+    path = local_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path, durable=durable) as part, full_disk(path, len(data)):
         part.write_bytes(data)

@@ -1,8 +1,11 @@
 """Processor cores, accelerators, and loading Keras without TensorFlow's log lines."""
 
 import contextlib
+import importlib.util
+import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from posekit.errors import DataError
 
@@ -10,7 +13,7 @@ BACKENDS = ("tensorflow", "jax", "torch")
 """Keras backends that posekit is tested with."""
 
 
-__all__ = ["accelerators", "cores", "load_keras", "quiet_stderr"]
+__all__ = ["accelerators", "check_backend", "cores", "load_keras", "quiet_stderr"]
 
 
 @contextlib.contextmanager
@@ -35,21 +38,58 @@ def quiet_stderr() -> Iterator[None]:
         os.close(sink)
 
 
+def backend_setting() -> tuple[str, str]:
+    """Return where Keras' backend is set, and its name, without importing Keras.
+
+    It is set by the environment variable KERAS_BACKEND, or by keras.json in $KERAS_HOME or
+    `~/.keras`; else it is TensorFlow.
+    """
+    if backend := os.environ.get("KERAS_BACKEND"):
+        return "KERAS_BACKEND", backend
+    home = os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras")  # noqa: PTH111
+    path = Path(home) / "keras.json"
+    try:
+        backend = json.loads(path.read_text(encoding="utf-8"))["backend"]
+    except (OSError, ValueError, LookupError, TypeError):  # Keras takes its defaults then, too
+        return "KERAS_BACKEND", BACKENDS[0]
+    return f"{path}, backend", str(backend)
+
+
+def check_backend() -> None:
+    """Refuse a Keras backend that posekit does not run on, or that is not installed.
+
+    Raises:
+        DataError: naming where it is set, and what to do.
+    """
+    where, backend = backend_setting()
+    change = "unset it" if where == "KERAS_BACKEND" else "set KERAS_BACKEND=tensorflow"
+    if backend not in BACKENDS:
+        problem = f"is {backend!r}, which is not a backend that posekit runs on"
+        raise DataError(where, problem, f"set it to {' or '.join(BACKENDS)}, or {change}")
+    if backend != BACKENDS[0] and importlib.util.find_spec(backend) is None:
+        problem = f"is {backend!r}, which is not installed"
+        raise DataError(where, problem, f"pip install {backend}, or {change}")
+
+
 def load_keras() -> None:
     """Import Keras and start its backend, without the lines that TensorFlow writes to stderr.
 
     Raises:
-        DataError: when the environment variable KERAS_BACKEND names no backend of posekit.
+        DataError: when the backend is none of posekit's, is not installed, or does not start.
+        ImportError: when Keras or TensorFlow is not installed.
     """
-    backend = os.environ.get("KERAS_BACKEND")
-    if backend and backend not in BACKENDS:
-        problem = f"is {backend!r}, which is not a backend that posekit runs on"
-        raise DataError("KERAS_BACKEND", problem, f"set it to {' or '.join(BACKENDS)}, or unset it")
+    check_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_stderr():
         import keras
 
-        keras.ops.convert_to_numpy(keras.ops.ones(1))
+        try:
+            keras.ops.convert_to_numpy(keras.ops.ones(1))
+        except ImportError:
+            raise
+        except Exception as error:  # of the backend: no such device, two versions that differ, …
+            problem = f"the backend {keras.backend.backend()} does not start: {error}"
+            raise DataError("Keras", problem, "see `posekit doctor`") from None
 
 
 def cores() -> int:

@@ -1,14 +1,18 @@
 """Read and write images: RGB in memory; OpenCV's BGR stays inside this module (chapter 11)."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 
 from posekit.errors import DataError
+from posekit.files import local_path
 
 _JPEG_START = b"\xff\xd8"
 _JPEG_END = b"\xff\xd9"
 _MAY_BE_TRANSPARENT = (b"\x89PNG", b"RIFF")  # PNG and WebP
+_AVIF_BRANDS = {b"avif", b"avis"}
+_HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
 
 def decode_image(data: bytes, where: object, as_displayed: bool = False) -> np.ndarray:
@@ -18,7 +22,9 @@ def decode_image(data: bytes, where: object, as_displayed: bool = False) -> np.n
     colour management, of 16 bits the upper 8 are kept, and transparent pixels become white.
 
     Args:
-        data: bytes of the file: JPEG, PNG, or another format that OpenCV reads.
+        data: bytes of the file: JPEG, PNG, or another format that OpenCV reads; AVIF, through
+            Pillow, as OpenCV ignores its rotation; HEIC, if the package pillow-heif is installed,
+            always as displayed.
         where: what to name in an error (file, or shard and record).
         as_displayed: apply the EXIF orientation, as viewers and browsers do; False takes the pixels
             as stored, as the tools of the official data sets do.
@@ -37,6 +43,8 @@ def decode_image(data: bytes, where: object, as_displayed: bool = False) -> np.n
         raise DataError(
             where, "the JPEG is truncated (no end marker)", "fetch it again or leave it out"
         )
+    if brands := _brands(data):
+        return _decode_with_pillow(data, where, as_displayed, heic=not brands & _AVIF_BRANDS)
     coded = np.frombuffer(data, np.uint8)
     stored = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     try:
@@ -53,14 +61,52 @@ def decode_image(data: bytes, where: object, as_displayed: bool = False) -> np.n
         whole = cv2.imdecode(coded, cv2.IMREAD_UNCHANGED)
         if whole is not None and whole.ndim == 3 and whole.shape[2] == 4:
             if as_displayed and not np.array_equal(image, cv2.imdecode(coded, stored)):
-                raise DataError(
-                    where,
-                    "is transparent and must be rotated by its EXIF orientation",
-                    "save it as a JPEG",
-                )
+                return _decode_with_pillow(data, where, as_displayed)
             alpha = whole[..., 3:].astype(np.float32) / np.iinfo(whole.dtype).max
             image = np.round(image * alpha + 255 * (1 - alpha)).astype(np.uint8)
     return image
+
+
+def _brands(data: bytes) -> set[bytes]:
+    """Return the brands of an AVIF or HEIC file; an empty set for another file.
+
+    Source:
+        ISO/IEC 14496-12, section 4.3 (`ftyp`); 23008-12, section 10.
+    """
+    if data[4:8] != b"ftyp":
+        return set()
+    listed = data[8 : min(int.from_bytes(data[:4], "big"), 256)]
+    brands = {listed[:4], *(listed[i : i + 4] for i in range(8, len(listed), 4))}
+    return brands if brands & (_AVIF_BRANDS | _HEIC_BRANDS) else set()
+
+
+def _decode_with_pillow(
+    data: bytes, where: object, as_displayed: bool, heic: bool = False
+) -> np.ndarray:
+    """Decode an image with Pillow; see `decode_image`."""
+    from PIL import Image, ImageOps
+
+    if heic:
+        try:
+            import pillow_heif
+        except ImportError:
+            raise DataError(
+                where,
+                "is a HEIC image, and the package pillow-heif is not installed",
+                "pip install pillow-heif, or save it as a JPEG",
+            ) from None
+        pillow_heif.register_heif_opener()
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+            turned = ImageOps.exif_transpose(image) if as_displayed else image
+            whole = turned.convert("RGBA")
+    except Exception as error:  # whatever a decoder raises: OSError, SyntaxError, ValueError, …
+        raise DataError(
+            where, f"cannot be decoded: {error}", "fetch it again or save it as a JPEG"
+        ) from None
+    white = Image.new("RGBA", whole.size, "white")
+    return np.array(Image.alpha_composite(white, whole).convert("RGB"))
 
 
 def _jpeg_ends(data: bytes) -> bool:
@@ -78,10 +124,11 @@ def read_image(path: str | Path, as_displayed: bool = False) -> np.ndarray:
     """Read an image file as (H, W, 3) uint8 RGB; `as_displayed` as in `decode_image`.
 
     Raises:
-        DataError: when the file is missing, unreadable, no image, or truncated.
+        DataError: when the file is missing, unreadable, no image, or truncated, or `path` is an
+            address.
     """
     try:
-        data = Path(path).read_bytes()
+        data = local_path(path).read_bytes()
     except OSError as error:
         raise DataError(
             path, f"cannot read the image: {error.strerror or error}", "check the path"

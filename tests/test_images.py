@@ -1,8 +1,12 @@
 """Pictures: RGB in memory, and clear errors for what is no picture."""
 
+import io
+import sys
+
 import cv2
 import numpy as np
 import pytest
+from PIL import Image, ImageOps, features
 
 from posekit.errors import DataError
 from posekit.images import decode_image, encode_jpeg, read_image, simulate_cheap_camera
@@ -87,3 +91,85 @@ def test_a_film_behind_a_photo_does_not_matter_and_a_preview_in_its_head_is_no_e
     np.testing.assert_array_equal(decode_image(headed, "x"), decode_image(photo, "x"))
     with pytest.raises(DataError, match="truncated"):
         decode_image(headed[: len(headed) - 300], "x")
+
+
+def marked(orientation: int, mode: str = "RGB") -> tuple[Image.Image, bytes, np.ndarray]:
+    """A photo with a red top: the image, its EXIF, and how viewers show it."""
+    pixels = np.zeros((40, 60, len(mode)), np.uint8)
+    pixels[:20, :, 0] = 200
+    pixels[..., 3:] = 255
+    image = Image.fromarray(pixels)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.getexif()[0x0112] = orientation
+    return image, exif.tobytes(), np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_avif_is_rotated_as_viewers_show_it(tmp_path, orientation):
+    """OpenCV decodes AVIF, but ignores its boxes `irot` and `imir`."""
+    image, exif, displayed = marked(orientation)
+    path = tmp_path / "photo.avif"
+    image.save(path, exif=exif, quality=95)
+    found = read_image(path, as_displayed=True)
+    assert found.shape == displayed.shape
+    assert np.abs(found.astype(int) - displayed).mean() < 6  # lossy
+    assert read_image(path).shape == (40, 60, 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".png", ".webp"])
+def test_a_transparent_image_is_rotated_too(tmp_path, orientation, suffix):
+    image, exif, displayed = marked(orientation, "RGBA")
+    image.putpixel((0, 0), (10, 20, 30, 0))
+    path = tmp_path / f"photo{suffix}"
+    image.save(path, exif=exif, lossless=True)
+    found = read_image(path, as_displayed=True)
+    corner = {1: (0, 0), 2: (0, -1), 3: (-1, -1), 4: (-1, 0)}
+    corner |= {5: (0, 0), 6: (0, -1), 7: (-1, -1), 8: (-1, 0)}
+    wanted = displayed.copy()
+    wanted[corner[orientation]] = 255  # transparent is white
+    assert np.array_equal(found, wanted)
+
+
+def heic_head() -> bytes:
+    return (24).to_bytes(4, "big") + b"ftypheic" + bytes(4) + b"mif1heic" + bytes(500)
+
+
+def test_a_heic_is_named_with_the_package_that_reads_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(DataError, match="is a HEIC image") as error:
+        decode_image(heic_head(), "IMG_1.HEIC", as_displayed=True)
+    assert "pip install pillow-heif" in str(error.value)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_a_heic_is_rotated_as_viewers_show_it(tmp_path, orientation):
+    pillow_heif = pytest.importorskip("pillow_heif", reason="pillow-heif is not installed")
+    pillow_heif.register_heif_opener()
+    image, exif, displayed = marked(orientation)
+    path = tmp_path / "IMG_1.HEIC"
+    image.save(path, exif=exif, quality=95)
+    found = read_image(path, as_displayed=True)
+    assert found.shape == displayed.shape
+    assert np.abs(found.astype(int) - displayed).mean() < 6
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+def test_a_damaged_avif_is_named():
+    file = io.BytesIO()
+    marked(6)[0].save(file, "AVIF")
+    for data in (
+        file.getvalue()[:200],
+        file.getvalue()[:-100],
+        heic_head().replace(b"heic", b"avif"),
+    ):
+        with pytest.raises(DataError, match=r"^photo\.avif: cannot be decoded") as error:
+            decode_image(data, "photo.avif")
+        assert "\n" not in str(error.value)
+
+
+def test_an_address_is_no_image():
+    with pytest.raises(DataError, match=r"^https://host/a\.jpg: is an address"):
+        read_image("https://host/a.jpg")

@@ -5,6 +5,7 @@
 experiment is a function from a working folder to {name of a training run: its folder}.
 """
 
+import contextlib
 import csv
 import json
 import shutil
@@ -26,6 +27,7 @@ from experiments import (
     transfer,
 )
 from posekit.errors import DataError
+from posekit.files import lock_output
 from posekit.notebook import runs as recorded
 
 
@@ -112,7 +114,7 @@ def run(name: str, out: Path | None = None, keep: Path | None = None) -> Path:
         The folder.
 
     Raises:
-        DataError: if the name is unknown.
+        DataError: if the name is unknown, or another process uses one of the folders.
     """
     if name not in EXPERIMENTS:
         raise DataError(
@@ -120,7 +122,11 @@ def run(name: str, out: Path | None = None, keep: Path | None = None) -> Path:
         )
     out = Path(out) if out else recorded.book_runs() / name
     begin = time.monotonic()
-    with tempfile.TemporaryDirectory() as scratch:
+    with contextlib.ExitStack() as stack:
+        for folder in (out, keep):
+            if folder:
+                stack.enter_context(lock_output(folder))
+        scratch = stack.enter_context(tempfile.TemporaryDirectory())
         work = Path(keep) if keep else Path(scratch) / "work"
         work.mkdir(parents=True, exist_ok=True)
         runs = EXPERIMENTS[name].function(work)

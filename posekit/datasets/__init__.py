@@ -11,12 +11,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from posekit.datasets.foreign_formats import hint_for_content
 from posekit.errors import DataError
+from posekit.files import local_path
 from posekit.images import read_image
 from posekit.skeleton import COCO17
 
@@ -29,6 +30,7 @@ __all__ = [
     "read",
     "read_json",
     "skip_errors",
+    "source_ids",
 ]
 
 
@@ -104,10 +106,17 @@ class PersonAnnotation:
                 raise DataError(where, problem, hint)
             if not np.all(np.isfinite(value.astype(np.float64))):
                 raise DataError(where, f"{name} holds NaN or infinity", hint)
+            # Checked before the cast, which would make 1 of 257 and of 1.5.
+            if name == "keypoints_visible" and not np.isin(value, (0, 1, 2)).all():
+                flags = sorted(set(value.tolist()))
+                raise DataError(where, f"visibility flags {flags}, expected 0, 1 or 2", hint)
+            if name == "joint_known" and not np.isin(value, (0, 1)).all():
+                flags = sorted(set(value.tolist()))
+                raise DataError(where, f"joint_known holds {flags}, expected True or False", hint)
+            if name == "extra_keypoints" and not np.isin(value[:, 2], (0, 1, 2)).all():
+                flags = value[:, 2].tolist()
+                raise DataError(where, f"v of neck and head top is {flags}, not 0, 1 or 2", hint)
             object.__setattr__(self, name, value.astype(dtype))
-        if self.keypoints_visible.max() > 2:
-            flags = sorted(set(self.keypoints_visible.tolist()))
-            raise DataError(where, f"visibility flags {flags}, expected 0, 1 or 2", hint)
         if self.bbox is not None and not np.all(self.bbox[2:] > 0):
             raise DataError(where, f"empty box {self.bbox.tolist()}", hint)
         if not (np.isfinite(self.area) and self.area >= 0):
@@ -199,7 +208,7 @@ def read(
     """
     from posekit.datasets import background, coco, custom, lsp, mpii, panoptic
 
-    root = Path(root)
+    root = local_path(root)
     if root.is_file():
         raise DataError(root, "is a file", "give the folder that holds it and the images")
     if not root.is_dir():
@@ -234,6 +243,27 @@ def add_notes(found: Iterable[str], where: object, notes: list[str] | None) -> N
             notes.append(text)
 
 
+def source_ids(names: Iterable[str]) -> dict[str, str]:
+    """Return the source id of each image: its name without the suffix, if only one has that.
+
+    Images that share it, such as `a.jpg` and `a.png`, keep their suffixes.
+
+    Args:
+        names: of all images of a data set, with `/` between folders.
+
+    Returns:
+        Name -> source id; different names have different ids.
+    """
+    paths = {name: PurePosixPath(name) for name in names if name}
+    ids = {name: str(path.with_suffix("")) if path.name else name for name, path in paths.items()}
+    while True:
+        uses = Counter(ids.values())
+        shared = [name for name, chosen in ids.items() if uses[chosen] > 1 and chosen != name]
+        if not shared:
+            return ids
+        ids.update((name, name) for name in shared)
+
+
 @contextmanager
 def skip_errors(person: str, skipped: list[dict] | None) -> Iterator[None]:
     """Note a `DataError` about one annotation in `skipped` and go on; raise it where that is None.
@@ -257,7 +287,7 @@ def read_json(path: str | Path) -> object:
         DataError: naming the file, and the line where it is broken.
     """
     try:
-        content = Path(path).read_bytes()
+        content = local_path(path).read_bytes()
     except OSError as error:
         problem = f"cannot be read: {error.strerror or error}"
         raise DataError(path, problem, "check the path") from None

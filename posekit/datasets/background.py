@@ -25,7 +25,7 @@ from posekit.skeleton import COCO17
 __all__ = ["CONTEXT", "largest_free", "read"]
 
 K = len(COCO17)
-SUFFIXES = (".jpg", ".jpeg", ".png")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic")
 CONTEXT = geometry.PADDING * 1.5
 """Side of the stored context crop in sides of the box: no part of it may show a person."""
 MIN_SQUARE = 150.0
@@ -78,11 +78,12 @@ def _whole_images(paths: list[Path], skipped: list[dict] | None) -> Iterator[Per
             yield _sample(path, geometry.bbox_of_image(*read_image(path).shape[1::-1]))
 
 
-def _sample(path: Path, bbox: np.ndarray) -> PersonAnnotation:
+def _sample(path: Path, bbox: np.ndarray, name: str | None = None) -> PersonAnnotation:
+    """Return the sample of an image; `name` is its id, None for the file's name."""
     return PersonAnnotation(
         image=path,
-        source_id=path.name,
-        person_id=path.name,
+        source_id=name or path.name,
+        person_id=name or path.name,
         keypoints=np.zeros((K, 2)),
         keypoints_visible=np.zeros(K),
         joint_known=np.ones(K, bool),
@@ -102,6 +103,7 @@ def _next_to_people(
     excluded = excluded_images(path.parent, split)
     boxes = file.boxes()
     finder = ImageFinder(folder)
+    uses = Counter(PurePosixPath(image.file_name or "").name for image in file.images.values())
     for identity, image in file.images.items():
         people = boxes.get(identity)
         with skip_errors(image.file_name or image.where, skipped):
@@ -111,7 +113,8 @@ def _next_to_people(
             if name in excluded:
                 filtered["exclude.txt"] += 1
             elif not people:
-                yield _sample(finder.find(image), geometry.bbox_of_image(*image.size))
+                box = geometry.bbox_of_image(*image.size)
+                yield _sample(finder.find(image), box, image.name if uses[name] > 1 else None)
             elif minidome:
                 # its rooms look alike, and the empty ones are enough
                 filtered["people in it"] += 1
@@ -120,7 +123,7 @@ def _next_to_people(
             elif (square := largest_free(*image.size, np.array(people))) is None:
                 filtered["people leave no square free"] += 1
             else:
-                yield _sample(finder.find(image), square)
+                yield _sample(finder.find(image), square, image.name if uses[name] > 1 else None)
 
 
 def largest_free(width: int, height: int, boxes: np.ndarray) -> np.ndarray | None:

@@ -17,10 +17,12 @@ from posekit.datasets import (
     excluded_images,
     read_json,
     skip_errors,
+    source_ids,
 )
 from posekit.datasets.foreign_formats import refuse_content, refuse_folder
 from posekit.datasets.image_files import ImageFinder, folder_named
 from posekit.errors import DataError
+from posekit.files import local_path
 
 __all__ = ["MIN_SIDE", "annotation_files", "find", "find_minidome", "images_folder", "read"]
 
@@ -33,7 +35,9 @@ _SPLIT_WORDS = {
     "test": frozenset({"test", "testing"}),
 }
 _PREFIX = "person_keypoints_"
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic"}
+)
 
 
 # ---- which files ---------------------------------------------------------------------------------
@@ -238,11 +242,12 @@ def read(
     file = coco_json.parse(annotation_file)
     add_notes(file.notes, file.path, notes)
     excluded = excluded_images(file.path.parent, split)
-    finder = ImageFinder(Path(images_dir))
+    finder = ImageFinder(local_path(images_dir))
+    ids = source_ids(image.file_name for image in file.images.values() if image.file_name)
     for person in file.people(filtered, skipped):
         with skip_errors(f"annotation {person.id} of {file.path.name}", skipped):
             name = person.image.name
-            source_id = str(PurePosixPath(name).with_suffix(""))
+            source_id = ids[name]
             reason = None
             if person.crowd:
                 reason = "crowd"

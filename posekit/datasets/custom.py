@@ -16,7 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
-from posekit.datasets import PersonAnnotation, coco, excluded_images, read_json, skip_errors
+from posekit.datasets import (
+    PersonAnnotation,
+    coco,
+    excluded_images,
+    read_json,
+    skip_errors,
+    source_ids,
+)
 from posekit.datasets.coco_json import MAX_COORDINATE, CocoImage
 from posekit.datasets.foreign_formats import refuse_content, refuse_folder
 from posekit.datasets.image_files import ImageFinder, folder_named
@@ -109,7 +116,9 @@ def _read_table(
 ) -> Iterator[PersonAnnotation]:
     excluded = excluded_images(path.parent, split)
     finder = ImageFinder(images)
-    for (name, person), lines in _people(path).items():
+    people = _people(path)
+    ids = source_ids(name for name, _ in people)
+    for (name, person), lines in people.items():
         with skip_errors(f"{name}/{person}", skipped):
             keypoints = np.zeros((K, 2))
             visible = np.zeros(K, int)
@@ -131,7 +140,7 @@ def _read_table(
                 image = CocoImage(name, name, f"{path}, line {lines[0][0]}", name, None)
                 yield PersonAnnotation(
                     image=finder.find(image),
-                    source_id=str(Path(name).with_suffix("")),
+                    source_id=ids[name],
                     person_id=f"{name}/{person}",
                     keypoints=keypoints,
                     keypoints_visible=visible,

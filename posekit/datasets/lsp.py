@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from posekit.datasets import PersonAnnotation, excluded_images, skip_errors
+from posekit.datasets import PersonAnnotation, excluded_images, skip_errors, source_ids
 from posekit.errors import DataError
 from posekit.skeleton import COCO17, LSP14, convert, convert_flags
 
@@ -105,6 +105,7 @@ def _annotations(
 ) -> Iterator[PersonAnnotation]:
     filtered = Counter() if filtered is None else filtered
     excluded = excluded_images(root, split)
+    ids = source_ids(image.name for image in images)
     for i in chosen:
         with skip_errors(images[i].stem, skipped):
             image = images[i]
@@ -131,8 +132,8 @@ def _annotations(
             else:
                 yield PersonAnnotation(
                     image=image,
-                    source_id=image.stem,
-                    person_id=image.stem,
+                    source_id=ids[image.name],
+                    person_id=ids[image.name],
                     keypoints=np.where(visible[:, None] > 0, convert(points, LSP14, COCO17), 0),
                     keypoints_visible=visible,
                     joint_known=_IN_LSP14 & (visible > 0),

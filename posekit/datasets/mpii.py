@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from posekit.datasets import PersonAnnotation, excluded_images, read_json, skip_errors
+from posekit.datasets import PersonAnnotation, excluded_images, read_json, skip_errors, source_ids
 from posekit.errors import DataError
 from posekit.skeleton import COCO17, MPII16, convert, convert_flags
 
@@ -61,9 +61,10 @@ def read(
         raise DataError(path, "is not a list of people", "fetch MPII's JSON conversion again")
     excluded = excluded_images(path.parent, split)
     people: Counter = Counter()
+    ids = source_ids(str(entry.get("image")) for entry in entries if isinstance(entry, dict))
     for position, entry in enumerate(entries):
         with skip_errors(f"entry {position + 1} of {path.name}", skipped):
-            sample = _person(entry, f"{path}, entry {position + 1}", root / "images", people)
+            sample = _person(entry, f"{path}, entry {position + 1}", root / "images", people, ids)
             if sample.image.name in excluded:
                 filtered["exclude.txt"] += 1
             elif not sample.labelled.any():
@@ -72,7 +73,9 @@ def read(
                 yield sample
 
 
-def _person(entry: object, where: str, images: Path, people: Counter) -> PersonAnnotation:
+def _person(
+    entry: object, where: str, images: Path, people: Counter, ids: dict[str, str]
+) -> PersonAnnotation:
     """One entry; `people` counts the people per image: MPII gives them no ids."""
     try:
         name = str(entry["image"])
@@ -108,7 +111,7 @@ def _person(entry: object, where: str, images: Path, people: Counter) -> PersonA
         middle = center + (0, 15 * scale)
         box = np.array([*(middle + 0.5 - side / 2), side, side])
     visible = convert_flags(flags, MPII16, COCO17)
-    source_id = Path(name).stem
+    source_id = ids.get(name, name)
     try:
         return PersonAnnotation(
             image=images / name,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 from posekit import __version__, hardware
 from posekit.errors import DataError
-from posekit.files import atomic_write
+from posekit.files import atomic_write, local_path, lock_output
 from posekit.inference import predictor
 from posekit.skeleton import COCO17
 
@@ -245,10 +245,21 @@ def export(run: str | Path, out: str | Path) -> dict:
         `bytes`, `sha256`, and `errors`, see `output_errors`.
 
     Raises:
-        DataError: when the run cannot be read, `out` exists or cannot be written, or the file's
-            outputs differ from those of Keras.
+        DataError: when the run cannot be read, `out` exists, cannot be written or is being written
+            by another process, or the file's outputs differ from those of Keras.
     """
-    out = Path(out)
+    out = local_path(out)
+    try:
+        with lock_output(out):
+            return _export(run, out)
+    except OSError as error:
+        raise DataError(
+            out, f"cannot be written: {error.strerror or error}", "choose another folder"
+        ) from None
+
+
+def _export(run: str | Path, out: Path) -> dict:
+    """Export while the lock on `out` is held; see `export`."""
     if out.suffix != ".onnx":
         raise DataError(out, "is no name for an ONNX file", "make it end in .onnx")
     if out.exists():
@@ -265,12 +276,7 @@ def export(run: str | Path, out: str | Path) -> dict:
         raise DataError(
             run, problem, "nothing was written; are all its weights finite, and below 65,504?"
         )
-    try:
-        atomic_write(out, file)
-    except OSError as error:
-        raise DataError(
-            out, f"cannot be written: {error.strerror}", "choose another folder"
-        ) from None
+    atomic_write(out, file)
     return {"bytes": len(file), "sha256": hashlib.sha256(file).hexdigest(), "errors": found}
 
 
@@ -287,6 +293,12 @@ def package(run: str | Path, name: str) -> dict:
     Returns, raises: see `export`.
     """
     folder = predictor.weights_folder() / name
+    with lock_output(folder):
+        return _package(run, folder)
+
+
+def _package(run: str | Path, folder: Path) -> dict:
+    """Package while the lock on `folder` is held; see `package`."""
     record = predictor.load(run).record
     new = folder / "new.onnx"
     new.unlink(missing_ok=True)

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from posekit import geometry
+from posekit import geometry, hardware
 from posekit.body_size import estimated_torso_length
 from posekit.errors import DataError
-from posekit.files import cache_root
+from posekit.files import cache_root, local_path
 from posekit.images import read_image
+from posekit.inference import foreign_models
 from posekit.inference.body_square import CROP_JOINT_THRESHOLD, square_around
 from posekit.skeleton import COCO17
 
@@ -487,6 +488,10 @@ class OnnxModel:
     def __init__(self, path: str | Path, threads: int | None = None):
         import onnxruntime
 
+        path = local_path(path)
+        if not path.is_file():
+            problem = "is a folder" if path.is_dir() else "there is no such file"
+            raise DataError(path, problem, "check the path")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.log_severity_level = 4
@@ -495,9 +500,11 @@ class OnnxModel:
                 Path(path).read_bytes(), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # ONNX Runtime raises classes of its own, without a common one
-            raise DataError(
-                path, _unreadable(error), "export it again: python -m posekit export"
-            ) from None
+            found = foreign_models.describe(path)
+            problem = _unreadable(error)
+            if "is not known" not in found:
+                problem = f"is no ONNX file: it {found}"
+            raise DataError(path, problem, "export it again: python -m posekit export") from None
         self._check_signature(path)
         try:
             self.record = json.loads(self.session.get_modelmeta().custom_metadata_map["record"])
@@ -579,18 +586,20 @@ def load(name: str | Path, threads: int | None = None) -> Predictor:
 
     Args:
         name: a name from `list_models()`; a folder that `posekit train` wrote (model.keras,
-            record.json); or an .onnx file of `posekit export`.
+            record.json), or the model.keras in it; or an .onnx file of `posekit export`.
         threads: number of threads of an exported model, see `OnnxModel`; ignored for Keras models.
 
     Raises:
-        DataError: when there is no such model (names the known ones), when it is damaged, when it
-            is a Keras model and Keras is not installed, or when it cannot be fetched.
+        DataError: when there is no such model (names the known ones), when it is damaged or of
+            another program, when it is a Keras model and Keras is not installed or its backend is
+            not one of posekit's, or when it cannot be fetched.
     """
     file = locate(name)
     if file.suffix == ".onnx":
         model = OnnxModel(file, threads)
         return Predictor(model, model.record, str(name))
     folder = file.parent
+    hardware.check_backend()
     try:
         import keras
     except ImportError:
@@ -617,14 +626,24 @@ def locate(name: str | Path) -> Path:
 
     Args, raises: see `load`.
     """
-    folder = Path(name)
-    if folder.suffix == ".onnx":
+    folder = local_path(name)
+    if folder.suffix == ".onnx" and not folder.is_dir():
         return folder
+    if folder.name == "model.keras" and (folder.parent / "record.json").is_file():
+        folder = folder.parent
     if not (folder / "record.json").is_file():
         if str(name) not in list_models():
             known = ", ".join(list_models())
-            hint = f"give the folder of a training run, an .onnx file, or one of: {known}"
-            raise DataError(name, "no such model", hint)
+            hint = (
+                "give the folder of a training run, an .onnx file of `posekit export`, or one of: "
+                f"{known}"
+            )
+            problem = "no such model"
+            if folder.is_file():
+                problem = foreign_models.describe(folder)
+            elif folder.is_dir():
+                problem = foreign_models.describe_folder(folder) or "holds no record.json"
+            raise DataError(name, problem, hint)
         return _packaged(str(name))
     trained, exported = folder / "model.keras", folder / "model.onnx"
     return exported if exported.is_file() and not trained.is_file() else trained

@@ -81,7 +81,8 @@ def read_people(directories: Sequence[str | Path], num_joints: int = NUM_KEYPOIN
     labels = []
     for directory in directories:
         for person in records.read_records(directory):
-            images[len(labels)] = decode_image(person.encoded, person.person_id)
+            where = f"{directory}, person {person.person_id} of image {person.source_id}"
+            images[len(labels)] = decode_image(person.encoded, where)
             labels.append(person.labels(num_joints))
     return PersonArrays(images, *(np.stack(column) for column in zip(*labels, strict=True)), box_px)
 
@@ -106,7 +107,10 @@ def iterate_center_crops(
     box_px, *_ = inputs.stored_sizes(directories)
     crops = (
         inputs.crop_person(
-            decode_image(person.encoded, person.person_id),
+            decode_image(
+                person.encoded,
+                f"{directory}, person {person.person_id} of image {person.source_id}",
+            ),
             person.keypoints,
             person.keypoints_visible,
             person.joint_known,

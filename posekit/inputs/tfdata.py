@@ -181,6 +181,15 @@ def parse_records(serialized: "tf.Tensor") -> tuple:
     )
 
 
+def _decode(jpeg: bytes, directories: Sequence[str | Path]) -> np.ndarray:
+    """Decode the image of a record; name shard, record and person of one that cannot be decoded."""
+    try:
+        return decode_image(jpeg, "record")
+    except DataError as error:
+        where = records.find_image(directories, jpeg) or "record"
+        raise DataError(where, error.problem, "build the records again") from None
+
+
 def make_batches(
     directories: Sequence[str | Path] | str | Path,
     batch_size: int = 64,
@@ -220,7 +229,9 @@ def make_batches(
         2)} float32), see `targets.encode_targets`.
 
     Raises:
-        DataError: when there is no folder, one holds no records, or their image sizes differ.
+        DataError: when there is no folder, one holds no records, or their image sizes differ. While
+            batches are taken, TensorFlow wraps the error of an image that cannot be decoded; its
+            message names shard, record and person.
     """
     import tensorflow as tf
 
@@ -242,11 +253,10 @@ def make_batches(
         without_person = known[:, :NUM_KEYPOINTS].all(axis=1) & (visible == 0).all(axis=1)
         backgrounds = np.flatnonzero(without_person)
         for i, jpeg in enumerate(encoded):
-            where = f"batch {step}, image {i}"
             background = None
             if params[i].far and len(backgrounds):
-                background = decode_image(encoded[rng.choice(backgrounds)], where)
-            image = decode_image(jpeg, where)
+                background = _decode(encoded[rng.choice(backgrounds)], directories)
+            image = _decode(jpeg, directories)
             render_crop(image, affines[i], params[i], rng, images[i], background)
         flips = np.array([p.flip for p in params])
         return images, *encode_targets(

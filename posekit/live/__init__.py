@@ -32,6 +32,7 @@ class Pose:
         bbox: (4,) the square that the network saw (x, y, w, h), frame pixels.
         lost: no person is tracked.
         milliseconds: time taken by `crop`, `model`, `track`, and their `total`.
+        seconds: time of the frame, as given to `Tracker.step`.
     """
 
     keypoints: np.ndarray | None
@@ -41,6 +42,7 @@ class Pose:
     bbox: np.ndarray
     lost: bool
     milliseconds: dict[str, float]
+    seconds: float = 0.0
 
 
 class Tracker:
@@ -103,7 +105,14 @@ class Tracker:
         spent["model"] += found.milliseconds["model"]
         spent["track"] += 1000 * (time.perf_counter() - predicted)
         return Pose(
-            filtered, found.score, found.visibility, found.presence, found.bbox, lost, spent
+            filtered,
+            found.score,
+            found.visibility,
+            found.presence,
+            found.bbox,
+            lost,
+            spent,
+            seconds,
         )
 
 
@@ -135,7 +144,7 @@ def run(
     """Track a person in a video or in front of a camera, until it ends or Ctrl-C is pressed.
 
     Args:
-        source: a video file, or a camera's number.
+        source: a video file, a camera's number, or an address; see `posekit.live.video.frames`.
         model: see `Tracker`.
         on_frame: called with each drawn frame (H, W, 3) uint8 RGB and its pose. The time it takes
             is not measured.

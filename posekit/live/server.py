@@ -1,6 +1,7 @@
 """The command `webcam`: the page on a local server, or a video without a window (chapter 15)."""
 
 import argparse
+import contextlib
 import json
 import re
 import signal
@@ -16,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from posekit import live
 from posekit.errors import DataError
+from posekit.files import is_address, local_path, lock_output, temporary_path
 from posekit.live import video
 
 __all__ = ["WEB", "model_file", "server", "webcam"]
@@ -42,6 +44,15 @@ _POLICY = "; ".join(
         "style-src 'self'",
     )
 )
+_CODECS = {
+    ".mp4": "mp4v",
+    ".m4v": "mp4v",
+    ".mov": "mp4v",
+    ".mkv": "mp4v",
+    ".avi": "MJPG",
+    ".webm": "VP80",
+}
+"""Suffix of a video file -> codec that OpenCV writes into it on every system."""
 _CAMERA_FPS = 25.0
 """Frames per second of a video that is written from a camera."""
 
@@ -57,7 +68,10 @@ def model_file(model: object = None) -> Path:
     """
     from posekit.inference import predictor
 
-    path = Path(model or live.DEFAULT_MODEL)
+    path = local_path(model or live.DEFAULT_MODEL)
+    if path.is_file() and path.suffix != ".onnx":
+        predictor.locate(path)  # names what it is, unless it is the model.keras of a run
+        path = path.parent
     if path.suffix != ".onnx":
         if str(path) in predictor.list_models():
             path = predictor.weights_folder() / path
@@ -117,8 +131,10 @@ def server(model: object = None, port: int = 0) -> ThreadingHTTPServer:
 
 def webcam(args: argparse.Namespace) -> int:
     """Run the subcommand and return its exit code, 0."""
-    # A shell that starts the command in the background makes it ignore Ctrl-C.
+    # A shell that starts the command in the background makes it ignore Ctrl-C. A terminated
+    # process ends like one that is interrupted: with its video.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if args.source is None:
         for name in ("json", "out"):
             if getattr(args, name):
@@ -128,12 +144,11 @@ def webcam(args: argparse.Namespace) -> int:
                     "name a video or a camera, such as --source 0",
                 )
         return _serve(args.model, not args.no_browser)
-    writer = _VideoWriter(args.out, args.source) if args.out else None
-    try:
-        summary = live.run(args.source, args.model, writer)
-    finally:
-        if writer:
-            writer.close()
+    if args.out:
+        with _VideoWriter(args.out, args.source) as writer:
+            summary = live.run(args.source, args.model, writer)
+    else:
+        summary = live.run(args.source, args.model)
     if args.json:
         print(json.dumps(asdict(summary)))
     else:
@@ -163,37 +178,71 @@ def _serve(model: object, open_browser: bool) -> int:
 
 
 class _VideoWriter:
-    """Writer of drawn frames into an mp4 file, which appears under its name when closed.
+    """Writer of drawn frames into a video file, which appears under its name when it is complete.
+
+    Frames are repeated or dropped so that each is shown at its time, and the video lasts as long as
+    it was filmed. As a context: an error removes what was written; of a camera that is unplugged
+    the video up to then is kept.
 
     Args:
-        path: of the file.
-        source: as given to `live.run`. A video file gives its frame rate; frames of a camera are
-            repeated or dropped so that the video lasts as long as it was filmed.
+        path: of the file; its suffix decides the format, see `_CODECS`.
+        source: as given to `live.run`. A video file gives its frame rate.
 
     Raises:
-        DataError: if `path` is the source itself, or cannot be written.
+        DataError: if `path` is the source itself, has another suffix, cannot be written, or another
+            process is writing it.
     """
 
     def __init__(self, path: Path, source: str):
-        self.path = path
-        self.part = path.with_name(f".{path.stem}.part{path.suffix}")
+        self.path = path = local_path(path)
+        self.part = temporary_path(path)
         self.file = None
-        self.is_camera = source.isdigit()
-        is_source = not self.is_camera and path.exists() and Path(source).exists()
+        self.is_camera = video.is_live(source)
+        is_source = not is_address(source) and path.exists() and Path(source).exists()
         if is_source and path.samefile(source):
             raise DataError(path, "is the source itself", "give --out another name")
+        if path.suffix.lower() not in _CODECS:
+            known = ", ".join(_CODECS)
+            problem = f"a video cannot be written as {path.suffix or 'a file without suffix'}"
+            raise DataError(path, problem, f"end its name in one of {known}")
+        if path.is_dir() or not path.absolute().parent.is_dir():
+            problem = "is a folder" if path.is_dir() else "there is no such folder"
+            where = path if path.is_dir() else path.parent
+            raise DataError(where, problem, "give --out a file in a folder that exists")
         self.fps = _CAMERA_FPS if self.is_camera else video.frame_rate(source)
         self.begin = 0.0
         self.written = 0
+        self._lock = contextlib.ExitStack()
+
+    def __enter__(self) -> "_VideoWriter":
+        try:
+            self._lock.enter_context(lock_output(self.path))
+        except OSError as error:
+            problem = f"cannot be written: {error.strerror or error}"
+            raise DataError(self.path, problem, "give a writable FILE.mp4") from None
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, traceback: object) -> None:
+        with self._lock:
+            if error is None or (self.is_camera and isinstance(error, DataError)):
+                self.close()
+            else:
+                self._discard()
 
     def __call__(self, drawn, pose) -> None:
         import cv2
 
+        height, width = drawn.shape[:2]
         if self.file is None:
-            self._open(drawn.shape[1], drawn.shape[0])
+            self._open(width, height)
+            self.size = width, height
+        if (width, height) != self.size:  # a camera that was turned: the file keeps its size
+            drawn = cv2.resize(drawn, self.size)
         due = self.written + 1
         if self.is_camera:
             due = 1 + int((time.monotonic() - self.begin) * self.fps)
+        elif pose is not None:
+            due = 1 + round(pose.seconds * self.fps)
         frame = cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR)
         for _ in range(self.written, due):
             self.file.write(frame)
@@ -202,7 +251,7 @@ class _VideoWriter:
     def _open(self, width: int, height: int) -> None:
         import cv2
 
-        codec = cv2.VideoWriter_fourcc(*"mp4v")
+        codec = cv2.VideoWriter_fourcc(*_CODECS[self.path.suffix.lower()])
         file = cv2.VideoWriter(str(self.part), codec, self.fps, (width, height))
         if not file.isOpened():
             raise DataError(self.path, "cannot be written as a video", "give a writable FILE.mp4")
@@ -210,7 +259,35 @@ class _VideoWriter:
         self.begin = time.monotonic()
 
     def close(self) -> None:
-        """Finish the file."""
+        """Finish the file.
+
+        Raises:
+            DataError: if it is not complete: OpenCV does not report a full disk.
+        """
+        if self.file is None:
+            return
+        try:
+            self.file.release()
+            if not self._is_complete():
+                problem = f"is not complete: {self.written} frames could not be written"
+                raise DataError(self.path, problem, "is the disk full?")
+            self.part.replace(self.path)
+        finally:
+            self._discard()
+
+    def _is_complete(self) -> bool:
+        import cv2
+
+        if not self.part.is_file():
+            return False
+        written = cv2.VideoCapture(str(self.part.absolute()))
+        try:
+            return written.get(cv2.CAP_PROP_FRAME_COUNT) >= self.written - 1
+        finally:
+            written.release()
+
+    def _discard(self) -> None:
+        """Remove what was written and is not complete."""
         if self.file is not None:
             self.file.release()
-            self.part.replace(self.path)
+        self.part.unlink(missing_ok=True)

@@ -11,7 +11,19 @@ From random numbers to images, one module per step:
     annotate exact labels                         sequence        files on disk
 """
 
-from posekit.minidome.dataset import Dataset, dataset
-from posekit.minidome.sequence import make_sequence
+import sys
+
+try:
+    from posekit.minidome.dataset import Dataset, dataset
+    from posekit.minidome.sequence import make_sequence
+except ImportError as error:
+    if sys.argv[:1] != ["-m"]:
+        raise
+    # `python -m posekit.minidome` imports this package before its __main__
+    sys.stderr.write(
+        f"error: {error}: this Python lacks posekit's packages "
+        "(make setup, then: .venv/bin/python -m posekit.minidome)\n"
+    )
+    sys.exit(2)
 
 __all__ = ["Dataset", "dataset", "make_sequence"]

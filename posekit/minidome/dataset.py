@@ -66,7 +66,8 @@ def dataset(progress: bool = True) -> Dataset:
             )
         try:
             root.mkdir(parents=True, exist_ok=True)
-            lock = root / f".{home.name}.lock"
+            # Not the lock of `atomic_folder`, at which a second process is refused: here it waits.
+            lock = root / f".{home.name}.make.lock"
             with _build_lock(lock):
                 if not home.is_dir():
                     _make(home, progress)

@@ -7,7 +7,7 @@ A record is one person, see `schema`. A folder of records is one set:
   is complete.
 """
 
-from posekit.records.reader import check, read_manifest, read_records, shard_paths
+from posekit.records.reader import check, find_image, read_manifest, read_records, shard_paths
 from posekit.records.schema import (
     BOX_SOURCES,
     CropSettings,
@@ -27,6 +27,7 @@ __all__ = [
     "decode_person",
     "encode_example",
     "encode_person",
+    "find_image",
     "parse_example",
     "read_manifest",
     "read_payloads",

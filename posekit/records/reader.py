@@ -1,11 +1,12 @@
 """Reader of record folders: verifies every byte; `check` names all damage at once (chapter 03)."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from posekit.datasets import read_json
 from posekit.errors import DataError
+from posekit.files import local_path
 from posekit.images import decode_image
 from posekit.records.schema import SCHEMA_VERSION, PersonRecord, decode_person
 from posekit.records.tfrecord import parse_example, read_payloads, scan
@@ -19,7 +20,7 @@ def read_manifest(directory: str | Path) -> dict:
     Raises:
         DataError: when there is none, it is damaged, or its schema version is another.
     """
-    path = Path(directory) / MANIFEST
+    path = local_path(directory) / MANIFEST
     if not path.is_file():
         raise DataError(
             directory, f"no records: no {MANIFEST} there", "build them with build_tfrecords.py"
@@ -45,7 +46,7 @@ def shard_paths(directory: str | Path) -> list[Path]:
     """
     paths = []
     for shard in sorted(read_manifest(directory)["shards"], key=lambda shard: shard["file"]):
-        path = Path(directory) / shard["file"]
+        path = local_path(directory) / shard["file"]
         size = path.stat().st_size if path.is_file() else None
         if size != shard["bytes"]:
             problem = (
@@ -70,6 +71,28 @@ def read_records(directory: str | Path) -> Iterator[PersonRecord]:
             yield decode_person(payload, f"{path}, record {number}")
 
 
+def find_image(directories: Iterable[str | Path], encoded: bytes) -> str | None:
+    """Name the record that holds an image: shard, record number, person and source image.
+
+    Args:
+        directories: record folders to search.
+        encoded: bytes of the image.
+
+    Returns:
+        The text for an error, or None if no record holds it.
+    """
+    for directory in directories:
+        for path in shard_paths(directory):
+            for number, payload in enumerate(read_payloads(path)):
+                person = decode_person(payload, f"{path}, record {number}")
+                if person.encoded == encoded:
+                    return (
+                        f"{path}, record {number}, person {person.person_id} "
+                        f"of image {person.source_id}"
+                    )
+    return None
+
+
 def check(directory: str | Path) -> dict:
     """Verify every byte of a record folder, and collect all damage.
 
@@ -88,7 +111,7 @@ def check(directory: str | Path) -> dict:
     Raises:
         DataError: when there is no manifest, or it cannot be read.
     """
-    directory = Path(directory)
+    directory = local_path(directory)
     manifest = read_manifest(directory)
     seen: set[str] = set()
     damage: list[str] = []

@@ -223,6 +223,16 @@ def decode_person(payload: bytes, where: object = "record") -> PersonRecord:
     """
     try:
         features = parse_example(payload)
+        extra = np.asarray(features.get("person/extra", np.zeros(6)), np.float32).reshape(2, 3)
+        # Checked before the cast, which would make 1 of 257 and of 1.5.
+        for name, flags, allowed in (
+            ("keypoints_visible", features["person/keypoints_visible"], (0, 1, 2)),
+            ("joint_known", features["person/joint_known"], (0, 1)),
+            ("extra", extra[:, 2], (0, 1, 2)),
+        ):
+            if not np.isin(flags, allowed).all():
+                found = sorted(set(np.asarray(flags).tolist()) - set(allowed))
+                raise ValueError(f"person/{name} holds {found}, expected one of {allowed}")
         return PersonRecord(
             encoded=features["image/encoded"][0],
             height=int(features["image/height"][0]),
@@ -238,9 +248,7 @@ def decode_person(payload: bytes, where: object = "record") -> PersonRecord:
             crop_to_image=features["person/crop_to_image"].astype(np.float64).reshape(2, 3),
             person_id=features["person/id"][0].decode(),
             dataset=features["dataset"][0].decode(),
-            extra_keypoints=np.asarray(
-                features.get("person/extra", np.zeros(6)), np.float32
-            ).reshape(2, 3),
+            extra_keypoints=extra,
         )
     except (KeyError, IndexError, ValueError, OverflowError, AttributeError) as error:
         problem = f"not a record of posekit: {type(error).__name__} {error}"

@@ -17,7 +17,7 @@ import numpy as np
 import posekit
 from posekit.datasets import PersonAnnotation, read_json
 from posekit.errors import DataError
-from posekit.files import atomic_file, atomic_write
+from posekit.files import atomic_file, atomic_write, local_path, lock_output
 from posekit.records.encoding import CHUNK, Skipped, encode_in_pool, read_spooled
 from posekit.records.reader import MANIFEST, read_manifest
 from posekit.records.schema import SCHEMA_VERSION, CropSettings, reason_unusable
@@ -197,14 +197,14 @@ def write_records(
         The manifest.
 
     Raises:
-        DataError: when the folder cannot be used, there are no people to write, two people have the
-            same id, a sample or its photo cannot be used, or the run to be resumed had other
-            arguments or samples.
+        DataError: when the folder cannot be used, another process is writing it, there are no
+            people to write, two people have the same id, a sample or its photo cannot be used, or
+            the run to be resumed had other arguments or samples.
     """
     for argument, value in (("shards", shards), ("workers", workers)):
         if value < 1:
             raise DataError(argument, f"is {value}", "expected a whole number >= 1")
-    out = Path(out)
+    out = local_path(out)
     config = WriterConfig(dataset, split, settings, shards, seed)
     filtered = Counter() if filtered is None else filtered
     with _staging_folder(out, resume) as staging:
@@ -263,30 +263,26 @@ def _staging_folder(out: Path, resume: bool) -> Iterator[Path]:
 
     With `resume` it stays with its finished shards, and is used again.
     """
-    created: list[Path] = []
     try:
-        complete = _is_complete(out, resume)
-        try:
-            missing = [folder for folder in (out, *out.parents) if not folder.exists()]
-            for folder in reversed(missing):
-                folder.mkdir()
-                created.append(folder)
-            yield _prepare_staging(out, complete, resume)
-            shutil.rmtree(out / _STAGING)
-        except BaseException:
-            _roll_back(out, complete, resume)
-            raise
-    except BaseException as error:
-        with suppress(OSError):
-            for folder in reversed(created):
-                folder.rmdir()
-        if isinstance(error, OSError):
-            raise DataError(
-                out,
-                f"cannot be written: {error.strerror or error}",
-                "check the path, its permissions and the free space",
-            ) from None
-        raise
+        with lock_output(out):
+            complete = _is_complete(out, resume)
+            is_new = not out.exists()
+            try:
+                out.mkdir(exist_ok=True)
+                yield _prepare_staging(out, complete, resume)
+                shutil.rmtree(out / _STAGING)
+            except BaseException:
+                _roll_back(out, complete, resume)
+                if is_new:
+                    with suppress(OSError):
+                        out.rmdir()
+                raise
+    except OSError as error:
+        raise DataError(
+            out,
+            f"cannot be written: {error.strerror or error}",
+            "check the path, its permissions and the free space",
+        ) from None
 
 
 def _is_complete(out: Path, resume: bool) -> bool:

@@ -16,6 +16,7 @@ from keras import ops
 
 from posekit import inputs, losses, models, records
 from posekit.errors import DataError
+from posekit.files import local_path, lock_output
 from posekit.inference import evaluation, predictor
 from posekit.inference.predictor import WEIGHTS_FILE
 from posekit.inputs import on_device
@@ -94,11 +95,45 @@ def train(
         score, the mean pose.
 
     Raises:
-        DataError: for damaged records, an `out` that exists, an interrupted run of another recipe,
-            a `tensorboard` folder inside `out`.
+        DataError: for damaged records, an `out` that exists or that another process is training, an
+            interrupted run of another recipe, a `tensorboard` folder inside `out`.
     """
+    out = local_path(out)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(lock_output(out))
+        except OSError as error:
+            problem = f"cannot write there: {error.strerror or error}"
+            raise DataError(out.parent, problem, "choose another --out") from None
+        return _train(
+            [local_path(folder) for folder in train_records],
+            local_path(val_records),
+            recipe,
+            out,
+            start_from=start_from,
+            batch_transform=batch_transform,
+            verbose=verbose,
+            resume=resume,
+            checkpoint_seconds=checkpoint_seconds,
+            tensorboard=local_path(tensorboard) if tensorboard else None,
+        )
+
+
+def _train(
+    train_records: Sequence[Path],
+    val_records: Path,
+    recipe: Recipe,
+    out: Path,
+    *,
+    start_from: str | Path | None,
+    batch_transform: Callable | None,
+    verbose: bool,
+    resume: bool,
+    checkpoint_seconds: float,
+    tensorboard: Path | None,
+) -> dict:
+    """Train while the lock on `out` is held; see `train`."""
     begin = time.monotonic()
-    out = Path(out)
     partial = out.with_name(f".{out.name}.partial")
     saved = partial / "checkpoint.npz"
     _check_folders(out, partial, saved, tensorboard, resume)

@@ -7,6 +7,7 @@ import numpy as np
 
 from posekit import losses, models
 from posekit.errors import DataError
+from posekit.files import local_path
 from posekit.inference import predictor
 from posekit.inference.predictor import WEIGHTS_FILE
 from posekit.skeleton import COCO17
@@ -149,7 +150,7 @@ def _copy_first_joints(source: list[np.ndarray], network: keras.Model) -> None:
 def _weights_file(start_from: str | Path) -> Path | None:
     """Return the weights file of a run or a model of the package, or None if it has none."""
     if Path(start_from).suffix == ".npz":
-        return Path(start_from)
+        return local_path(start_from)
     folder = predictor.locate(start_from).parent
     path = folder / WEIGHTS_FILE
     return path if path.is_file() else None

@@ -14,7 +14,8 @@ import keras
 import numpy as np
 
 from posekit.errors import DataError
-from posekit.files import atomic_write
+from posekit.files import atomic_write, local_path
+from posekit.inference import foreign_models
 
 __all__ = ["load", "read", "save", "weight_names"]
 
@@ -64,14 +65,27 @@ def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
     Raises:
         DataError: if it cannot be read.
     """
+    path = local_path(path)
     try:
         with np.load(path) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ValueError("it is a NumPy array")
             arrays = dict(file)
         facts = json.loads(str(arrays.pop("facts")))
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        problem = f"cannot be read as a weights file: {error}"
-        raise DataError(path, problem, "write it again") from None
+        found = foreign_models.describe(path) if path.is_file() else "there is no such file"
+        if ".npz" in found or "is not known" in found:
+            found = f"cannot be read as a weights file: {_line(error)}"
+        hint = "give the weights.npz of a training run"
+        raise DataError(path, found, hint) from None
     return {name: array.astype(np.float32) for name, array in arrays.items()}, facts
+
+
+def _line(error: Exception) -> str:
+    """Return an error in one line; NumPy takes unknown content for a pickle."""
+    if "pickle" in str(error):
+        return "its content is not known"
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def load(path: str | Path, network: keras.Model) -> dict:

@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from posekit.errors import DataError
-from posekit.files import atomic_write
+from posekit.files import atomic_write, local_path
 
 __all__ = ["Manifest", "check_space", "open_folder"]
 
@@ -87,7 +87,7 @@ def open_folder(folder: str | Path, every: float = 0.0) -> Iterator[Manifest]:
     Raises:
         DataError: when another process is downloading into it, or it cannot be written.
     """
-    folder = Path(folder)
+    folder = local_path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".downloads.lock", timeout=0):
