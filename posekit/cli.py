@@ -1,6 +1,7 @@
 """The command line `posekit`, or `python -m posekit` (book: setup, chapters 06, 09, 14 and 15)."""
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -702,12 +703,8 @@ def export(args: argparse.Namespace) -> int:
 
 def _refuse_if_locked(out: Path) -> None:
     """Raise a DataError if another process is writing `out`."""
-    try:
-        with lock_output(out):
-            pass
-    except OSError as error:
-        problem = f"cannot write there: {error.strerror or error}"
-        raise DataError(out.parent, problem, "choose another folder") from None
+    with contextlib.suppress(OSError), lock_output(out):  # what cannot be written is told later
+        pass
 
 
 def _write_files(folder: Path, files: dict[Path, bytes]) -> None:

@@ -491,7 +491,7 @@ class OnnxModel:
         path = local_path(path)
         if not path.is_file():
             problem = "is a folder" if path.is_dir() else "there is no such file"
-            raise DataError(path, problem, "check the path")
+            raise DataError(path, problem, "check the path, or export it: python -m posekit export")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.log_severity_level = 4

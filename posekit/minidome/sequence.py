@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from posekit.errors import DataError
-from posekit.files import atomic_folder
+from posekit.files import atomic_folder, local_path
 from posekit.images import encode_jpeg
 from posekit.minidome import desk, phone, room, solids
 from posekit.minidome.actions import FPS
@@ -286,6 +286,7 @@ def make_sequence(
         DataError: on arguments out of range, a motion or photo that cannot be used, a folder that
             is not empty or cannot be written.
     """
+    out = local_path(out).absolute()
     plan = SequenceConfig(
         frames,
         cameras,
@@ -294,9 +295,9 @@ def make_sequence(
         seed,
         mode,
         float(empty),
-        str(motion or ""),
+        str(local_path(motion)) if motion else "",
         step,
-        str(backgrounds or ""),
+        str(local_path(backgrounds)) if backgrounds else "",
     )
     plan.check()
     if workers < 1:
@@ -304,7 +305,6 @@ def make_sequence(
     _scene_config(plan)
     if plan.backgrounds:
         _photos(plan.backgrounds)
-    out = Path(out).absolute()
     with _output_folder(out) as folder:
         dome = _cameras(plan.size, plan.seed, plan.mode)
         for name in dome:

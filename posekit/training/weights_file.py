@@ -74,7 +74,7 @@ def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
         facts = json.loads(str(arrays.pop("facts")))
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         found = foreign_models.describe(path) if path.is_file() else "there is no such file"
-        if ".npz" in found or "is not known" in found:
+        if any(words in found for words in (".npz", "ZIP archive", "is not known")):
             found = f"cannot be read as a weights file: {_line(error)}"
         hint = "give the weights.npz of a training run"
         raise DataError(path, found, hint) from None
