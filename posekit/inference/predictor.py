@@ -602,10 +602,11 @@ def load(name: str | Path, threads: int | None = None) -> Predictor:
     hardware.check_backend()
     try:
         import keras
-    except ImportError:
+    except ImportError as error:
+        missing = {None: "Keras", "keras": "Keras", "tensorflow": "TensorFlow"}
         raise DataError(
             name,
-            "is a Keras model, and Keras is not installed",
+            f"is a Keras model, and {missing.get(error.name, error.name)} is not installed",
             'in the book\'s folder run: pip install ".[train]"; or load an exported model (.onnx)',
         ) from None
     try:

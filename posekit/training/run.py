@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import re
 import shutil
 import sys
 import time
@@ -187,15 +188,16 @@ def _train(
                 TensorBoard(tensorboard, logger) if tensorboard else None,
                 checkpoint,
             ]
-            model.fit(
-                batches,
-                initial_epoch=epochs_done,
-                epochs=recipe.epochs or 1_000_000,
-                steps_per_epoch=steps,
-                shuffle=False,
-                callbacks=[callback for callback in callbacks if callback],
-                verbose=0,
-            )
+            with _data_errors():
+                model.fit(
+                    batches,
+                    initial_epoch=epochs_done,
+                    epochs=recipe.epochs or 1_000_000,
+                    steps_per_epoch=steps,
+                    shuffle=False,
+                    callbacks=[callback for callback in callbacks if callback],
+                    verbose=0,
+                )
             seconds = time.monotonic() - checkpoint.begin
         learned = _learned_weights(model.network, ema)
         final = build_network(recipe)
@@ -438,6 +440,19 @@ def _training_batches(
     if people is not None:
         return on_device.prefetch(on_device.make_batches(people, **options))
     return inputs.make_batches(train_records, num_joints=recipe.num_joints, **options)
+
+
+@contextlib.contextmanager
+def _data_errors() -> Iterator[None]:
+    """Raise the `DataError` of an image again that TensorFlow reports as an error of its own."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        if match := re.search(r"DataError: (.+?): (.+)", str(error)):
+            raise DataError(match[1], match[2]) from None
+        raise
 
 
 def _transformed(batches: Iterable, batch_transform: Callable) -> Iterator:

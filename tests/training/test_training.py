@@ -565,3 +565,19 @@ def test_packing_that_is_interrupted_leaves_the_model(record_folder, tmp_path, m
         "model.keras",
         "record.json",
     ]
+
+
+def test_the_error_of_an_image_comes_out_of_tensorflow_as_it_was():
+    from posekit.training import run
+
+    wrapped = (
+        "{{function_node __wrapped__IteratorGetNext}} DataError: r/x.tfrecord, record 2: "
+        "the JPEG is truncated (build the records again)\nTraceback (most recent call last):"
+    )
+    with pytest.raises(DataError) as error, run._data_errors():
+        raise RuntimeError(wrapped)
+    assert str(error.value) == (
+        "r/x.tfrecord, record 2: the JPEG is truncated (build the records again)"
+    )
+    with pytest.raises(RuntimeError, match="another"), run._data_errors():
+        raise RuntimeError("another error")
