@@ -14,7 +14,8 @@ from posekit.files import is_address, local_path
 __all__ = ["camera", "frame_rate", "frames", "is_live", "video"]
 
 _DEFAULT_FPS = 30.0
-_HIGHEST_FPS = 120.0
+_HIGHEST_FPS = 240.0
+"""A file that claims more means the unit of its times."""
 _FRAMES_MEASURED = 100
 """Frames at the beginning of a file whose times tell its frame rate."""
 _CLIP_SCHEMES = ("http", "https")
@@ -137,8 +138,8 @@ def frame_rate(path: str | Path) -> float:
     capture = _open(_checked(path))
     try:
         fps = capture.get(cv2.CAP_PROP_FPS)
-        if not 0 < fps <= 1000:
-            fps = _DEFAULT_FPS
+        is_stated = 0 < fps <= _HIGHEST_FPS
+        fps = fps if is_stated else _DEFAULT_FPS
         times = []
         for _ in range(_FRAMES_MEASURED):
             if not capture.grab():
@@ -147,7 +148,8 @@ def frame_rate(path: str | Path) -> float:
         steps = np.diff(times)
         steps = steps[steps > 0]
         # Containers round times, to milliseconds at worst: only a clear difference is one of rate.
-        if len(steps) and steps.min() < 0.75 / fps and steps.min() + 0.002 < 1 / fps:
+        shorter = len(steps) and steps.min() < 0.75 / fps and steps.min() + 0.002 < 1 / fps
+        if shorter or (len(steps) and not is_stated):
             fps = min(1 / steps.min(), _HIGHEST_FPS)
         return float(fps)
     finally:
@@ -161,7 +163,7 @@ def video(path: str | Path) -> Iterator[tuple[np.ndarray, float]]:
     capture = _open(_checked(path))
     try:
         fps = capture.get(cv2.CAP_PROP_FPS)
-        clock = _Clock(fps if 0 < fps <= 1000 else _DEFAULT_FPS)
+        clock = _Clock(fps if 0 < fps <= _HIGHEST_FPS else _DEFAULT_FPS)
         while True:
             is_frame, frame = capture.read()
             if not is_frame:
