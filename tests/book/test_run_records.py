@@ -49,3 +49,17 @@ def test_at_most_a_quarter_of_the_runs_that_reasons_rest_on_have_failed(name):
     counted = [run for run in runs if run.rsplit("-", 1)[0] not in DELIBERATE[name]]
     failed = [run for run in counted if "failure" in runs[run]]
     assert len(failed) <= LARGEST_SHARE * len(counted), failed
+
+
+def test_the_readme_quotes_the_record_of_the_released_model():
+    readme = (RUNS.parents[1] / "README.md").read_text(encoding="utf-8")
+    record = trainings("stage1")["stage1"]
+    wrists = record["card"]["joints"]["webcam"]["wrists"]
+    mean_pose = record["card"]["mean_pose"]["webcam"]["wrists"][0]
+    pcp = [record["val"]["pcp"]["mean"], *record["val"]["intervals"]["pcp"]]
+    for share, baseline in (
+        (wrists, mean_pose),
+        (pcp, record["val"]["mean_pose"]["pcp"]["mean"]),
+    ):
+        value, low, high = (f"{number:.2f}" for number in share[:3])
+        assert f"| {value} [{low}, {high}] | the mean pose: {baseline:.2f}" in readme
