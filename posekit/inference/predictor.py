@@ -599,14 +599,14 @@ def load(name: str | Path, threads: int | None = None) -> Predictor:
         model = OnnxModel(file, threads)
         return Predictor(model, model.record, str(name))
     folder = file.parent
-    hardware.check_backend()
     try:
+        hardware.load_keras()
         import keras
     except ImportError as error:
-        missing = {None: "Keras", "keras": "Keras", "tensorflow": "TensorFlow"}
+        package = (error.name or "keras").split(".")[0]
         raise DataError(
             name,
-            f"is a Keras model, and {missing.get(error.name, error.name)} is not installed",
+            f"is a Keras model, and {package} is not installed",
             'in the book\'s folder run: pip install ".[train]"; or load an exported model (.onnx)',
         ) from None
     try:
