@@ -18,6 +18,7 @@ _CHECK_CALL = re.compile(r"^(?:\w+\.)*check_(\w+)\(", re.MULTILINE)
 _KEPT = ("tags", "mystnb", "slideshow", "nbgrader")
 _HIDDEN = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
 _RUN = re.compile(r"\{run\}`([^`]+)`|[-\w.,+−]+<!-- run ([^>]+) -->")
+_REFERENCES = re.compile(rf"^{citations.HEADING}$.*\Z", re.M | re.S)
 CAPTION = re.compile(r"^\*Figures? (E?\d+)\.(\d+|n)((?: and E?\d+\.(?:\d+|n))*)\. (?=\S)", re.M)
 """The start of a caption: "*Figure 6.3. ", or "*Figures 6.3 and 6.4. "."""
 NUMBERS = re.compile(r"\b([Ff]igures? )((?:E?\d+\.\d+)(?:(?:, | and |, and | to )E?\d+\.\d+)*)\b")
@@ -118,15 +119,23 @@ def _number_figures(cells: list) -> None:
 
 
 def _list_references(cells: list) -> None:
-    """Turn the roles of citations into links, and write the list of references."""
+    """Turn the roles of citations into links, and write the list of references.
+
+    The list is all that follows the heading in its cell.
+
+    Raises:
+        ValueError: if works are cited, and the heading is missing.
+    """
     markdown = [cell for cell in cells if cell.cell_type == "markdown"]
-    lists = [cell for cell in markdown if cell.source.startswith(citations.HEADING)]
-    for cell in markdown:
-        if cell not in lists:
-            cell.source = citations.link_citations(cell.source)
-    keys = citations.cited_keys("\n".join(c.source for c in markdown if c not in lists))
-    for cell in lists:
-        cell.source = f"{citations.HEADING}\n\n{citations.reference_list(keys)}"
+    texts = [_REFERENCES.sub("", cell.source) for cell in markdown]
+    texts = [citations.link_citations(text) for text in texts]
+    keys = citations.cited_keys("\n".join(texts))
+    lists = [bool(_REFERENCES.search(cell.source)) for cell in markdown]
+    if keys and not any(lists):
+        raise ValueError(f"it cites {keys[0]}, and has no heading {citations.HEADING!r}")
+    for cell, text, has_list in zip(markdown, texts, lists, strict=True):
+        listed = f"{citations.HEADING}\n\n{citations.reference_list(keys)}" if has_list else ""
+        cell.source = text + listed
 
 
 def _image_sizes(metadata: dict) -> dict:

@@ -11,6 +11,7 @@ their records.
   references to numbered figures.
 - Links citations in notebooks to their entries in the list of references.
 - Prepares docstrings for the API reference.
+- Names the buttons of the menu, for screen readers.
 - Puts the in-page demo, and the model that it runs, beside the pages, in `live/`.
 """
 
@@ -216,6 +217,17 @@ def _prepare_docstring(app: Sphinx, what: str, name: str, obj, options, lines: l
     lines[:] = out
 
 
+def _name_menu_buttons(app: Sphinx, error: Exception | None) -> None:
+    """Give the buttons that unfold a part of the menu a name; the theme's have only an icon."""
+    if error is None and app.builder.format == "html":
+        button = '<summary><span class="toctree-toggle"'
+        named = button.replace("<summary>", '<summary aria-label="Show or hide the pages below">')
+        for page in Path(app.outdir).rglob("*.html"):
+            text = page.read_text(encoding="utf-8")
+            if button in text:
+                page.write_text(text.replace(button, named), encoding="utf-8")
+
+
 def _carry_demo(app: Sphinx, error: Exception | None) -> None:
     from posekit.live import server
 
@@ -237,5 +249,6 @@ def setup(app: Sphinx) -> dict:
     app.connect("doctree-read", _link_figures)
     app.add_transform(LinkCitations)
     app.connect("build-finished", _carry_demo)
+    app.connect("build-finished", _name_menu_buttons)
     app.connect("autodoc-process-docstring", _prepare_docstring, priority=400)  # before Napoleon
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

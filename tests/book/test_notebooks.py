@@ -89,6 +89,7 @@ def test_a_notebook_in_order_has_no_complaints():
         code("score = 0.5412\nprint(f'{score:.2f}')", stream("0.54\n")),
         text("The score is 0.54, that is 54 %. PCK@0.2 and `0.77` and $0.99$ are no measurements."),
         text("DeepPose reaches 61 % {footcite:p}`toshev2014deeppose`."),
+        text("## Take away\n\nIt is old.\n\n## References\n\nold list"),
         text("Half of 0.86 is 0.43.", tags=["cited-figures"]),
         code("viz.show(fig, 'two boxes that overlap by half')", figure()),
         code("assert fig", tags=["remove-cell"]),
@@ -145,7 +146,10 @@ def test_a_notebook_in_order_has_no_complaints():
             "'81 %' is no figure",
         ),
         (
-            [text("PCK is .88 after that. {footcite:p}`he2016resnet` says otherwise.")],
+            [
+                text("PCK is .88 after that. {footcite:p}`he2016resnet` says otherwise."),
+                text("## References"),
+            ],
             "'.88' is no figure",
         ),
     ],
@@ -256,18 +260,21 @@ def test_form_writes_citations_and_their_list():
     nb = book(
         text("It reaches 61 % {footcite:p}`toshev2014deeppose,he2016identity`."),
         text("See {footcite:t}`toshev2014deeppose`."),
-        text("## References\n\nold"),
+        text("## Take away\n\nIt is old.\n\n## References\n\n```{footbibliography}\n```"),
     )
     cited = "([Toshev and Szegedy, 2014](#references); [He et al., 2016b](#references))"
     assert nb.cells[2].source == f"It reaches 61 % {cited}."
     assert nb.cells[3].source == "See [Toshev and Szegedy (2014)](#references)."
-    first, second = nb.cells[4].source.split("\n\n")[1].split("\n")
+    assert nb.cells[4].source.startswith("## Take away\n\nIt is old.\n\n## References\n\n- ")
+    first, second = nb.cells[4].source.split("\n\n")[3].split("\n")
     assert first.startswith("- **He et al., 2016b.** Kaiming He") and "arXiv:1603.05027" in first
     assert second.startswith("- **Toshev and Szegedy, 2014.** Alexander Toshev")
     assert rules.complaints(nb, exercise=False) == []
     assert notebooks.to_text(notebooks.normalise(nb, False)) == notebooks.to_text(nb)
     with pytest.raises(KeyError):
         book(text("{footcite:p}`unknown2030work`"))
+    with pytest.raises(ValueError, match="toshev2014deeppose"):
+        book(text("{footcite:p}`toshev2014deeppose`"))
     with pytest.raises(KeyError):
         book(text("[Unknown and Work, 2030](#references)"))
 

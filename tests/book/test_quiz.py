@@ -131,10 +131,10 @@ QUOTED = {
     "7.4": ["prediction mode 0.75", "training mode, batches of 64 0.75 0.08"],
     "7.5": ["the mean pose, in photo coordinates: 0.91"],
     "8.4": [
-        "released model, as it is 0.52 0.80",
-        "released, only the head 0.52 0.80",
+        "released model, as it is 0.53 0.82",
+        "released, only the head 0.54 0.85",
         "released, everything 0.50",
-        "released, layer-wise rates 0.54",
+        "released, layer-wise rates 0.56",
     ],
     "8.5": ["RGB, -1 ... 1 0.96", "BGR, -1 ... 1 0.96"],
     "9.4": ["PCK@0.2 by the torso 0.76", "PCK@0.2 by the joints' box 0.94"],
