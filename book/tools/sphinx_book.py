@@ -11,7 +11,7 @@ their records.
   references to numbered figures.
 - Links citations in notebooks to their entries in the list of references.
 - Prepares docstrings for the API reference.
-- Names the buttons of the menu, for screen readers.
+- Repairs markup that screen readers do not understand.
 - Puts the in-page demo, and the model that it runs, beside the pages, in `live/`.
 """
 
@@ -217,15 +217,25 @@ def _prepare_docstring(app: Sphinx, what: str, name: str, obj, options, lines: l
     lines[:] = out
 
 
-def _name_menu_buttons(app: Sphinx, error: Exception | None) -> None:
-    """Give the buttons that unfold a part of the menu a name; the theme's have only an icon."""
+_REPAIRS = {
+    '<summary><span class="toctree-toggle"': (
+        '<summary aria-label="Show or hide the pages below"><span class="toctree-toggle"'
+    ),
+    '<div role="list" class="citation-list">': '<div class="citation-list">',
+}
+"""Markup of the theme and of docutils that screen readers do not understand -> better markup:
+buttons that have only an icon, and a list whose items are no list items."""
+
+
+def _repair_markup(app: Sphinx, error: Exception | None) -> None:
+    """Replace the markup in `_REPAIRS` in all pages."""
     if error is None and app.builder.format == "html":
-        button = '<summary><span class="toctree-toggle"'
-        named = button.replace("<summary>", '<summary aria-label="Show or hide the pages below">')
         for page in Path(app.outdir).rglob("*.html"):
-            text = page.read_text(encoding="utf-8")
-            if button in text:
-                page.write_text(text.replace(button, named), encoding="utf-8")
+            text = before = page.read_text(encoding="utf-8")
+            for markup, better in _REPAIRS.items():
+                text = text.replace(markup, better)
+            if text != before:
+                page.write_text(text, encoding="utf-8")
 
 
 def _carry_demo(app: Sphinx, error: Exception | None) -> None:
@@ -249,6 +259,6 @@ def setup(app: Sphinx) -> dict:
     app.connect("doctree-read", _link_figures)
     app.add_transform(LinkCitations)
     app.connect("build-finished", _carry_demo)
-    app.connect("build-finished", _name_menu_buttons)
+    app.connect("build-finished", _repair_markup)
     app.connect("autodoc-process-docstring", _prepare_docstring, priority=400)  # before Napoleon
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
