@@ -41,7 +41,6 @@ TAGS = {
     "raises-exception",
     "remove-cell",
     "remove-input",
-    "scroll-output",
 }
 _PATHS = re.compile(r"(?<![\w.:/])(/(?:home|root|tmp|Users|work|mnt|var|opt)/|[A-Z]:\\)|\.venv")
 _IMG = re.compile(r"<img\b[^>]*>", re.IGNORECASE)
