@@ -100,7 +100,7 @@ def reference_list(keys: list[str]) -> str:
     items = []
     for key in sorted(keys, key=lambda key: labels()[key].lower()):
         text = Style().format_entry(key, entries[key]).text.render(Backend())
-        text = re.sub(r"\s+", " ", text)
+        text = re.sub(r"\\*\\url\s*", "", re.sub(r"\s+", " ", text))
         text = re.sub(r"\\([-.()#!+])", r"\1", text)
         text = re.sub(r"(?<![(\[])https://[^\s,]+[^\s,.]", r"<\g<0>>", text.replace("\\_", "_"))
         items.append(f"- **{labels()[key]}.** {text}")

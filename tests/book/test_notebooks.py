@@ -282,6 +282,7 @@ def test_form_writes_citations_and_their_list():
 def test_each_work_has_a_label_of_its_own():
     labels = citations.labels()
     assert len(set(labels.values())) == len(labels)
+    assert "\\url" not in citations.reference_list(list(labels))
     for key, label in labels.items():
         assert citations.cited_keys(citations.link_citations(f"{{footcite:t}}`{key}`")) == [key]
         assert citations.key_of(label) == key
