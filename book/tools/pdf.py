@@ -1,80 +1,103 @@
-"""`make pdf`: the whole book as one PDF, printed by Chromium from one HTML page.
+"""`make pdf`: the whole book as one PDF, printed by Chromium from the pages of `make html`.
 
-The page comes from the committed outputs, as `make html` makes the others; formulas are set by the
-book's own MathJax. The PDF has an outline and tags for screen readers. Needs Chromium and the
-extra `dev`.
+Formulas are set by the book's own MathJax. The PDF has an outline. Needs Chromium and the extra
+`dev`.
 """
 
 import argparse
+import io
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import build
+import yaml
 from browser import ARGUMENTS, find_chromium
 
 PDF = Path("_build") / "pdf" / "human_pose_estimation.pdf"
-FOOTER = (
-    '<p style="width: 100%; font-size: 8px; text-align: center">'
-    '<span class="pageNumber"></span> / <span class="totalPages"></span></p>'
-)
+TOC = build.ROOT / "book" / "_toc.yml"
 PRINT_CSS = """
   .headerlink, .copybtn, .bd-sidebar-primary, .bd-sidebar-secondary, .bd-header,
-  .bd-header-article, .prev-next-footer, .bd-footer, .toctree-wrapper { display: none !important; }
-  figure, .cell_output img, table { break-inside: avoid; }
-  section > h1 { break-before: page; }
+  .bd-header-article, .prev-next-footer, .bd-footer, .skip-link,
+  #jb-print-toc { display: none !important; }
+  figure, .cell_output img, tr, .cell_input { break-inside: avoid; }
   pre { white-space: pre-wrap !important; }
 """
-_READY = """async () => {
+_PREPARE = """async () => {
+  const isHere = (link) => link.getAttribute('href').startsWith('#');
+  for (const link of document.querySelectorAll('a[href]')) {
+    if (link.protocol === 'file:' && !isHere(link)) link.removeAttribute('href');
+  }
   for (const image of document.images) image.loading = 'eager';
-  await Promise.all([...document.images].map(image => image.decode().catch(() => null)));
+  await Promise.all([...document.images].map((image) => image.decode().catch(() => null)));
   if (window.MathJax) await MathJax.startup.promise;
   return document.querySelectorAll('article .math').length;
 }"""
+"""Takes the links to other pages away, which are files of this machine, and waits for images and
+formulas; gives the number of formulas."""
 
 
-def print_page(page_file: Path, pdf: Path) -> int:
-    """Print an HTML file.
+def pages() -> Iterator[tuple[str, int]]:
+    """Yield the pages of the book in order, each with its level in the outline."""
+    toc = yaml.safe_load(TOC.read_text(encoding="utf-8"))
+    yield toc["root"], 0
+    for part in toc["parts"]:
+        for chapter in part["chapters"]:
+            yield chapter["file"], 0
+            for section in chapter.get("sections", []):
+                yield section["file"], 1
+
+
+def print_book(html: Path, pdf: Path) -> int:
+    """Print the pages of the built book into one PDF.
 
     Args:
-        page_file: the HTML.
-        pdf: the PDF to write.
+        html: folder of the built book.
+        pdf: the file to write.
 
     Returns:
-        The number of formulas in it.
+        The number of pages of paper.
 
     Raises:
         RuntimeError: without Chromium, or if a formula is not set.
     """
     from playwright.sync_api import sync_playwright
+    from pypdf import PdfReader, PdfWriter
 
     path = find_chromium()
     if path is None:
         raise RuntimeError("no Chromium found: install it, or name it in CHROMIUM")
+    writer = PdfWriter()
+    parent = None
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         page = browser.new_page(color_scheme="light")
-        page.set_default_timeout(300_000)
-        page.goto(page_file.as_uri(), wait_until="load")
-        formulas = page.evaluate(_READY)
-        if page.locator("article mjx-container").count() < formulas:
-            raise RuntimeError(f"{page_file}: a formula was not set")
-        page.add_style_tag(content=PRINT_CSS)
-        pdf.parent.mkdir(parents=True, exist_ok=True)
-        page.pdf(
-            path=pdf,
-            format="A4",
-            outline=True,
-            tagged=True,
-            print_background=True,
-            display_header_footer=True,
-            header_template="<p></p>",
-            footer_template=FOOTER,
-            margin={"top": "16mm", "bottom": "18mm", "left": "16mm", "right": "16mm"},
-        )
+        for name, level in pages():
+            page.goto((html / f"{name}.html").as_uri(), wait_until="load")
+            formulas = page.evaluate(_PREPARE)
+            if page.locator("article mjx-container").count() < formulas:
+                raise RuntimeError(f"{name}: a formula was not set")
+            page.add_style_tag(content=PRINT_CSS)
+            title = page.locator("article h1").first.inner_text().removesuffix("#").strip()
+            first = len(writer.pages)
+            printed = page.pdf(
+                format="A4",
+                scale=0.85,
+                tagged=True,
+                print_background=True,
+                margin={"top": "16mm", "bottom": "16mm", "left": "16mm", "right": "16mm"},
+            )
+            writer.append(PdfReader(io.BytesIO(printed)), import_outline=False)
+            entry = writer.add_outline_item(title, first, parent=parent if level else None)
+            parent = parent if level else entry
         browser.close()
-    return formulas
+    writer.compress_identical_objects()
+    writer.add_metadata({"/Title": "Human Pose Estimation, Step by Step"})
+    pdf.parent.mkdir(parents=True, exist_ok=True)
+    writer.write(pdf)
+    return len(writer.pages)
 
 
 def main() -> int:
@@ -87,19 +110,19 @@ def main() -> int:
     )
     out = parser.parse_args().out.resolve()
     start = time.monotonic()
-    command = [*build.command(out), "--builder", "singlehtml"]
-    done = subprocess.run(command, cwd=build.ROOT, check=False)
-    index = out / "_build" / "singlehtml" / "index.html"
-    if done.returncode or not index.is_file():
-        print("\nerror: the page was not built: see the warnings above", file=sys.stderr)
+    done = subprocess.run(build.command(out), cwd=build.ROOT, check=False)
+    html = out / "_build" / "html"
+    if done.returncode or not (html / "index.html").is_file():
+        print("\nerror: the book was not built: see the warnings above", file=sys.stderr)
         return 1
     try:
-        print_page(index, out / PDF)
+        count = print_book(html, out / PDF)
     except RuntimeError as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
     size = (out / PDF).stat().st_size / 1e6
-    print(f"\nThe PDF is ready ({time.monotonic() - start:.0f} s, {size:.0f} MB):\n  {out / PDF}")
+    seconds = time.monotonic() - start
+    print(f"\nThe PDF is ready ({seconds:.0f} s): {count} pages, {size:.0f} MB\n  {out / PDF}")
     return 0
 
 
