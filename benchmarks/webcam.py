@@ -14,9 +14,9 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "helpers"))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "book"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "tools"))
+from browser import find_chromium
 from live_lab import ALLOWED, ARGUMENTS, CAMERA, Lab, jupyter, make_clip, notebook
-from test_offline import find_chromium
 
 from posekit import live
 
