@@ -17,7 +17,7 @@ export TF_CPP_MIN_LOG_LEVEL := 3
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data book html pdf lab lint test test-slow test-beam backends refresh released-model assignments quiz bench clean
+.PHONY: help setup data book html pdf lab lint test test-slow test-beam backends refresh released-model assignments quiz slides bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +97,9 @@ assignments: $(STAMP)  ## cut the students' copies of the exercises into _assign
 
 quiz: $(STAMP)  ## write the quiz as a question bank for Moodle (GIFT) into _build/quiz/
 	$(PY) book/tools/quiz.py
+
+slides: $(STAMP)  ## a deck of slides per chapter, for lectures without a network, in _build/slides/
+	$(PY) book/tools/slides.py
 
 bench: data  ## the measured claims, each as JSON
 	@for script in $(wildcard benchmarks/*.py); do echo "==> $$script"; $(PY) $$script --json || exit 1; done

@@ -1,8 +1,8 @@
 """The language of the book: words that the field does not use are refused, with what to write.
 
-Searched: markdown cells of notebooks, the pages, the quiz, README, CONTRIBUTING and the like, and
-the docstrings and messages of Python files. Code, formulas, roles and links in markdown are not
-searched, so a text that quotes a wrong word puts it in backticks.
+Searched: markdown cells of notebooks, the pages, the quiz, the slides, README, CONTRIBUTING and the
+like, and the docstrings and messages of Python files. Code, formulas, roles and links in markdown
+are not searched, so a text that quotes a wrong word puts it in backticks.
 """
 
 import ast
@@ -19,6 +19,7 @@ PAGES = [
     *sorted(ROOT.glob("*.md")),
     *sorted(p for p in (ROOT / "book").rglob("*.md") if "vendor" not in p.parts),
     *sorted((ROOT / "book" / "quiz").glob("*.yml")),
+    *sorted((ROOT / "book" / "slides").glob("*.yml")),
     ROOT / "posekit" / "minidome" / "README.md",
 ]
 NOTEBOOKS = [p for p in sorted((ROOT / "chapters").rglob("*.ipynb")) if "." not in p.parts[-2]]
