@@ -250,7 +250,7 @@ def _image(figure: Figure, equation: bool) -> tuple[str, str]:
     """
     credit = "CC BY" in figure.caption
     sizes = {
-        "side": _fit(figure.size, (_SIDE[0], _SIDE[1] - 80 * credit)),
+        "side": _fit(figure.size, (_SIDE[0], _SIDE[1] - 150 * credit)),
         "below": _fit(figure.size, (_BELOW[0], _BELOW[1] - 50 * equation)),
     }
     layout = max(sizes, key=lambda name: sizes[name][0])
