@@ -12,7 +12,8 @@ their records.
 - Links citations in notebooks to their entries in the list of references.
 - Prepares docstrings for the API reference.
 - Repairs markup that screen readers do not understand.
-- Puts the in-page demo, and the model that it runs, beside the pages, in `live/`.
+- Puts the in-page demo, and the model that it runs, beside the pages, in `live/`, and the slides in
+  `slides/`.
 """
 
 import base64
@@ -24,6 +25,7 @@ from pathlib import Path
 
 import citations
 import nbformat
+import slides
 from docutils import nodes
 from notebooks import NUMBERS, RUNS, lookup
 from sphinx.application import Sphinx
@@ -248,6 +250,11 @@ def _carry_demo(app: Sphinx, error: Exception | None) -> None:
         shutil.copyfile(server.model_file(), live / "model.onnx")
 
 
+def _carry_slides(app: Sphinx, error: Exception | None) -> None:
+    if error is None and app.builder.format == "html":
+        slides.write(Path(app.outdir) / "slides", slides.read_all())
+
+
 def setup(app: Sphinx) -> dict:
     """Called by Sphinx."""
     app.setup_extension("sphinx.ext.autodoc")
@@ -259,6 +266,7 @@ def setup(app: Sphinx) -> dict:
     app.connect("doctree-read", _link_figures)
     app.add_transform(LinkCitations)
     app.connect("build-finished", _carry_demo)
+    app.connect("build-finished", _carry_slides)
     app.connect("build-finished", _repair_markup)
     app.connect("autodoc-process-docstring", _prepare_docstring, priority=400)  # before Napoleon
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

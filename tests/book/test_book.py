@@ -36,8 +36,12 @@ def html(built_book) -> Path:
 
 @pytest.fixture(scope="session")
 def pages(html) -> dict[str, BeautifulSoup]:
-    """Every page that a reader can meet, parsed."""
-    files = [p for p in sorted(html.rglob("*.html")) if "_static" not in p.parts]
+    """Every page that a reader can meet, parsed; slides have tests of their own."""
+    files = [
+        file
+        for file in sorted(html.rglob("*.html"))
+        if file.relative_to(html).parts[0] not in ("_static", "slides")
+    ]
     return {
         str(p.relative_to(html)): BeautifulSoup(p.read_text(encoding="utf-8"), "html.parser")
         for p in files

@@ -54,9 +54,8 @@ def served(html):
 
 
 def all_pages(html: Path) -> list[str]:
-    return [
-        str(p.relative_to(html)) for p in sorted(html.rglob("*.html")) if "_static" not in p.parts
-    ]
+    files = [p.relative_to(html) for p in sorted(html.rglob("*.html"))]
+    return [str(file) for file in files if file.parts[0] not in ("_static", "slides")]
 
 
 @contextlib.contextmanager
