@@ -114,6 +114,11 @@ def _place(image: nodes.image) -> nodes.Element | None:
     return paragraph if isinstance(paragraph, nodes.paragraph) and len(paragraph) == 1 else None
 
 
+_SCROLLING = ["figure-scroll", "pst-scrollable-table-container"]
+"""Classes of the box in which a figure with text scrolls on a phone: shrunk, its letters would be
+too small to read. The second is the theme's: its script makes such boxes reachable by keyboard."""
+
+
 def _caption_figures(app: Sphinx, doctree: nodes.document) -> None:
     """Make figures of images and the paragraph in italics after them.
 
@@ -143,6 +148,8 @@ def _caption_figures(app: Sphinx, doctree: nodes.document) -> None:
             name = f"figure-{label[1].replace('.', '-').lower()}"
         figure = nodes.figure("", ids=[name])
         (place if isinstance(place, nodes.paragraph) else image).replace_self(figure)
+        if "posekit-figure" in image["classes"]:
+            image = nodes.container("", image, classes=_SCROLLING)
         figure += [image, caption]
 
 

@@ -163,6 +163,10 @@ SAMPLE = [
     "search.html",
 ]
 """One page of each kind, for axe-core, which takes seconds per page."""
+SHRUNK = """[...document.querySelectorAll("img.posekit-figure[style*=width]")]
+    .filter(image => image.getBoundingClientRect().width < 0.89 * parseFloat(image.style.width))
+    .map(image => image.alt.slice(0, 60))"""
+"""Figures smaller than drawn: their smallest letters, 7.5 points, have 10 px at their own width."""
 
 
 @pytest.mark.parametrize(("scheme", "size"), SCHEMES_AND_SIZES)
@@ -175,6 +179,8 @@ def test_pages_fit_the_window(browser, html, scheme, size):
                 "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
             )
             assert width <= seen, f"{name}: {width} px wide in a window of {seen}"
+            shrunk = page.evaluate(SHRUNK)
+            assert shrunk == [], f"{name}: figures with letters under 9 px"
 
 
 @pytest.mark.parametrize(
