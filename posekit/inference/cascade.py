@@ -4,8 +4,9 @@
     -> displacement -> pose of stage s
 
 A refiner is trained on displacements drawn from the error distribution of the stage before. There
-are two designs: the paper's, a network per joint (`SEPARATE`), and a cheaper one (`SHARED`), one
-network with an output per kind of joint (left and right joints are mirror images of each other).
+are two designs: a network per joint (`SEPARATE`), which is how we read the paper's ψ_i(·; θ_s), and
+a cheaper one (`SHARED`), one network with an output per kind of joint (left and right joints are
+mirror images of each other).
 
 Source: Toshev & Szegedy, "DeepPose", CVPR 2014, section 3.2, equations 6 to 9.
 """
@@ -171,7 +172,7 @@ def refiner(
     """Build a refiner: small pre-activation ResNets that locate each joint in its sub-image.
 
     Args:
-        sharing: `"separate"`: a network per joint, nothing shared, as in the paper; `"shared"`: one
+        sharing: `"separate"`: a network per joint, nothing shared; `"shared"`: one
             network for all joints, with an output per kind in its last convolution.
         size: side of a sub-image in pixels.
         base_channels: channels of the first stage.
