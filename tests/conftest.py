@@ -23,7 +23,6 @@ def built_book(tmp_path_factory) -> Path:
     outputs."""
     import subprocess
     import sys
-    import time
 
     from filelock import FileLock
 
@@ -33,10 +32,8 @@ def built_book(tmp_path_factory) -> Path:
     root = Path(__file__).resolve().parents[1]
     with FileLock(f"{out}.lock"):
         if not (out / "log.txt").exists():
-            start = time.monotonic()
             command = [sys.executable, "book/tools/build.py", "--out", str(out)]
             done = subprocess.run(command, cwd=root, capture_output=True, text=True)
-            (out / "seconds.txt").write_text(str(time.monotonic() - start))
             (out / "log.txt").write_text(
                 f"{done.stdout}\n{done.stderr}\nexit code {done.returncode}\n"
             )
