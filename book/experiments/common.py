@@ -10,13 +10,18 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+import keras
+
 from posekit import datasets, records, training
 from posekit.errors import DataError
 from posekit.files import atomic_write
 from posekit.inference import evaluation, predictor
 from posekit.minidome.sequence import make_sequence
+from posekit.training import weights_file
 
 _OTHER_ARGUMENTS = ("made with other arguments", "remove it, or choose another --keep")
+HEAD_LAYERS = ("head_", "visibility", "keypoints", "sigma")
+"""What the names of a head's layers begin with."""
 LEAST_GAIN = 0.1
 """PCK@0.2 above that of the mean pose that a run needs, or it has failed; see `failure`."""
 REASONS_GAIN = 0.15
@@ -147,6 +152,29 @@ def train(
         start_from=start_from,
     )
     return out
+
+
+def backbone_weights(folder: Path, name: str, source: str, recipe: training.Recipe) -> Path:
+    """Write the weights that a run starts from: a trained backbone, and a head of random weights.
+
+    Args:
+        folder: for the file.
+        name: of the run.
+        source: a packaged model or a run, whose backbone is the recipe's.
+        recipe: of the run; its seed draws the head.
+
+    Returns:
+        The `.npz` file, `start_from` of `train`.
+    """
+    keras.utils.set_random_seed(recipe.seed)
+    network = training.build_network(recipe, recipe.num_joints)
+    trained = {layer.name: layer for layer in predictor.load(source).model.layers}
+    for layer in network.layers:
+        if layer.weights and not layer.name.startswith(HEAD_LAYERS):
+            layer.set_weights(trained[layer.name].get_weights())
+    path = folder / f"{name}-start.npz"
+    weights_file.save(path, network, network.get_weights())
+    return path
 
 
 def _check_recipe(run: Path, wanted: training.Recipe) -> None:

@@ -1,6 +1,5 @@
 """Content of record.json: mean pose, command, provenance; and `pack`, which makes a run smaller."""
 
-import os
 import platform
 import shlex
 import subprocess
@@ -95,13 +94,14 @@ def provenance() -> dict:
         ),
         platform.processor(),
     )
+    cores = hardware.cores()
     return {
         "commit": commit,
         "posekit": __version__,
         "python": platform.python_version(),
         "keras": keras.__version__,
         "backend": keras.backend.backend(),
-        "hardware": f"{cpu}, {os.cpu_count()} cores",
+        "hardware": f"{cpu}, {cores} core{'s' * (cores != 1)}",
         "system": platform.system(),
     }
 

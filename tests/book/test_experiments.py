@@ -21,6 +21,7 @@ from experiments import (
 
 from posekit import geometry, losses, models, records, training
 from posekit.errors import DataError
+from posekit.inference import predictor
 from posekit.models import densenet
 
 
@@ -212,6 +213,25 @@ def test_the_pilot_chooses_the_lowest_finite_training_loss(tmp_path):
     assert loss_comparison.training_loss(tmp_path) == 0.25
 
 
+def test_a_run_starts_from_the_trained_backbone_and_a_head_of_its_seed(tmp_path):
+    trained = predictor.load(loss_comparison.BACKBONE).model
+    networks = {}
+    for seed in (3, 4):
+        recipe = training.Recipe(epochs=1, head="regression", loss="rle", seed=seed)
+        start = common.backbone_weights(tmp_path, f"mine-{seed}", loss_comparison.BACKBONE, recipe)
+        networks[seed] = training.build_network(recipe, 17)
+        training.load_weights(networks[seed], start)
+    for layer in networks[3].layers:
+        mine, other = (n.get_layer(layer.name).get_weights() for n in networks.values())
+        if layer.name.startswith("stage"):
+            theirs = trained.get_layer(layer.name).get_weights()
+            for a, b, c in zip(mine, other, theirs, strict=True):
+                np.testing.assert_array_equal(a, b)
+                np.testing.assert_allclose(a, c, rtol=2**-11, atol=6e-8)
+        elif layer.name == "head_hidden":
+            assert not np.allclose(mine[0], other[0])
+
+
 @pytest.mark.slow
 def test_the_loss_comparison_notes_pilot_and_variant(tmp_path, monkeypatch):
     monkeypatch.setattr(loss_comparison, "FRAMES", 8)
@@ -222,8 +242,6 @@ def test_the_loss_comparison_notes_pilot_and_variant(tmp_path, monkeypatch):
     monkeypatch.setattr(loss_comparison, "RATES", (1e-3, 1e-2))
     variants = {name: loss_comparison.VARIANTS[name] for name in ("l1", "rle")}
     monkeypatch.setattr(loss_comparison, "VARIANTS", variants)
-    small = {"base_channels": 2, "input_size": 64}
-    monkeypatch.setattr(loss_comparison, "COMMON", {**loss_comparison.COMMON, **small})
     runs = loss_comparison.compare_losses(tmp_path)
     assert list(runs) == ["l1-0", "rle-0"]
     for name, run in runs.items():
@@ -251,7 +269,12 @@ def test_every_experiment_says_what_it_shows():
 
 def test_an_ablation_differs_from_its_reference_in_one_thing():
     assert set(ablation.REFERENCES) == set(ablation.RECIPES) - {"base"}
-    in_data = {"stretched", "masked", "unmasked"}
+    elsewhere = {"stretched", "masked", "unmasked", "random"}  # in data, or in the first weights
+    assert {"random"} == {
+        row
+        for row, reference in ablation.REFERENCES.items()
+        if (row in ablation.FROM_RANDOM) != (reference in ablation.FROM_RANDOM)
+    }
     for row, reference in ablation.REFERENCES.items():
         recipes = [
             asdict(training.Recipe(**{**ablation.COMMON, **ablation.RECIPES[name]}))
@@ -261,7 +284,7 @@ def test_an_ablation_differs_from_its_reference_in_one_thing():
         if row == "cnn_no_norm":  # batch norm is a part of both
             assert changed == {"backbone", "head"}
         else:
-            assert len(changed) == (0 if row in in_data else 1), (row, changed)
+            assert len(changed) == (0 if row in elsewhere else 1), (row, changed)
         assert recipes[0]["epochs"] == ablation.EPOCHS
 
 
