@@ -65,7 +65,7 @@ EXPERIMENTS = {
         "half an hour on photos under open licences only", released_model.licensed_only
     ),
     "ablations": Experiment(
-        "the recipe without one ingredient at a time, three seeds",
+        "the recipe with one change per row, from a trained backbone, three seeds",
         ablation.ablations,
         draws_reasons=True,
     ),
@@ -86,7 +86,7 @@ EXPERIMENTS = {
         loss_comparison.pilot,
     ),
     "losses": Experiment(
-        "five losses and two other heads on MiniDome, three seeds",
+        "five losses and two other heads on MiniDome, from a trained backbone, three seeds",
         loss_comparison.compare_losses,
         draws_reasons=True,
     ),
