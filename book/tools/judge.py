@@ -274,6 +274,9 @@ class Student:
         Raises:
             StudentError: if the process ends, or does not answer in time.
         """
+        if self.busy:  # it still owes the answer to a call that took too long
+            self.end()
+            raise StudentError("did not end in time")
         end = time.monotonic() + seconds
         self.busy = True
         self._send(message)
@@ -285,7 +288,7 @@ class Student:
                 raise StudentError(f"did not end within {seconds:g} seconds") from None
             if not isinstance(answer, tuple) or not answer:
                 self.end()
-                raise StudentError("Python itself stopped")
+                raise StudentError("stopped Python itself")
             if answer[0] != "callback":
                 self.busy = False
                 return answer
@@ -296,7 +299,7 @@ class Student:
             wire.send(self.process.stdin, wire.dump(message, self._stand_in))
         except OSError:
             self.end()
-            raise StudentError("Python itself stopped") from None
+            raise StudentError("stopped Python itself") from None
 
     def _serve(self, number: int, what: str, given: tuple) -> tuple:
         try:
@@ -527,7 +530,7 @@ class Judge:
                 return student
             except StudentError:
                 student.end()
-        raise StudentError("Python itself stopped")
+        raise StudentError("stopped Python itself")
 
     def _run_cells(self, student: Student) -> None:
         own = sorted({name for task in self.tasks for name in OWN_ANSWERS.get(task.check, ())})
@@ -614,6 +617,8 @@ class Judge:
             with fresh_numbers(self.seed):
                 check(*answers)
         except self.checks.CheckFailed:
+            if self.student.busy or not self.student.alive:
+                raise
             with fresh_numbers(self.seed + 1):
                 check(*answers)
 

@@ -325,6 +325,20 @@ def test_a_source_version_has_no_dead_link():
 
 
 @pytest.mark.slow
+def test_an_endless_call_costs_its_own_exercise_only(tmp_path):
+    """Also where the check catches it and calls again: no answer is taken for another one's."""
+    right = solutions()
+    endless = "def flip_person(image, keypoints, visible, bbox):\n    while True:\n        pass"
+    answers = {**right, "solution-1": endless}
+    answers["solution-2"] = right["solution-2"].replace(
+        "    x, y, w, h =", "    while padding == 1.0:\n        pass\n    x, y, w, h =", 1
+    )
+    results = judge.judge(write(tmp_path / "a.ipynb", answers), BOOK, seed=3)
+    assert [r.points for r in results] == [0, 0, 1, 1]
+    assert all("did not end within 20 seconds" in r.message for r in results[:2])
+
+
+@pytest.mark.slow
 def test_five_students_without_nbgrader(tmp_path, monkeypatch):
     students(tmp_path / "in", f"{NAME}.ipynb")
     out = tmp_path / "out"
