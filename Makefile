@@ -15,12 +15,14 @@ NB     ?=
 EXERCISES ?=
 SITE   ?=
 SUBMISSIONS ?=
+PLATFORM ?=
+PYTHONS  ?=
 
 export TF_CPP_MIN_LOG_LEVEL := 3
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data book html html-class pdf lab lab-solutions lint test test-slow test-beam backends refresh released-model assignments course autograde quiz slides bench clean
+.PHONY: help setup data book html html-class pdf lab lab-solutions lint test test-slow test-beam backends refresh released-model assignments course autograde quiz slides classroom-bundle links status bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -116,6 +118,17 @@ quiz: $(STAMP)  ## write the quiz as a question bank for Moodle (GIFT) into _bui
 
 slides: $(STAMP)  ## a deck of slides per chapter, for lectures without a network, in _build/slides/
 	$(PY) book/tools/slides.py
+
+classroom-bundle: data html-class  ## one archive that installs offline: make classroom-bundle PLATFORM=windows-x86_64 PYTHONS="3.12 3.13"
+	$(PY) book/tools/bundle.py $(if $(PLATFORM),--platform $(PLATFORM)) $(if $(PYTHONS),--python $(PYTHONS))
+
+links: $(STAMP)  ## do the addresses that pages and chapters link to still answer? needs the network
+	$(PY) book/tools/build.py --links
+
+status: data  ## run the chapters one by one and write versions and times into book/status.json
+	mkdir -p _build
+	-$(PY) -m pytest $(NBVAL) -n 0 -q --junit-xml=_build/chapters.xml chapters  # differences are shown on the page
+	$(PY) book/tools/status.py _build/chapters.xml
 
 bench: data  ## the measured claims, each as JSON
 	@for script in $(wildcard benchmarks/*.py); do echo "==> $$script"; $(PY) $$script --json || exit 1; done

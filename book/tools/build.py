@@ -6,9 +6,12 @@ them each time, because an unchanged page would keep the old contents in its men
 `make html-class` (`--for-class`) builds the book without solutions into `_build/class/_build/html`:
 the exercises are the students' copies, on the page and as a download, and the quiz has no answers.
 The answers to "Check yourself" in the chapters stay, folded: they belong to the text.
+
+`make links` lets Sphinx ask each address that a page or a chapter links to whether it answers.
 """
 
 import argparse
+import json
 import shutil
 import subprocess
 import sys
@@ -18,12 +21,27 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def command(out: Path) -> list[str]:
-    """The Jupyter Book command that builds into `out`/_build/html."""
+def command(out: Path, links: bool = False) -> list[str]:
+    """The Jupyter Book command that builds into `out`/_build/html, or checks external links."""
+    builder = ("--builder", "linkcheck", "--all") if links else ("--all", "-n", "-W")
     return [
         *(sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", "."),
         *("--config", "_config.yml", "--toc", "book/_toc.yml", "--path-output", str(out)),
-        *("--all", "-n", "-W", "--keep-going"),
+        *(*builder, "--keep-going"),
+    ]
+
+
+def broken(output: Path) -> list[str]:
+    """Return the links that did not answer, one line each.
+
+    Args:
+        output: output.json of Sphinx's linkcheck: one JSON object per line.
+    """
+    checked = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
+    return [
+        f"{link['filename']}:{link['lineno']}: {link['uri']}: {link['info']}"
+        for link in checked
+        if link["status"] in ("broken", "timeout")
     ]
 
 
@@ -61,9 +79,15 @@ def main() -> int:
         "--out", type=Path, help="build into OUT/_build (default: here, or _build/class)"
     )
     parser.add_argument("--for-class", action="store_true", help="without solutions")
+    parser.add_argument("--links", action="store_true", help="check external links instead")
     args = parser.parse_args()
     start = time.monotonic()
     out = (args.out or (ROOT / "_build" / "class" if args.for_class else ROOT)).resolve()
+    if args.links:
+        subprocess.run(command(out, links=True), cwd=ROOT, check=False)
+        dead = broken(out / "_build" / "linkcheck" / "output.json")
+        print("\n".join(["", *dead, f"{len(dead)} dead links"]))
+        return 1 if dead else 0
     source = ROOT
     if args.for_class:
         source = out / "source"
