@@ -41,8 +41,12 @@ from posekit.minidome.dataset import dataset
 PYTHONS = {"3.11": "3.11.5", "3.12": "3.12.0", "3.13": "3.13.0"}
 """Version of Python -> the first release of it that the book runs on."""
 
-LEFT_OUT = ("tests/", "binder/", ".", "Makefile", "Dockerfile", "CONTRIBUTING.md")
-"""Beginnings of paths that a class does not need. The Makefile would fetch packages."""
+LEFT_OUT = (
+    *("tests/", "book/tools/", "book/quiz/", "book/slides/", "binder/", "."),
+    *("Makefile", "Dockerfile", "CONTRIBUTING.md"),
+)
+"""Beginnings of paths that a class does not need, or that hold answers; the Makefile would fetch
+packages."""
 
 VERIFY = [
     ["-m", "pip", "check"],

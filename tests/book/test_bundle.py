@@ -188,7 +188,8 @@ def test_the_bundle_holds_the_students_copies_and_no_solution(tmp_path, monkeypa
         assert (folder / name).is_file(), name
     for name in ("posekit/weights/manifest.json", "book/runs/stage1/record.json", "_config.yml"):
         assert (folder / name).is_file(), name
-    assert not (folder / "tests").exists() and not (folder / "Makefile").exists()
+    for name in ("tests", "book/tools", "book/quiz", "Makefile", ".ci"):
+        assert not (folder / name).exists(), name
 
 
 # ---- the installer ------------------------------------------------------------------------------
