@@ -12,15 +12,20 @@ NBVAL  := --nbval --nbval-current-env --nbval-cell-timeout 600 --nbval-sanitize-
 JOBS   ?= 2
 TESTS  ?= tests
 NB     ?=
+EXERCISES ?=
+SITE   ?=
+SUBMISSIONS ?=
+PLATFORM ?=
+PYTHONS  ?=
 
 export TF_CPP_MIN_LOG_LEVEL := 3
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data book html pdf lab lint test test-slow test-beam backends refresh released-model assignments quiz slides bench clean
+.PHONY: help setup data book html html-class pdf lab lab-solutions lint test test-slow test-beam backends refresh released-model assignments course autograde quiz slides classroom-bundle links status bench clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## make .venv with the tested versions, and this package in it
 	@echo "==> environment ready in $(VENV)"
@@ -47,11 +52,17 @@ html: $(STAMP)  ## build _build/html from the committed outputs; runs no noteboo
 	@echo "==> HTML"
 	$(PY) book/tools/build.py
 
+html-class: $(STAMP)  ## _build/class/_build/html: the book without solutions
+	$(PY) book/tools/build.py --for-class
+
 pdf: $(STAMP)  ## _build/pdf: the whole book as one PDF, printed by Chromium
 	$(PY) book/tools/pdf.py
 
-lab: data  ## open the chapters in JupyterLab
-	$(BIN)/jupyter lab chapters
+lab: data  ## JupyterLab with the chapters and the students' copies of the exercises, in workspace/
+	$(PY) book/tools/workspace.py
+
+lab-solutions: data  ## JupyterLab with the chapters and the solved exercises, to read or to edit them
+	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/chapters
 
 lint: $(STAMP)  ## ruff: code and notebooks
 	$(BIN)/ruff check .
@@ -92,14 +103,32 @@ released-model: $(STAMP)  ## train and package stage1 from the photos of POSEKIT
 	$(PY) -m posekit export --model _data/released/stage1 --package stage1
 	$(PY) book/tools/card_pictures.py
 
-assignments: $(STAMP)  ## cut the students' copies of the exercises into _assignments/
+assignments: $(STAMP)  ## the chapters and the students' copies of the exercises, to hand out, in _assignments/
 	$(PY) book/tools/assignments.py
+
+course: $(STAMP)  ## a course for nbgrader in _course/: make course EXERCISES="ex01 ex06" SITE=https://...
+	$(PY) book/tools/course.py $(EXERCISES) $(if $(SITE),--site $(SITE))
+
+autograde: data  ## marks as CSV and HTML, without nbgrader: make autograde SUBMISSIONS=FOLDER
+	@test -n "$(SUBMISSIONS)" || { echo "error: make autograde SUBMISSIONS=FOLDER, with one folder per student" >&2; exit 2; }
+	$(PY) book/tools/autograde.py "$(SUBMISSIONS)" $(if $(EXERCISES),--exercises $(EXERCISES)) --jobs $(JOBS)
 
 quiz: $(STAMP)  ## write the quiz as a question bank for Moodle (GIFT) into _build/quiz/
 	$(PY) book/tools/quiz.py
 
 slides: $(STAMP)  ## a deck of slides per chapter, for lectures without a network, in _build/slides/
 	$(PY) book/tools/slides.py
+
+classroom-bundle: data html-class  ## one archive that installs offline: make classroom-bundle PLATFORM=windows-x86_64 PYTHONS="3.12 3.13"
+	$(PY) book/tools/bundle.py $(if $(PLATFORM),--platform $(PLATFORM)) $(if $(PYTHONS),--python $(PYTHONS))
+
+links: $(STAMP)  ## do the addresses that pages and chapters link to still answer? needs the network
+	$(PY) book/tools/build.py --links
+
+status: data  ## run the chapters one by one and write versions and times into book/status.json
+	mkdir -p _build
+	-$(PY) -m pytest $(NBVAL) -n 0 -q --junit-xml=_build/chapters.xml chapters  # differences are shown on the page
+	$(PY) book/tools/status.py _build/chapters.xml
 
 bench: data  ## the measured claims, each as JSON
 	@for script in $(wildcard benchmarks/*.py); do echo "==> $$script"; $(PY) $$script --json || exit 1; done

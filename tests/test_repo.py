@@ -36,9 +36,13 @@ def test_the_top_level_is_the_wanted_one():
         "CONTRIBUTING.md .gitattributes".split()
     )
     optional = {
+        ".devcontainer",
+        ".dockerignore",
         "CHANGELOG.md",
         "CODE_OF_CONDUCT.md",
+        "Dockerfile",
         "SECURITY.md",
+        "binder",
         ".gitignore",
         ".pre-commit-config.yaml",
     }
@@ -169,6 +173,22 @@ def test_files_that_documents_name_exist(document):
         if not placeholder and not (ROOT / name).exists():
             missing.append(name)
     assert missing == []
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("*.md")), ids=lambda p: p.stem)
+def test_links_of_documents_lead_somewhere(path):
+    """Those outside of the book; inside, the built pages are tested."""
+    text = re.sub(r"```.*?```|`[^`]*`", "", path.read_text(encoding="utf-8"), flags=re.S)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        target, _, anchor = link.partition("#")
+        if re.match(r"[a-z]+:", link):
+            continue
+        file = (path.parent / target).resolve() if target else path
+        assert file.exists(), link
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.M)
+            slugs = {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings}
+            assert anchor in slugs, link
 
 
 def test_contributing_draws_the_layout_and_the_order_of_the_modules():

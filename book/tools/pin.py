@@ -67,9 +67,12 @@ def main() -> int:
         lines.append(f"{re.sub('_', '-', name)}=={version}")
     cv = next(metadata.version(name) for name in OPENCV if _installed(name))
     lines += [f"{name}=={cv}; {marker}" for name, marker in OPENCV.items()]
-    (ROOT / "requirements.txt").write_text(
-        HEADER + "\n".join(sorted(lines)) + "\n", encoding="utf-8"
-    )
+    path = ROOT / "requirements.txt"
+    here = {line.partition("==")[0] for line in lines}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if re.match(r"[\w.-]+==.*;", line) and line.partition("==")[0] not in here:
+            lines.append(line)
+    path.write_text(HEADER + "\n".join(sorted(lines)) + "\n", encoding="utf-8")
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     print(f"requirements.txt: {len(lines)} packages, Python {version}")
     return 0

@@ -174,11 +174,12 @@ def _answer(question: Question) -> str:
     return text
 
 
-def markdown(question: Question) -> str:
+def markdown(question: Question, answers: bool = True) -> str:
     """Return a question in markdown, with its answer folded.
 
     Args:
         question: of any kind.
+        answers: False leaves the answer out, as in the book for a class.
 
     Returns:
         Several blocks of markdown; the answer is in a `<details>`.
@@ -188,7 +189,8 @@ def markdown(question: Question) -> str:
     if question.kind == "choice":
         pairs = zip("ABCD", question.options, strict=True)
         blocks.append("\n".join(f"- **{letter}** {option.text}" for letter, option in pairs))
-    blocks += ["<details>\n<summary>Answer</summary>", _answer(question), "</details>"]
+    if answers:
+        blocks += ["<details>\n<summary>Answer</summary>", _answer(question), "</details>"]
     return "\n\n".join(blocks) + "\n"
 
 
