@@ -46,6 +46,7 @@ PACKAGES = {
         ("jupyterlab", "4.2"),
         ("matplotlib", "3.9"),
         ("nbval", "0.11"),
+        ("platformdirs", "4"),
         ("scikit-image", "0.25"),
         ("sphinx-exercise", "1.0.1"),
     ),

@@ -116,8 +116,8 @@ def test_repo2docker_understands_the_folder_for_binder(monkeypatch):
         "repo2docker.buildpacks", reason="pip install jupyter-repo2docker"
     )
     monkeypatch.chdir(ROOT)
-    pack = buildpacks.PythonBuildPack()
+    pack = buildpacks.PythonBuildPack("buildpack-deps:jammy")
     assert pack.detect() and pack.python_version == "3.12"
     scripts = " ".join(script for _, script in pack.get_assemble_scripts())
     assert 'install --no-cache-dir -r "binder/requirements.txt"' in scripts
-    assert "binder/postBuild" in " ".join(pack.get_post_build_scripts())
+    assert list(pack.get_post_build_scripts()) == ["binder/postBuild"]

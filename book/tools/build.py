@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def command(out: Path, links: bool = False) -> list[str]:
     """The Jupyter Book command that builds into `out`/_build/html, or checks external links."""
-    builder = ("--builder", "linkcheck", "--all") if links else ("--all", "-n", "-W")
+    custom = ("--builder", "custom", "--custom-builder", "linkcheck")  # not into _build/html
+    builder = (*custom, "--all") if links else ("--all", "-n", "-W")
     return [
         *(sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", "."),
         *("--config", "_config.yml", "--toc", "book/_toc.yml", "--path-output", str(out)),
@@ -85,7 +86,11 @@ def main() -> int:
     out = (args.out or (ROOT / "_build" / "class" if args.for_class else ROOT)).resolve()
     if args.links:
         subprocess.run(command(out, links=True), cwd=ROOT, check=False)
-        dead = broken(out / "_build" / "linkcheck" / "output.json")
+        report = out / "_build" / "linkcheck" / "output.json"
+        if not report.is_file():
+            print("\nerror: the links were not checked: see above", file=sys.stderr)
+            return 2
+        dead = broken(report)
         print("\n".join(["", *dead, f"{len(dead)} dead links"]))
         return 1 if dead else 0
     source = ROOT

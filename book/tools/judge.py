@@ -181,6 +181,10 @@ class StudentError(Exception):
     """The student's process has ended or does not answer."""
 
 
+class TooLateError(StudentError):
+    """It did not answer in time."""
+
+
 def environment(folder: Path) -> dict[str, str]:
     """Environment variables of a process that runs foreign code: no secrets of the account."""
     names = ("PATH", "PYTHONPATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "POSEKIT_CACHE", "LANG")
@@ -196,6 +200,7 @@ def environment(folder: Path) -> dict[str, str]:
         "CUDA_VISIBLE_DEVICES": "-1",
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "PYTHONHASHSEED": "0",
+        "POSEKIT_PROGRESS": "off",
     }
 
 
@@ -285,7 +290,7 @@ class Student:
                 answer = self.incoming.get(timeout=max(end - time.monotonic(), 0.01))
             except queue.Empty:
                 self.end()
-                raise StudentError(f"did not end within {seconds:g} seconds") from None
+                raise TooLateError(f"did not end within {seconds:g} seconds") from None
             if not isinstance(answer, tuple) or not answer:
                 self.end()
                 raise StudentError("stopped Python itself")
@@ -331,7 +336,12 @@ class Student:
     def call(self, proxy: "RemoteObject", args: tuple, kwargs: dict) -> object:
         """Call a function of the student's, and bring home what it changed."""
         number = proxy.__dict__["_number"]
-        kind, *rest = self.ask("call", number, args, kwargs, seconds=2 * CALL_LIMIT_S)
+        from posekit.notebook import checks
+
+        try:
+            kind, *rest = self.ask("call", number, args, kwargs, seconds=CALL_LIMIT_S)
+        except TooLateError:
+            raise checks._TimeUpError from None  # the check has a hint for it
         self.used |= {str(name) for name in rest[-1]}
         if kind == "raised":
             self.raise_from(*rest[:4])
@@ -353,6 +363,9 @@ def _bring_home(here: object, there: object) -> None:
     if isinstance(here, np.ndarray):
         if np.shape(there) == here.shape:
             here[...] = there
+    elif isinstance(here, tuple):
+        for mine, theirs in zip(here, there, strict=True):
+            _bring_home(mine, theirs)
     elif isinstance(here, list):
         here[:] = there
     elif isinstance(here, dict):

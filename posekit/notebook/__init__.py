@@ -1,5 +1,5 @@
-"""The first call of every notebook: silence the libraries, fix the seeds, describe the machine
-(book: setup; all chapters)."""
+"""The first call of every notebook: silence the libraries, fix the seeds, describe the machine; and
+the reader's progress through the exercises (book: setup; all chapters)."""
 
 import contextlib
 import os
@@ -104,3 +104,19 @@ def setup(seed: int = 0) -> Runtime:
         cores=hardware.cores(),
         live_seconds=live_seconds,
     )
+
+
+def progress() -> None:
+    """Show which exercises are solved and which are open: a sentence, and a table with a row per
+    chapter.
+
+    An exercise is solved when its check has passed once in a notebook of this reader. It stays so.
+    """
+    from posekit import viz
+    from posekit.notebook import solved
+
+    done, total, rows = solved.overview()
+    path = solved.state_file()
+    where = f"kept in {path}" if path else "not kept, because POSEKIT_PROGRESS is off"
+    print(f"{done} of {total} exercises solved ({where}).")
+    viz.show_table(rows)

@@ -201,6 +201,21 @@ def test_formulas_are_typeset_from_the_books_own_copy(pages, html):
     assert (html / "_static" / "vendor" / "mathjax" / "LICENSE").is_file()
 
 
+def test_dead_links_are_read_from_sphinx_s_report(tmp_path):
+    import build
+
+    assert "linkcheck" in build.command(tmp_path, links=True)
+    link = {"filename": "book/a.md", "lineno": 3, "uri": "https://a.org/x", "code": 0}
+    lines = [
+        {**link, "status": "working", "info": ""},
+        {**link, "status": "broken", "info": "404 Client Error"},
+        {**link, "status": "redirected", "info": "https://a.org/y"},
+    ]
+    report = tmp_path / "output.json"
+    report.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert build.broken(report) == ["book/a.md:3: https://a.org/x: 404 Client Error"]
+
+
 # ---- the role that takes figures from records ----------------------------------------------------
 
 

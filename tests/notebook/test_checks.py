@@ -281,6 +281,202 @@ def test_a_right_answer_in_lists_and_tuples_passes_or_gets_a_hint(chapter, check
         assert len(str(error).splitlines()) == 1
 
 
+# ---- every chapter: right answers that go wrong at one of the calls ------------------------------
+
+
+class Foreign:
+    """A tensor of another library, which refuses to become an array."""
+
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad")
+
+
+def stops(kind: type[BaseException]) -> Callable:
+    def spoil(value):
+        raise kind("of its own\nin two lines")
+
+    return spoil
+
+
+def never_ends(value):
+    while True:
+        pass
+
+
+def each(change: Callable) -> Callable:
+    """Change every part of an answer that lets itself be changed."""
+
+    def spoil(value):
+        if isinstance(value, tuple | list):
+            return type(value)(map(spoil, value))
+        try:
+            return change(np.asarray(value))
+        except (TypeError, ValueError, IndexError):
+            return value
+
+    return spoil
+
+
+STOPS = {
+    kind.__name__: stops(kind)
+    for kind in (ValueError, IndexError, KeyError, AssertionError, TypeError, StopIteration)
+    + (np.linalg.LinAlgError, SystemExit, OverflowError)
+}
+SPOILS = {
+    "nothing": lambda value: None,
+    "not a number": each(lambda value: value * np.nan),
+    "one axis more": each(lambda value: value[None]),
+    "an axis less": each(lambda value: value[0]),
+    "flat": each(np.ravel),
+    "nothing in it": each(lambda value: value[:0]),
+    "text": each(str),
+    "complex": each(lambda value: value + 1j),
+    "rounded down": each(lambda value: value.astype(int)),
+    "objects": each(lambda value: value.astype(object)),
+    "a tensor": each(keras.ops.convert_to_tensor),
+    "a symbol": lambda value: keras.Input((3,)),
+    "symbols": each(lambda value: keras.Input((3,))),
+    "foreign": lambda value: Foreign(),
+    "foreign parts": each(lambda value: Foreign()),
+    "in a tuple": lambda value: (value,),
+    "one part more": lambda value: (*value, 1) if isinstance(value, tuple) else [value, 1],
+    "a type": type,
+}
+MAY_PASS = {
+    ("check_test_crop", "nothing"),  # a test returns nothing, and raises where a crop is broken
+    ("check_test_crop", "AssertionError"),
+    ("check_read_varint", "ValueError"),  # what these two are asked to raise
+    ("check_read_frames", "ValueError"),
+}
+FEW = ("nothing", "a symbol", "foreign parts", "one axis more", "ValueError", "IndexError")
+SLOW_CHECKS = {"check_invent", "check_dense_layer", "check_shortcut_is_free"}
+
+
+def spoiled(function: Callable, spoil: Callable, at: int, calls: list) -> Callable:
+    """The right answer, but its call number `at` goes wrong."""
+
+    def answer(*given):
+        value = function(*given)
+        calls.append(1)
+        return spoil(value) if len(calls) - 1 == at else value
+
+    return answer
+
+
+def told(chapter: str, check: Callable, i: int, function: Callable) -> str:
+    """What a check says when its answer number i is replaced; "" when it passes."""
+    given = answers(chapter, check)
+    given[i] = function
+    try:
+        check(*given)
+    except CheckFailed as error:
+        return str(error)
+    return ""
+
+
+def survives(chapter: str, check: Callable, everywhere: bool) -> None:
+    for i, right in enumerate(answers(chapter, check)):
+        calls: list = []
+        assert not told(chapter, check, i, spoiled(right, lambda value: value, -1, calls))
+        places = sorted({0, len(calls) // 2, len(calls) - 1})
+        all_ways = {**SPOILS, **STOPS}
+        for n, name in enumerate(all_ways if everywhere else FEW):
+            spoil = all_ways[name]
+            for at in places if everywhere else [places[n % len(places)]]:
+                said = told(chapter, check, i, spoiled(right, spoil, at, []))
+                where = f"{name} at call {at} of {len(calls)}: {said}"
+                assert len(said.splitlines()) <= 1, where
+                assert checks.UNREADABLE not in said, where
+                if name in STOPS or name == "nothing":
+                    assert said or (check.__name__, name) in MAY_PASS, where
+
+
+@every_exercise
+def test_an_answer_that_goes_wrong_at_a_later_call_gets_a_hint(chapter, check):
+    if check.__name__ in SLOW_CHECKS:
+        pytest.skip("many calls or networks: see the slow test")
+    survives(chapter, check, everywhere=False)
+
+
+@pytest.mark.slow
+@every_exercise
+def test_an_answer_that_goes_wrong_at_any_call_gets_a_hint(chapter, check):
+    survives(chapter, check, everywhere=True)
+
+
+@pytest.mark.slow
+@every_exercise
+def test_an_answer_that_never_ends_at_its_last_call_is_stopped(chapter, check, monkeypatch):
+    if check.__name__ in SLOW_CHECKS:
+        pytest.skip("its right calls take longer than the short limit of this test")
+    for i, right in enumerate(answers(chapter, check)):
+        calls: list = []
+        told(chapter, check, i, spoiled(right, lambda value: value, -1, calls))
+        monkeypatch.setattr(checks, "TIME_LIMIT_S", 1.0)
+        said = told(chapter, check, i, spoiled(right, never_ends, len(calls) - 1, []))
+        assert "did not end within 1 seconds (line " in said, said
+
+
+def wrecked(function: Callable, k: int, done: list) -> Callable:
+    """The right answer, which then changes its argument number k."""
+
+    def answer(*given):
+        value = function(*given)
+        if k < len(given) and not done:
+            done.append(wreck(given[k]))
+        return value
+
+    return answer
+
+
+def wreck(value: object) -> bool:
+    """Change a value in place; return whether that was possible."""
+    if isinstance(value, np.ndarray) and value.size:
+        value.flat[0] = value.flat[0] + 1 if value.dtype != bool else not value.flat[0]
+        return bool(np.all(np.isfinite(value.flat[0])))
+    if isinstance(value, list) and value:
+        return any(map(wreck, value)) or not value.append(value[0])
+    if isinstance(value, dict) and value:
+        return value.pop(next(iter(value))) is not value
+    return isinstance(value, tuple) and any(map(wreck, value))
+
+
+@every_exercise
+def test_a_right_answer_that_changes_an_argument_is_told_so(chapter, check):
+    for i, right in enumerate(answers(chapter, check)):
+        for k in range(len(inspect.signature(right).parameters)):
+            done: list = []
+            said = told(chapter, check, i, wrecked(right, k, done))
+            if any(done):
+                assert "Your function changed the `" in said, (k, said)
+
+
+def test_a_bare_except_in_an_endless_loop_does_not_save_it(monkeypatch):
+    monkeypatch.setattr(checks, "TIME_LIMIT_S", 0.2)
+
+    def answer(x):
+        while True:
+            try:  # noqa: SIM105
+                np.sort(np.ones(2000))
+            except:  # noqa: E722 - as students write it
+                pass
+
+    with pytest.raises(CheckFailed, match="did not end within 0.2 seconds"):
+        call(answer, "f(x)", 1)
+
+
+def test_a_check_that_cannot_read_an_answer_says_so_in_one_line():
+    @checks.exercise
+    def check_sum(add):
+        """A check of the kind that a chapter has."""
+        a, b = add(1, 2)
+
+    with pytest.raises(CheckFailed, match="cannot read the answer of `add`: TypeError") as caught:
+        check_sum(lambda a, b: a + b)
+    assert len(str(caught.value).splitlines()) == 1
+    assert isinstance(caught.value.__cause__, TypeError)
+
+
 # ---- the helpers ---------------------------------------------------------------------------------
 
 

@@ -127,6 +127,26 @@ def count_with(**mistake):
     return lambda keypoints, visible, known, size: count(keypoints, visible, known, size, **mistake)
 
 
+# ---- found by changing the solutions piece by piece ----------------------------------------------
+
+
+def sound_if_not_larger(encode, decode, size):
+    """Forgets that an error may be negative."""
+    edges = encode(np.array([[-0.5, -0.5], np.array(size) - 0.5]), size)
+    points = np.random.default_rng(0).uniform(-300, 600, (50, 2))
+    home = decode(encode(points, size), size)
+    return bool(np.allclose(edges, [[-0.5, -0.5], [0.5, 0.5]]) and (home - points).max() < 1e-3)
+
+
+def sound_for_one_size(encode, decode, size):
+    return sound(encode, decode, (192, 256))
+
+
+def sound_to_the_right(encode, decode, size):
+    """Tests no point left of the image or above it."""
+    return sound(encode, decode, size, low=0)
+
+
 WRONG = [
     (ch01.check_flip_person, flip_in_place, "changed the `keypoints`"),
     (ch01.check_flip_person, flip_with(swap=False, swap_flags=False), "kept their names"),
@@ -207,4 +227,7 @@ WRONG = [
         "a training target as well",
     ),
     (ch01.check_count_joints, lambda keypoints, visible, known, size: None, "has no value yet"),
+    (ch01.check_codec_is_sound, sound_if_not_larger, "compare its size"),
+    (ch01.check_codec_is_sound, sound_for_one_size, "use the `size` that you are given"),
+    (ch01.check_codec_is_sound, sound_to_the_right, "clips at the left edge only"),
 ]

@@ -234,6 +234,49 @@ def rows_with(**mistake):
     return lambda given, sizes: rows(given, sizes, **mistake)
 
 
+# ---- found by changing the solutions piece by piece ----------------------------------------------
+
+
+def census_by(near=lambda gap: gap < 10, labelled=lambda flags: flags > 0):
+    def census(annotations, sizes):
+        counts, cut = np.zeros((17, 3), int), 0
+        for person in annotations:
+            flags = np.array(person["keypoints"][2::3])
+            if person["iscrowd"] or not np.any(labelled(flags)):
+                continue
+            counts += flags[:, None] == np.arange(3)
+            x, y, w, h = person["bbox"]
+            width, height = sizes[person["image_id"]]
+            cut += bool(near(min(x, y, width - x - w, height - y - h)))
+        return counts, cut
+
+    return census
+
+
+def impossible_with(low, high):
+    """Rows outside of low ... length + high, or not in COCO's terms, or twice."""
+
+    def impossible_rows(rows, sizes):
+        bad, seen = [], set()
+        for i, row in enumerate(rows):
+            wrong = row["image"] not in sizes or row["joint"] not in COCO17.joints
+            wrong = wrong or row["v"] not in ("0", "1", "2")
+            if not wrong and row["v"] != "0":
+                for value, length in zip((row["x"], row["y"]), sizes[row["image"]], strict=True):
+                    wrong = wrong or value == "" or not low <= float(value) < length + high
+            whose = row["image"], row["person"], row["joint"]
+            if wrong or whose in seen:
+                bad.append(i)
+            seen.add(whose)
+        return bad
+
+    return impossible_rows
+
+
+def as_text(impossible_rows):
+    return lambda rows, sizes: [str(i) for i in impossible_rows(rows, sizes)]
+
+
 WRONG = [
     (ch02.check_label_joints, label_with(turn=lambda p, c: p @ c.R + c.t), "rotated the other way"),
     (ch02.check_label_joints, label_with(turn=lambda p, c: p @ c.R.T), "t is missing"),
@@ -413,4 +456,11 @@ WRONG = [
         "list of row numbers",
     ),
     (ch02.check_impossible_rows, lambda given, sizes: None, "has no value yet"),
+    (ch02.check_census, census_by(near=lambda gap: gap <= 10), "rule is *less than* 10"),
+    (ch02.check_census, census_by(near=lambda gap: gap < 9), "people are cut off, but"),
+    (ch02.check_census, census_by(labelled=lambda flags: flags == 2), "is left out"),
+    (ch02.check_impossible_rows, impossible_with(-0.5, 0), "reaches from -0.5 to 119.5"),
+    (ch02.check_impossible_rows, impossible_with(-0.5, 0.5), "reaches from -0.5 to 119.5"),
+    (ch02.check_impossible_rows, impossible_with(-1, -0.5), "reaches from -0.5 to 119.5"),
+    (ch02.check_impossible_rows, as_text(impossible_with(-0.5, -0.5)), "should be numbers"),
 ]

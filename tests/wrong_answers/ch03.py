@@ -243,6 +243,37 @@ def sorted_but_careful(dataset, pictures, keypoints, box_px):
     return True
 
 
+# ---- found by changing the solutions piece by piece ----------------------------------------------
+
+
+def clean_with(columns=slice(0, 2), size=np.abs, box=None, most=1e-4):
+    def is_clean(dataset, stored, keypoints, box_px):
+        side = box or box_px
+        edge = (stored.shape[1] - side) // 2
+        inner = stored[:, edge : edge + side, edge : edge + side]
+        uv = (keypoints - edge + 0.5) / side - 0.5
+        for _ in range(2):
+            batches = list(dataset)
+            if sum(len(images) for images, _ in batches) != len(stored):
+                return False
+            targets = np.concatenate([t["keypoints"] for _, t in batches])
+            off = size(targets[..., :2] - uv) * targets[..., 2:]
+            if not np.array_equal(np.concatenate([i for i, _ in batches]), inner):
+                return False
+            if off[..., columns].max() > most:
+                return False
+        return True
+
+    return is_clean
+
+
+def frames_or_an_error(data):
+    """Takes a file without records for a damaged one."""
+    if not data:
+        raise ValueError("record at byte 0: there is nothing")
+    return frames(data)
+
+
 WRONG = [
     (ch03.check_read_varint, varint_with(mask=255), "It is a flag"),
     (ch03.check_read_varint, varint_with(big=True), "*lowest* group comes first"),
@@ -327,4 +358,9 @@ WRONG = [
     (ch03.check_is_clean, sorted_but_careful, "another order"),
     (ch03.check_is_clean, breaks_on_a_short_one, "stops with"),
     (ch03.check_is_clean, lambda *args: "clean", "True or False"),
+    (ch03.check_is_clean, clean_with(columns=slice(0, 1)), "Compare u *and* v"),
+    (ch03.check_is_clean, clean_with(size=lambda off: off), "whatever its sign"),
+    (ch03.check_is_clean, clean_with(most=0.05), "half a pixel too far left"),
+    (ch03.check_is_clean, clean_with(box=16), "You rejected a clean set"),
+    (ch03.check_read_frames, frames_or_an_error, "raise nothing"),
 ]

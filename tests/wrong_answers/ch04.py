@@ -180,6 +180,22 @@ def sorts_in_place(shortcut, slopes):
     return paths(shortcut, slopes)
 
 
+# ---- found by changing the solutions piece by piece ----------------------------------------------
+
+
+def projection_with(kernel=1, norm_last=False):
+    def preact_bottleneck(x, filters, stride, conv, norm_relu):
+        ready = norm_relu(x)
+        skip = x
+        if stride > 1 or x.shape[-1] != 4 * filters:
+            skip = conv(x if norm_last else ready, 4 * filters, kernel, stride)
+            skip = norm_relu(skip) if norm_last else skip
+        out = conv(norm_relu(conv(ready, filters, 1)), filters, 3, stride)
+        return skip + conv(norm_relu(out), 4 * filters, 1)
+
+    return preact_bottleneck
+
+
 WRONG = [
     (ch04.check_preact_bottleneck, bottleneck_with(behind=relu), "you rectify the sum"),
     (ch04.check_preact_bottleneck, bottleneck_with(raw=True), "takes the raw input"),
@@ -254,4 +270,10 @@ WRONG = [
         "Multiply the units out",
     ),
     (ch04.check_paths, lambda *given: None, "has no value yet"),
+    (ch04.check_preact_bottleneck, projection_with(kernel=3), "projection is 3×3"),
+    (
+        ch04.check_preact_bottleneck,
+        projection_with(norm_last=True),
+        "followed by batch norm and ReLU",
+    ),
 ]

@@ -99,6 +99,17 @@ def _at_least_one(work, budget, most=64):
     return max(1, _search(work, budget, most))
 
 
+# ---- found by changing the solutions piece by piece ----------------------------------------------
+
+
+def _without_scale(x, k, bottleneck=4):
+    new = x
+    for filters, kernel in ((bottleneck * k, 1), (k, 3)) if bottleneck else ((k, 3),):
+        new = layers.ReLU()(layers.BatchNormalization(scale=False)(new))
+        new = layers.Conv2D(filters, kernel, padding="same", use_bias=False)(new)
+    return layers.Concatenate()([x, new])
+
+
 WRONG = [
     (ch05.check_dense_layer, _layer(join="alone"), "new ones alone"),
     (ch05.check_dense_layer, _layer(join="add"), "where a dense layer concatenates"),
@@ -126,4 +137,5 @@ WRONG = [
     (ch05.check_largest_growth, _strictly, "last multiply-add"),
     (ch05.check_largest_growth, _one_by_one, "halve it"),
     (ch05.check_largest_growth, _at_least_one, "return 0"),
+    (ch05.check_dense_layer, _without_scale, "no scale or no shift"),
 ]

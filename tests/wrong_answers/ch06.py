@@ -143,6 +143,26 @@ def as_it_is(x):
     return x
 
 
+# ---- found by changing the solutions piece by piece ----------------------------------------------
+
+
+def masked_l2_by_people(y_true, y_pred):
+    """Divides by the number of people where that is more than the number of joints."""
+    weight = y_true[..., 2]
+    target = ops.where(weight[..., None] > 0, y_true[..., :2], y_pred)
+    squared = ops.sum(ops.square(y_pred - target), axis=-1)
+    return ops.sum(squared) / ops.maximum(ops.sum(weight), float(len(y_true)))
+
+
+def targets_within(low, high):
+    def training_targets(points, visible, known, size):
+        inside = (visible >= 1) & np.all((points > low) & (points < size + high), axis=1)
+        uv = np.where(inside[:, None], (points + 0.5) / size - 0.5, 0)
+        return np.column_stack([uv, inside]), np.column_stack([inside, known]).astype(float)
+
+    return training_targets
+
+
 WRONG = [
     (ch06.check_masked_l2, l2_with(whole="entries", replace=False), "*all* entries"),
     (ch06.check_masked_l2, l2_with(whole="entries"), "*all* entries"),
@@ -213,4 +233,7 @@ WRONG = [
     (ch06.check_flip_test, flip_with(seen_both=np.maximum), "mean of both predictions"),
     (ch06.check_flip_test, lambda predict, images: flip(predict, images)[0], "two arrays"),
     (ch06.check_flip_test, flip_in_place, "work on a copy"),
+    (ch06.check_masked_l2, masked_l2_by_people, "With a single labelled joint"),
+    (ch06.check_training_targets, targets_within(-1, -0.5), "on the wrong side in your answer"),
+    (ch06.check_training_targets, targets_within(-0.51, 0), "on the wrong side in your answer"),
 ]

@@ -1,5 +1,7 @@
 """Wrong answers to the exercises of chapter 08, and the piece of the hint that each must get."""
 
+import numpy as np
+
 from posekit.notebook.checks import ch08
 
 
@@ -42,6 +44,13 @@ def _in_place(kernel):
     return (kernel - 0.1).sum(axis=2, keepdims=True)
 
 
+# ---- found by changing the solutions piece by piece ----------------------------------------------
+
+
+def grey_by_luminance(kernel):
+    return (kernel * np.array([0.299, 0.587, 0.114])[:, None]).sum(axis=2, keepdims=True)
+
+
 WRONG = [
     (ch08.check_rate, _rate(invert=True), "early layers get the small rates"),
     (ch08.check_rate, _rate(head=7), "the head gets `base`"),
@@ -59,4 +68,5 @@ WRONG = [
     (ch08.check_grey_kernel, lambda k: k, "one input channel"),
     (ch08.check_grey_kernel, lambda k: -k.sum(axis=2, keepdims=True), "different features"),
     (ch08.check_grey_kernel, _in_place, "work on a copy"),
+    (ch08.check_grey_kernel, grey_by_luminance, "how bright they look"),
 ]

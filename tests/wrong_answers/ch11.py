@@ -208,6 +208,50 @@ def twins_first_only(pictures, most):
     return [min(find_twins(pictures, most))]
 
 
+# ---- found by changing the solutions piece by piece ----------------------------------------------
+
+
+def crop_test_with(*tests):
+    def test_crop(input_affine):
+        for box, size in (((30, 200, 40, 110), 224), ((300, 20, 90, 35), 96)):
+            affine = input_affine(box, size)
+            corners = np.array([box[:2], np.add(box[:2], box[2:])]) - 0.5
+            landed = corners @ affine[:, :2].T + affine[:, 2]
+            assert np.allclose(landed.mean(axis=0), (size - 1) / 2)
+            assert np.allclose(affine[:, :2], affine[0, 0] * np.eye(2))
+            for test in tests:
+                assert test(affine, landed, size)
+
+    return test_crop
+
+
+def upright(affine, landed, size):
+    return affine[0, 0] > 0
+
+
+def within(affine, landed, size):
+    return landed.min() >= -0.5 and landed.max() <= size - 0.5
+
+
+def large(affine, landed, size):
+    return np.ptp(landed, axis=0).max() >= size / 2
+
+
+def twins_in_between(images, most):
+    return [(i + 0.4, j) for i, j in twins(images, most)]
+
+
+def twins(images, most):
+    plain = [ch11.dhash(image) for image in images]
+    mirrored = [ch11.dhash(np.ascontiguousarray(image[:, ::-1])) for image in images]
+    return [
+        (i, j)
+        for j in range(len(images))
+        for i in range(j)
+        if min(np.sum(plain[i] != plain[j]), np.sum(plain[i] != mirrored[j])) <= most
+    ]
+
+
 WRONG = [
     # (check, wrong answer, a piece of the hint that this mistake must get)
     (ch11.check_mirror, lambda *given: mirror(*given)[:2], "return three things"),
@@ -266,4 +310,8 @@ WRONG = [
     (ch11.check_find_twins, twins_next_door, "neighbour in the list"),
     (ch11.check_find_twins, twins_first_only, "is missing"),
     (ch11.check_find_twins, twins_with(below=True), "'at most' is <="),
+    (ch11.check_test_crop, crop_test_with(within, large), "rotated by 180 degrees"),
+    (ch11.check_test_crop, crop_test_with(upright, large), "ends of the box are cut off"),
+    (ch11.check_test_crop, crop_test_with(upright, within), "fills less than half"),
+    (ch11.check_find_twins, twins_in_between, "should be a whole number"),
 ]

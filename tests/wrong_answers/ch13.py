@@ -202,6 +202,22 @@ def cost_with(**mistake):
     return lambda *given: cost(*given, **mistake)
 
 
+# ---- found by changing the solutions piece by piece ----------------------------------------------
+
+
+def cost_of_one_stage(*, parameters, work):
+    """Multiplies only one of the two numbers by the number of stages."""
+
+    def refiners_cost(shared, stages, backbone, head):
+        backbones, heads = (1, 9) if shared else (17, 1)
+        return (
+            backbones * (backbone[0] + heads * head[0]) * (stages if parameters else 1),
+            17 * (backbone[1] + heads * head[1]) * (stages if work else 1),
+        )
+
+    return refiners_cost
+
+
 WRONG = [
     (ch13.check_sigma_needed, sigmas_with(factor=1), "half as wide"),
     (
@@ -325,7 +341,7 @@ WRONG = [
     (ch13.check_invent, invent_with(places=in_between), "neither near"),
     (ch13.check_invent, invent_with(exact=True), "exactly on their counterparts"),
     (ch13.check_invent, lambda *given: None, "has no value yet"),
-    (ch13.check_refiners_cost, cost_with(one_stage=True), "one stage for two"),
+    (ch13.check_refiners_cost, cost_with(one_stage=True), "parameters of one stage only"),
     (
         ch13.check_refiners_cost,
         cost_with(way=True, backbones=17, heads=17),
@@ -349,4 +365,14 @@ WRONG = [
     (ch13.check_refiners_cost, lambda *given: cost(*given)[::-1], "Parameters first"),
     (ch13.check_refiners_cost, cost_with(way=True, outputs=3), "Count sub-images for work"),
     (ch13.check_refiners_cost, lambda *given: None, "has no value yet"),
+    (
+        ch13.check_refiners_cost,
+        cost_of_one_stage(parameters=True, work=False),
+        "multiply-adds of one stage only",
+    ),
+    (
+        ch13.check_refiners_cost,
+        cost_of_one_stage(parameters=False, work=True),
+        "parameters of one stage only",
+    ),
 ]

@@ -117,6 +117,38 @@ def choose_with(**mistake):
     return lambda *given: chosen(*given, **mistake)
 
 
+# ---- found by changing the solutions piece by piece ----------------------------------------------
+
+
+def choose_by(quantile):
+    def choose(candidates, milliseconds, megabytes):
+        fit = [
+            c
+            for c in candidates
+            if np.quantile(c["ms"], quantile) <= milliseconds and c["megabytes"] <= megabytes
+        ]
+        best = max(fit, key=lambda c: (c["pcp"], -c["megabytes"]), default={"name": "none"})
+        return best["name"]
+
+    return choose
+
+
+def choose_below(candidates, milliseconds, megabytes):
+    """Refuses a model that takes exactly the allowed time."""
+    return choose_by(0.95)(
+        [c for c in candidates if np.quantile(c["ms"], 0.95) < milliseconds], 1e9, megabytes
+    )
+
+
+def contract_to(white, kind=float):
+    def to_contract(image, order, low, high):
+        rgb = image if order == "RGB" else image[..., ::-1]
+        values = (rgb.astype(np.float64) - low) / (high - low) * white
+        return values.astype(kind)[None].astype(np.float32)
+
+    return to_contract
+
+
 WRONG = [
     (ch14.check_fold_before, fold_with(new=lambda k, a: k * a), "along its *outputs*"),
     (ch14.check_fold_before, fold_with(new=lambda k, a: k), "has not changed"),
@@ -252,4 +284,8 @@ WRONG = [
     (ch14.check_choose, choose_with(below=True), "exactly the allowed size"),
     (ch14.check_choose, lambda *given: 0, "should return a name"),
     (ch14.check_choose, lambda *given: "none", "the answer is not"),
+    (ch14.check_choose, choose_by(0.9), "30 ms in 8 %"),
+    (ch14.check_choose, choose_below, "exactly the allowed time"),
+    (ch14.check_to_contract, contract_to(256), "White is 255"),
+    (ch14.check_to_contract, contract_to(255, np.uint8), "no step may round down"),
 ]

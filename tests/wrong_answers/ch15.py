@@ -224,6 +224,28 @@ def moves_poses(poses):
     return done
 
 
+# ---- found by changing the solutions piece by piece ----------------------------------------------
+
+
+def follows_above(presence, times, acquire, keep, lost_after_s):
+    """More than `acquire`, where at least `acquire` was asked for."""
+    return follow(presence, times, np.nextafter(acquire, 1), keep, lost_after_s)
+
+
+def follows_above_keep(presence, times, acquire, keep, lost_after_s):
+    return follow(presence, times, acquire, np.nextafter(keep, 1), lost_after_s)
+
+
+def waits_longer(presence, times, acquire, keep, lost_after_s):
+    return follow(presence, times, acquire, keep, np.nextafter(lost_after_s, 9))
+
+
+def square_at_twenty_frames(joints, velocity, ahead):
+    """For a camera of twenty frames per second."""
+    low, high = joints.min(axis=0), joints.max(axis=0)
+    return [*((low + high) / 2 + velocity / 20), 1.2 * PADDING * (high - low).max()]
+
+
 WRONG = [
     (ch15.check_next_square, square_with(way=0.0), "where the person *was*"),
     (ch15.check_next_square, square_with(way=-1.0), "moves the wrong way"),
@@ -326,4 +348,11 @@ WRONG = [
     (ch15.check_count_raises, lambda poses: min(raises(poses), 1), "Three raises"),
     (ch15.check_count_raises, raises_with(mean=np.min), "On random poses"),
     (ch15.check_count_raises, moves_poses, "changed the `poses`"),
+    (ch15.check_follow_one, follows_above, "exactly `acquire` is enough"),
+    (ch15.check_follow_one, follows_above_keep, "exactly `keep` is enough"),
+    (ch15.check_follow_one, waits_longer, "exactly `lost_after_s` is lost"),
+    (ch15.check_next_square, square_at_twenty_frames, "The centre should be"),
+    (ch15.check_count_raises, raises_with(goal=105.0), "counts at 110"),
+    (ch15.check_count_raises, raises_with(start=50.0), "begins at 45"),
+    (ch15.check_count_raises, lambda poses: raises(poses) + 0.4, "should be a whole number"),
 ]

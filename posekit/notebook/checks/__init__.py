@@ -26,16 +26,20 @@ from types import CodeType, FrameType
 
 import numpy as np
 
+from posekit.notebook import solved
+
 __all__ = [
     "TIME_LIMIT_S",
     "CheckFailed",
     "call",
+    "exercise",
     "expect",
     "expect_array",
     "expect_close",
     "expect_flag",
     "expect_parts",
     "expect_type",
+    "expect_whole",
     "expect_written",
     "judge",
     "near",
@@ -45,6 +49,9 @@ __all__ = [
 
 TIME_LIMIT_S = 10.0
 """Seconds after which one call of the reader's function is stopped."""
+
+_PATIENCE = 6
+"""Times the limit, for a call that has hardly computed: it sleeps, or the machine is busy."""
 
 _MAX_ITEMS = 100_000  # of a generator's output; more is never asked for
 _PACKAGE = Path(__file__).resolve().parents[2]
@@ -68,6 +75,9 @@ class CheckFailed(AssertionError):
         hint: one or two sentences to the reader: what was seen, and where to look.
     """
 
+    def __init__(self, hint: str):
+        super().__init__(" ".join(hint.splitlines()))  # it may quote a message of several lines
+
     def _render_traceback_(self) -> list[str]:
         """Return the lines that IPython prints in place of the traceback."""
         return [f"✗ Not yet: {self}"]
@@ -76,6 +86,38 @@ class CheckFailed(AssertionError):
 class _TimeUpError(BaseException):
     """The time limit of a call is over. No Exception, so that `except Exception` does not catch
     it."""
+
+
+def exercise(check: Callable[..., None]) -> Callable[..., None]:
+    """Decorate the check of an exercise: note in the reader's progress that it passed, and turn an
+    answer that the check cannot read into a hint.
+
+    Args:
+        check: a function of the reader's functions that raises `CheckFailed` or returns None.
+
+    Returns:
+        The same function; what it raises is a `CheckFailed`.
+    """
+
+    @functools.wraps(check)
+    def wrapper(*answers: object) -> None:
+        try:
+            check(*answers)
+        except CheckFailed:
+            raise
+        except Exception as error:
+            names = " and ".join(f"`{name}`" for name in inspect.signature(check).parameters)
+            raise CheckFailed(
+                f"{UNREADABLE} {names}: {type(error).__name__}{_said(error)}. Does it return what "
+                "the task asks for?"
+            ) from error
+        solved.record(check.__module__.rpartition(".")[2], check.__name__)
+
+    return wrapper
+
+
+UNREADABLE = "This check cannot read the answer of"
+"""The hint begins like this where a check met an answer that it was not written for."""
 
 
 # ---- what a check says ---------------------------------------------------------------------------
@@ -106,7 +148,7 @@ def near(answer: object, truth: object, tolerance: float = 1e-6) -> bool:
     """
     try:
         answer = np.asarray(answer, np.float64)
-    except (TypeError, ValueError):
+    except Exception:  # whatever a foreign tensor raises when it is made an array
         return False
     truth = np.asarray(truth, np.float64)
     if answer.shape != truth.shape:
@@ -184,8 +226,11 @@ def expect_array(
     """
     expect_written(answer, name)
     try:
-        array = np.asarray(answer, np.float64)
-    except (TypeError, ValueError):
+        array = np.asarray(answer)
+        if array.dtype.kind in "USc":  # "3" is no number, and 1j has no place on an axis
+            raise TypeError
+        array = array.astype(np.float64)
+    except Exception:  # whatever a foreign tensor raises when it is made an array
         parts = " of unequal parts" if isinstance(answer, list | tuple) else ""
         raise CheckFailed(
             f"`{name}` should be numbers, but it is {_kind(answer)}{parts}{_returned_at()}."
@@ -282,6 +327,24 @@ def expect_flag(answer: object, name: str) -> bool:
     return bool(answer)
 
 
+def expect_whole(answer: object, name: str) -> int:
+    """Convert an answer to Python's int; refuse what is no single whole number.
+
+    Args:
+        answer: what the reader's function returned; 3 and 3.0 pass.
+        name: what to call it in the hint.
+
+    Raises:
+        CheckFailed: for another type or shape, and for a fraction.
+    """
+    value = float(expect_array(answer, name, ()))
+    expect(
+        value == round(value),
+        f"`{name}` should be a whole number, but it is {value:g}{_returned_at()}.",
+    )
+    return int(value)
+
+
 def _kind(value: object) -> str:
     name = type(value).__name__
     if name == "ndarray":
@@ -376,13 +439,13 @@ def unchanged(expression: str, given: Sequence, before: Sequence) -> None:
 
 
 def _copy(value: object) -> object:
-    return copy.deepcopy(value) if isinstance(value, np.ndarray | list | dict) else value
+    return copy.deepcopy(value) if isinstance(value, np.ndarray | list | tuple | dict) else value
 
 
 def _same(now: object, then: object) -> bool:
     if isinstance(then, np.ndarray):
         return np.array_equal(now, then, equal_nan=then.dtype.kind in "fc")
-    if isinstance(then, list):
+    if isinstance(then, list | tuple):
         return len(now) == len(then) and all(map(_same, now, then))
     if isinstance(then, dict):
         return now.keys() == then.keys() and all(_same(now[key], then[key]) for key in then)
@@ -451,8 +514,6 @@ _CAUSES = (
 
 
 def _what_stopped(error: BaseException, expression: str, hint: str) -> str:
-    said = next(iter(str(error).strip().splitlines()), "").rstrip(".:")[:160]
-    said = f": {said}" if said else ""
     if not hint:
         hint = next(
             (
@@ -462,8 +523,14 @@ def _what_stopped(error: BaseException, expression: str, hint: str) -> str:
             ),
             "",
         )
-    told = f"`{expression}` stops with {type(error).__name__}{said}{_raised_at(error)}."
+    told = f"`{expression}` stops with {type(error).__name__}{_said(error)}{_raised_at(error)}."
     return f"{told} {hint}".rstrip()
+
+
+def _said(error: BaseException) -> str:
+    """`: ` and the first line of an exception's message, or nothing where it has none."""
+    said = next(iter(str(error).strip().splitlines()), "").rstrip(".:")[:160]
+    return f": {said}" if said else ""
 
 
 # ---- the reader's own line -----------------------------------------------------------------------
@@ -544,17 +611,37 @@ def _time_limit(seconds: float) -> AbstractContextManager:
     return _limit_by_tracing(seconds)
 
 
+def _clock(seconds: float) -> Callable[[], bool]:
+    """A function that tells whether the time is over."""
+    start = time.monotonic()
+    computed = time.process_time()
+
+    def over() -> bool:
+        passed_s = time.monotonic() - start
+        busy = time.process_time() - computed > seconds / 2
+        return passed_s > (seconds if busy else _PATIENCE * seconds)
+
+    return over
+
+
 @contextmanager
 def _limit_by_signal(seconds: float) -> Iterator[None]:
+    raised = False
+    over = _clock(seconds)
+
     def stop(_: int, frame: FrameType | None) -> None:
-        if _is_importing(frame):  # a module that is half imported would be broken afterwards
-            signal.setitimer(signal.ITIMER_REAL, 0.5)
+        nonlocal raised
+        # a module that is half imported would be broken afterwards
+        if not over() or _is_importing(frame):
             return
-        raise _TimeUpError
+        if not raised or _in_own_code(frame):
+            raised = True
+            raise _TimeUpError
 
     handler = signal.signal(signal.SIGALRM, stop)
     started = time.monotonic()
-    rest, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
+    # again and again after that: a bare `except:` in the loop catches the first ones
+    rest, interval = signal.setitimer(signal.ITIMER_REAL, seconds, 0.05)
     try:
         yield
     finally:
@@ -565,22 +652,29 @@ def _limit_by_signal(seconds: float) -> Iterator[None]:
             signal.setitimer(signal.ITIMER_REAL, rest, interval)
 
 
-def _is_importing(frame: FrameType | None) -> bool:
+def _running(frame: FrameType | None) -> Iterator[str]:
+    """The files of the functions that run inside of `call`, the innermost first."""
     while frame is not None and frame.f_code is not call.__code__:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
-            return True
+        yield frame.f_code.co_filename
         frame = frame.f_back
-    return False
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    return any(name.startswith("<frozen importlib") for name in _running(frame))
+
+
+def _in_own_code(frame: FrameType | None) -> bool:
+    return any(map(_is_own, _running(frame)))
 
 
 @contextmanager
 def _limit_by_tracing(seconds: float) -> Iterator[None]:
-    end = time.monotonic() + seconds
+    over = _clock(seconds)
 
     def trace(frame: FrameType, event: str, argument: object) -> Callable | None:
         if not _is_own(frame.f_code.co_filename):
             return None
-        if time.monotonic() > end:
+        if over():
             raise _TimeUpError
         return trace
 

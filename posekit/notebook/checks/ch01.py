@@ -7,6 +7,7 @@ import numpy as np
 from posekit import geometry
 from posekit.notebook.checks import (
     call,
+    exercise,
     expect,
     expect_array,
     expect_close,
@@ -32,7 +33,10 @@ def _person(rng: np.random.Generator, width: int, height: int) -> tuple[np.ndarr
 
 # ---- exercise 1: the mirror ----------------------------------------------------------------------
 
+_SAMPLE = ("the image", "the joints", "the flags", "the box")
 
+
+@exercise
 def check_flip_person(flip_person: Callable) -> None:
     """`flip_person(image, keypoints, visible, bbox)` mirrors a whole sample: image, joints with
     swap, flags, box."""
@@ -41,7 +45,9 @@ def check_flip_person(flip_person: Callable) -> None:
         given = _sample(seed, height, width)
         answer = call(flip_person, expression, *given)
         _expect_flipped(answer, expression, *given)
-        twice = call(flip_person, expression, *call(flip_person, expression, *given))
+        once = expect_parts(call(flip_person, expression, *given), expression, _SAMPLE)
+        again = [np.asarray(a).astype(b.dtype) for a, b in zip(once, given, strict=True)]
+        twice = expect_parts(call(flip_person, expression, *again), expression, _SAMPLE)
         expect(
             all(near(a, b, 1e-5) for a, b in zip(twice, given, strict=True)),
             "Flipping twice should give everything back as it was, and yours does not.",
@@ -68,7 +74,7 @@ def _expect_flipped(
     box: np.ndarray,
 ) -> None:
     height, width = image.shape[:2]
-    answer = expect_parts(answer, expression, ("the image", "the joints", "the flags", "the box"))
+    answer = expect_parts(answer, expression, _SAMPLE)
     flipped = expect_array(answer[0], "the flipped image", (height, width, 3))
     joints = expect_array(answer[1], "the flipped joints", (len(COCO17), 2))
     seen = expect_array(answer[2], "the flipped flags", (len(COCO17),))
@@ -152,6 +158,7 @@ def _expect_flipped(
 # ---- exercise 2: crop -> photo -------------------------------------------------------------------
 
 
+@exercise
 def check_crop_to_photo(crop_to_photo: Callable) -> None:
     """`crop_to_photo(bbox, size, padding=1.25)` is the (2, 3) map from crop pixels back to photo
     pixels."""
@@ -245,6 +252,16 @@ def _clipped(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.clip(geometry.encode_keypoints(points, size), -0.5, 0.5)
 
 
+def _clipped_low(axis: int) -> tuple[Callable, Callable]:
+    """A codec that clips at the left edge (axis 0) or at the upper one (axis 1), and nowhere
+    else."""
+    lowest = np.where(np.arange(2) == axis, -0.5, -np.inf)
+    return (
+        lambda points, size: np.maximum(geometry.encode_keypoints(points, size), lowest),
+        geometry.decode_keypoints,
+    )
+
+
 def _in_type(dtype: type) -> Callable:
     return lambda points, size: geometry.encode_keypoints(points, size).astype(dtype)
 
@@ -295,14 +312,45 @@ _CODEC_HINTS = {
 }
 
 
+@exercise
 def check_codec_is_sound(codec_is_sound: Callable) -> None:
     """`codec_is_sound(encode, decode, size)`: whether two functions are the codec of chapter 01."""
     expression = "codec_is_sound(encode, decode, size)"
+
+    def accepts(encode: Callable, decode: Callable, size: tuple[int, int]) -> bool:
+        return expect_flag(call(codec_is_sound, expression, encode, decode, size), expression)
+
     for size in ((192, 256), (288, 160)):
-        for name, (encode, decode) in CODECS.items():
-            answer = call(codec_is_sound, expression, encode, decode, size)
-            answer = expect_flag(answer, expression)
-            expect(answer == (name in ("sound", "single precision")), _CODEC_HINTS[name])
+        for name, codec in CODECS.items():
+            sound = name in ("sound", "single precision")
+            expect(accepts(*codec, size) == sound, _CODEC_HINTS[name])
+    for shift in (0.5, -0.5):
+        expect(
+            not accepts(
+                geometry.encode_keypoints,
+                lambda u, size, shift=shift: geometry.decode_keypoints(u, size) + (shift, 0),
+                (192, 256),
+            ),
+            f"You accept a codec whose `decode` is off by {shift:g} pixels in x. An error may be "
+            "positive or negative: compare its size, on both axes.",
+        )
+    for axis in (0, 1):
+        expect(
+            not accepts(*_clipped_low(axis), (192, 256)),
+            f"You accept a codec that clips at the {('left', 'upper')[axis]} edge only. Test "
+            "points outside each of the four edges.",
+        )
+    only = (
+        lambda points, size: geometry.encode_keypoints(points, (192, 256)),
+        lambda u, size: geometry.decode_keypoints(u, (192, 256)),
+    )
+    for size in ((192, 256), (288, 160)):
+        expect(
+            accepts(*only, size) == (size == (192, 256)),
+            f"A codec for images of 192 x 256 pixels, whatever `size` is, is sound for that size "
+            f"alone. Your answer for {size} is wrong: use the `size` that you are given, and "
+            "nothing but that.",
+        )
     passed("two sound codecs accepted, seven broken ones found")
 
 
@@ -326,6 +374,7 @@ _CASES = (
 )
 
 
+@exercise
 def check_count_joints(count_joints: Callable) -> None:
     """`count_joints(keypoints, visible, known, size)` -> (inside, weight), each (17,): the
     training targets of the joints."""
@@ -403,9 +452,25 @@ def check_count_joints(count_joints: Callable) -> None:
         (60, (20.0, 59.4)),
     ):
         moved = np.vstack([nose, points[1:]])
-        answer = call(count_joints, expression, moved, visible, known, side)
+        flags = np.append(visible[0], np.roll(visible[1:], 1))
+        some = np.append(True, np.roll(known[1:], 1))
+        answer = call(count_joints, expression, moved, flags, some, side)
         answer = expect_parts(answer, expression, ("inside", "weight"))
-        got = bool(expect_array(answer[0], "inside", (len(COCO17),))[0] > 0.5)
+        expect_close(
+            answer[1],
+            some,
+            "weight",
+            "`weight` should be 1 exactly where something is known about a joint, and 0 elsewhere.",
+        )
+        inside = expect_array(answer[0], "inside", (len(COCO17),)) > 0.5
+        truth = (flags >= 1) & geometry.inside(moved, (side, side))
+        expect(
+            np.array_equal(inside[1:], truth[1:]),
+            f"With other flags and a crop of {side} pixels `inside` is wrong for the "
+            f"{COCO17.joints[1 + int(np.argmax(inside[1:] != truth[1:]))]}: use the arguments, and "
+            "not numbers of your own.",
+        )
+        got = bool(inside[0])
         expect(
             got == bool(geometry.inside(moved[0], (side, side))),
             f"A labelled nose at {nose} is {'outside' if not got else 'inside'} for you, in a "

@@ -8,11 +8,13 @@ from posekit import cameras
 from posekit.cameras import Camera
 from posekit.notebook.checks import (
     call,
+    exercise,
     expect,
     expect_array,
     expect_close,
     expect_parts,
     expect_type,
+    expect_whole,
     judge,
     passed,
 )
@@ -136,6 +138,7 @@ def _labels(label_joints: Callable, joints: np.ndarray, camera: Camera) -> tuple
     )
 
 
+@exercise
 def check_label_joints(label_joints: Callable) -> None:
     """`label_joints(joints, camera)`: joints (N, 4), cm and confidence -> keypoints (N, 2), visible
     (N,) and known (N,)."""
@@ -179,7 +182,7 @@ def check_label_joints(label_joints: Callable) -> None:
 
 def _found(points: np.ndarray) -> np.ndarray:
     """(N, 3) -> (N, 4), with confidences above the threshold."""
-    return np.concatenate([points, np.linspace(0.3, 1, len(points))[:, None]], axis=1)
+    return np.concatenate([points, np.linspace(0.11, 1, len(points))[:, None]], axis=1)
 
 
 def _expect_labels(label_joints: Callable) -> None:
@@ -198,7 +201,7 @@ def _expect_labels(label_joints: Callable) -> None:
         points = np.column_stack([np.array(pixels) * 250 / 500, np.full(len(pixels), 250.0)])
         joints = _found(np.concatenate([points, -points[:1]]) - camera.t)
         joints[8] = 0, 0, 0, -1  # not found
-        joints[9, 3] = 0.05  # below the threshold
+        joints[9, 3] = 0.09  # below the threshold
         inside = np.array([1, 1, 0, 1, 0, 1, 0, 0, 0, 0, 0], bool)
         found = np.arange(11) < 8
         found[10] = True  # behind the camera
@@ -210,7 +213,7 @@ def _expect_labels(label_joints: Callable) -> None:
         )
         expect(
             not visible[9] and not np.isfinite(keypoints[9]).any() and not known[9],
-            "A joint with the confidence 0.05 counts as found: the threshold is 0.1.",
+            "A joint with the confidence 0.09 counts as found: the threshold is 0.1.",
         )
         expect(
             not known[8],
@@ -251,20 +254,23 @@ def _expect_labels(label_joints: Callable) -> None:
 _LEEDS = {"lsp": lambda flags: 2 - flags, "lspet": lambda flags: 2 * flags}
 
 
-def _leeds_person() -> np.ndarray:
+def _leeds_person(dataset: str) -> np.ndarray:
     """(14, 3): joints in MATLAB's pixels, all different, and flags of both kinds on both sides."""
-    rng = np.random.default_rng(203)
+    rng = np.random.default_rng(203 if dataset == "lsp" else 204)
     points = rng.uniform(20, 180, (len(LSP14), 2)).round(1)
     flags = np.array([1, 0, 1, 1, 0, 0, 0, 1, 1, 0, 1, 1, 1, 0])
+    if dataset == "lspet":
+        flags = np.roll(flags, 2)
     return np.concatenate([points, flags[:, None]], axis=1)
 
 
+@exercise
 def check_read_leeds(read_leeds: Callable) -> None:
     """`read_leeds(joints, dataset)`: (14, 3) as stored -> keypoints (17, 2), visible (17,), known
     (17,)."""
     expression = "read_leeds(joints, dataset)"
-    joints = _leeds_person()
     for dataset in ("lsp", "lspet"):
+        joints = _leeds_person(dataset)
         answer = call(read_leeds, expression, joints, dataset)
         answer = expect_parts(answer, expression, ("keypoints", "visible", "known"))
         visible = expect_array(answer[1], "visible", (K,))
@@ -452,6 +458,7 @@ def _census(people: list[dict], keep: Callable, near: float = 10, sides: str = "
     return counts, cut
 
 
+@exercise
 def check_census(census: Callable) -> None:
     """`census(annotations, sizes)` -> counts (17, 3) of v = 0, 1, 2, and how many people the
     photo's edge cuts off."""
@@ -515,7 +522,53 @@ def check_census(census: Callable) -> None:
         "The counts are not correct. Count by hand for the first two people, joint by joint.",
     )
     _expect_cut(expect_array(answer[1], "the number of people cut off", ()), people, real, cut)
+    _expect_one_by_one(census)
     passed("your census leaves out unlabelled people, and tells hidden joints from missing ones")
+
+
+def _expect_one_by_one(census: Callable) -> None:
+    """Check a census of one person, in photos of other sizes."""
+    expression = "census(annotations, sizes)"
+    for v, (width, height), box, cut in (
+        (2, (300, 200), (9, 50, 60, 90), 1),
+        (2, (300, 200), (10, 50, 60, 90), 0),
+        (2, (300, 200), (50, 10, 60, 90), 0),
+        (2, (300, 200), (50, 9, 60, 90), 1),
+        (2, (300, 200), (50, 20, 240, 90), 0),
+        (2, (200, 300), (50, 20, 141, 90), 1),
+        (2, (300, 200), (50, 20, 60, 170), 0),
+        (1, (300, 400), (50, 20, 60, 371), 1),
+        (1, (300, 200), (50, 50, 60, 90), 0),
+    ):
+        person = {
+            "image_id": 77,
+            "bbox": list(box),
+            "iscrowd": 0,
+            "keypoints": [60, 70, v] + [0] * 3 * (K - 1),
+            "num_keypoints": 1,
+        }
+        answer = call(census, expression, [person], {77: (width, height)})
+        answer = expect_parts(answer, expression, ("the counts", "the number of people cut off"))
+        counts = expect_array(answer[0], "counts", (K, 3))
+        expect(
+            counts.sum() == K,
+            f"A person with a single labelled joint (v = {v}) is left out of the counts: one "
+            "labelled joint is enough, visible or hidden.",
+        )
+        expect(
+            counts[0, v] == 1 and np.all(counts[1:, 0] == 1),
+            f"For one person whose nose has v = {v}, and no other joint a label, the counts are "
+            "not right.",
+        )
+        number = float(expect_array(answer[1], "the number of people cut off", ()))
+        x, y, w, h = box
+        gap = min(x, y, width - x - w, height - y - h)
+        expect(
+            number == cut,
+            f"The box {box} in a photo of {width} x {height} comes within {gap} pixels of an edge: "
+            f"{'cut off' if cut else 'not cut off'}, since the rule is *less than* 10. You count "
+            f"{number:g}.",
+        )
 
 
 def _expect_cut(answer: np.ndarray, people: list[dict], real: Callable, truth: int) -> None:
@@ -591,6 +644,7 @@ _CORRECT = {
 }
 
 
+@exercise
 def check_impossible_rows(impossible_rows: Callable) -> None:
     """`impossible_rows(rows, sizes)` gives the numbers of the impossible rows of a
     keypoints.csv."""
@@ -620,7 +674,32 @@ def check_impossible_rows(impossible_rows: Callable) -> None:
         _row_numbers(impossible_rows, rows, larger) == [i for i in bad if i not in outside],
         f"With larger photos rows {outside} are possible: take each photo's size from `sizes`.",
     )
+    _expect_edges(impossible_rows)
     passed("all eight impossible rows are found, and no correct row is reported")
+
+
+def _expect_edges(impossible_rows: Callable) -> None:
+    """Check single rows just inside and just outside of a photo of 120 x 90 pixels."""
+    for x, y, v, bad in (
+        ("119.4", "50", "2", False),
+        ("119.6", "50", "2", True),
+        ("50", "89.4", "1", False),
+        ("50", "89.6", "1", True),
+        ("-0.4", "50", "2", False),
+        ("-0.6", "50", "2", True),
+        ("50", "-0.6", "1", True),
+        ("50", "", "2", True),
+        ("50", "50", "-1", True),
+        ("50", "50", "", True),
+    ):
+        row = {"image": "door.jpg", "person": "1", "joint": "nose", "x": x, "y": y, "v": v}
+        found = _row_numbers(impossible_rows, [row], {"door.jpg": (120, 90)})
+        expect(
+            found == [0] * bad,
+            f"A row with x = {x!r}, y = {y!r}, v = {v!r} in a photo of 120 x 90 pixels is "
+            f"{'impossible' if bad else 'possible'}: the photo reaches from -0.5 to 119.5 and to "
+            "89.5, and v is 0, 1 or 2.",
+        )
 
 
 def _row_numbers(impossible_rows: Callable, rows: list[dict], sizes: dict) -> list[int]:
@@ -631,5 +710,4 @@ def _row_numbers(impossible_rows: Callable, rows: list[dict], sizes: dict) -> li
         "a list of row numbers",
         (list, tuple, set, frozenset, np.ndarray),
     )
-    numbers = expect_array(list(answer), "impossible_rows(rows, sizes)", (None,))
-    return sorted(int(i) for i in numbers)
+    return sorted(expect_whole(i, "a row number") for i in answer)

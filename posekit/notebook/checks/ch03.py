@@ -9,6 +9,7 @@ import numpy as np
 from posekit.notebook.checks import (
     CheckFailed,
     call,
+    exercise,
     expect,
     expect_array,
     expect_flag,
@@ -27,6 +28,7 @@ TWIN = list(COCO17.flip_indices)
 # ---- exercise 1: a varint, back again ------------------------------------------------------------
 
 
+@exercise
 def check_read_varint(read_varint: Callable) -> None:
     """`read_varint(data, at)` gives the signed number at a position and the position behind it, or
     a ValueError."""
@@ -143,15 +145,20 @@ def _unfinished(read_varint: Callable) -> None:
 # ---- exercise 2: frames --------------------------------------------------------------------------
 
 
+@exercise
 def check_read_frames(read_frames: Callable) -> None:
     """`read_frames(data)` gives the payloads of a TFRecord file, and a ValueError with the record's
     offset for damage."""
     payloads = [b"left wrist", b"", bytes(range(200)) * 2, b"right wrist"]
     whole = b"".join(map(frame_record, payloads))
     _expect_sound(read_frames, whole, payloads)
+    try:
+        nothing = _payloads(read_frames, b"")
+    except (ValueError, IndexError, struct.error):
+        nothing = None
     expect(
-        _payloads(read_frames, b"") == [],
-        "A file of 0 bytes is valid and holds no payload: return an empty list.",
+        nothing == [],
+        "A file of 0 bytes is valid and holds no payload: return an empty list, and raise nothing.",
     )
 
     starts = np.cumsum([0] + [len(frame_record(p)) for p in payloads])
@@ -169,8 +176,11 @@ def check_read_frames(read_frames: Callable) -> None:
         _expect_complaint(read_frames, bytes(damaged), start, f"We damaged {what}")
     for cut, what in (
         (start + 5, "its header"),
+        (start + 11, "its header"),
+        (start + 12, "its payload"),
         (start + 100, "its payload"),
         (end - 3, "its last checksum"),
+        (end - 1, "its last checksum"),
     ):
         _expect_complaint(
             read_frames, whole[:cut], start, f"We cut the file off inside a record, in {what}"
@@ -258,6 +268,7 @@ def _expect_complaint(read_frames: Callable, data: bytes, start: int, what: str)
 # ---- exercise 3: mirror a batch ------------------------------------------------------------------
 
 
+@exercise
 def check_flip_batch(flip_batch: Callable) -> None:
     """`flip_batch(images, keypoints, visibility, chosen)` mirrors images and both targets of the
     chosen people, names and masks included."""
@@ -435,8 +446,6 @@ def _expect_seen(seen: np.ndarray, visibility: np.ndarray) -> None:
 
 # ---- exercise 4: was validation augmented? -------------------------------------------------------
 
-_BOX = 16
-_EDGE = 4
 _PEOPLE = 5
 
 
@@ -462,16 +471,16 @@ class _Passes:
             )
 
 
-def _stored() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _stored(box: int, edge: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Stored images and keypoints of some people, and what the pipeline should make of them."""
     rng = np.random.default_rng(304)
-    size = _BOX + 2 * _EDGE
+    size = box + 2 * edge
     stored = rng.integers(20, 236, (_PEOPLE, size, size, 3), dtype=np.uint8)
     keypoints = rng.uniform(0, size - 1, (_PEOPLE, K, 2)).astype(np.float32)
     labelled = rng.random((_PEOPLE, K)) < 0.85
     keypoints[~labelled] = 0
-    inner = stored[:, _EDGE:-_EDGE, _EDGE:-_EDGE].astype(np.float32)
-    u = (keypoints - _EDGE + 0.5) / _BOX - 0.5
+    inner = stored[:, edge:-edge, edge:-edge].astype(np.float32)
+    u = (keypoints - edge + 0.5) / box - 0.5
     weight = labelled & np.all((u >= -0.5) & (u < 0.5), axis=2)
     targets = np.concatenate([u * weight[..., None], weight[..., None]], axis=2).astype(np.float32)
     return stored, keypoints, inner, targets
@@ -486,11 +495,18 @@ def _mirrored(
     )
 
 
+@exercise
 def check_is_clean(is_clean: Callable) -> None:
     """`is_clean(dataset, stored, keypoints, box_px)` distinguishes a clean validation set
     from one that was changed."""
+    for box, edge in ((16, 4), (12, 3)):
+        _expect_verdicts(is_clean, box, edge)
+    passed("clean sets pass, and eight kinds of changes are found")
+
+
+def _expect_verdicts(is_clean: Callable, box: int, edge: int) -> None:
     expression = "is_clean(dataset, stored, keypoints, box_px)"
-    stored, keypoints, images, targets = _stored()
+    stored, keypoints, images, targets = _stored(box, edge)
 
     def says(make: Callable, batch: int = 2) -> bool:
         answer = call(
@@ -499,7 +515,7 @@ def check_is_clean(is_clean: Callable) -> None:
             _Passes(make, batch),
             stored,
             keypoints,
-            _BOX,
+            box,
             hint="Return an answer for any output of the dataset, also if it has too few or too "
             "many people.",
         )
@@ -515,8 +531,9 @@ def check_is_clean(is_clean: Callable) -> None:
     def coloured(number):
         return np.clip(images * 1.05, 0, 255).round(), targets
 
-    def shifted_targets(number):
-        return images, targets + (np.array([2 / _BOX, 0, 0], np.float32) * targets[..., 2:])
+    def shifted_targets(*pixels):
+        shift = np.array([*pixels, 0], np.float32) / box
+        return lambda number: (images, targets + shift * targets[..., 2:])
 
     for make, hint in (
         (
@@ -537,9 +554,19 @@ def check_is_clean(is_clean: Callable) -> None:
             "stored ones.",
         ),
         (
-            shifted_targets,
+            shifted_targets(2, 0),
             "Here the images are correct, but each joint is two pixels off. You did not compare "
             "the joints with the stored ones.",
+        ),
+        (
+            shifted_targets(0, -2),
+            "Here each joint is two pixels too high, and you did not detect it. Compare u *and* v, "
+            "and the size of the difference, whatever its sign.",
+        ),
+        (
+            shifted_targets(-0.5, 0),
+            "Here each joint is half a pixel too far left, and you did not detect it. Compare to "
+            "a small part of a pixel.",
         ),
         (
             lambda number: (images[:-1], targets[:-1]),
@@ -565,4 +592,3 @@ def check_is_clean(is_clean: Callable) -> None:
         ),
     ):
         expect(not says(make), hint)
-    passed("clean sets pass, and eight kinds of changes are found")

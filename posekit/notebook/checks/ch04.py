@@ -11,6 +11,7 @@ import numpy as np
 from posekit.notebook.checks import (
     CheckFailed,
     call,
+    exercise,
     expect,
     expect_array,
     expect_flag,
@@ -61,6 +62,8 @@ def _bottleneck(
     wide=4,
     order="",
     project=None,
+    wide_kernel=1,
+    norm_last=False,
 ):
     """The unit, with one option per mistake."""
     from keras import ops
@@ -69,13 +72,10 @@ def _bottleneck(
     strides = [stride if first else 1, 1 if first or last else stride, stride if last else 1]
     if project is None:
         project = stride > 1 or x.shape[-1] != wide * filters
-    way = (
-        _conv(x if raw else ready, wide * filters, 1, stride)
-        if project
-        else ready
-        if ready_way
-        else x
-    )
+    way = ready if ready_way else x
+    if project:
+        way = _conv(x if raw or norm_last else ready, wide * filters, wide_kernel, stride)
+        way = _norm_relu(way) if norm_last else way
     if order == "post":
         out = _norm_relu(_conv(x, filters, 1, strides[0]))
         out = _norm_relu(_conv(out, filters, 3, strides[1]))
@@ -108,12 +108,16 @@ _UNIT_HINTS = {
     },
     "Batch norm and ReLU are missing in front of the 3×3 convolution.": {"order": "no middle"},
     "Batch norm and ReLU are missing in front of the last 1×1 convolution.": {"order": "no last"},
+    "The kernel of your projection is 3×3. Its task is to fit the shapes: 1×1.": {"wide_kernel": 3},
+    "Your projection is followed by batch norm and ReLU. In v2 they come *before* it, and both "
+    "paths share them.": {"norm_last": True},
     "There is no shortcut in your unit: where is the plus sign?": {"order": "no shortcut"},
     "You always project. Where the stride is 1 and the channels fit, the shortcut is the identity: "
     "a convolution there is a factor on the identity path.": {"project": True},
 }
 
 
+@exercise
 def check_preact_bottleneck(preact_bottleneck: Callable) -> None:
     """`preact_bottleneck(x, filters, stride, conv, norm_relu)`: a v2 bottleneck unit."""
     import keras  # noqa: F401 - before the call, whose time limit is too short for an import
@@ -195,6 +199,7 @@ _COUNT_HINTS = {
 }
 
 
+@exercise
 def check_unit_parameters(unit_parameters: Callable) -> None:
     """`unit_parameters(channels_in, filters, stride)`: trainable parameters of a v1 bottleneck
     unit."""
@@ -306,6 +311,7 @@ _SPECIMEN_HINTS = {
 }
 
 
+@exercise
 def check_shortcut_is_free(shortcut_is_free: Callable) -> None:
     """`shortcut_is_free(unit)`: whether the unit, with F silenced, returns exactly its
     input."""
@@ -339,6 +345,7 @@ def _paths(shortcut: float, slopes: np.ndarray) -> np.ndarray:
     return parts
 
 
+@exercise
 def check_paths(paths: Callable) -> None:
     """`paths(shortcut, slopes)`: the contribution to the gradient of the paths through k of the
     residual branches, k = 0 ... L."""

@@ -12,7 +12,15 @@ from keras import layers
 
 from posekit import models
 from posekit.models import densenet
-from posekit.notebook.checks import CheckFailed, call, expect, expect_array, expect_type, passed
+from posekit.notebook.checks import (
+    CheckFailed,
+    call,
+    exercise,
+    expect,
+    expect_array,
+    expect_type,
+    passed,
+)
 
 
 def _network(
@@ -30,12 +38,20 @@ def _network(
 
 
 def _of(kind: type, model: keras.Model) -> list:
-    return [layer for layer in model.layers if isinstance(layer, kind)]
+    """Layers of a kind, also those inside of models that stand in for a layer."""
+    found = []
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            found += _of(kind, layer)
+        elif isinstance(layer, kind):
+            found.append(layer)
+    return found
 
 
 # ---- exercise 1: the dense layer -----------------------------------------------------------------
 
 
+@exercise
 def check_dense_layer(dense_layer: Callable) -> None:
     """The layer's output equals posekit's with the same weights, with a bottleneck and without."""
     for c, k, bottleneck in ((10, 3, 4), (7, 4, 4), (7, 4, None), (8, 3, 2)):
@@ -81,6 +97,11 @@ def _expect_dense_layer(dense_layer: Callable, c: int, k: int, bottleneck: int |
         f"With bottleneck={bottleneck} you have {norms} batch norms; there is one before each "
         "convolution.",
     )
+    expect(
+        all(layer.scale and layer.center for layer in _of(layers.BatchNormalization, mine)),
+        "One of your batch norms has no scale or no shift (`scale=False` or `center=False`): the "
+        "layer of the chapter has both.",
+    )
     rng = np.random.default_rng(5)
     by_shape = {
         layer.kernel.shape: rng.normal(0, 0.3, layer.kernel.shape)
@@ -90,8 +111,9 @@ def _expect_dense_layer(dense_layer: Callable, c: int, k: int, bottleneck: int |
         for layer in _of(layers.Conv2D, model):
             layer.set_weights([by_shape[layer.kernel.shape], *layer.get_weights()[1:]])
         for layer in _of(layers.BatchNormalization, model):
-            gamma, beta, mean, variance = layer.get_weights()
-            layer.set_weights([gamma, beta + 0.1, mean, variance * 1.5])
+            layer.epsilon = 1e-5  # Keras' own default is another one, and no mistake
+            layer.beta.assign(layer.beta + 0.1)
+            layer.moving_variance.assign(layer.moving_variance * 1.5)
     x = rng.normal(size=(2, 6, 6, c)).astype(np.float32)
     answer = np.asarray(mine(x))
     right = np.asarray(theirs(x))
@@ -128,6 +150,7 @@ def _channels(
     return found
 
 
+@exercise
 def check_channels(channels_after_blocks: Callable) -> None:
     """The channels agree with those of built networks."""
     expression = "channels_after_blocks(blocks, k, compression)"
@@ -184,6 +207,7 @@ def layer(x: object, k: int) -> object:
     return layers.Conv2D(k, 1, use_bias=False, activation="relu")(x)
 
 
+@exercise
 def check_fixed_block(fixed_block: Callable) -> None:
     """Every layer reads all channels before it, and the block keeps them in order."""
     for c, count, k in ((5, 4, 3), (4, 3, 2)):
@@ -256,6 +280,7 @@ def _priced(asked: list[int], most: int) -> Callable:
     return cost
 
 
+@exercise
 def check_largest_growth(largest_growth: Callable) -> None:
     """The largest growth rate within a budget, found with few evaluations."""
     expression = "largest_growth(work, budget, most)"

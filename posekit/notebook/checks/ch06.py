@@ -7,6 +7,7 @@ import numpy as np
 from posekit import geometry
 from posekit.notebook.checks import (
     call,
+    exercise,
     expect,
     expect_array,
     expect_close,
@@ -31,7 +32,7 @@ def _value_and_gradient(
     with tf.GradientTape() as tape:
         value = call(loss, "masked_l2(y_true, y_pred)", tf.constant(y_true), y_pred)
         number = expect_array(value, "masked_l2(y_true, y_pred)", finite=False)
-        value = tf.convert_to_tensor(value)
+        value = value if tf.is_tensor(value) else tf.constant(number)  # without a gradient
     gradient = tape.gradient(value, y_pred)
     expect(
         number.shape == (),
@@ -40,6 +41,7 @@ def _value_and_gradient(
     return float(value), None if gradient is None else gradient.numpy()
 
 
+@exercise
 def check_masked_l2(masked_l2: Callable) -> None:
     """`masked_l2(y_true, y_pred)`: the mean squared distance over the joints with weight; the
     others change nothing."""
@@ -122,6 +124,18 @@ def check_masked_l2(masked_l2: Callable) -> None:
         "*target*, not the finished error: the gradient of `ops.where` goes through both of its "
         "branches.",
     )
+    single = np.where(np.arange(6 * K).reshape(6, K) == np.argmax(weight), 1, 0)
+    alone = np.concatenate([y_true[..., :2], single[..., None]], axis=-1).astype(np.float32)
+    value, _ = _value_and_gradient(masked_l2, alone, y_pred)
+    truth = float((single * squared).sum())
+    judge(
+        value,
+        truth,
+        (),
+        f"With a single labelled joint in the batch the loss is its squared distance, {truth:.4f}; "
+        f"yours is {value:.4f}. The smallest divisor is 1.",
+        tolerance=1e-4,
+    )
     unlabelled, gradient_unlabelled = _value_and_gradient(
         masked_l2, y_true * np.float32([1, 1, 0]), y_pred
     )
@@ -141,6 +155,7 @@ def check_masked_l2(masked_l2: Callable) -> None:
 # ---- exercise 2: the training targets ------------------------------------------------------------
 
 
+@exercise
 def check_training_targets(training_targets: Callable) -> None:
     """`training_targets(points, visible, known, size)` -> keypoint targets (17, 3) and in-crop
     targets (17, 2), by the table of the chapter."""
@@ -261,7 +276,9 @@ def check_training_targets(training_targets: Callable) -> None:
         rng = np.random.default_rng(seed)
         points = rng.uniform(-0.4 * size, 1.4 * size, (K, 2))
         points[:4] = [[-0.5, 9], [size - 0.5, 9], [9, -0.5], [9, size - 0.5]]
-        visible = np.append([2, 1, 2, 1], rng.integers(0, 3, K - 4))
+        points[4:8] = [[-0.6, 9], [size - 0.6, 9], [9, -0.7], [9, size - 0.4]]
+        visible = np.append([2, 1, 2, 1, 1, 2, 1, 2], rng.integers(0, 3, K - 8))
+        known = (visible > 0) | (rng.random(K) < 0.5)
         answer = call(training_targets, expression, points, visible, known, size)
         answer = expect_parts(answer, expression, parts)
         inside = (visible >= 1) & geometry.inside(points, (size, size))
@@ -280,13 +297,20 @@ def check_training_targets(training_targets: Callable) -> None:
             f"With a crop of {size} pixels the coordinates are wrong: divide by `size`.",
             1e-5,
         )
+        expect_close(
+            answer[1],
+            np.column_stack([inside, known]),
+            "the in-crop targets",
+            f"For another person, in a crop of {size} pixels, the in-crop targets are wrong: 1 "
+            "where the joint is labelled and inside, and the weight 1 where that is known.",
+        )
     passed("targets for every line of the table")
 
 
 # ---- exercise 3: the flip test -------------------------------------------------------------------
 
 
-def _random_network(seed: int, side: int = 6) -> Callable:
+def _random_network(seed: int, side: int) -> Callable:
     """A network with random weights, whose outputs differ between images and their mirror
     images."""
     rng = np.random.default_rng(seed)
@@ -326,15 +350,22 @@ _FIRST_LOOK = (
 )
 
 
+@exercise
 def check_flip_test(flip_test: Callable) -> None:
     """`flip_test(predict, images)`: the mean of the predictions for the images and for their mirror
     images, the latter mirrored back."""
+    for seed, count, side in ((603, 5, 6), (604, 3, 4)):
+        _expect_mean_of_both(flip_test, seed, count, side)
+    passed("the flip test: two predictions, one answer, and left stays left")
+
+
+def _expect_mean_of_both(flip_test: Callable, seed: int, count: int, side: int) -> None:
     expression = "flip_test(predict, images)"
     parts = ("the joints", "the in-crop probabilities")
-    rng = np.random.default_rng(603)
-    predict = _random_network(603)
+    rng = np.random.default_rng(seed)
+    predict = _random_network(seed, side)
     twin = list(COCO17.flip_indices)
-    images = rng.integers(0, 256, (5, 6, 6, 3)).astype(np.uint8)
+    images = rng.integers(0, 256, (count, side, side, 3)).astype(np.uint8)
     asked = []
 
     def recorded(given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -358,9 +389,9 @@ def check_flip_test(flip_test: Callable) -> None:
         "You reversed the last axis: those are the colours, red for blue. Mirror the width.",
     )
     expect(shown[0], "The network was never shown the mirrored images.")
-    points = expect_array(answer[0], "the joints of flip_test(predict, images)", (5, K, 2))
+    points = expect_array(answer[0], "the joints of flip_test(predict, images)", (count, K, 2))
     seen = expect_array(
-        answer[1], "the in-crop probabilities of flip_test(predict, images)", (5, K)
+        answer[1], "the in-crop probabilities of flip_test(predict, images)", (count, K)
     )
     (plain, plain_seen) = predict(images)
     (other, other_seen) = predict(mirror)
@@ -415,4 +446,3 @@ def check_flip_test(flip_test: Callable) -> None:
         [(hint, wrong) for wrong, hint in mistakes],
         "The in-crop probability is not the mean of both predictions.",
     )
-    passed("the flip test: two predictions, one answer, and left stays left")

@@ -6,9 +6,11 @@ import numpy as np
 
 from posekit.notebook.checks import (
     call,
+    exercise,
     expect,
     expect_array,
     expect_type,
+    expect_whole,
     passed,
 )
 from posekit.skeleton import COCO17
@@ -41,12 +43,14 @@ def _fair(recipes: dict[str, dict]) -> set[tuple[str, str]]:
     return pairs
 
 
+@exercise
 def check_fair_pairs(fair_pairs: Callable) -> None:
     """`fair_pairs(recipes)`: the set of pairs of rows that differ in one setting."""
     expression = "fair_pairs(recipes)"
 
     def ask(recipes: dict) -> set[tuple[str, str]]:
-        answer = call(fair_pairs, expression, recipes)
+        given = {name: dict(settings) for name, settings in recipes.items()}
+        answer = call(fair_pairs, expression, given)
         expect_type(answer, expression, "a set of pairs of names", (set, frozenset))
         pairs = set()
         for pair in answer:
@@ -131,6 +135,7 @@ def _photo(normalised: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     return boxes[:, None, :2] + (normalised + 0.5) * boxes[:, None, 2:]
 
 
+@exercise
 def check_collapse_ratio(collapse_ratio: Callable) -> None:
     """`collapse_ratio(pred, true, labelled, boxes)`: photo pixels in, the variance ratio in crop
     coordinates out."""
@@ -209,6 +214,16 @@ def check_collapse_ratio(collapse_ratio: Callable) -> None:
         f"is {value:.3f}.",
     )
     expect(abs(ask(poses) - 1) < 1e-6, "For the truth itself the ratio should be exactly 1.")
+    others, seen, squares = _population(605, 35)
+    pred = others * 0.8 + np.random.default_rng(606).normal(0, 0.01, others.shape)
+    given = (_photo(pred, squares), _photo(others, squares), seen, squares)
+    value = float(expect_array(call(collapse_ratio, expression, *given), expression, ()))
+    right = ratio(pred, others, seen)
+    expect(
+        abs(value - right) < 1e-5,
+        f"For 35 other people the ratio should be {right:.3f}, but yours is {value:.3f}: use the "
+        "arguments, and not numbers of your own.",
+    )
     passed("the mean pose shows 0 and the truth shows 1, wherever the people stand")
 
 
@@ -226,6 +241,7 @@ def _slipped(seed: int, slip: int, n: int = 90) -> tuple[np.ndarray, np.ndarray,
     return pred, np.roll(given, -slip, axis=0), np.roll(labelled, -slip, axis=0)
 
 
+@exercise
 def check_label_slip(label_slip: Callable) -> None:
     """`label_slip(pred, true, labelled, most)`: by how many people the labels are shifted against
     the images."""
@@ -235,8 +251,7 @@ def check_label_slip(label_slip: Callable) -> None:
         pred, true, labelled = _slipped(seed, slip)
         if blank:
             true = np.where(labelled[..., None], true, np.nan)
-        answer = call(label_slip, expression, pred, true, labelled, most)
-        return int(expect_array(answer, expression, ()))
+        return expect_whole(call(label_slip, expression, pred, true, labelled, most), expression)
 
     value = ask(702, 2)
     expect(

@@ -4,7 +4,15 @@ from collections.abc import Callable
 
 import numpy as np
 
-from posekit.notebook.checks import call, expect, expect_array, expect_parts, expect_type, passed
+from posekit.notebook.checks import (
+    call,
+    exercise,
+    expect,
+    expect_array,
+    expect_parts,
+    expect_type,
+    passed,
+)
 
 # ---- exercise 1: rates ---------------------------------------------------------------------------
 
@@ -29,6 +37,7 @@ def _rate(
     return base * factor**steps
 
 
+@exercise
 def check_rate(rate: Callable) -> None:
     """The rate of layers of the head, the stages and the stem, for three factors."""
     for base, factor in ((1e-3, 0.5), (3e-4, 0.9), (1e-3, 1.0)):
@@ -107,6 +116,7 @@ def _match(file: dict, network: dict) -> tuple[list[str], list[str], list[str], 
 _PARTS = ("fitting", "mismatched", "missing", "unexpected")
 
 
+@exercise
 def check_match(match: Callable) -> None:
     """The four lists, for files that fit, partly fit, and do not fit."""
     expression = "match(file, network)"
@@ -142,6 +152,7 @@ def _convolve(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     return np.einsum("hwcij,ijcn->hwn", windows, kernel)
 
 
+@exercise
 def check_grey_kernel(grey_kernel: Callable) -> None:
     """A grey image gets the features of the same image with three equal channels."""
     rng = np.random.default_rng(8)
@@ -163,6 +174,12 @@ def check_grey_kernel(grey_kernel: Callable) -> None:
             not np.allclose(answer * 3, want),
             "The features are a third as large as with three equal channels. In the convolution "
             "the channels are *summed*.",
+        )
+        luminance = (kernel * np.array([0.299, 0.587, 0.114])[:, None]).sum(axis=2, keepdims=True)
+        expect(
+            not np.allclose(answer, _convolve(grey, luminance), rtol=0.02, atol=0.02),
+            "You weight the colours by how bright they look to the eye. Here all three channels "
+            "hold the same number, and the convolution adds them up.",
         )
         expect(
             not np.allclose(answer, _convolve(grey, kernel[:, :, :1])),

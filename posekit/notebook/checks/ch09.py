@@ -10,6 +10,7 @@ import numpy as np
 from posekit import geometry, metrics
 from posekit.notebook.checks import (
     call,
+    exercise,
     expect,
     expect_array,
     expect_parts,
@@ -96,6 +97,7 @@ def _pckh_mistakes(pred, true, labelled, heads, threshold: float) -> dict[str, f
     }
 
 
+@exercise
 def check_pckh(pckh: Callable) -> None:
     """`pckh(pred, true, labelled, heads, threshold)`: the fraction of correct joints, and how many
     people are skipped."""
@@ -136,6 +138,7 @@ def check_pckh(pckh: Callable) -> None:
 # ---- exercise 2: back to the photo ---------------------------------------------------------------
 
 
+@exercise
 def check_to_photo(to_photo: Callable) -> None:
     """`to_photo(normalised, photo_to_stored, crop_px, stored_px)`: normalised coordinates -> pixels
     of the photo."""
@@ -317,6 +320,7 @@ def _ap_mistakes(photos: list, threshold: float) -> dict[str, float]:
     }
 
 
+@exercise
 def check_average_precision(average_precision: Callable) -> None:
     """`average_precision(photos, threshold)`: COCO's AP at one OKS threshold."""
     expression = "average_precision(photos, threshold)"
@@ -339,4 +343,11 @@ def check_average_precision(average_precision: Callable) -> None:
             "number of people, the mean over 101 recalls.",
             tolerance=1e-9,
         )
+    perfect = [(np.array([0.9, 0.8]), np.eye(2))]
+    value = float(expect_array(call(average_precision, expression, perfect, 0.5), expression, ()))
+    expect(
+        near(value, 1.0, 1e-9),
+        f"Two people, both detected, nothing else: AP is 1, and yours is {value:.4f}. A recall of "
+        "exactly 1 is reached, too.",
+    )
     passed("average precision over several photos, as COCO counts it")

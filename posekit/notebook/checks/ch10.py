@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from posekit.notebook.checks import call, expect, expect_array, judge, near, passed
+from posekit.notebook.checks import call, exercise, expect, expect_array, judge, near, passed
 from posekit.skeleton import COCO17
 
 K = len(COCO17)
@@ -73,12 +73,15 @@ def _sides_mistakes(pred, true, labelled) -> dict[str, np.ndarray]:
         "choose, but the answer is one of two predictions.": np.where(
             labelled[..., None], true, pred
         ),
+        "You exchange only the joints that are labelled. This oracle exchanges all joints of a "
+        "person, or none.": np.where((labelled & exchanged[:, None])[..., None], other, pred),
         "You compared the largest error of each version. Compare the mean.": _sides(
             pred, true, labelled, middle=np.max
         ),
     }
 
 
+@exercise
 def check_best_sides(best_sides: Callable) -> None:
     """`best_sides(pred, true, labelled)`: each person as predicted or with left and right
     exchanged."""
@@ -155,6 +158,7 @@ def _ece_mistakes(p, happened, bins: int) -> dict[str, float]:
     }
 
 
+@exercise
 def check_equal_count_ece(equal_count_ece: Callable) -> None:
     """`equal_count_ece(p, happened, bins)`: calibration error with bins of equally many
     predictions."""
@@ -275,6 +279,7 @@ def _difference_mistakes(correct_a, correct_b, counted, scene, draws) -> dict[st
     }
 
 
+@exercise
 def check_difference(difference: Callable) -> None:
     """`difference(correct_a, correct_b, counted, scene, draws)`: the paired bootstrap interval of
     PCK(A) - PCK(B) over scenes."""

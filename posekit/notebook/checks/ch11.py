@@ -13,10 +13,12 @@ from posekit import geometry
 from posekit.notebook.checks import (
     CheckFailed,
     call,
+    exercise,
     expect,
     expect_array,
     expect_parts,
     expect_type,
+    expect_whole,
     passed,
 )
 from posekit.skeleton import COCO17
@@ -30,6 +32,7 @@ RIGHT = [SWAP[i] for i in LEFT]
 # ---- exercise 1: fix the mirror ------------------------------------------------------------------
 
 
+@exercise
 def check_mirror(mirror: Callable) -> None:
     """`mirror(image, joints, visible)`: image, joints and flags of the mirrored person."""
     for seed, height, width in ((801, 30, 50), (802, 24, 44)):
@@ -42,7 +45,7 @@ def _expect_mirrored(mirror: Callable, seed: int, height: int, width: int) -> No
     rng = np.random.default_rng(seed)
     image = rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
     joints = np.column_stack([rng.uniform(0, width - 1, K), rng.uniform(0, height - 1, K)])
-    visible = np.array([2, 0, 1, 2, 2, 1, 2, 0, 2, 2, 1, 0, 1, 2, 0, 1, 2])
+    visible = np.roll([2, 0, 1, 2, 2, 1, 2, 0, 2, 2, 1, 0, 1, 2, 0, 1, 2], seed - 801)
     answer = call(mirror, expression, image, joints, visible)
     answer = expect_parts(
         answer, expression, ("the image", "the joints (17, 2)", "the flags (17,)")
@@ -171,6 +174,15 @@ BROKEN_CROPS = {
     "the one that is mirrored without saying so": _mirrored,
     "the one that always makes 224 pixels, whatever `size` is": _always_224,
     "the one that goes the wrong way, from the crop to the photo": _inverse,
+    "the one that is rotated by 180 degrees": lambda box, size: geometry.compose(
+        np.array([[-1.0, 0, size - 1], [0, -1, size - 1]]), _crop(box, size)
+    ),
+    "the one that cuts off the ends of the box (padding 0.9)": lambda box, size: _crop(
+        box, size, 0.9
+    ),
+    "the one whose box fills less than half of the crop (padding 2.5)": lambda box, size: _crop(
+        box, size, 2.5
+    ),
     "the one that is half a pixel off (its centre is size / 2 where it should be "
     "(size - 1) / 2)": _half_off,
 }
@@ -200,6 +212,7 @@ def _fails(test: Callable, crop: Callable, name: str) -> bool:
     return False
 
 
+@exercise
 def check_test_crop(test_crop: Callable) -> None:
     """`test_crop(input_affine)`: passes on each correct crop, fails on each broken one."""
     passes = {
@@ -287,24 +300,26 @@ def _pairs(close: np.ndarray) -> set[tuple[int, int]]:
     return {(int(i), int(j)) for i, j in np.argwhere(np.triu(close, 1))}
 
 
+@exercise
 def check_find_twins(find_twins: Callable) -> None:
     """`find_twins(images, most)`: the pairs (i, j), i < j, that differ in at most `most` bits, or
     do so mirrored."""
     expression = "find_twins(images, most)"
-    images = _album()
-    plain, mirrored = _distances(images)
 
-    def ask(most: int) -> list[tuple[int, int]]:
+    def ask(images: list[np.ndarray], most: int) -> list[tuple[int, int]]:
         answer = call(find_twins, expression, images, most)
         wanted = "pairs of indices of images, like [(0, 3), (2, 5)]"
         expect_type(answer, expression, wanted, (list, tuple, set, frozenset, np.ndarray))
         try:
-            return [(int(i), int(j)) for i, j in answer]
+            pairs = [(i, j) for i, j in answer]
         except (TypeError, ValueError):
             raise CheckFailed(f"`{expression}` should be {wanted}.") from None
+        return [tuple(expect_whole(i, "the index of an image") for i in pair) for pair in pairs]
 
-    for most in (6, 12, 0):
-        found = ask(most)
+    album = _album()
+    for images, most in ((album, 6), (album[:0:-1], 12), (album, 0)):
+        plain, mirrored = _distances(images)
+        found = ask(images, most)
         truth = _pairs((plain <= most) | (mirrored <= most))
         _check_pairs(found, truth, plain, mirrored, most)
     passed("copies, near copies and mirror images, each pair once")

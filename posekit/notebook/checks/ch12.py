@@ -9,6 +9,7 @@ import numpy as np
 
 from posekit.notebook.checks import (
     call,
+    exercise,
     expect,
     expect_array,
     expect_parts,
@@ -37,7 +38,7 @@ def _loss_and_gradients(
     with tf.GradientTape() as tape:
         value = call(loss, _LAPLACE, tf.constant(y_true), *variables)
         number = expect_array(value, _LAPLACE, finite=False)
-        value = tf.convert_to_tensor(value)
+        value = value if tf.is_tensor(value) else tf.constant(number)  # without a gradient
     expect(
         number.shape == (),
         f"The loss should be one number for the whole batch, but it has shape {number.shape}.",
@@ -45,6 +46,7 @@ def _loss_and_gradients(
     return float(value), [None if g is None else g.numpy() for g in tape.gradient(value, variables)]
 
 
+@exercise
 def check_laplace_log(laplace_log: Callable) -> None:
     """`laplace_log(y_true, y_pred, log_sigma)`: masked negative log-likelihood, one log σ per joint
     for x and y."""
@@ -156,9 +158,17 @@ def check_laplace_log(laplace_log: Callable) -> None:
     poisoned = np.where(weight[..., None] > 0, y_true, np.float32([np.nan, np.nan, 0]))
     again, gradients = _loss_and_gradients(laplace_log, poisoned, y_pred, a)
     expect(
-        np.isfinite(again) and all(np.all(np.isfinite(g)) for g in gradients),
+        np.isfinite(again) and all(g is not None and np.all(np.isfinite(g)) for g in gradients),
         "With NaN in a masked target your loss or its gradient is NaN, for 0 · NaN is NaN: "
         "replace the *target* before you compute with it (`ops.where`).",
+    )
+    single = np.where(np.arange(6 * K).reshape(6, K) == np.argmax(weight), 1, 0)
+    alone = np.concatenate([y_true[..., :2], single[..., None]], axis=-1).astype(np.float32)
+    value, _ = _loss_and_gradients(laplace_log, alone, y_pred, a)
+    expect(
+        near(value, (single * right).sum(), _TOLERANCE),
+        f"With a single labelled joint in the batch the loss is its cost, "
+        f"{(single * right).sum():.4f}; yours is {value:.4f}. The smallest divisor is 1.",
     )
     unlabelled, gradients = _loss_and_gradients(
         laplace_log, y_true * np.float32([1, 1, 0]), y_pred, a
@@ -187,6 +197,7 @@ def _net(seed: int, width: int) -> Callable:
     return net
 
 
+@exercise
 def check_coupling(coupling: Callable) -> None:
     """`coupling(x, net, stays, back)` -> points and log-determinants; the masked coordinates stay
     and determine the others."""
@@ -268,6 +279,15 @@ def check_coupling(coupling: Callable) -> None:
             "1/3 cancel: it needs a minus sign.",
         )
         _determinants(log_det, -truth, -s, stays, "inverse")
+    plain = expect_parts(
+        call(coupling, "coupling(x, net, stays)", z, net, stays),
+        "coupling(x, net, stays)",
+        ("the points", "log_det"),
+    )
+    expect(
+        near(plain[0], x, _TOLERANCE),
+        "Without a fourth argument `back` should be False: the forward map.",
+    )
     passed("an invertible coupling, in two and in five dimensions, with the right determinants")
 
 
@@ -318,6 +338,7 @@ def _determinants(
 # ---- exercise 3: the factor that recalibrates σ --------------------------------------------------
 
 
+@exercise
 def check_sigma_factor(sigma_factor: Callable) -> None:
     """`sigma_factor(error, sigma, weight, density)`: the factor for all σ that makes the errors
     most probable."""
@@ -401,6 +422,7 @@ def _mean_and_spread(
     return mean, np.sqrt(np.maximum(square - mean**2, 0))
 
 
+@exercise
 def check_soft_argmax(soft_argmax: Callable) -> None:
     """`soft_argmax(scores)` -> centre of mass (B, K, 2) and spread (B, K, 2) of each map,
     normalised crop coordinates."""
@@ -415,6 +437,15 @@ def check_soft_argmax(soft_argmax: Callable) -> None:
         "With a score of 2000 your answer is NaN: exp(2000) is infinite. Subtract the largest "
         "score of each map first; the weights stay the same. (And a variance that rounding made "
         "−0.0000001 has no root.)",
+    )
+    two = np.concatenate([sharp, np.zeros((1, 6, 9, 1))], axis=-1)
+    with np.errstate(all="ignore"):
+        answer = expect_parts(call(soft_argmax, _SOFT_ARGMAX, two), _SOFT_ARGMAX, _MAPS)
+    mean = expect_array(answer[0], "the means", (1, 2, 2), finite=False)
+    expect(
+        np.all(np.isfinite(mean)) and near(mean[0, 1], (0, 0), _TOLERANCE),
+        "Next to a map with a score of 2000, a map of zeros has no mean in your answer; it is 0, "
+        "0. Subtract from each map *its own* largest score.",
     )
     passed("soft-argmax and the spread of its map: a σ at no extra cost")
 

@@ -3,12 +3,14 @@
 A mistake is recognised by comparing the answer with what each typical wrong formula gives.
 """
 
+import time
 from collections.abc import Callable
 
 import numpy as np
 
 from posekit.notebook.checks import (
     call,
+    exercise,
     expect,
     expect_array,
     judge,
@@ -23,6 +25,7 @@ _LS, _RS, _LH, _RH = (
 _K = len(COCO17)
 _SWAP = list(COCO17.flip_indices)
 _KINDS = 9
+_MOST_S = 20  # of computing time, for all calls of a function that draws
 
 
 def _diameter(pose: np.ndarray) -> np.ndarray:
@@ -38,6 +41,7 @@ def _quantiles(values: np.ndarray, labelled: np.ndarray, share: float) -> np.nda
     return np.array([np.quantile(values[labelled[:, k], k], share) for k in range(_K)])
 
 
+@exercise
 def check_sigma_needed(sigma_needed: Callable) -> None:
     """`sigma_needed(predicted, true, labelled, share)`: the sigma per joint that keeps a
     fraction of the labelled joints inside."""
@@ -155,6 +159,7 @@ def _back(uv: np.ndarray, angle: float, mirrored: bool, *, mirror_last: bool = F
     return way * sign if mirror_last else way
 
 
+@exercise
 def check_put_back(put_back: Callable) -> None:
     """`put_back(uv, joint, side, angle, mirrored, fraction)`: the corrected joint in pixels of the
     image."""
@@ -280,6 +285,7 @@ def _judge_way_back(
 # ---- exercise 3: simulated errors with a tail ----------------------------------------------------
 
 
+@exercise
 def check_invent(invent: Callable) -> None:
     """`invent(pose, mean, covariance, swapped, rng)`: a prediction that the previous stage might
     have made."""
@@ -308,7 +314,15 @@ def check_invent(invent: Callable) -> None:
 
 def _many(invent: Callable, expression: str, *given: np.ndarray, calls: int = 1500) -> np.ndarray:
     rng = np.random.default_rng(7)
-    many = [call(invent, expression, *given, rng) for _ in range(calls)]
+    start = time.process_time()
+    many = []
+    for _ in range(calls):
+        many.append(call(invent, expression, *given, rng))
+        expect(
+            time.process_time() - start < _MOST_S,
+            f"{len(many)} calls of your function took {_MOST_S} seconds, and this check needs "
+            f"{calls}. Compute all joints at once, without a loop.",
+        )
     return expect_array(many, f"{calls} calls of `invent`", (calls, _K, 2))
 
 
@@ -452,12 +466,16 @@ def _expect_swaps(invent: Callable, expression: str, setup: np.random.Generator)
 # ---- exercise 4: what the two ways cost ----------------------------------------------------------
 
 
+@exercise
 def check_refiners_cost(refiners_cost: Callable) -> None:
     """`refiners_cost(shared, stages, backbone, head)`: parameters, and multiply-adds per person, of
     all refining stages."""
-    for shared, stages in ((False, 1), (True, 1), (False, 2), (True, 2)):
-        backbone = (1009, 100_003)
-        head = (53, 2003)
+    for shared, stages, backbone, head in (
+        (False, 1, (1009, 100_003), (53, 2003)),
+        (True, 1, (1009, 100_003), (53, 2003)),
+        (False, 2, (5003, 400_009), (101, 3001)),
+        (True, 3, (5003, 400_009), (101, 3001)),
+    ):
         case = f"refiners_cost(shared={shared}, stages={stages}, backbone, head)"
         answer = expect_array(call(refiners_cost, case, shared, stages, backbone, head), case, (2,))
         (tp, tw) = backbone
@@ -466,11 +484,14 @@ def check_refiners_cost(refiners_cost: Callable) -> None:
         right = (tp + _KINDS * hp, _K * (tw + _KINDS * hw)) if shared else (_K * (tp + hp), each)
         right = stages * np.array(right, np.float64)
         parameters, work = answer / stages
-        expect(
-            stages == 1 or not near(answer, right / stages),
-            "Every stage has refiners of its own, with weights of their own: you count one stage "
-            "for two.",
-        )
+        for index, name in enumerate(("parameters", "multiply-adds")):
+            expect(
+                stages == 1
+                or near(answer, right)
+                or not near(answer[index], right[index] / stages),
+                f"You count the {name} of one stage only. Every stage has refiners of its own, and "
+                "all of them work on every person.",
+            )
         if shared:
             expect(
                 not near(parameters, _K * (tp + hp)),

@@ -10,9 +10,11 @@ from posekit.live import repetitions
 from posekit.live.one_euro import OneEuroParams, smooth
 from posekit.notebook.checks import (
     call,
+    exercise,
     expect,
     expect_array,
     expect_type,
+    expect_whole,
     near,
     passed,
 )
@@ -21,6 +23,7 @@ from posekit.skeleton import COCO17
 # ---- exercise 1: the next crop -------------------------------------------------------------------
 
 
+@exercise
 def check_next_square(next_square: Callable) -> None:
     """`next_square(joints, velocity, ahead)`: the next crop, around the last pose and moved on."""
     expression = "next_square(joints, velocity, ahead)"
@@ -28,8 +31,8 @@ def check_next_square(next_square: Callable) -> None:
     sides = []
     for stretch in ((1.0, 0.4), (0.3, 1.0)):  # once wider than high, once higher than wide
         joints = 200 + 120 * rng.uniform(-1, 1, (17, 2)) * stretch
-        velocity = np.array([90.0, -40.0])
-        ahead = 0.05
+        velocity = rng.uniform(40, 120, 2) * (1, -1)
+        ahead = float(rng.uniform(0.03, 0.3))
         answer = expect_array(
             call(next_square, expression, joints, velocity, ahead), expression, (3,)
         )
@@ -176,11 +179,17 @@ _MISTAKES = (
 )
 
 
+@exercise
 def check_one_euro(OneEuroFilter: Callable) -> None:
     """`OneEuroFilter(f_min, beta)`, whose call `(value, dt)` gives the filtered value; the speed
     has a low pass of 1 Hz."""
-    rng = np.random.default_rng(1202)
-    how = {"f_min": 0.8, "beta": 0.4}
+    for seed, how in ((1202, {"f_min": 0.8, "beta": 0.4}), (1204, {"f_min": 2.0, "beta": 0.1})):
+        _expect_filtered(OneEuroFilter, seed, how)
+    passed("a One-Euro filter, equal to posekit's at any frame rate")
+
+
+def _expect_filtered(OneEuroFilter: Callable, seed: int, how: dict) -> None:
+    rng = np.random.default_rng(seed)
     expression = "OneEuroFilter(f_min, beta)(value, dt)"
     times = np.cumsum(rng.uniform(0.02, 0.07, 40))
     values = (3 * np.sin(3 * times) + 0.05 * rng.normal(size=40))[:, None] * (1.0, -0.5)
@@ -234,7 +243,6 @@ def check_one_euro(OneEuroFilter: Callable) -> None:
         f"Value {far} should become {right[far][0]:.4f}, yours is {mine[far][0]:.4f}. Speed "
         "first, cutoff next, then the step.",
     )
-    passed("a One-Euro filter, equal to posekit's at any frame rate")
 
 
 def _from_raw(values: np.ndarray, times: np.ndarray, how: dict) -> np.ndarray:
@@ -273,14 +281,21 @@ def _follow(
     return np.array(out)
 
 
+@exercise
 def check_follow_one(follow_one: Callable) -> None:
     """`follow_one(presence, times, acquire, keep, lost_after_s)`: the index of the person who is
     followed at each time, or -1; two thresholds and a waiting time."""
     expression = "follow_one(presence, times, acquire, keep, lost_after_s)"
 
-    def ask(presence: np.ndarray | list, times: np.ndarray, lost_after_s: float) -> np.ndarray:
+    def ask(
+        presence: np.ndarray | list,
+        times: np.ndarray,
+        lost_after_s: float,
+        acquire: float = 0.6,
+        keep: float = 0.3,
+    ) -> np.ndarray:
         presence = np.array(presence, float)
-        answer = call(follow_one, expression, presence, times, 0.6, 0.3, lost_after_s)
+        answer = call(follow_one, expression, presence, times, acquire, keep, lost_after_s)
         array = expect_array(answer, expression, (len(presence),))
         expect(
             np.isin(array, np.arange(-1, presence.shape[1])).all(),
@@ -290,16 +305,20 @@ def check_follow_one(follow_one: Callable) -> None:
 
     _expect_hysteresis(ask)
     _expect_one_of_two(ask)
+    _expect_limits(ask)
     rng = np.random.default_rng(1203)
     for _ in range(30):
-        presence = rng.uniform(0, 1, (60, 3))
+        people = int(rng.integers(2, 5))
+        presence = rng.uniform(0, 1, (60, people))
         times = np.cumsum(rng.uniform(0.02, 0.2, 60))
-        right = _follow(presence, times, 0.6, 0.3, 0.25)
-        wrong = np.flatnonzero(ask(presence, times, 0.25) != right)
+        keep, acquire, wait = rng.uniform((0.2, 0.5, 0.1), (0.4, 0.8, 0.5)).round(2)
+        right = _follow(presence, times, acquire, keep, wait)
+        wrong = np.flatnonzero(ask(presence, times, wait, acquire, keep) != right)
         k = int(wrong[0]) if len(wrong) else 0
         expect(
             not len(wrong),
-            f"On a random signal of three people, the answer at index {k} is wrong: expected "
+            f"On a random signal of {people} people, with acquire={acquire:g}, keep={keep:g} and "
+            f"lost_after_s={wait:g}, the answer at index {k} is wrong: expected "
             f"{right[k]} after {right[max(k - 2, 0) : k]}, where presence is "
             f"{presence[k].round(2)}.",
         )
@@ -364,6 +383,23 @@ def _expect_hysteresis(follow: Callable) -> None:
         "Once lost, a person must reach `acquire` again; your answer takes `keep`.",
     )
     expect(back[9:].all(), "Presence was back above `acquire`, and your person was not.")
+
+
+def _expect_limits(follow: Callable) -> None:
+    """Check what happens exactly at each of the three limits."""
+    times = 0.125 * np.arange(4)
+    expect(
+        follow([[0.6]] * 4, times, 0.25)[0] == 0,
+        "A presence of exactly `acquire` is enough: the rule is *at least*.",
+    )
+    expect(
+        (follow([[0.9], [0.3], [0.3], [0.3]], times, 0.125) == 0).all(),
+        "A presence of exactly `keep` is enough to stay: the rule is *at least*.",
+    )
+    expect(
+        follow([[0.9], [0.1], [0.1], [0.1]], times, 0.25).tolist() == [0, 0, 0, -1],
+        "A person whose presence has been low for exactly `lost_after_s` is lost.",
+    )
 
 
 def _expect_one_of_two(follow: Callable) -> None:
@@ -454,6 +490,7 @@ def arm_poses(
     return 200 + size * poses @ np.array([[c, s], [-s, c]])
 
 
+@exercise
 def check_count_raises(count_raises: Callable) -> None:
     """`count_raises(poses)`: how often both arms go up, from poses (T, 17, 2)."""
     expression = "count_raises(poses)"
@@ -462,7 +499,7 @@ def check_count_raises(count_raises: Callable) -> None:
         poses = arm_poses(
             np.array(left, float), np.array(left if right is None else right, float), lean, size
         )
-        return int(expect_array(call(count_raises, expression, poses), expression, ()))
+        return expect_whole(call(count_raises, expression, poses), expression)
 
     expect(ask(20, 20, 20) == 0, "Arms that hang down do not count.")
     whole = (20, 60, 100, 130, 150, 130, 60, 20)
@@ -521,6 +558,13 @@ def check_count_raises(count_raises: Callable) -> None:
         ask(20, 130, 20, 130, 20, 130, 20) == 3,
         f"Three raises, and you count {ask(20, 130, 20, 130, 20, 130, 20)}.",
     )
+    for low, high, count in ((20, 109, 0), (20, 111, 1), (46, 130, 0), (44, 130, 1)):
+        mine = ask(low, high, low, 60)
+        expect(
+            mine == count,
+            f"From {low} up to {high} degrees {'is a' if count else 'is no'} raise, and you count "
+            f"{mine}: it begins at 45 or below and counts at 110 or above.",
+        )
     rng = np.random.default_rng(1205)
     for _ in range(20):
         poses = arm_poses(*rng.uniform(0, 175, (2, 40)), lean=rng.uniform(-30, 30))
@@ -529,7 +573,7 @@ def check_count_raises(count_raises: Callable) -> None:
             state = repetitions.count(
                 state, repetitions.exercise_angle(pose, np.ones(17), _ARM_RAISES), _ARM_RAISES
             )
-        mine = int(expect_array(call(count_raises, expression, poses), expression, ()))
+        mine = expect_whole(call(count_raises, expression, poses), expression)
         expect(
             mine == state.done,
             f"On random poses you count {mine} raises, and there are {state.done}.",
