@@ -179,8 +179,9 @@ def test_pages_fit_the_window(browser, html, scheme, size):
                 "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
             )
             assert width <= seen, f"{name}: {width} px wide in a window of {seen}"
-            shrunk = page.evaluate(SHRUNK)
-            assert shrunk == [], f"{name}: figures with letters under 9 px"
+            if size == "phone":
+                shrunk = page.evaluate(SHRUNK)
+                assert shrunk == [], f"{name}: figures with letters under 9 px"
 
 
 @pytest.mark.parametrize(
