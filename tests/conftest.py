@@ -38,3 +38,19 @@ def built_book(tmp_path_factory) -> Path:
                 f"{done.stdout}\n{done.stderr}\nexit code {done.returncode}\n"
             )
     return out
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium; a test without it is skipped, with a message."""
+    from browser import ARGUMENTS, find_chromium
+
+    path = find_chromium()
+    if path is None:
+        pytest.skip("no Chromium found: install it (apt install chromium) or name it in CHROMIUM")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()

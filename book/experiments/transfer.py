@@ -7,8 +7,7 @@ from posekit import training
 
 MINUTES = 6.0
 """Time of each training. At equal time a small network sees more images than a large one, and a
-network with frozen stages more than one without. The record was made with two trainings side by
-side, each bound to one core of two, which together see more images than one on both cores."""
+network with frozen stages more than one without."""
 EFFICIENTNET = {
     "backbone": "efficientnet_lite0",
     "head": "pyramid_votes",

@@ -446,7 +446,7 @@ def make(name: str, pythons: list[str], html: Path, out: Path, wheels: Path) -> 
         wheels: folder in which downloaded wheels are kept for the next time.
 
     Returns:
-        The archive; its SHA-256 lies beside it.
+        The archive; its SHA-256 lies next to it.
 
     Raises:
         BundleError: if something is missing.

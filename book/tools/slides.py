@@ -81,7 +81,7 @@ class Figure:
 
     @property
     def file(self) -> str:
-        """Name of the file beside the deck."""
+        """Name of the file next to the deck."""
         return f"figures/{self.number}{self.suffix}"
 
 
@@ -352,7 +352,7 @@ PDF, add <code>?print-pdf</code> to its address and print.</p>
 
 
 def page(deck: Deck) -> str:
-    """Return a deck as an HTML page, whose figures and scripts lie beside it.
+    """Return a deck as an HTML page, whose figures and scripts lie next to it.
 
     Args:
         deck: as read by `read`.

@@ -12,8 +12,7 @@ their records.
 - Links citations in notebooks to their entries in the list of references.
 - Prepares docstrings for the API reference.
 - Repairs markup that screen readers do not understand.
-- Puts the in-page demo, and the model that it runs, beside the pages, in `live/`, and the slides in
-  `slides/`.
+- Puts the in-page demo, and the model that it runs, into `live/`, and the slides into `slides/`.
 """
 
 import base64

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import slides
 import yaml
-from browser import ARGUMENTS, find_chromium
 
 ROOT = Path(__file__).resolve().parents[2]
 STEMS = [path.stem for path in sorted((ROOT / "chapters").glob("[0-9]*.ipynb"))]
@@ -133,19 +132,6 @@ def test_decks_name_nothing_outside_their_folder(decks, tmp_path):
                 assert (page.parent / name).is_file(), (page.name, name)
         assert not re.search(r'(?:src|<link[^>]*href)="https?:', text), page.name
         assert "{run}" not in text and "$" not in re.sub(r"<script>.*?</script>", "", text), page
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = find_chromium()
-    if path is None:
-        pytest.skip("no Chromium found: install it (apt install chromium) or name it in CHROMIUM")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

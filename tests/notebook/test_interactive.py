@@ -8,7 +8,7 @@ import re
 import keras
 import numpy as np
 import pytest
-from test_offline import WIDTHS, browser, html, opened, outside  # noqa: F401
+from test_offline import WIDTHS, html, opened, outside  # noqa: F401
 
 from posekit import models
 from posekit.errors import DataError
@@ -200,7 +200,7 @@ def test_curves_that_cannot_be_drawn_are_refused(frames, options, what):
 
 
 @contextlib.contextmanager
-def page_with(browser, shown, tmp_path, scheme="light", size="desktop"):  # noqa: F811
+def page_with(browser, shown, tmp_path, scheme="light", size="desktop"):
     bundle = shown[-1]._repr_mimebundle_()
     head = (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
@@ -223,7 +223,7 @@ def page_with(browser, shown, tmp_path, scheme="light", size="desktop"):  # noqa
 @pytest.mark.parametrize("size", WIDTHS)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_block_is_stepped_through_with_mouse_and_keys(
-    browser,  # noqa: F811
+    browser,
     block,
     shown,
     tmp_path,
@@ -285,7 +285,7 @@ def test_a_block_is_stepped_through_with_mouse_and_keys(
 
 @pytest.mark.browser
 @pytest.mark.parametrize("size", WIDTHS)
-def test_boxes_have_the_proportions_that_python_says_and_fit(browser, unit, shown, tmp_path, size):  # noqa: F811
+def test_boxes_have_the_proportions_that_python_says_and_fit(browser, unit, shown, tmp_path, size):
     interactive.steps(unit, every(unit), ALT)
     with page_with(browser, shown, tmp_path, size=size) as page:
         scales = []
@@ -317,7 +317,7 @@ def test_boxes_have_the_proportions_that_python_says_and_fit(browser, unit, show
 
 
 @pytest.mark.browser
-def test_a_finger_steps_and_slides(browser, block, shown, tmp_path):  # noqa: F811
+def test_a_finger_steps_and_slides(browser, block, shown, tmp_path):
     interactive.steps(block, every(block), ALT)
     show_slider(log=True)
     texts = "".join(figure._repr_mimebundle_()["text/html"] for figure in shown)
@@ -347,7 +347,7 @@ def test_a_finger_steps_and_slides(browser, block, shown, tmp_path):  # noqa: F8
 
 @pytest.mark.browser
 @pytest.mark.parametrize(("scheme", "size"), [("light", "desktop"), ("dark", "phone")])
-def test_the_slider_shows_the_curve_of_its_value(browser, shown, tmp_path, scheme, size):  # noqa: F811
+def test_the_slider_shows_the_curve_of_its_value(browser, shown, tmp_path, scheme, size):
     show_slider(log=True)
     with page_with(browser, shown, tmp_path, scheme, size) as page:
         bar, place = page.locator("input[type=range]").all()
@@ -397,7 +397,7 @@ def test_the_slider_shows_the_curve_of_its_value(browser, shown, tmp_path, schem
 
 
 @pytest.mark.browser
-def test_bands_and_large_and_small_numbers_can_be_read(browser, shown, tmp_path):  # noqa: F811
+def test_bands_and_large_and_small_numbers_can_be_read(browser, shown, tmp_path):
     y = np.array([1e-7, 2.5e6])
     show_slider(
         {1: {"a": ([0, 1], y, y / 2, y * 2)}, 2: {"a": ([0, 1], y, y / 2, y * 2)}}, log=True
@@ -414,7 +414,7 @@ def test_bands_and_large_and_small_numbers_can_be_read(browser, shown, tmp_path)
 
 @pytest.mark.browser
 def test_figures_do_not_move_by_themselves_and_fit_a_window_that_changes(
-    browser,  # noqa: F811
+    browser,
     block,
     shown,
     tmp_path,
@@ -434,7 +434,7 @@ def test_figures_do_not_move_by_themselves_and_fit_a_window_that_changes(
 
 
 @pytest.mark.browser
-def test_the_picture_stays_where_scripts_do_not_run(browser, unit, shown, tmp_path):  # noqa: F811
+def test_the_picture_stays_where_scripts_do_not_run(browser, unit, shown, tmp_path):
     interactive.steps(unit, every(unit), ALT)
     (tmp_path / "page.html").write_text(shown[0]._repr_mimebundle_()["text/html"], "utf-8")
     context = browser.new_context(java_script_enabled=False)

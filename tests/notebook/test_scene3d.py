@@ -8,7 +8,7 @@ import re
 
 import numpy as np
 import pytest
-from test_offline import WIDTHS, browser, html, opened  # noqa: F401
+from test_offline import WIDTHS, html, opened  # noqa: F401
 
 from posekit import cameras
 from posekit.minidome.dome import make_cameras
@@ -92,7 +92,7 @@ def test_text_in_the_scene_cannot_end_the_script():
 
 
 @contextlib.contextmanager
-def page_with(browser, monkeypatch, tmp_path, scheme="light", size="desktop"):  # noqa: F811
+def page_with(browser, monkeypatch, tmp_path, scheme="light", size="desktop"):
     bundle = rendered(
         monkeypatch, views={f"00_{k:02d}": np.full((54, 96, 3), 8 * k, np.uint8) for k in range(31)}
     )
@@ -120,7 +120,7 @@ def drawn(page, name: str) -> list[list[float]]:
 
 @pytest.mark.browser
 @pytest.mark.parametrize("size", WIDTHS)
-def test_mouse_and_keys_turn_it(browser, monkeypatch, tmp_path, size):  # noqa: F811
+def test_mouse_and_keys_turn_it(browser, monkeypatch, tmp_path, size):
     with page_with(browser, monkeypatch, tmp_path, size=size) as page:
         assert page.locator("img").is_hidden()
         stage = page.locator("svg[role=application]")
@@ -168,7 +168,7 @@ def test_mouse_and_keys_turn_it(browser, monkeypatch, tmp_path, size):  # noqa: 
 
 
 @pytest.mark.browser
-def test_only_the_main_button_turns_it_and_only_while_it_is_down(browser, monkeypatch, tmp_path):  # noqa: F811
+def test_only_the_main_button_turns_it_and_only_while_it_is_down(browser, monkeypatch, tmp_path):
     with page_with(browser, monkeypatch, tmp_path) as page:
         stage = page.locator("svg[role=application]")
         name = page.scene["cameras"][5]["name"]
@@ -192,7 +192,7 @@ def test_only_the_main_button_turns_it_and_only_while_it_is_down(browser, monkey
 
 
 @pytest.mark.browser
-def test_a_camera_can_be_pointed_at_and_chosen(browser, monkeypatch, tmp_path):  # noqa: F811
+def test_a_camera_can_be_pointed_at_and_chosen(browser, monkeypatch, tmp_path):
     with page_with(browser, monkeypatch, tmp_path, scheme="dark") as page:
         camera = page.scene["cameras"][9]
         page.locator("select").select_option(label=camera["name"])
@@ -215,7 +215,7 @@ def test_a_camera_can_be_pointed_at_and_chosen(browser, monkeypatch, tmp_path): 
 
 
 @pytest.mark.browser
-def test_a_finger_turns_it_and_the_page_still_scrolls(browser, monkeypatch, tmp_path):  # noqa: F811
+def test_a_finger_turns_it_and_the_page_still_scrolls(browser, monkeypatch, tmp_path):
     with page_with(browser, monkeypatch, tmp_path, size="phone") as page:
         assert (
             page.locator("svg[role=application]").evaluate("e => getComputedStyle(e).touchAction")
@@ -237,7 +237,7 @@ def test_a_finger_turns_it_and_the_page_still_scrolls(browser, monkeypatch, tmp_
 
 
 @pytest.mark.browser
-def test_it_does_not_move_by_itself(browser, monkeypatch, tmp_path):  # noqa: F811
+def test_it_does_not_move_by_itself(browser, monkeypatch, tmp_path):
     with page_with(browser, monkeypatch, tmp_path) as page:
         first = page.locator("svg[role=application]").inner_html()
         page.wait_for_timeout(400)
@@ -245,7 +245,7 @@ def test_it_does_not_move_by_itself(browser, monkeypatch, tmp_path):  # noqa: F8
 
 
 @pytest.mark.browser
-def test_the_picture_stays_where_scripts_do_not_run(browser, monkeypatch, tmp_path):  # noqa: F811
+def test_the_picture_stays_where_scripts_do_not_run(browser, monkeypatch, tmp_path):
     (tmp_path / "page.html").write_text(rendered(monkeypatch)["text/html"], "utf-8")
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
