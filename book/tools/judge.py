@@ -221,6 +221,7 @@ class Student:
         self.lent: list[object] = []
         self.raised: list[BaseException] = []
         self.used: set[str] = set()
+        self.too_late = False
         self.busy = False
         self.sources: dict[str, str] = {}
         threading.Thread(target=self._listen, daemon=True).start()
@@ -289,6 +290,7 @@ class Student:
             try:
                 answer = self.incoming.get(timeout=max(end - time.monotonic(), 0.01))
             except queue.Empty:
+                self.too_late = True
                 self.end()
                 raise TooLateError(f"did not end within {seconds:g} seconds") from None
             if not isinstance(answer, tuple) or not answer:
@@ -615,7 +617,7 @@ class Judge:
             raise
         except (Exception, self.checks._TimeUpError) as error:
             message = f"The check stopped with {type(error).__name__}: {error}"
-        if verdict != SOLVED and not student.alive:
+        if verdict != SOLVED and not student.alive and not student.too_late:
             message = "The answer stopped Python itself."
         if student.used:
             names = " and ".join(f"`posekit.{name}`" for name in sorted(student.used))
