@@ -28,6 +28,9 @@ STEPS = {2: 800, 3: 400}
 """Training steps of each stage. Stage three starts from the weights of stage two."""
 PEOPLE = 16
 """People per step."""
+SEEDS = (0, 1, 2)
+"""Of the initial weights, the batches and the simulated errors of the refiners. Stage one is the
+same for all. The refiners of the first are those of the package."""
 RUNS = {
     f"{way}{suffix}": (way, fitted)
     for suffix, fitted in (("_full", False), ("", True))
@@ -87,10 +90,17 @@ def pck_gain(before: evaluation.EvalResults, after: evaluation.EvalResults) -> d
 
 
 def _train_stage(
-    way: str, stage: int, errors: cascade.Displacements, start: list, train: Path, out: Path
+    way: str,
+    stage: int,
+    seed: int,
+    errors: cascade.Displacements,
+    start: list,
+    train: Path,
+    out: Path,
 ) -> keras.Model:
     """Train a refiner, or load the one of an earlier call; its losses are in a table next to it."""
-    keras.utils.set_random_seed(stage)
+    seed = 10 * seed + stage
+    keras.utils.set_random_seed(seed)
     model = cascade.refiner(way, SIZE, base_channels=WIDTH, units=UNITS)
     weights = out / f"stage{stage}.weights.h5"
     if weights.is_file():
@@ -98,7 +108,7 @@ def _train_stage(
         return model
     if start:
         model.set_weights(start)
-    batches = cascade.make_batches([train], errors, SIZE, PEOPLE, seed=stage)
+    batches = cascade.make_batches([train], errors, SIZE, PEOPLE, seed=seed)
     losses = train_refiner(model, batches, STEPS[stage])
     print(f"{out.name}, stage {stage}: loss {losses[0]:.4f} -> {losses[-1]:.4f}", flush=True)
     out.mkdir(parents=True, exist_ok=True)
@@ -112,7 +122,13 @@ def _train_stage(
 
 
 def train_stages(
-    name: str, first: predictor.Predictor, train: Path, held_out: Path, val: Path, folder: Path
+    name: str,
+    seed: int,
+    first: predictor.Predictor,
+    train: Path,
+    held_out: Path,
+    val: Path,
+    folder: Path,
 ) -> dict:
     """Train two refiners, each on the errors of the stages before it on held-out people.
 
@@ -120,11 +136,13 @@ def train_stages(
 
     Args:
         name: of the run, a key of `RUNS`.
+        seed: one of `SEEDS`.
         first: stage one.
         train: records to train on.
         held_out: records on which the errors of each stage are measured.
         val: records to score on.
-        folder: for the run.
+        folder: for the runs. This one is in the subfolder `NAME-SEED`, and the stage two that it
+            shares with another in `WAY-SEED`.
 
     Returns:
         Scores of each stage, gains, step sizes, measured errors and costs, for record.json.
@@ -148,8 +166,8 @@ def train_stages(
                 "log_scale": [round(v, 5) for v in measured.log_scale],
             }
         )
-        out = folder / (way if stage == 2 else name)
-        model = _train_stage(way, stage, measured, start, train, out)
+        out = folder / f"{way if stage == 2 else name}-{seed}"
+        model = _train_stage(way, stage, seed, measured, start, train, out)
         start = model.get_weights()
         full = cascade.Cascade(first, (*stages.refiners, model))
         parts = [slice(i, i + 32) for i in range(0, len(people), 32)]
@@ -161,7 +179,7 @@ def train_stages(
             step_size = cascade.fit_step_size(predicted, after, target, counted)
         predicted = predicted + step_size[:, None] * (after - predicted)
         stages = cascade.Cascade(first, full.refiners, (*stages.step_sizes, step_size))
-    out = folder / name
+    out = folder / f"{name}-{seed}"
     out.mkdir(parents=True, exist_ok=True)
     if way == cascade.SHARED:
         for stage, (model, step_size) in enumerate(
@@ -169,7 +187,9 @@ def train_stages(
         ):
             path = out / f"stage{stage}.npz"
             cascade.save(model, step_size, path, size=SIZE, base_channels=WIDTH, units=UNITS)
-    _join_tables([folder / (way if s == 2 else name) / f"stage{s}.csv" for s in STEPS], out)
+    _join_tables(
+        [folder / f"{way if s == 2 else name}-{seed}" / f"stage{s}.csv" for s in STEPS], out
+    )
     by_stage = stages.predict_records(val)
     return {
         "stages": [evaluation.jsonable(stage_scores(r)) for r in by_stage],
@@ -242,7 +262,8 @@ def cost(first: predictor.Predictor, val: Path) -> dict:
 
 
 def train_cascades(folder: Path) -> dict[str, Path]:
-    """Train two refiners on the packaged stage one, shared by all joints and one per joint."""
+    """Train two refiners on the packaged stage one, shared by all joints and one per joint, from
+    each of `SEEDS`."""
     train, held_out, val = (
         common.minidome_records(folder, frames, seed, box_px=448)
         for frames, seed in ((1500, 1), (200, 3), (150, 2))
@@ -264,14 +285,16 @@ def train_cascades(folder: Path) -> dict[str, Path]:
         "steps": STEPS,
     }
     runs = {}
-    for name, (way, fitted) in RUNS.items():
-        runs[name] = folder / name
-        if (runs[name] / "record.json").is_file():
+    for seed, name in itertools.product(SEEDS, RUNS):
+        way, fitted = RUNS[name]
+        out = runs[f"{name}-{seed}"] = folder / f"{name}-{seed}"
+        if (out / "record.json").is_file():
             continue
-        trained = train_stages(name, first, train, held_out, val, folder)
+        trained = train_stages(name, seed, first, train, held_out, val, folder)
         record = {
             "way": way,
             "fitted": fitted,
+            "seed": seed,
             "recipe": recipe,
             "data": data,
             "images": sum(STEPS.values()) * PEOPLE,
@@ -280,8 +303,8 @@ def train_cascades(folder: Path) -> dict[str, Path]:
             "val": evaluation.jsonable({**about, **trained["stages"][-1]}),
             **training.provenance(),
         }
-        if name == cascade.SHARED:
+        if name == cascade.SHARED and seed == SEEDS[0]:
             record["cost"] = cost(first, val)
         text = json.dumps(record, indent=1) + "\n"
-        (runs[name] / "record.json").write_text(text, encoding="utf-8")
+        (out / "record.json").write_text(text, encoding="utf-8")
     return runs
