@@ -49,6 +49,9 @@ BACKBONES = {
 PYRAMIDS = {"efficientnet_lite0": efficientnet.pyramid}
 """Name -> function of the image that returns stride -> (B, S / stride, S / stride, C)."""
 
+DEPTHWISE = ("efficientnet_lite0",)
+"""Names of the backbones that are built of depthwise convolutions."""
+
 DEFAULT_BASE_CHANNELS = 32
 
 

@@ -34,7 +34,8 @@ class Recipe:
             never, for a run that another one continues.
         visibility_weight: weight of the visibility loss, added to the keypoint loss.
         augment: ranges of the augmentation.
-        dtype: "float32", "mixed_bfloat16", or "auto": bfloat16 if the processor supports it.
+        dtype: "float32", "mixed_bfloat16", or "auto": bfloat16 if the processor supports it and
+            it is faster there, which it is not for a network in `models.DEPTHWISE` on a CPU.
         seed: of weights, order and augmentation.
         loss: of the keypoints, a name in `posekit.losses.LOSSES`.
         optimizer: "adamw", or "sgd" (with Nesterov momentum 0.9; needs a peak about 30 times as

@@ -121,6 +121,23 @@ def test_minutes_end_the_run(record_folder, tmp_path):
     assert record["seconds"] >= 6 and record["images"] > 0
 
 
+@pytest.mark.parametrize(
+    ("backbone", "accelerators", "dtype"),
+    [
+        ("resnet18v2", [], "mixed_bfloat16"),
+        ("efficientnet_lite0", [], "float32"),
+        ("efficientnet_lite0", ["a GPU"], "mixed_bfloat16"),
+    ],
+)
+def test_the_dtype_chosen_is_the_faster_one(
+    monkeypatch, record_folder, backbone, accelerators, dtype
+):
+    monkeypatch.setattr(training.run, "bfloat16_pays", lambda: True)
+    monkeypatch.setattr(training.run.hardware, "accelerators", lambda: accelerators)
+    recipe = training.Recipe(backbone=backbone, epochs=1, input_pipeline="tfdata", devices=1)
+    assert training.run._resolve(recipe, [record_folder]).dtype == dtype
+
+
 def test_training_in_bfloat16_gives_a_float32_model(record_folder, tmp_path):
     training.train(
         [record_folder],
