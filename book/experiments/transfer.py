@@ -4,6 +4,7 @@ from pathlib import Path
 
 from experiments import common
 from posekit import training
+from posekit.inference import evaluation, predictor
 
 MINUTES = 6.0
 """Time of each training. At equal time a small network sees more images than a large one, and a
@@ -55,7 +56,11 @@ def make_recipe(variant: str, seed: int) -> tuple[str | None, training.Recipe]:
 
 def compare_starts(folder: Path) -> dict[str, Path]:
     """Train on the 900 people of LSP's first part for `MINUTES` from each start, and score on the
-    next hundred."""
+    next hundred.
+
+    The record of the first run from the released model also has the scores of that model `before`
+    any fine-tuning.
+    """
     (lsp,) = common.photos("lsp")
     people = [common.people_records(folder, "lsp", lsp, "train", "joints")]
     val = common.people_records(folder, "lsp", lsp, "val", "joints")
@@ -67,4 +72,6 @@ def compare_starts(folder: Path) -> dict[str, Path]:
             runs[name] = common.train(
                 folder, name, people, val, start_from=start_from, **vars(recipe)
             )
+    before = evaluation.evaluate(predictor.load("stage1"), val)
+    common.note(runs[f"stage1-{SEEDS[0]}"], before=evaluation.jsonable(before))
     return runs

@@ -281,9 +281,7 @@ def complaints(notebook: nbformat.NotebookNode, exercise: bool) -> list[str]:
     if ignored > max(1, MAX_IGNORED * len(code)):
         out.append(f"{ignored} of {len(code)} code cells are not compared")
     names = {
-        n
-        for n in posekit_names([c.source for c in code])
-        if n != "posekit.notebook" and not n.startswith("posekit.notebook.checks")
+        n for n in posekit_names([c.source for c in code]) if not n.startswith("posekit.notebook")
     }
     if len(names) > MAX_NAMES:
         out.append(f"imports {len(names)} names from posekit, at most {MAX_NAMES}: {sorted(names)}")

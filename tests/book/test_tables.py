@@ -129,6 +129,7 @@ def test_a_table_is_small_and_says_where_it_is_from(name):
     assert path.read_text(encoding="utf-8") == tables.to_text(table)
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_coco_made_anew_is_the_same(realdata):
     assert tables.coco(realdata / "coco_pose_labels" / "labels.tar.xz") == committed("coco")
@@ -143,6 +144,7 @@ def test_leeds_made_anew_is_the_same(realdata):
     assert tables.leeds(realdata / "lsp", realdata / "lspet") == committed("leeds")
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_sizes_of_real_photos_have_their_proportions(realdata):
     """The sides that the joints give away, against width and height in COCO's own annotations of

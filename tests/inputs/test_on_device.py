@@ -320,6 +320,7 @@ def test_seventeen_leave_a_network_of_nineteen(head):
         np.testing.assert_allclose(whole[name][:, :17], kept[name], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_run_of_nineteen_joints_is_one_of_seventeen(sporty, tmp_path):
     """It starts from a run of 17, and leaves 17; in between it has learnt the other two."""
     training.train([sporty], sporty, tiny(epochs=1), tmp_path / "start", verbose=False)
