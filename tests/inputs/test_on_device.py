@@ -465,7 +465,12 @@ def test_commands_do_without_tensorflow(backend, folder, started, tmp_path):
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env={**os.environ, "KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": ""},
+        env={
+            **os.environ,
+            "KERAS_BACKEND": backend,
+            "CUDA_VISIBLE_DEVICES": "",
+            "XLA_FLAGS": "--xla_backend_optimization_level=1",  # JAX compiles longer than it trains
+        },
     )
     assert done.returncode == 0, done.stderr[-3000:]
     run = predictor.load(tmp_path / "run")
