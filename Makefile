@@ -22,7 +22,7 @@ export TF_CPP_MIN_LOG_LEVEL := 3
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data book html html-class pdf lab lab-solutions lint test test-slow test-beam backends refresh released-model assignments course autograde quiz slides classroom-bundle links status bench clean
+.PHONY: help setup data book html html-class pdf lab lab-solutions lint test test-slow test-beam backends refresh released-model assignments course autograde quiz slides classroom-bundle links status bench fuzz clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -132,6 +132,9 @@ status: data  ## run the chapters one by one and write versions and times into b
 
 bench: data  ## the measured claims, each as JSON
 	@for script in $(wildcard benchmarks/*.py); do echo "==> $$script"; $(PY) $$script --json || exit 1; done
+
+fuzz: $(STAMP)  ## damaged files and messages to every parser, 100,000 each and 1,000 models: hours
+	$(PY) tests/fuzz/fuzz.py --out _build/fuzz.json
 
 clean:  ## remove what was built; keeps .venv and _data
 	rm -rf _build _assignments .pytest_cache .ruff_cache .hypothesis

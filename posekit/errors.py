@@ -1,6 +1,11 @@
 """`DataError`, the exception for bad input: its message names the file, the record and the fix."""
 
+import re
+
 __all__ = ["DataError"]
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters, and halves of surrogate pairs, which no terminal can show."""
 
 
 class DataError(ValueError):
@@ -23,4 +28,5 @@ class DataError(ValueError):
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.problem}" + (f" ({self.hint})" if self.hint else "")
-        return " ".join(text.split())
+        text = " ".join(text.split())
+        return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

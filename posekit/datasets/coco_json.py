@@ -364,7 +364,13 @@ def _whole_number(value: object) -> int | None:
     if value in (None, "", 0):
         return None
     number = numbers_of([value])
-    if number is None or not np.isfinite(number[0]) or number[0] < 0 or number[0] % 1:
+    if (
+        number is None
+        or number.shape != (1,)
+        or not np.isfinite(number[0])
+        or number[0] < 0
+        or number[0] % 1
+    ):
         raise ValueError(value)
     return int(number[0]) or None
 

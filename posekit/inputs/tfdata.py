@@ -87,6 +87,9 @@ def stored_sizes(directories: Sequence[str | Path]) -> tuple[int, int, list[int]
     if not directories:
         raise DataError("records", "no record folder was given", "name at least one")
     manifests = [records.read_manifest(directory) for directory in directories]
+    for directory, manifest in zip(directories, manifests, strict=True):
+        if "stored_px" not in manifest:
+            raise DataError(directory, "its manifest has no stored_px", "build the records again")
     box_px = {manifest["box_px"] for manifest in manifests}
     stored_px = {manifest["stored_px"] for manifest in manifests}
     if len(box_px) > 1 or len(stored_px) > 1:

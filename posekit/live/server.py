@@ -36,6 +36,8 @@ _CONTENT_TYPES = {
 _OTHER_TYPE = "application/octet-stream"
 _LOCAL_NAMES = {"127.0.0.1", "localhost", "[::1]"}
 """Host names that are answered. Another name that leads here belongs to another site's page."""
+_REQUEST_TIMEOUT_S = 30.0
+"""Seconds after which a connection that sends nothing is closed."""
 _POLICY = "; ".join(
     (
         "default-src 'self'",
@@ -102,10 +104,16 @@ def server(model: object = None, port: int = 0) -> ThreadingHTTPServer:
     class Page(BaseHTTPRequestHandler):
         """Answers with the files of the page, to this computer only."""
 
+        timeout = _REQUEST_TIMEOUT_S
+
         def do_GET(self) -> None:
-            host = re.sub(r":\d+$", "", self.headers.get("Host", "")).lower()
-            path = files.get(unquote(urlsplit(self.path).path))
-            if host not in _LOCAL_NAMES:
+            path = None
+            with suppress(ValueError):  # an address that is none, such as http://[
+                path = files.get(unquote(urlsplit(self.path).path))
+            # A browser sends the origin of a page of another site along.
+            sent_by = self.headers.get("Origin", "").lower().removeprefix("http://")
+            asked = [self.headers.get("Host", "").lower(), *([sent_by] if sent_by else [])]
+            if not {re.sub(r":\d+$", "", name) for name in asked} <= _LOCAL_NAMES:
                 self._answer(HTTPStatus.FORBIDDEN, b"for this computer only", _OTHER_TYPE)
             elif path is None:
                 self._answer(HTTPStatus.NOT_FOUND, b"no such file", _OTHER_TYPE)

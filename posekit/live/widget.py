@@ -209,8 +209,12 @@ class Webcam(ipywidgets.VBox):
 
     def _receive(self, _: object, content: dict, buffers: list) -> None:
         """Answer a message. Every frame is answered, because the browser waits for it."""
+        if not isinstance(content, dict):
+            return
         kind = content.get("kind")
         session = content.get("session", "")
+        if not isinstance(session, str):
+            return
         if kind == "start":
             self._start(session)
         elif kind == "frame":
@@ -241,6 +245,8 @@ class Webcam(ipywidgets.VBox):
             self._send(session, "late", id=content.get("id"))
             return
         try:
+            if not isinstance(content["id"], int):
+                raise ValueError(f"a frame's id is {content['id']!r}, not a whole number")
             with self._lock:
                 if session == self._session:
                     pose = self._predict(content, buffers)

@@ -9,7 +9,9 @@ strides need not be contiguous: weights converted from TensorFlow are often stor
 Format: torch/serialization.py, `_legacy_save`.
 """
 
+import io
 import pickle
+import sys
 from collections import OrderedDict
 from pathlib import Path
 from typing import NamedTuple
@@ -79,7 +81,8 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
             dict needs.
     """
     try:
-        with Path(path).open("rb") as file:
+        # In memory, since a file that claims a text of 4 GB would be given a buffer of that size.
+        with io.BytesIO(Path(path).read_bytes()) as file:
             magic, version, _, state, keys = (_Unpickler(file).load() for _ in range(5))
             if magic != MAGIC or version != VERSION:
                 raise ValueError(f"magic number {magic!r}, version {version!r}")
@@ -91,9 +94,12 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
         EOFError,
         pickle.UnpicklingError,
         ValueError,
-        KeyError,
+        LookupError,
         TypeError,
         AttributeError,
+        OverflowError,
+        MemoryError,
+        RecursionError,
     ) as error:
         problem = f"not a state dict in PyTorch's legacy format: {error}"
         raise DataError(path, problem, "download it again") from None
@@ -102,7 +108,8 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
 def _read_storage(file, dtype: np.dtype) -> np.ndarray:
     """Read the next storage: its length as int64, then the data."""
     (length,) = np.frombuffer(file.read(8), "<i8")
-    numbers = np.frombuffer(file.read(int(length) * dtype.itemsize), dtype.newbyteorder("<"))
+    data = file.read(min(max(int(length), 0) * dtype.itemsize, sys.maxsize))
+    numbers = np.frombuffer(data, dtype.newbyteorder("<"))
     if len(numbers) != length:
         raise EOFError(f"ends after {len(numbers)} of the {length} numbers of a storage")
     return numbers.astype(dtype)

@@ -12,6 +12,8 @@ from posekit.records.schema import SCHEMA_VERSION, PersonRecord, decode_person
 from posekit.records.tfrecord import parse_example, read_payloads, scan
 
 MANIFEST = "manifest.json"
+_NAME_BYTES = 255
+"""Longest name of a file, in the file systems in use."""
 
 
 def read_manifest(directory: str | Path) -> dict:
@@ -35,7 +37,31 @@ def read_manifest(directory: str | Path) -> dict:
         )
     if missing := {"shards", "box_px", "people"} - manifest.keys():
         raise DataError(path, f"has no {min(missing)}", "build the records again")
+    for key in {"box_px", "stored_px", "people"} & manifest.keys():
+        if type(manifest[key]) is not int or manifest[key] < 0:
+            problem = f"{key} is {manifest[key]!r}, expected a whole number"
+            raise DataError(path, problem, "build the records again")
+    shards = manifest["shards"]
+    if not isinstance(shards, list) or not all(map(_is_shard, shards)):
+        problem = "its list of shards cannot be read: each has file, people, bytes and sha256"
+        raise DataError(path, problem, "build the records again")
     return manifest
+
+
+def _is_shard(entry: object) -> bool:
+    """Whether an entry of a manifest describes a shard: a file of this folder, and its sizes."""
+    if not isinstance(entry, dict):
+        return False
+    name = entry.get("file")
+    return (
+        isinstance(name, str)
+        and Path(name).name == name
+        and name.isprintable()
+        and len(name.encode()) <= _NAME_BYTES
+        and type(entry.get("people")) is int
+        and type(entry.get("bytes")) is int
+        and isinstance(entry.get("sha256"), str)
+    )
 
 
 def shard_paths(directory: str | Path) -> list[Path]:
@@ -117,14 +143,7 @@ def check(directory: str | Path) -> dict:
     damage: list[str] = []
     people = 0
     size = 0
-    try:
-        listed = {
-            str(s["file"]): (int(s["people"]), int(s["bytes"]), str(s["sha256"]))
-            for s in manifest["shards"]
-        }
-    except (KeyError, TypeError, ValueError) as error:
-        problem = f"its list of shards cannot be read: {type(error).__name__} {error}"
-        raise DataError(directory / MANIFEST, problem, "build the records again") from None
+    listed = {s["file"]: (s["people"], s["bytes"], s["sha256"]) for s in manifest["shards"]}
     for name, (expected_people, expected_bytes, sha256) in sorted(listed.items()):
         path = directory / name
         before = len(damage)

@@ -1,10 +1,12 @@
 """Unpack archives from untrusted sources: inside one folder, within limits, all or nothing."""
 
 import contextlib
+import errno
 import gzip
 import lzma
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -33,7 +35,13 @@ _DAMAGE = (
     lzma.LZMAError,
     EOFError,
     RuntimeError,
+    ValueError,
+    LookupError,
+    OverflowError,
+    struct.error,
 )
+_IMPOSSIBLE = {errno.EINVAL, errno.ENAMETOOLONG, errno.EILSEQ}
+"""System errors of a position before the file's start, and of a name that no file can have."""
 
 
 def extract(
@@ -93,6 +101,8 @@ def extract(
                     raise EOFError(f"{name} ends early")
                 bar.update()
         temporary.rename(out)
+    except DataError:
+        raise
     except (FileExistsError, NotADirectoryError, IsADirectoryError):
         raise DataError(
             where, "another member has the same name", "fetch the archive again"
@@ -101,6 +111,11 @@ def extract(
         raise DataError(
             archive, f"cannot be unpacked: {error}", "delete it and fetch it again"
         ) from None
+    except OSError as error:
+        if error.errno not in _IMPOSSIBLE:
+            raise
+        problem = f"cannot be unpacked: {error.strerror}"
+        raise DataError(archive, problem, "delete it and fetch it again") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return files
