@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from experiments import cascade as experiment
 
 from posekit.inference import cascade
 from posekit.skeleton import COCO17
@@ -61,12 +62,15 @@ def test_less_of_stage_threes_correction_is_applied(way):
         assert third < 0.7 * second
 
 
-def test_the_shared_refiner_does_not_lose():
-    for name in THRESHOLDS:
-        separate, shared = (
-            np.mean([run["stages"][-1][name] for run in runs_of(way, fitted=True)]) for way in WAYS
-        )
-        assert shared > separate - 0.003
+@pytest.mark.parametrize("name", THRESHOLDS)
+def test_the_shared_refiner_is_ahead_with_each_seed(name):
+    """ "ahead of seventeen separate ones with each of the three seeds ... 0.004 to 0.010"."""
+    separate, shared = (
+        {run["seed"]: run["stages"][-1][name] for run in runs_of(way, fitted=True)} for way in WAYS
+    )
+    assert set(shared) == set(separate) == set(experiment.SEEDS)
+    for seed in shared:
+        assert 0.0035 <= shared[seed] - separate[seed] < 0.0105
 
 
 def test_the_wrists_gain_most_and_the_ankles_follow():
@@ -82,7 +86,7 @@ def test_the_wrists_gain_most_and_the_ankles_follow():
     order = [COCO17.joints[kinds[i]] for i in np.argsort(-gain)]
     assert order[:2] == ["left_wrist", "left_ankle"]
     assert gain.argmax() == step_size.argmax()
-    assert np.sort(gain)[:-2].max() < 0.06, "the other joints gain little"
+    assert np.sort(gain)[:-2].max() <= 0.0355, "the other seven gain .035 or less"
 
 
 def test_a_refining_stage_costs_two_and_a_half_times_stage_one():
