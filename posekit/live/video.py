@@ -204,7 +204,9 @@ def camera(source: int | str) -> Iterator[tuple[np.ndarray, float]]:
             hint = "check the address: does a video player such as VLC open it?"
             raise DataError(where, "there is no stream at this address", hint)
         raise DataError(
-            where, "there is no such camera, or another program is using it", "try 0, 1, …"
+            where,
+            "there is no such camera, or another program is using it",
+            "try another number, or a video: --source FILE",
         )
     newest = []  # at most one frame, with its time
     ended = []  # not empty once the camera gives no more frames or the caller is done
