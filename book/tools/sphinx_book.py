@@ -150,6 +150,9 @@ def _caption_figures(app: Sphinx, doctree: nodes.document) -> None:
         if "posekit-figure" in image["classes"]:
             image = nodes.container("", image, classes=_SCROLLING)
         figure += [image, caption]
+    for image in list(doctree.findall(nodes.image)):  # figures of pages that ask for it
+        if "posekit-figure" in image["classes"] and isinstance(image.parent, nodes.figure):
+            image.replace_self(nodes.container("", image.deepcopy(), classes=_SCROLLING))
 
 
 def _link_figures(app: Sphinx, doctree: nodes.document) -> None:
