@@ -13,7 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from posekit.datasets import PersonAnnotation, excluded_images, skip_errors, source_ids
+from posekit.datasets import (
+    PersonAnnotation,
+    excluded_images,
+    matlab,
+    skip_errors,
+    source_ids,
+)
 from posekit.errors import DataError
 from posekit.skeleton import COCO17, LSP14, convert, convert_flags
 
@@ -146,22 +152,15 @@ def _annotations(
 
 def _load(root: Path, shape: tuple) -> tuple[np.ndarray, list[Path]]:
     """`joints` of joints.mat in the wanted shape (None: any), and the images by number."""
-    import scipy.io
-
     path = root / "joints.mat"
     wanted = f"({', '.join('N' if n is None else str(n) for n in shape)})"
     if not path.is_file():
         raise DataError(path, "no such file", "give the folder that holds joints.mat and images/")
-    try:
-        content = scipy.io.loadmat(path, variable_names=["joints"])
-    except Exception as error:  # scipy raises half a dozen kinds for files that are not MATLAB's
-        problem = f"cannot be read as a MATLAB file: {type(error).__name__} {error}"
-        raise DataError(path, problem, "fetch it again") from None
-    if "joints" not in content:
+    joints = matlab.load(path, "joints")
+    if joints is None:
         raise DataError(
             path, f"no variable 'joints', expected one of shape {wanted}", "fetch it again"
         )
-    joints = content["joints"]
     if joints.ndim != 3 or any(
         n not in (None, m) for n, m in zip(shape, joints.shape, strict=True)
     ):

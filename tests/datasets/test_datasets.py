@@ -296,7 +296,7 @@ def test_a_wrong_joints_mat_is_named(tmp_path):
         ),
         (transposed[:, :13], "got (3, 13, 4)"),
         (transposed[:, :, 0], "got (3, 14)"),
-        (np.array([["text"]]), "expected 'joints' of shape"),
+        (np.array([["text"]]), "'joints' is no array of numbers"),
     ):
         tiny_data.save_joints(tmp_path, content)
         assert message in error_of(lsp.read, tmp_path, "train")

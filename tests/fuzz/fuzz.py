@@ -20,6 +20,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tarfile
 import tempfile
@@ -845,6 +846,35 @@ def _note(findings: dict, kind: str, frames: list, text: str, content: bytes) ->
     entry["count"] += 1
 
 
+def _in_own_process(name: str, seed: int, inputs: int, stderr: io.TextIOBase) -> dict:
+    """Run `fuzz` in a process of its own, so that a crash is a finding and ends one parser only."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "rows.json")
+        options = ["--parser", name, "--inputs", str(inputs), "--seed", str(seed), "--out", out]
+        done = subprocess.run(
+            [sys.executable, __file__, *options], stdout=subprocess.DEVNULL, stderr=stderr
+        )
+        if out.is_file():
+            return json.loads(out.read_text())["parsers"][0]
+    kind = f"the process ended with exit code {done.returncode}"
+    finding = {"kind": kind, "count": 1, "text": "its stack is printed above", "input": ""}
+    counts = dict.fromkeys(("inputs", "read", "refused", "seconds", "slowest_ms"), 0)
+    return {"parser": name, **counts, "findings": [finding]}
+
+
+def _print_row(row: dict) -> None:
+    """Print a row of `fuzz`, and its findings below it."""
+    found = sum(entry["count"] for entry in row["findings"])
+    print(
+        f"{row['parser']:12}{row['inputs']:9,}{row['read']:9,}{row['refused']:9,}"
+        f"{row['seconds']:8}{row['slowest_ms']:12}  {found}",
+        flush=True,
+    )
+    for entry in row["findings"]:
+        content = base64.b64decode(entry["input"])
+        print(f"\n{entry['kind']}, {entry['count']} times\n{entry['text']}\n{content[:SHOWN]}\n")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code: 1 if there is a finding."""
     parse = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -862,20 +892,13 @@ def main(argv: list[str] | None = None) -> int:
     )
     for name in args.parser:
         inputs = args.inputs or COUNTS[name in RUNTIME]
-        share = args.seconds / len(args.parser) if args.seconds else float("inf")
-        row = fuzz(name, args.seed, inputs, share, stderr)
+        if args.seconds or len(args.parser) == 1:
+            share = args.seconds / len(args.parser) if args.seconds else float("inf")
+            row = fuzz(name, args.seed, inputs, share, stderr)
+        else:
+            row = _in_own_process(name, args.seed, inputs, stderr)
         rows.append(row)
-        found = sum(entry["count"] for entry in row["findings"])
-        print(
-            f"{name:12}{row['inputs']:9,}{row['read']:9,}{row['refused']:9,}{row['seconds']:8}"
-            f"{row['slowest_ms']:12}  {found}",
-            flush=True,
-        )
-        for entry in row["findings"]:
-            content = base64.b64decode(entry["input"])
-            print(
-                f"\n{entry['kind']}, {entry['count']} times\n{entry['text']}\n{content[:SHOWN]}\n"
-            )
+        _print_row(row)
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps({"seed": args.seed, "parsers": rows}, indent=1))

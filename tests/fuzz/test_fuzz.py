@@ -14,7 +14,7 @@ import pytest
 import tiny_data
 
 from posekit import inputs, records
-from posekit.datasets import coco
+from posekit.datasets import coco, matlab
 from posekit.datasets.download import archives
 from posekit.errors import DataError
 from posekit.inference import predictor
@@ -24,9 +24,8 @@ from posekit.records import reader
 from posekit.training import weights_file
 
 FUZZ = Path(__file__).with_name("fuzz.py")
-# Not "mat": SciPy's reader crashes the process on some damaged files, which is not fixed here.
 QUICK = (
-    *("coco", "results", "calibration", "poses", "mpii", "csv", "tfrecord", "example"),
+    *("coco", "results", "calibration", "poses", "mat", "mpii", "csv", "tfrecord", "example"),
     *("manifest", "downloads", "image", "archive", "widget", "server", "onnx", "npz", "torch"),
 )
 
@@ -126,6 +125,45 @@ def test_a_damaged_archive_is_refused_and_leaves_nothing(tmp_path, make):
     with pytest.raises(DataError):
         archives.extract(path, tmp_path / "out", progress=False)
     assert [entry.name for entry in tmp_path.iterdir()] == ["archive"]
+
+
+def matlab_file(path: Path, value: object, kind: int | None = None, **options: object) -> Path:
+    """Write a variable `joints`, with `kind` as the data type of its (only) array of doubles."""
+    import scipy.io
+
+    written = io.BytesIO()
+    scipy.io.savemat(written, {"other": np.ones(2), "joints": value}, **options)
+    content = written.getvalue()
+    if kind is not None:
+        at = content.index(b"joints") + 8  # the name is padded to eight bytes
+        assert content[at : at + 4] == (9).to_bytes(4, "little")
+        content = content[:at] + kind.to_bytes(4, "little") + content[at + 4 :]
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("kind", [0, 8, 10, 11, 14, 15, 19, 20, 0x8009])
+def test_a_data_type_that_crashes_scipy_is_refused(tmp_path, kind):
+    path = matlab_file(tmp_path / "joints.mat", np.ones((3, 14, 2)), kind)
+    with pytest.raises(DataError, match="joints.mat: cannot be read as a MATLAB file"):
+        matlab.load(path, "joints")
+
+
+@pytest.mark.parametrize("value", ["text", {"a": 1}, np.array([[1, "b"]], object)])
+def test_a_variable_of_matlab_that_is_no_array_of_numbers_is_refused(tmp_path, value):
+    with pytest.raises(DataError, match="'joints' is no array of numbers"):
+        matlab.load(matlab_file(tmp_path / "joints.mat", value), "joints")
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"do_compression": True}, {"format": "4"}], ids=["5", "compressed", "4"]
+)
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "float64", "complex128"])
+def test_arrays_of_matlab_are_read_as_scipy_reads_them(tmp_path, options, dtype):
+    value = np.arange(12).reshape(3, 4).astype(dtype)
+    path = matlab_file(tmp_path / "joints.mat", value, **options)
+    np.testing.assert_array_equal(matlab.load(path, "joints"), value)
+    assert matlab.load(path, "absent") is None
 
 
 @pytest.mark.parametrize("member", ["a", "a.npy"])
