@@ -5,7 +5,7 @@ measured from decoded to drawn: crop, network, tracker, filter, drawing. The cli
 POSEKIT_DATA, or the page's clip. `benchmarks/peers.sh` measures MediaPipe Pose on the same clips,
 in an environment of its own:
 
-    benchmarks/peers.sh clips peers.json && python benchmarks/live.py --peers peers.json --json
+    benchmarks/peers.sh clips peers.json && python benchmarks/live.py --peers peers.json --record
 """
 
 import argparse
@@ -38,6 +38,22 @@ def clips() -> list[Path]:
     return found or [WEB / "clip.mjpeg"]
 
 
+def write_record(result: dict) -> None:
+    """book/runs/live."""
+    from posekit.notebook import runs
+
+    about = "milliseconds per frame of the live loop on clips, next to MediaPipe Pose"
+    command = "python benchmarks/live.py --peers peers.json --record"
+    loops = {"posekit": result["clips"]}
+    loops |= {name: peer["clips"] for name, peer in result.get("peers", {}).items()}
+    rows = [
+        [f"{name}, {clip}", row["frames"], row["p50_ms"], row["p95_ms"]]
+        for name, clips in loops.items()
+        for clip, row in clips.items()
+    ]
+    runs.write("live", about, command, result, ["run", "frames", "p50_ms", "p95_ms"], rows)
+
+
 def main() -> int:
     """Measure, print, and return the exit code: 1 if the claim does not hold."""
     parser = argparse.ArgumentParser(
@@ -48,13 +64,16 @@ def main() -> int:
         "--peers", type=Path, help="output of benchmarks/peers.sh clips, to be printed too"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object (else lines)")
+    parser.add_argument("--record", action="store_true", help="also write book/runs/live")
     args = parser.parse_args()
     rows = {}
     begin = os.getloadavg()[0]
     for clip in clips():
         took = []
         summary = live.run(clip, args.model, on_time=took.append)
-        rows[clip.stem] = {**asdict(summary), "took": took[1:]}  # the first frame allocates
+        took = took[1:]  # the first frame allocates
+        p50, p95 = (round(float(v), 2) for v in np.percentile(took, (50, 95)))
+        rows[clip.stem] = {**asdict(summary), "p50_ms": p50, "p95_ms": p95, "took": took}
     every = np.concatenate([row.pop("took") for row in rows.values()])
     p50, p95 = (round(float(v), 2) for v in np.percentile(every, (50, 95)))
     fps = round(1000 / float(every.mean()), 1)
@@ -68,6 +87,8 @@ def main() -> int:
     result |= {"p50_ms": p50, "p95_ms": p95, "fps": fps, "holds": holds, "clips": rows}
     if args.peers:
         result["peers"] = json.loads(args.peers.read_text(encoding="utf-8"))
+    if args.record:
+        write_record(result)
     print(
         json.dumps(result)
         if args.json

@@ -53,6 +53,7 @@ def main() -> int:
     parser.add_argument("--model", default=live.DEFAULT_MODEL)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--json", action="store_true", help="print one JSON object (else lines)")
+    parser.add_argument("--record", action="store_true", help="also write book/runs/webcam")
     args = parser.parse_args()
     if (path := find_chromium()) is None:
         print("error: no Chromium found: install it, or name it in CHROMIUM", file=sys.stderr)
@@ -88,6 +89,13 @@ def main() -> int:
         "holds": holds,
         "in_flight": rows,
     }
+    if args.record:
+        from posekit.notebook import runs
+
+        about = "frames per second of the camera widget in JupyterLab, and the time of each part"
+        command = "python benchmarks/webcam.py --record"
+        log = [[f"{most} in flight", *row.values()] for most, row in rows.items()]
+        runs.write("webcam", about, command, result, ["run", *PARTS], log)
     print(
         json.dumps(result)
         if args.json
