@@ -155,7 +155,13 @@ SHRUNK = """[...document.querySelectorAll("img.posekit-figure[style*=width]")]
 """Figures smaller than drawn: their smallest letters, 7.5 points, have 10 px at their own width."""
 
 
-@pytest.mark.parametrize(("scheme", "size"), SCHEMES_AND_SIZES)
+@pytest.mark.parametrize(
+    ("scheme", "size"),
+    [
+        pytest.param(scheme, size, marks=[pytest.mark.slow] * (scheme == "dark"))
+        for scheme, size in SCHEMES_AND_SIZES  # a colour scheme changes no widths
+    ],
+)
 def test_pages_fit_the_window(browser, html, scheme, size):
     with opened(browser, scheme, size) as page:
         for name in all_pages(html):
