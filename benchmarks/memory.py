@@ -118,13 +118,13 @@ def main() -> int:
     rows = []
     for name in NETWORKS:
         low, high = (measured(name, args.size, batch) for batch in args.batches)
-        result[name] = {"mib_a_picture": round((high - low) / (large - small), 2)}
+        result[name] = {"mib_per_image": round((high - low) / (large - small), 2)}
         rows += [[name, small, round(low, 1)], [name, large, round(high, 1)]]
     computed = {
         name: models.activation_bytes(network(name, args.size)) / 2**20 for name in NETWORKS[:2]
     }
     for name, mib in computed.items():
-        result[name]["computed_mib_a_picture"] = round(mib, 2)
+        result[name]["computed_mib_per_image"] = round(mib, 2)
     if args.record:
         from posekit.notebook import runs
 

@@ -469,7 +469,7 @@ def measure(repetitions: int, batches: int, batch: int, hd_frames: int) -> tuple
         "input_size": SIZE,
         "batch_size": batch,
         "repetitions": repetitions,
-        "pictures_a_turn": batches * batch,
+        "images_per_repetition": batches * batch,
         "images_per_second": {
             **{name: round(statistics.median(got), 1) for name, got in rates.items()},
             **({} if has_torch else {"torch": None}),

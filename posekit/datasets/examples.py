@@ -21,7 +21,7 @@ def hard_examples(people: Sequence[PersonAnnotation]) -> dict[str, PersonAnnotat
 
     Returns:
         `"hidden"`, the person with the most occluded joints; `"cut off"`, the one with the most
-        joints outside the image; `"in company"`, the one whose box other people's boxes cover most;
+        joints outside the image; `"overlapping"`, the one whose box other boxes cover most;
         `"from behind"`, the one with no visible face and the shoulders farthest apart, left on the
         left.
     """
@@ -30,7 +30,7 @@ def hard_examples(people: Sequence[PersonAnnotation]) -> dict[str, PersonAnnotat
     return {
         "hidden": max(large, key=lambda p: np.sum(p.keypoints_visible == 1)),
         "cut off": max(large, key=lambda p: np.sum(p.keypoints_visible == 0)),
-        "in company": max(large, key=lambda p: _covered(p, people)),
+        "overlapping": max(large, key=lambda p: _covered(p, people)),
         "from behind": max(large, key=_turned_away),
     }
 

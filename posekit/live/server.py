@@ -162,8 +162,8 @@ def webcam(args: argparse.Namespace) -> int:
     else:
         print(
             f"{summary.frames} frames, no person in {summary.lost_frames}; from the decoded frame "
-            f"to the drawn skeleton: median {summary.p50_ms} ms, 95th percentile "
-            f"{summary.p95_ms} ms, {summary.fps} frames per second"
+            f"to the drawn skeleton: median {summary.p50_ms} ms, 95 % of the frames within "
+            f"{summary.p95_ms} ms; {summary.fps} frames per second"
         )
     return 0
 

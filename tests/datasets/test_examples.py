@@ -38,6 +38,6 @@ def test_each_difficulty_is_found():
     assert found == {
         "hidden": "hidden",
         "cut off": "cut",
-        "in company": "one of two",
+        "overlapping": "one of two",
         "from behind": "back",
     }
