@@ -370,9 +370,11 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
         required=True,
         type=_model,
         metavar="RUN|NAME",
-        help="a training run, an .onnx file, or a packaged model (required)",
+        help="a training run, an .onnx file, or a packaged model: stage1 or minidome (required)",
     )
-    p.add_argument("images", nargs="+", type=_path, metavar="IMAGE")
+    p.add_argument(
+        "images", nargs="+", type=_path, metavar="IMAGE", help="a photo with one person to be found"
+    )
     p.add_argument(
         "--box",
         type=_box,
@@ -632,8 +634,10 @@ def predict(args: argparse.Namespace) -> int:
         _write_files(args.draw, drawn)
     if args.json:
         print(json.dumps(results))
-    else:
-        _print_poses(results)
+        return 0
+    _print_poses(results)
+    for target in drawn:
+        print(f"drawn: {target}")
     return 0
 
 
@@ -674,10 +678,14 @@ def _draw(image: "np.ndarray", pose: "predictor.Prediction") -> bytes:
 
 
 def _print_poses(results: list[dict]) -> None:
+    from posekit.live.tracking import Settings
     from posekit.skeleton import COCO17
 
+    threshold = Settings().acquire_threshold
     for result in results:
-        print(result["image"])
+        doubt = "" if result["presence"] >= threshold else ", probably no person"
+        print(f"{result['image']}: presence {result['presence']:.2f}{doubt}")
+        print(f"  {'joint':15s} {'x':>8s} {'y':>8s}   score")
         rows = zip(COCO17.joints, result["keypoints"], result["score"], strict=True)
         for joint, (x, y), score in rows:
             print(f"  {joint:15s} {x:8.1f} {y:8.1f}   {score:.2f}")
@@ -685,8 +693,12 @@ def _print_poses(results: list[dict]) -> None:
 
 def export(args: argparse.Namespace) -> int:
     """Write a run as an ONNX file and print how far it is from Keras."""
+    from posekit.inference import predictor
+
     if args.out:
         _refuse_if_locked(args.out)
+    if predictor.locate(args.model).suffix == ".onnx":
+        raise DataError(args.model, "is an exported model", "give the run that it was made of")
     hardware.load_keras()
     from posekit.inference import export as exporter
 

@@ -165,6 +165,8 @@ def webcam(args: argparse.Namespace) -> int:
             f"to the drawn skeleton: median {summary.p50_ms} ms, 95 % of the frames within "
             f"{summary.p95_ms} ms; {summary.fps} frames per second"
         )
+        if args.out:
+            print(f"drawn: {args.out}")
     return 0
 
 

@@ -70,11 +70,9 @@ def _checked(path: str | Path) -> str:
         return str(path)
     file = local_path(path)
     if not file.is_file():
-        raise DataError(
-            path,
-            "there is no such file",
-            "check the path; a camera is given by its number, 0 is the first",
-        )
+        problem = "is a folder" if file.is_dir() else "there is no such file"
+        fix = "give a video; a camera is given by its number, 0 is the first"
+        raise DataError(path, problem, fix)
     return str(file.absolute())  # FFmpeg takes `a:b.mp4` for an address
 
 
