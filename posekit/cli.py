@@ -787,7 +787,9 @@ def main(argv: list[str] | None = None) -> int:
     if args.command == "doctor":
         return doctor.main()
     try:
-        return COMMANDS[args.command](args)
+        code = COMMANDS[args.command](args)
+        sys.stdout.flush()  # a full disk is told here, and not by Python at exit
+        return code
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -799,6 +801,11 @@ def main(argv: list[str] | None = None) -> int:
         # again when it flushes standard output at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.strerror is None:  # not of the operating system
+            raise
+        print(f"error: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130

@@ -35,6 +35,8 @@ _COPY = {
 _STREAMS = ("rtsp", "rtsps", "rtmp", "rtmps", "rtp", "srt", "tcp", "udp")
 _LONGEST_NAME = 255
 """Bytes in a file's name on common file systems."""
+_LONGEST_SUFFIX = 32
+"""Bytes in a suffix that may name a format; what follows the dot of "see Fig. 3 ..." does not."""
 
 
 def is_address(path: str | Path) -> bool:
@@ -50,12 +52,13 @@ def local_path(path: str | Path) -> Path:
 
     Raises:
         DataError: for an address such as `gs://bucket/x` or `https://host/x`. Without this check it
-            would name a folder `gs:` in the working folder.
+            would name a folder `gs:` in the working folder. Also for `~` without a home folder.
     """
     match = _ADDRESS.match(str(path))
     if match is None:
         text = str(path)
-        return Path(text).expanduser() if re.match(r"~[/\\]|~$", text) else Path(path)
+        is_in_home = re.match(r"~[/\\]|~$", text)
+        return _home() / text[1:].lstrip("/\\") if is_in_home else Path(path)
     scheme = match[1].lower()
     address = str(path)
     if "://" not in address:  # a Path has one slash
@@ -77,7 +80,7 @@ def cache_root() -> Path:
     else `~/.cache/posekit`.
 
     Raises:
-        DataError: if POSEKIT_CACHE is an address.
+        DataError: if POSEKIT_CACHE is an address, or is needed because there is no home folder.
     """
     if os.environ.get("POSEKIT_CACHE"):
         return local_path(os.environ["POSEKIT_CACHE"]).absolute()
@@ -85,12 +88,38 @@ def cache_root() -> Path:
     for folder in (here, *here.parents):
         if (folder / "_config.yml").is_file():
             return folder / "_data"
-    return Path.home() / ".cache" / "posekit"
+    return _home() / ".cache" / "posekit"
+
+
+def _home() -> Path:
+    """Return the home folder; raise DataError for a user without one, as in some containers."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        hint = "set HOME or POSEKIT_CACHE to a folder that can be written to"
+        raise DataError("HOME", "is not set, and this user has no home folder", hint) from None
+
+
+def hidden_path(path: Path, role: str, *, suffix: str = "") -> Path:
+    """Return a hidden path next to `path`: `.NAME.ROLE`, for a lock, a temporary file or the like.
+
+    A name that would be too long for the file system is replaced by a hash of it.
+
+    Args:
+        path: its name becomes NAME, without `suffix`.
+        role: what the file is for, a short word.
+        suffix: the end of `path`'s name that the hidden name shall have, too.
+    """
+    name = f".{path.name.removesuffix(suffix)}.{role}{suffix}"
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        name = f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.{role}{suffix}"
+    return path.with_name(name)
 
 
 def temporary_path(path: Path) -> Path:
     """Return the hidden path next to `path` that `atomic_file` and `atomic_folder` write to."""
-    return path.with_name(f".{path.stem}.part{path.suffix}")
+    is_format = len(os.fsencode(path.suffix)) <= _LONGEST_SUFFIX
+    return hidden_path(path, "part", suffix=path.suffix if is_format else "")
 
 
 @contextlib.contextmanager
@@ -143,12 +172,10 @@ def lock_output(path: str | Path) -> Iterator[None]:
 
 
 def _lock_path(path: Path) -> Path:
-    name = f".{path.name}.lock"
-    if len(os.fsencode(name)) > _LONGEST_NAME:
-        name = f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.lock"
+    lock = hidden_path(path, "lock")
     if path.parent.is_dir() and not os.access(path.parent, os.W_OK) and path.is_dir():
-        return path / name
-    return path.with_name(name)
+        return path / lock.name
+    return lock
 
 
 @contextlib.contextmanager
@@ -213,21 +240,23 @@ def atomic_write(path: Path, data: bytes, *, durable: bool = False) -> None:
 
 
 @contextlib.contextmanager
-def full_disk(path: Path, needed: int) -> Iterator[None]:
+def full_disk(path: Path, needed: int | None = None) -> Iterator[None]:
     """Turn the system's "no space left" into a DataError that says how much was needed.
 
     So are a quota and a limit on the size of files.
 
     Args:
         path: what is written, for the message.
-        needed: bytes.
+        needed: bytes; None if they are not known.
     """
     try:
         yield
     except OSError as error:
         if error.errno not in _NO_SPACE:
             raise
-        problem = f"the disk is full ({error.strerror}); {needed:,} bytes were needed"
+        problem = f"the disk is full ({error.strerror})"
+        if needed is not None:
+            problem += f"; {needed:,} bytes were needed"
         raise DataError(
             path, problem, "free some space and run it again: finished files are kept"
         ) from None

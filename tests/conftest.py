@@ -6,6 +6,12 @@ from pathlib import Path
 import pytest
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Note the fault that a test tries, for the report that `book/tools/faults.py` reads."""
+    for mark in item.iter_markers("fault"):
+        item.user_properties.append(("fault", mark.args[0]))
+
+
 @pytest.fixture(scope="session")
 def realdata() -> Path:
     """The folder of real photos and annotations; skips where `POSEKIT_DATA` does not name one."""

@@ -8,7 +8,6 @@ experiment is a function from a working folder to {name of a training run: its f
 import contextlib
 import csv
 import json
-import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -27,7 +26,7 @@ from experiments import (
     transfer,
 )
 from posekit.errors import DataError
-from posekit.files import lock_output
+from posekit.files import atomic_write, lock_output
 from posekit.notebook import runs as recorded
 
 
@@ -134,9 +133,8 @@ def run(name: str, out: Path | None = None, keep: Path | None = None) -> Path:
         finished.mkdir()
         _write_record(finished, name, runs, time.monotonic() - begin)
         _write_log(finished, runs)
-        out.mkdir(parents=True, exist_ok=True)
-        for file in finished.iterdir():
-            shutil.copy2(file, out / file.name)
+        for file in sorted(finished.iterdir()):  # log.csv, then record.json
+            atomic_write(out / file.name, file.read_bytes())
     return out
 
 

@@ -8,6 +8,9 @@ the exercises are the students' copies, on the page and as a download, and the q
 The answers to "Check yourself" in the chapters stay, folded: they belong to the text.
 
 `make links` lets Sphinx ask each address that a page or a chapter links to whether it answers.
+
+One build at a time: a second one into the same folder is refused, because both would write the same
+files.
 """
 
 import argparse
@@ -17,6 +20,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+from posekit.errors import DataError
+from posekit.files import lock_output
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -82,8 +88,18 @@ def main() -> int:
     parser.add_argument("--for-class", action="store_true", help="without solutions")
     parser.add_argument("--links", action="store_true", help="check external links instead")
     args = parser.parse_args()
-    start = time.monotonic()
     out = (args.out or (ROOT / "_build" / "class" if args.for_class else ROOT)).resolve()
+    try:
+        with lock_output(out / "_build" / "html"):
+            return build(args, out)
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def build(args: argparse.Namespace, out: Path) -> int:
+    """Build into `out`/_build, or check the links; return the exit code."""
+    start = time.monotonic()
     if args.links:
         subprocess.run(command(out, links=True), cwd=ROOT, check=False)
         report = out / "_build" / "linkcheck" / "output.json"

@@ -158,13 +158,15 @@ def update(
         keypoints: (17, 2) frame pixels, unfiltered.
         score: (17,) 0 ... 1.
         presence: 0 ... 1, probability that a person is in the crop.
-        seconds: time of the frame, any clock.
+        seconds: time of the frame, any clock. If the clock has jumped back, the track continues
+            on the new time.
         width, height: of the frame, pixels.
         settings: thresholds.
 
     Returns:
         The state after. In the mode `"tracking"` its keypoints are `smoothed.value`.
     """
+    state = _moved_back(state, seconds)
     keypoints = np.asarray(keypoints, np.float64)
     counted = np.asarray(score) >= settings.crop_joint_threshold
     is_tracking = state.mode == "tracking"
@@ -203,4 +205,24 @@ def update(
         float(torso_length),
         seconds,
         smoothed=smooth(state.smoothed, keypoints, seconds, settings.filter, torso_length),
+    )
+
+
+def _moved_back(state: State, seconds: float) -> State:
+    """Return the state with all its times moved back so far that none is later than `seconds`.
+
+    Without this, a clock that jumps back would stop the filter until it reaches the old time.
+    """
+    if state.mode == "searching":
+        return state
+    last = state.seconds if state.low_since is None else max(state.seconds, state.low_since)
+    shift = min(seconds - last, 0.0)
+    if shift == 0:
+        return state
+    smoothed = state.smoothed
+    return replace(
+        state,
+        seconds=state.seconds + shift,
+        low_since=None if state.low_since is None else state.low_since + shift,
+        smoothed=smoothed and replace(smoothed, seconds=smoothed.seconds + shift),
     )

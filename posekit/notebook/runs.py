@@ -8,6 +8,7 @@ belong to the book, so every function here needs a checkout of it.
 
 import csv
 import importlib.util
+import io
 import json
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from types import ModuleType
 import numpy as np
 
 from posekit.errors import DataError
+from posekit.files import atomic_write
 
 __all__ = ["Run", "book_runs", "experiments", "read", "table", "write"]
 
@@ -153,9 +155,9 @@ def write(
     from posekit import training
 
     folder = book_runs() / name
-    folder.mkdir(parents=True, exist_ok=True)
     record = {"name": name, "about": about, "command": command, **training.provenance(), **results}
-    (folder / "record.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    with (folder / "log.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+    log = io.StringIO()
+    csv.writer(log, lineterminator="\n").writerows([header, *rows])
+    atomic_write(folder / "log.csv", log.getvalue().encode())
+    atomic_write(folder / "record.json", (json.dumps(record, indent=1) + "\n").encode())
     return folder

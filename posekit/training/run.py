@@ -17,7 +17,7 @@ from keras import ops
 
 from posekit import hardware, inputs, losses, models, records
 from posekit.errors import DataError
-from posekit.files import local_path, lock_output
+from posekit.files import full_disk, hidden_path, local_path, lock_output
 from posekit.inference import evaluation, predictor
 from posekit.inference.predictor import WEIGHTS_FILE
 from posekit.inputs import on_device
@@ -97,7 +97,8 @@ def train(
 
     Raises:
         DataError: for damaged records, an `out` that exists or that another process is training, an
-            interrupted run of another recipe, a `tensorboard` folder inside `out`.
+            interrupted run of another recipe, a `tensorboard` folder inside `out`, a full disk; the
+            last checkpoint is then still there.
     """
     out = local_path(out)
     with contextlib.ExitStack() as stack:
@@ -106,6 +107,7 @@ def train(
         except OSError as error:
             problem = f"cannot write there: {error.strerror or error}"
             raise DataError(out.parent, problem, "choose another --out") from None
+        stack.enter_context(full_disk(out))
         return _train(
             [local_path(folder) for folder in train_records],
             local_path(val_records),
@@ -135,7 +137,7 @@ def _train(
 ) -> dict:
     """Train while the lock on `out` is held; see `train`."""
     begin = time.monotonic()
-    partial = out.with_name(f".{out.name}.partial")
+    partial = hidden_path(out, "partial")
     saved = partial / "checkpoint.npz"
     _check_folders(out, partial, saved, tensorboard, resume)
     manifests = {str(d): records.read_manifest(d) for d in [*train_records, val_records]}

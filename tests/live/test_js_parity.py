@@ -13,13 +13,14 @@ from posekit.live.server import WEB
 
 
 def walk(seed: int, frames: int = 160):
-    """Predictions of a body that moves, grows, is cut off, leaves and comes back."""
+    """Predictions of a body that moves, grows, is cut off, leaves and comes back, by a clock that
+    jumps back at times."""
     rng = np.random.default_rng(seed)
     body = rng.uniform(-1, 1, (17, 2)) * [40, 90]
     seconds = 0.0
     out = []
     for t in range(frames):
-        seconds += rng.choice([0.0, 0.02, 0.04, 0.3], p=[0.05, 0.45, 0.45, 0.05])
+        seconds += rng.choice([0.0, 0.02, 0.04, 0.3, -60], p=[0.05, 0.42, 0.43, 0.05, 0.05])
         here = 0.9 if (t // 40) % 2 == 0 else 0.1
         keypoints = (
             body * (1 + 0.3 * np.sin(t / 20))

@@ -168,6 +168,7 @@ def fetch(
         "md5": md5,
     }
     want |= {name: want[name].lower() for name in ("sha256", "md5") if want[name]}
+    part = _Part(path, want, bool(recorded))
     if path.exists():
         try:
             found = _inspect(path, want, check)
@@ -176,15 +177,16 @@ def fetch(
         else:
             if not recorded:
                 manifest.add(path, **found)
+            part.about.unlink(missing_ok=True)  # of a process killed right after the rename
             return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = _Part(path, want, bool(recorded))
     with tqdm(desc=path.name, unit="B", unit_scale=True, disable=not progress) as bar:
         url, found = _from_any(urls, part, check, policy, bar)
+    # Before the rename, so that a process killed in between loses no entry.
+    manifest.add(path, url=url, **found, fetched=f"{datetime.now(UTC):%Y-%m-%d}")
     part.file.replace(path)
     part.about.unlink(missing_ok=True)
     _sync_folder(path.parent)
-    manifest.add(path, url=url, **found, fetched=f"{datetime.now(UTC):%Y-%m-%d}")
     return True
 
 

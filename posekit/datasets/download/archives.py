@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from posekit.datasets.download.manifest import check_space
 from posekit.errors import DataError
-from posekit.files import full_disk
+from posekit.files import full_disk, hidden_path
 
 __all__ = ["extract", "unpacked"]
 
@@ -73,7 +73,7 @@ def extract(
         raise DataError(archive, "is not a file", "give the path of a tar or zip archive")
     if out.exists():
         raise DataError(out, "exists already", "give a new folder")
-    temporary = out.with_name(f".{out.name}.temporary")
+    temporary = hidden_path(out, "temporary")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     max_bytes = archive.stat().st_size * MAX_RATIO + MAX_EXTRA_BYTES
@@ -126,7 +126,7 @@ def unpacked(
     archive: Path, keep: Callable[[str], bool] = lambda name: True, progress: bool = True
 ) -> Iterator[Path]:
     """Extract an archive into a folder next to it for the duration of the block; see `extract`."""
-    temporary = archive.with_name(f".{archive.name}.unpacked")
+    temporary = hidden_path(archive, "unpacked")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         extract(archive, temporary, keep, progress)

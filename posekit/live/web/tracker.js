@@ -93,8 +93,24 @@ export function squareAround(keypoints, counted, torsoLength, width, height, con
   };
 }
 
+/** The state with all its times moved back so far that none is later than `seconds`. */
+function movedBack(state, seconds) {
+  if (state.mode === "searching") return state;
+  const last = Math.max(state.seconds, state.lowSince ?? state.seconds);
+  const shift = Math.min(seconds - last, 0);
+  if (shift === 0) return state;
+  const { smoothed } = state;
+  return {
+    ...state,
+    seconds: state.seconds + shift,
+    lowSince: state.lowSince === null ? null : state.lowSince + shift,
+    smoothed: smoothed && { ...smoothed, seconds: smoothed.seconds + shift },
+  };
+}
+
 /** The state after a prediction in the crop of `nextCrop`; a pure function. */
-export function update(state, keypoints, score, presence, seconds, width, height, constants) {
+export function update(before, keypoints, score, presence, seconds, width, height, constants) {
+  const state = movedBack(before, seconds);
   const counted = Array.from(score, (s) => s >= constants.cropJointThreshold);
   const isTracking = state.mode === "tracking";
   const threshold = isTracking ? constants.keepThreshold : constants.acquireThreshold;
