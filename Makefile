@@ -22,7 +22,7 @@ export TF_CPP_MIN_LOG_LEVEL := 3
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data book html html-class pdf lab lab-solutions lint test test-slow test-beam backends refresh released-model assignments course autograde quiz slides classroom-bundle links status bench fuzz clean
+.PHONY: help setup data book html html-class pdf lab lab-solutions lint test test-slow test-beam backends refresh released-model assignments course autograde quiz slides classroom-bundle links status faults bench fuzz clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -129,6 +129,11 @@ status: data  ## run the chapters one by one and write versions and times into b
 	mkdir -p _build
 	-$(PY) -m pytest $(NBVAL) -n 0 -q --junit-xml=_build/chapters.xml chapters  # differences are shown on the page
 	$(PY) book/tools/status.py _build/chapters.xml
+
+faults: data  ## the tests of faults (half an hour), and their counts for the page on reliability
+	mkdir -p _build
+	$(PY) -m pytest -m fault -n 0 -o junit_family=xunit1 --junit-xml=_build/faults.xml tests
+	$(PY) book/tools/faults.py _build/faults.xml
 
 bench: data  ## the measured claims, each as JSON
 	@for script in $(wildcard benchmarks/*.py); do echo "==> $$script"; $(PY) $$script --json || exit 1; done

@@ -63,6 +63,7 @@ class Tracker:
         self.model = model
         self.settings = settings or tracking.Settings()
         self.state = tracking.State()
+        self._frame_shape: tuple[int, ...] | None = None
 
     def reset(self) -> None:
         """Return to the state before the first frame."""
@@ -74,7 +75,12 @@ class Tracker:
         Args:
             frame: (H, W, 3) uint8 RGB.
             seconds: time of the frame, any clock; later than that of the frame before.
+
+        A frame of another size than the last begins a new search: the state is in pixels.
         """
+        if frame.shape != self._frame_shape:
+            self.reset()
+            self._frame_shape = frame.shape
         begin = time.perf_counter()
         spent = {"crop": 0.0, "model": 0.0, "track": 0.0}
         pose = self._predict(frame, seconds, spent)

@@ -610,6 +610,7 @@ def test_a_file_larger_than_the_disk_is_refused_before_a_byte_is_written(tmp_pat
 
 
 @posix
+@pytest.mark.fault("disk-download")
 def test_a_disk_that_gets_full_is_told_and_the_part_stays(tmp_path, server):
     """The system's limit on a file's size stands in for the full disk: the same failing write, at a
     known byte.

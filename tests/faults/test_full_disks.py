@@ -128,9 +128,7 @@ def test_downloads_and_archives(tmp_path, free):
             with download.open_folder(disk) as manifest:
                 policy = download.RetryPolicy(tries=1)
                 url = f"{web.url}/file.bin"
-                download.fetch(
-                    url, disk / "file.bin", manifest, policy=policy, progress=False
-                )
+                download.fetch(url, disk / "file.bin", manifest, policy=policy, progress=False)
 
         with pytest.raises(DataError, match=FULL):
             fetch()

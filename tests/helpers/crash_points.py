@@ -141,9 +141,7 @@ def records(folder: Path) -> Callable[[Path], object]:
     settings = CropSettings(box_px=64)
 
     def write(out: Path) -> None:
-        write_records(
-            people, out, "tiny", "train", settings, shards=3, resume=True, progress=False
-        )
+        write_records(people, out, "tiny", "train", settings, shards=3, resume=True, progress=False)
 
     return write
 

@@ -2,6 +2,8 @@
 
 import base64
 import io
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -231,6 +233,28 @@ def test_the_camera_goes_off_with_its_output_with_a_new_run_and_with_the_kernel(
     lab.press("Start")  # and pressed all the same
     lab.wait_state("failed kernel", 60)
     lab.page.wait_for_function("window.tracksAlive() === 0", timeout=20_000)
+
+
+@pytest.mark.fault("kernel")
+def test_the_camera_goes_off_when_the_kernel_is_killed(lab):
+    """kill -9 of the kernel's process; the next run of the cell works again."""
+    lab.run_cell(0)
+    start(lab)
+    os.kill(int(lab.execute("import os; print(os.getpid())")), signal.SIGKILL)
+    sentence = lab.wait_state("failed kernel", 60)
+    assert "restarted or is gone" in sentence and lab.alive() == 0
+    lab.page.wait_for_function(
+        """() => {
+          const { session } = jupyterapp.shell.currentWidget.sessionContext;
+          return session?.kernel?.status === "idle";
+        }""",
+        timeout=60_000,
+    )
+    lab.run_cell(0)
+    start(lab)
+    lab.press("Stop")
+    lab.wait_state("off")
+    assert lab.alive() == 0
 
 
 @pytest.mark.parametrize(

@@ -246,7 +246,8 @@ def run_script(*arguments, **options) -> subprocess.CompletedProcess:
     )
 
 
-def test_killed_ten_times_at_random_and_resumed_it_writes_the_same_bytes(tmp_path):
+@pytest.mark.fault("kill-records")
+def test_killed_ten_times_at_random_and_resumed_it_writes_the_same_bytes(tmp_path, record_property):
     """kill -9 of the real command and its workers; after each, no reader sees records; the last
     resume gives the bytes of a plain run."""
     tiny_data.coco(tmp_path / "coco", photos=60, people=4)
@@ -283,12 +284,14 @@ def test_killed_ten_times_at_random_and_resumed_it_writes_the_same_bytes(tmp_pat
                 records.shard_paths(out)
         kept.add(len(list(out.glob(".partial/*.tfrecord-*.json"))))
     assert kills >= 2
+    record_property("tries", kills)
     done = subprocess.run(resumed, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert files(out) == files(tmp_path / "plain")
     assert not (out / ".partial").exists()
 
 
+@pytest.mark.fault("disk-records")
 def test_a_disk_that_is_really_full(tmp_path, samples):
     """A file system of 300 kB of its own, where this machine lets us make one."""
     disk = tmp_path / "disk"

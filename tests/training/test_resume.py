@@ -118,6 +118,7 @@ def same_run(a: Path, b: Path) -> None:
     ],
     ids=["defaults", "rle, sgd, average, clip, dropout", "laplace, average, bfloat16"],
 )
+@pytest.mark.fault("kill-training")
 def test_a_killed_run_goes_on_bit_for_bit(record_folder, tmp_path, recipe):
     recipe = tiny(**recipe)
     training.train([record_folder], record_folder, recipe, tmp_path / "whole", verbose=False)

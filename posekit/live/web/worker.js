@@ -10,6 +10,7 @@ const INPUT_SIZE = 224;
 let session = null;
 let constants = null;
 let state = INITIAL_STATE;
+let frameSize = ""; // the state is in pixels: another size begins a new search
 
 /** Fetch a file and report the number of bytes as they arrive. */
 async function fetchFile(url) {
@@ -68,6 +69,10 @@ async function predict(image, seconds, spent) {
 /** As `posekit.live.Tracker.step`, at most `tries` times while no person is found. */
 async function step({ pixels, width, height, seconds, tries }) {
   const image = { data: new Uint8ClampedArray(pixels), width, height };
+  if (frameSize !== `${width}x${height}`) {
+    state = INITIAL_STATE;
+    frameSize = `${width}x${height}`;
+  }
   const spent = { crop: 0, model: 0 };
   let pose = null;
   for (let i = 0; i < tries && (!pose || pose.lost); i += 1) {
