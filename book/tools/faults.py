@@ -13,7 +13,6 @@ import datetime
 import json
 import os
 import platform
-import re
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -153,7 +152,7 @@ def read_reports(reports: list[Path]) -> dict[str, dict[str, dict[str, int]]]:
             if "fault" not in given:
                 continue
             file = case.get("classname", "").replace(".", "/") + ".py"
-            test = f"{file}::{re.sub(r'[[].*', '', case.get('name', ''), flags=re.DOTALL)}"
+            test = f"{file}::{case.get('name', '').split('[')[0]}"
             entry = found.setdefault(given["fault"], {}).setdefault(
                 test, {"tries": 0, "survived": 0, "skipped": 0}
             )

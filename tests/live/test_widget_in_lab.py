@@ -235,6 +235,7 @@ def test_the_camera_goes_off_with_its_output_with_a_new_run_and_with_the_kernel(
     lab.page.wait_for_function("window.tracksAlive() === 0", timeout=20_000)
 
 
+@pytest.mark.slow
 @pytest.mark.fault("kernel")
 def test_the_camera_goes_off_when_the_kernel_is_killed(lab):
     """kill -9 of the kernel's process; the next run of the cell works again."""
@@ -243,6 +244,7 @@ def test_the_camera_goes_off_when_the_kernel_is_killed(lab):
     os.kill(int(lab.execute("import os; print(os.getpid())")), signal.SIGKILL)
     sentence = lab.wait_state("failed kernel", 60)
     assert "restarted or is gone" in sentence and lab.alive() == 0
+    lab.page.locator(".jp-Dialog button.jp-mod-accept").click()  # "Kernel Restarting"
     lab.page.wait_for_function(
         """() => {
           const { session } = jupyterapp.shell.currentWidget.sessionContext;
