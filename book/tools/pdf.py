@@ -21,8 +21,15 @@ TOC = build.ROOT / "book" / "_toc.yml"
 PRINT_CSS = """
   .headerlink, .copybtn, .bd-sidebar-primary, .bd-sidebar-secondary, .bd-header,
   .bd-header-article, .prev-next-footer, .bd-footer, .skip-link,
-  #jb-print-toc { display: none !important; }
+  #jb-print-toc, details.hide > summary { display: none !important; }
+  #jb-print-docs-body h1 { text-align: left !important; font-size: 2.3rem !important; }
+  #jb-print-docs-body h1 { margin-bottom: 1.2rem !important; }
+  .bd-main .bd-content { margin-left: 0 !important; }
+  .bd-article { padding-left: 0 !important; padding-right: 0 !important; }
+  .bd-article section > * { max-width: none !important; }
   figure, .cell_output img, tr, .cell_input { break-inside: avoid; }
+  table { break-inside: auto !important; }
+  p:has(+ table, + .pst-scrollable-table-container) { break-after: avoid; }
   pre { white-space: pre-wrap !important; }
 """
 _PREPARE = """async () => {
@@ -30,13 +37,14 @@ _PREPARE = """async () => {
   for (const link of document.querySelectorAll('a[href]')) {
     if (link.protocol === 'file:' && !isHere(link)) link.removeAttribute('href');
   }
+  for (const folded of document.querySelectorAll('article details')) folded.open = true;
   for (const image of document.images) image.loading = 'eager';
   await Promise.all([...document.images].map((image) => image.decode().catch(() => null)));
   if (window.MathJax) await MathJax.startup.promise;
   return document.querySelectorAll('article .math').length;
 }"""
-"""Takes the links to other pages away, which are files of this machine, and waits for images and
-formulas; gives the number of formulas."""
+"""Takes the links to other pages away, which are files of this machine, unfolds answers and code,
+and waits for images and formulas; gives the number of formulas."""
 
 
 def pages() -> Iterator[tuple[str, int]]:

@@ -29,6 +29,9 @@ def test_pages_are_printed_with_an_outline_and_without_paths(built_book, tmp_pat
     assert (references.title, transfer.title[:17]) == ("References", "Transfer learning")
     first = reader.get_destination_page_number(transfer)
     assert "Transfer learning" in reader.pages[first].extract_text()
+    text = " ".join(" ".join(page.extract_text() for page in reader.pages[first:]).split())
+    assert "Adam divides each" in text  # a folded answer
+    assert "network.set_weights(weights" in text  # the folded code of a figure
     assert str(html).encode() not in file.read_bytes()
     links = [
         annotation.get_object()["/A"].get("/URI", "")
