@@ -23,6 +23,8 @@ from posekit.records.encoding import encode_at
 from posekit.records.schema import CropSettings
 from posekit.records.writer import ShardJob, write_shard
 
+#: name of the runner for a Dask cluster; Beam has no short one
+DASK_RUNNER = "apache_beam.runners.dask.dask_runner.DaskRunner"
 _ORDER = "order"
 _OFFSET = np.dtype("<i8")
 
@@ -34,8 +36,9 @@ def executor(
 
     Args:
         options: of the pipeline, as on a Beam command line: `["--runner=FlinkRunner",
-            "--flink_master=…"]`. Without a `--runner`, or with `--runner=DirectRunner`, Beam runs
-            on this machine.
+            "--flink_master=…"]`, or for a Dask cluster `[f"--runner={DASK_RUNNER}",
+            "--dask_client_address=tcp://HOST:8786"]`. Without a `--runner`, or with
+            `--runner=DirectRunner`, Beam runs on this machine.
         workers: processes, where it does and the options do not say (`--direct_num_workers`,
             `--direct_running_mode`).
 
@@ -85,7 +88,12 @@ def _run(job: ShardJob, scratch: Path, options: Sequence[str], workers: int) -> 
     )
 
     chosen = PipelineOptions(list(options))
-    if chosen.view_as(StandardOptions).runner in (None, "DirectRunner"):
+    runner = chosen.view_as(StandardOptions).runner
+    partitions = ("--dask_partition_size", "--dask_npartitions")
+    if runner == DASK_RUNNER and not any(option.startswith(partitions) for option in options):
+        # by default Beam gives 128 shards at a time to one worker
+        chosen = PipelineOptions([*options, "--dask_partition_size=1"])
+    if runner in (None, "DirectRunner"):
         # by default Beam first tries Prism, a program from the network that ignores the direct
         # options
         chosen.view_as(TypeOptions).allow_unsafe_triggers = True
@@ -104,7 +112,12 @@ def _run(job: ShardJob, scratch: Path, options: Sequence[str], workers: int) -> 
         pipeline = beam.Pipeline(options=chosen)
         # Reshuffle: else a runner would keep all shards with the one worker that created the list
         _ = pipeline | beam.Create(job.files) | beam.Reshuffle() | beam.Map(write_task, *task)
-        state = pipeline.run().wait_until_finish()
+        result = pipeline.run()
+        try:
+            state = result.wait_until_finish()
+        finally:
+            if runner == DASK_RUNNER:
+                result.client.close()  # which Beam leaves open
     except Exception as error:
         logging.getLogger(__name__).debug("pipeline", exc_info=True)
         state = next(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import tiny_data
 
-from posekit import records
+from posekit import datasets, records
 from posekit.errors import DataError
 from posekit.records import beam
 
@@ -90,6 +90,57 @@ def test_real_photos_through_beam(tmp_path, realdata):
         through_beam("coco", realdata / "coco", tmp_path / "beam", "--split", "val").returncode == 0
     )
     assert files(tmp_path / "local") == files(tmp_path / "beam")
+
+
+@pytest.fixture(scope="module")
+def dask_cluster():
+    """A Dask cluster of two worker processes, and a client of it."""
+    reason = "Dask is not installed here: `make test-beam` has it"
+    distributed = pytest.importorskip("distributed", reason=reason)
+    pytest.importorskip("apache_beam", reason="Apache Beam is not installed here")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+def through_dask(client, folder: Path, out: Path, **options) -> None:
+    address = client.scheduler.address
+    runner = f"--runner={beam.DASK_RUNNER}"
+    records.write_records(
+        datasets.read("coco", folder, "train"),
+        out,
+        "coco",
+        "train",
+        progress=False,
+        executor=beam.executor([runner, f"--dask_client_address={address}"]),
+        **options,
+    )
+
+
+def test_a_dask_cluster_of_two_processes_writes_the_local_bytes(tmp_path, coco, dask_cluster):
+    from distributed import get_task_stream
+
+    assert run("coco", coco, tmp_path / "local", "--shards", 12).returncode == 0
+    with get_task_stream(dask_cluster) as stream:
+        through_dask(dask_cluster, coco, tmp_path / "dask", shards=12)
+    assert files(tmp_path / "local") == files(tmp_path / "dask")
+    wrote = [task["worker"] for task in stream.data if "apply_dofn" in str(task["key"])]
+    assert len(set(wrote)) == 2, "one worker wrote all shards"
+
+
+def test_on_a_dask_cluster_a_bad_photo_stops_the_run_with_the_local_message(
+    tmp_path, coco, dask_cluster
+):
+    spoil(coco / "train2017" / f"{2:012d}.jpg")
+    local = run("coco", coco, tmp_path / "local")
+    with pytest.raises(DataError) as error:
+        through_dask(dask_cluster, coco, tmp_path / "dask")
+    assert local.returncode == 2 and str(error.value) in local.stderr
+    assert not (tmp_path / "dask").exists()
 
 
 # ---- what goes wrong -----------------------------------------------------------------------------
@@ -196,8 +247,6 @@ def test_a_task_may_run_twice(tmp_path, coco):
             beam.write_task(shard, job.folder, aside, job.spool, job.settings, job.skip_errors)
         return begun
 
-    from posekit import datasets
-
     for name, executor in (("twice", twice), ("local", None)):
         samples = datasets.read("coco", coco, "train")
         records.write_records(
@@ -210,7 +259,6 @@ def test_a_task_may_run_twice(tmp_path, coco):
 def test_a_failed_pipeline_is_told_in_one_line(tmp_path, coco, monkeypatch):
     """A worker that does not see the folder, as without a shared file system: the cause comes
     through, and nothing stays."""
-    from posekit import datasets
 
     def elsewhere(job):
         (job.folder / "samples.spool").unlink()
