@@ -116,6 +116,15 @@ def _place(image: nodes.image) -> nodes.Element | None:
 _SCROLLING = ["figure-scroll", "pst-scrollable-table-container"]
 """Classes of the box in which a figure with text scrolls on a phone: shrunk, its letters would be
 too small to read. The second is the theme's: its script makes such boxes reachable by keyboard."""
+_PHONE_WIDTH = 400
+"""Figures wider than this many CSS pixels do not fit on a phone; `book.css` says there that they
+scroll."""
+
+
+def _scrolling(image: nodes.image) -> nodes.container:
+    """Return the box in which a figure scrolls on a phone."""
+    wide = int(re.sub(r"\D", "", image.get("width", "")) or 0) > _PHONE_WIDTH
+    return nodes.container("", image, classes=[*_SCROLLING, *["figure-wide"] * wide])
 
 
 def _caption_figures(app: Sphinx, doctree: nodes.document) -> None:
@@ -148,11 +157,11 @@ def _caption_figures(app: Sphinx, doctree: nodes.document) -> None:
         figure = nodes.figure("", ids=[name])
         (place if isinstance(place, nodes.paragraph) else image).replace_self(figure)
         if "posekit-figure" in image["classes"]:
-            image = nodes.container("", image, classes=_SCROLLING)
+            image = _scrolling(image)
         figure += [image, caption]
     for image in list(doctree.findall(nodes.image)):  # figures of pages that ask for it
         if "posekit-figure" in image["classes"] and isinstance(image.parent, nodes.figure):
-            image.replace_self(nodes.container("", image.deepcopy(), classes=_SCROLLING))
+            image.replace_self(_scrolling(image.deepcopy()))
 
 
 def _link_figures(app: Sphinx, doctree: nodes.document) -> None:

@@ -3,9 +3,12 @@ alive, every picture described."""
 
 import itertools
 import json
+import math
+import re
 import sys
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -138,6 +141,36 @@ def test_each_schematic_is_a_figure_with_a_caption(pages):
                 assert len(caption.get_text(strip=True)) >= 30, f"{name}: {stem}"
                 shown.add(stem)
     assert shown == drawn
+
+
+def smallest_letters(drawing: Path) -> float:
+    """Size of the smallest letters of an SVG, as a fraction of its width."""
+    root = ElementTree.parse(drawing).getroot()
+    sizes = []
+
+    def visit(node, size, scale):
+        size = float(node.get("font-size", size))
+        for factor in re.findall(r"scale\((-?[\d.]+)", node.get("transform", "")):
+            scale *= abs(float(factor))
+        if node.tag.endswith("}text") or node.tag.endswith("}tspan"):
+            sizes.append(size * scale)
+        for child in node:
+            visit(child, size, scale)
+
+    visit(root, 16, 1)
+    return min(sizes, default=math.inf) / float(root.get("viewBox").split()[2])
+
+
+@pytest.mark.parametrize(
+    "drawing",
+    [*sorted(ROOT.glob("chapters/figures/*.svg")), *sorted(ROOT.glob("book/assets/*.svg"))],
+    ids=lambda path: path.stem,
+)
+def test_letters_of_drawings_are_legible_on_a_phone(drawing):
+    """9 px or more where a drawing is 360 px wide, as on a phone of 390 px."""
+    if drawing.stem == "way":  # narrow pages show way-narrow.svg instead
+        pytest.skip("not shown on phones")
+    assert 360 * smallest_letters(drawing) >= 9
 
 
 def test_pages_are_accessible_in_outline(pages):
