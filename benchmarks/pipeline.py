@@ -350,10 +350,10 @@ def steps(people: list, directory: Path, manifest: dict, batch: int) -> dict[str
             inputs.parse_records(part)
 
     def vary() -> None:
-        for p in people:
-            inputs.input_affine(
-                p.keypoints, p.keypoints_visible, stored, box_px, SIZE, AUGMENT.draw(rng)
-            )
+        for i in range(0, n, batch):
+            j = slice(i, i + batch)
+            drawn = [AUGMENT.draw(rng) for _ in people[j]]
+            inputs.input_affines(labels[0][j], labels[1][j], stored, box_px, SIZE, drawn)
 
     def decode() -> None:
         for jpeg in jpegs:

@@ -9,6 +9,8 @@ Conventions
     equation 1, with the box as unit).
 """
 
+import math
+
 import numpy as np
 
 PADDING = 1.25
@@ -70,39 +72,39 @@ def square_side(bbox: np.ndarray, padding: float = PADDING) -> float:
 
 def crop_affine(
     center: np.ndarray,
-    side: float,
+    side: float | np.ndarray,
     size: int,
-    rotation: float = 0.0,
-    flip: bool = False,
-    shift: tuple = (0.0, 0.0),
+    rotation: float | np.ndarray = 0.0,
+    flip: bool | np.ndarray = False,
+    shift: tuple | np.ndarray = (0.0, 0.0),
 ) -> np.ndarray:
-    """Return the affine from image pixels to the pixels of a square crop.
+    """Return the affine from image pixels to the pixels of a square crop, for one or for many.
 
     Args:
-        center: (2,) crop centre in image pixels.
-        side: side of the crop in image pixels, > 0.
+        center: (..., 2) crop centre in image pixels.
+        side: (...) side of the crop in image pixels, > 0.
         size: side of the crop in its own pixels.
-        rotation: degrees; positive turns the content counter-clockwise as seen (y points
+        rotation: (...) degrees; positive turns the content counter-clockwise as seen (y points
             down).
-        flip: mirror the crop left-right *after* the rotation; swap left and right labels with it
-            (`flip_keypoints`).
-        shift: (2,) displacement of the content as a fraction of the crop's side.
+        flip: (...) bool, mirror the crop left-right *after* the rotation; swap left and right
+            labels with it (`flip_keypoints`).
+        shift: (..., 2) displacement of the content as a fraction of the crop's side.
 
     Returns:
-        (2, 3) float64. The crop's centre lands on ((size - 1) / 2, (size - 1) / 2).
+        (..., 2, 3) float64; the leading axes are broadcast. The crop's centre lands on
+        ((size - 1) / 2, (size - 1) / 2).
     """
-    scale = size / float(side)
-    c = np.cos(np.deg2rad(rotation))
-    s = np.sin(np.deg2rad(rotation))
-    linear = scale * np.array([[c, s], [-s, c]])
-    offset = (
-        (size - 1) / 2
-        + np.asarray(shift, np.float64) * size
-        - linear @ np.asarray(center, np.float64)
-    )
-    affine = np.concatenate([linear, offset[:, None]], axis=1)
-    if flip:
-        affine = compose(np.array([[-1.0, 0, size - 1], [0, 1, 0]]), affine)
+    scale = size / np.asarray(side, np.float64)
+    c = scale * np.cos(np.deg2rad(rotation))
+    s = scale * np.sin(np.deg2rad(rotation))
+    linear = np.stack([c, s, -s, c], axis=-1).reshape(*c.shape, 2, 2)
+    moved = (linear @ np.asarray(center, np.float64)[..., None])[..., 0]
+    offset = (size - 1) / 2 + np.asarray(shift, np.float64) * size - moved
+    affine = np.empty((*np.broadcast_shapes(offset.shape[:-1], np.shape(flip)), 2, 3))
+    affine[..., :2] = linear
+    affine[..., 2] = offset
+    affine[..., 0, :] *= np.where(flip, -1.0, 1.0)[..., None]
+    affine[..., 0, 2] += np.where(flip, size - 1, 0)
     return affine
 
 
@@ -167,7 +169,8 @@ def warp(
     import cv2
 
     affine = np.asarray(affine, np.float64)
-    halvings = int(np.log2(1 / np.sqrt(abs(np.linalg.det(affine[:, :2])))) + 1e-9)
+    (a, b, _), (c, d, _) = affine.tolist()  # for one matrix much faster than np.linalg.det
+    halvings = int(math.log2(abs(a * d - b * c)) / -2 + 1e-9)
     if halvings > 0:
         w, h = size
         block = 2**halvings

@@ -117,7 +117,7 @@ def _jpeg_ends(data: bytes) -> bool:
     position = 2
     while data[position : position + 1] == b"\xff" and data[position + 1 : position + 2] != b"\xda":
         position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    return _JPEG_END in data[position:]
+    return data.rfind(_JPEG_END, position) >= 0  # from the end, where the marker is
 
 
 def read_image(path: str | Path, as_displayed: bool = False) -> np.ndarray:

@@ -57,6 +57,35 @@ def test_a_crop_keeps_proportions_and_puts_its_centre_in_the_middle(crop):
     assert np.allclose(geometry.apply_affine(affine, [crop["center"]])[0], middle, atol=1e-6)
 
 
+@given(st.lists(crops, min_size=1, max_size=5))
+def test_a_batch_of_crops_is_each_of_them_to_the_bit(several):
+    """And each is the chain of shift to the origin, rotation, scale, shift and mirror."""
+    columns = {name: np.array([crop[name] for crop in several]) for name in several[0]}
+    columns["size"] = 224
+    batch = geometry.crop_affine(**columns)
+    for crop, affine in zip(several, batch, strict=True):
+        crop["size"] = 224
+        np.testing.assert_array_equal(geometry.crop_affine(**crop), affine)
+        x, y = crop["center"]
+        angle = np.deg2rad(crop["rotation"])
+        turned = np.array([[np.cos(angle), np.sin(angle), 0], [-np.sin(angle), np.cos(angle), 0]])
+        middle = 111.5 + 224 * np.array(crop["shift"])
+        chain = geometry.compose(turned, np.array([[1, 0, -x], [0, 1, -y]]))
+        chain = 224 / crop["side"] * chain + np.column_stack([np.zeros((2, 2)), middle])
+        if crop["flip"]:
+            chain = geometry.compose(np.array([[-1, 0, 223], [0, 1, 0]]), chain)
+        np.testing.assert_allclose(affine, chain, rtol=1e-9, atol=1e-6)
+
+
+def test_one_side_and_many_centres_make_many_crops():
+    """As for the sub-images of a cascade: what is given once holds for all."""
+    centers = np.random.default_rng(0).uniform(0, 100, (17, 2))
+    flips = np.arange(17) % 2 > 0
+    many = geometry.crop_affine(centers, 30.0, 64, flip=flips)
+    each = [geometry.crop_affine(c, 30.0, 64, flip=f) for c, f in zip(centers, flips, strict=True)]
+    np.testing.assert_array_equal(many, each)
+
+
 def test_a_positive_rotation_turns_the_content_counter_clockwise_as_seen():
     affine = geometry.crop_affine((50, 50), 101, 101, rotation=90)
     assert np.allclose(

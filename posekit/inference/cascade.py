@@ -113,12 +113,7 @@ def sub_image_affines(
     Returns:
         (17, 2, 3).
     """
-    return np.stack(
-        [
-            geometry.crop_affine(center, side, size, flip=bool(right) != mirror)
-            for center, right in zip(centers, RIGHT, strict=True)
-        ]
-    )
+    return geometry.crop_affine(centers, side, size, flip=mirror != RIGHT)
 
 
 def crop_sub_images(

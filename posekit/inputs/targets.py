@@ -4,6 +4,8 @@ The only place where targets are built: the input pipelines (`tfdata`, `on_devic
 the cascade and the mean pose of a run's record use these functions.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from posekit import geometry
@@ -19,6 +21,46 @@ BACKGROUND_SHARE = 0.4
 padding (1.25) and context (1.5)."""
 
 
+def input_affines(
+    keypoints: np.ndarray,
+    keypoints_visible: np.ndarray,
+    stored_px: int,
+    box_px: int,
+    input_size: int,
+    params: Sequence[AugmentParams],
+) -> np.ndarray:
+    """Compute the affines from stored pixels to the network's input, for a batch.
+
+    Args:
+        keypoints: (B, K, 2) stored pixels, K = 17 or 19.
+        keypoints_visible: (B, K) in {0, 1, 2}.
+        stored_px: side of the stored images.
+        box_px: side of the padded box in stored pixels.
+        input_size: side of the network's input.
+        params: of the augmentation, one per person; `AugmentParams()` for the plain centre crop.
+
+    Returns:
+        (B, 2, 3) float64.
+    """
+    centers = np.full((len(params), 2), (stored_px - 1) / 2)
+    sides = np.full(len(params), float(box_px))
+    body = np.asarray(keypoints, np.float64)[:, :NUM_KEYPOINTS]
+    usable = np.asarray(keypoints_visible)[:, :NUM_KEYPOINTS] >= 1
+    usable = usable & geometry.inside(body, (stored_px, stored_px))
+    for i, drawn in enumerate(params):
+        if drawn.half_body and (square := half_body_square(body[i], usable[i], drawn.half_body)):
+            centers[i] = square[0]
+            sides[i] = max(square[1], box_px / 3)  # smaller ones would only enlarge stored pixels
+    return geometry.crop_affine(
+        centers,
+        sides / [drawn.zoom for drawn in params],
+        input_size,
+        [drawn.rotation for drawn in params],
+        [drawn.flip for drawn in params],
+        [drawn.shift for drawn in params],
+    )
+
+
 def input_affine(
     keypoints: np.ndarray,
     keypoints_visible: np.ndarray,
@@ -27,32 +69,15 @@ def input_affine(
     input_size: int,
     params: AugmentParams,
 ) -> np.ndarray:
-    """Compute the affine from stored pixels to the network's input.
-
-    Args:
-        keypoints: (K, 2) stored pixels, K = 17 or 19.
-        keypoints_visible: (K,) in {0, 1, 2}.
-        stored_px: side of the stored image.
-        box_px: side of the padded box in stored pixels.
-        input_size: side of the network's input.
-        params: of the augmentation; `AugmentParams()` for the plain centre crop.
-
-    Returns:
-        (2, 3) float64.
-    """
-    center = np.full(2, (stored_px - 1) / 2)
-    side = float(box_px)
-    if params.half_body:
-        usable = np.asarray(keypoints_visible) >= 1
-        usable = usable & geometry.inside(keypoints, (stored_px, stored_px))
-        body = np.asarray(keypoints, np.float64)[:NUM_KEYPOINTS]
-        square = half_body_square(body, usable[:NUM_KEYPOINTS], params.half_body)
-        if square:
-            center = square[0]
-            side = max(square[1], box_px / 3)  # smaller squares would only enlarge stored pixels
-    return geometry.crop_affine(
-        center, side / params.zoom, input_size, params.rotation, params.flip, params.shift
-    )
+    """Compute the affine of one person, (2, 3) float64: `input_affines` with B = 1."""
+    return input_affines(
+        np.asarray(keypoints)[None],
+        np.asarray(keypoints_visible)[None],
+        stored_px,
+        box_px,
+        input_size,
+        [params],
+    )[0]
 
 
 def render_crop(

@@ -18,7 +18,7 @@ from posekit.errors import DataError
 from posekit.hardware import cores
 from posekit.images import aligned, decode_image
 from posekit.inputs.augment import Augmentation, AugmentParams
-from posekit.inputs.targets import encode_targets, input_affine, render_crop
+from posekit.inputs.targets import encode_targets, input_affines, render_crop
 from posekit.skeleton import NUM_KEYPOINTS
 
 if TYPE_CHECKING:
@@ -247,12 +247,7 @@ def make_batches(
         rng = np.random.default_rng((seed, int(step)))
         images = aligned((len(encoded), input_size, input_size, 3))
         params = [augment.draw(rng) if augment else AugmentParams() for _ in encoded]
-        affines = np.stack(
-            [
-                input_affine(keypoints[i], visible[i], stored_px, box_px, input_size, params[i])
-                for i in range(len(encoded))
-            ]
-        )
+        affines = input_affines(keypoints, visible, stored_px, box_px, input_size, params)
         without_person = known[:, :NUM_KEYPOINTS].all(axis=1) & (visible == 0).all(axis=1)
         backgrounds = np.flatnonzero(without_person)
         for i, jpeg in enumerate(encoded):
