@@ -169,7 +169,12 @@ def _refuse_opencv(augment: inputs.Augmentation) -> None:
 
 
 def warp(images: Any, persons: Any, affines: Any, size: int) -> Any:
-    """Crop images that are already on the device bilinearly; black beyond their edges.
+    """Crop images that are already on the device; black beyond their edges.
+
+    Sampling is bilinear. At half size and below it would skip pixels (aliasing), so a crop is then
+    taken from its image halved as often as in `geometry.warp`. The image in all sizes is a mip map.
+    Its blocks of pixels begin at the image's corner, those of `geometry.warp` near the crop's, so
+    fine detail may differ a little.
 
     Args:
         images: (N, P, P, 3), uint8 or float.
@@ -179,20 +184,36 @@ def warp(images: Any, persons: Any, affines: Any, size: int) -> Any:
 
     Returns:
         (B, S, S, 3) float32 in 0 ... 255.
+
+    Source:
+        Williams, "Pyramidal Parametrics", SIGGRAPH 1983.
     """
-    side = images.shape[1]
-    x, y = np.meshgrid(np.arange(size, dtype=np.float32), np.arange(size, dtype=np.float32))
-    grid = np.stack([x.ravel(), y.ravel(), np.ones(size * size, np.float32)])  # (3, S * S)
-    positions = ops.matmul(affines, ops.convert_to_tensor(grid))  # (B, 2, S * S)
+    affines = ops.convert_to_tensor(affines, "float32")
+    # pixels of this batch only: indices into those of all images would not fit into 32 bits
+    levels = _mip_map(ops.take(images, persons, axis=0))
+    sides = np.array([level.shape[1] for level in levels], np.int32)
+    flat = [ops.reshape(level, (-1, level.shape[1] ** 2, 3)) for level in levels]
+    pixels = ops.reshape(ops.concatenate(flat, axis=1), (-1, 3))
+
+    area = ops.abs(affines[:, 0, 0] * affines[:, 1, 1] - affines[:, 0, 1] * affines[:, 1, 0])
+    halvings = ops.clip(ops.floor(ops.log2(area) / 2 + 1e-4), 0, len(levels) - 1)
+    halvings = ops.cast(halvings, "int32")[:, None]
+    blocks = (2.0 ** np.arange(len(levels))).astype(np.float32)
+    starts = np.cumsum([0, *sides**2], dtype=np.int32)
+    side = ops.take(ops.convert_to_tensor(sides), halvings)  # (B, 1)
+    block = ops.take(ops.convert_to_tensor(blocks), halvings)[..., None]
+    start = ops.take(ops.convert_to_tensor(starts), halvings)
+    start = start + starts[-1] * ops.arange(ops.shape(start)[0], dtype="int32")[:, None]
+
+    grid = np.mgrid[:size, :size].reshape(2, -1).astype(np.float32)  # y and x of the crop's pixels
+    # Not a matmul: GPUs may round its factors to 11 bits (TF32).
+    stored = affines[..., :1] * grid[1] + affines[..., 1:2] * grid[0] + affines[..., 2:]
+    positions = (stored - (block - 1) / 2) / block  # (B, 2, S * S), in pixels of the halved image
     corner = ops.floor(positions)
     right = positions[:, 0] - corner[:, 0]
     down = positions[:, 1] - corner[:, 1]
     column = ops.cast(corner[:, 0], "int32")
     row = ops.cast(corner[:, 1], "int32")
-    # pixels of this batch only: indices into those of all images would not fit into 32 bits
-    pixels = ops.reshape(ops.take(images, persons, axis=0), (-1, 3))
-    batch_size = ops.shape(positions)[0]
-    start = np.int32(side * side) * ops.arange(batch_size, dtype="int32")[:, None]
     crop = 0.0
     for x, across in ((column, 1 - right), (column + 1, right)):
         for y, along in ((row, 1 - down), (row + 1, down)):
@@ -201,6 +222,22 @@ def warp(images: Any, persons: Any, affines: Any, size: int) -> Any:
             colour = ops.cast(ops.take(pixels, index, axis=0), "float32")
             crop = crop + (inside * across * along)[..., None] * colour
     return ops.reshape(crop, (-1, size, size, 3))
+
+
+def _mip_map(images: Any) -> list:
+    """Return images (B, P, P, 3), and halved again and again down to one pixel.
+
+    A pixel is the mean of four of the level before; black is added where that has an odd side.
+    """
+    levels = [images]
+    while levels[-1].shape[1] > 1:
+        odd = levels[-1].shape[1] % 2
+        level = ops.pad(levels[-1], ((0, 0), (0, odd), (0, odd), (0, 0))) if odd else levels[-1]
+        four = (level[:, y::2, x::2] for y in range(2) for x in range(2))
+        mean = sum(ops.cast(pixels, "float32") for pixels in four) / 4
+        whole = keras.backend.is_int_dtype(images.dtype)
+        levels.append(ops.cast(ops.round(mean) if whole else mean, images.dtype))
+    return levels
 
 
 class CropLayer(layers.Layer):
@@ -302,17 +339,12 @@ def _batch(
     visible = people.keypoints_visible[persons]
     known = people.joint_known[persons]
     params = [augment.draw(rng) if augment else inputs.AugmentParams() for _ in persons]
-    affines = np.stack(
-        [
-            inputs.input_affine(keypoints[i], visible[i], stored_px, people.box_px, input_size, p)
-            for i, p in enumerate(params)
-        ]
-    )
+    affines = inputs.input_affines(keypoints, visible, stored_px, people.box_px, input_size, params)
     identity = np.eye(3, 4)
     colours = [identity if p.colour is None else p.colour for p in params]
     batch = {
         "person": np.array(persons, np.int32),
-        "affine": np.stack([geometry.invert(affine) for affine in affines]).astype(np.float32),
+        "affine": geometry.invert(affines).astype(np.float32),
         "colour": np.stack(colours).astype(np.float32),
     }
     if augment and augment.erase:

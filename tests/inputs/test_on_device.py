@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import keras
 import numpy as np
 import pytest
@@ -96,6 +97,30 @@ def test_an_identity_map_gives_the_stored_pixels(people):
     eye = np.broadcast_to(np.eye(2, 3, dtype=np.float32), (3, 2, 3))
     got = np.asarray(on_device.warp(people.images, np.array([4, 0, 7], np.int32), eye, 96))
     np.testing.assert_array_equal(got, people.images[[4, 0, 7]])
+
+
+@pytest.mark.parametrize(("side", "shrink"), [(192, 2), (192, 4), (200, 8)])
+def test_a_crop_that_is_reduced_is_averaged(side, shrink):
+    """Bilinear sampling alone shows rings that are not there."""
+    x, y = np.meshgrid(*2 * [np.arange(side) - (side - 1) / 2])
+    rings = 127.5 + 127.5 * np.cos(np.pi * (x**2 + y**2) / side)  # down to one pixel at the edges
+    plate = np.repeat(rings.round()[..., None], 3, axis=2).astype(np.uint8)
+    size = side // shrink
+    whole = geometry.crop_affine(np.full(2, (side - 1) / 2), side, size)
+    back = geometry.invert(whole)[None].astype(np.float32)
+    got = np.asarray(on_device.warp(plate[None], np.zeros(1, np.int32), back, size))[0]
+    assert np.abs(got - geometry.warp(plate, whole, (size, size))).max() <= 2, "both round thrice"
+    area = cv2.resize(plate, (size, size), interpolation=cv2.INTER_AREA)
+    assert np.abs(got - area.astype(np.float32)).max() <= 1
+
+
+@pytest.mark.parametrize("phase", range(8))
+def test_fine_lines_become_grey(phase):
+    lines = np.zeros((1, 192, 192, 3), np.uint8)
+    lines[:, phase::8] = 240
+    back = geometry.invert(geometry.crop_affine((95.5, 95.5), 192, 24))[None].astype(np.float32)
+    small = np.asarray(on_device.warp(lines, np.zeros(1, np.int32), back, 24))
+    assert np.abs(small - 240 / 8).max() <= 1
 
 
 def test_beyond_the_picture_it_is_black(people):
