@@ -31,7 +31,7 @@ PACKAGES = {
     ),
     "train": (
         ("google-crc32c", "1.5"),
-        ("keras", "3.8"),
+        ("keras", "3.15"),
         ("onnx", "1.17"),
         ("pycocotools", "2.0.8"),
         ("scipy", "1.14"),
