@@ -47,7 +47,7 @@ __all__ = [
     "weights_folder",
 ]
 
-DRAW_THRESHOLD = 0.37
+DRAW_THRESHOLD = 0.36
 """Score from which a joint is drawn, by the command line, in Python and on the page. Chosen on
 validation photos, see "Scores and hidden joints" in the model card."""
 WEIGHTS_FILE = "weights.npz"
