@@ -693,7 +693,18 @@ def test_predict_without_a_box_takes_the_full_photo(capsys, constant_run, photos
 def test_predict_as_text_names_every_joint(capsys, constant_run, photos):
     code, out, _ = run_cli(capsys, "predict", "--model", constant_run, photos[0])
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()] == [str(photos[0]), *COCO17.joints]
+    first, *rows = out.splitlines()
+    assert first.startswith(f"{photos[0]}: presence 0.")
+    assert [line.split()[0] for line in rows] == ["joint", *COCO17.joints]
+
+
+def test_predict_as_text_names_an_image_without_a_person(capsys, photos, tmp_path):
+    black = tmp_path / "black.png"
+    cv2.imwrite(str(black), np.zeros((240, 320, 3), np.uint8))
+    code, out, _ = run_cli(capsys, "predict", "--model", "stage1", black, "--draw", tmp_path)
+    assert code == 0
+    assert out.splitlines()[0].endswith(", probably no person")
+    assert out.splitlines()[-1] == f"drawn: {tmp_path / 'black.pose.jpg'}"
 
 
 def test_predict_draws_the_pose_into_a_copy(capsys, constant_run, photos, tmp_path):
