@@ -132,7 +132,7 @@ def measure(n: int, repeats: int) -> tuple[dict, list[list]]:
         return {"median": median, "low": low, "high": high}
 
     def us_per_person(run: str, size: int) -> float:
-        return round(1e6 * statistics.median(per_turn(run, size)) / size, 1)
+        return round(1e6 * float(np.median(per_turn(run, size))) / size, 1)
 
     both = per_turn("oks", n) + per_turn("pck", n)
     result = {

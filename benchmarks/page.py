@@ -37,15 +37,19 @@ def write_camera(path: Path) -> None:
             file.write(b"FRAME\n" + cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420).tobytes())
 
 
-def measure(browser, seconds: int) -> tuple[list[float], float]:
-    """Return the frame rates that the page shows, and the share of frames without a person."""
+def measure(browser, seconds: int) -> tuple[list[float], float, dict[str, float]]:
+    """Return the frame rates that the page shows, the share of frames without a person, and the
+    milliseconds of parts of the work on a frame."""
     with serving(server.model_file()) as address, open_page(browser, address) as page:
-        page.evaluate("window.rates = []; window.lost = 0; window.frames = 0")
+        page.evaluate("window.crop = []; window.model = []; window.lost = 0; window.frames = 0")
         page.evaluate("""document.getElementById("see-your-pose").addEventListener(
             "pose", ({ detail }) => {
                 window.frames++;
                 window.lost += detail.pose.lost;
                 window.rate = detail.fps;
+                const { crop, model } = detail.pose.milliseconds;
+                window.crop.push(crop);
+                window.model.push(model);
             })""")
         page.click("[data-do=camera]")
         page.wait_for_function("window.frames >= 60", timeout=120_000)
@@ -54,9 +58,13 @@ def measure(browser, seconds: int) -> tuple[list[float], float]:
             page.wait_for_timeout(500)
             rates.append(float(page.evaluate("window.rate")))
         lost = page.evaluate("window.lost / window.frames")
+        parts = {
+            part: round(statistics.median(page.evaluate(f"window.{part}")), 1)
+            for part in ("crop", "model")
+        }
         if page.wrong:
             raise SystemExit(f"error: the page says {page.wrong[0]}")
-    return rates, lost
+    return rates, lost, parts
 
 
 def main() -> int:
@@ -80,7 +88,7 @@ def main() -> int:
         fake = ["--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={camera}"]
         browser = playwright.chromium.launch(executable_path=path, args=[*ARGUMENTS, *fake])
         version = browser.version
-        rates, lost = measure(browser, args.seconds)
+        rates, lost, parts = measure(browser, args.seconds)
         browser.close()
     result = {
         "browser": f"Chromium {version}",
@@ -90,6 +98,7 @@ def main() -> int:
         "fps_slowest": round(min(rates), 1),
         "fps_fastest": round(max(rates), 1),
         "camera_fps": CAMERA_FPS,
+        "milliseconds": parts,
         "lost_share": round(lost, 3),
         "claim_fps": WANTED_FPS,
     }

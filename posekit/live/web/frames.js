@@ -23,22 +23,48 @@ function drawInto(canvas, image) {
   return canvas;
 }
 
+/** Wait for frames of a video; one that came while the caller was busy is not waited for. */
+function newFrames(video) {
+  let isNew = false;
+  let isStopped = false;
+  let wake = () => {};
+  const ask = () => {
+    if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(arrive);
+    else requestAnimationFrame(arrive);
+  };
+  const arrive = () => {
+    if (isStopped) return;
+    isNew = true;
+    wake();
+    ask();
+  };
+  ask();
+  return {
+    async next() {
+      if (!isNew) await new Promise((resolve) => (wake = resolve));
+      isNew = false;
+    },
+    stop() {
+      isStopped = true;
+    },
+  };
+}
+
 /** A camera; arguments as in `openCamera`. Throws a CameraError. */
 export async function cameraFrames(options) {
   const { video, deviceId, stop } = await openCamera(options);
+  const frames = newFrames(video);
   let canvas = null;
   let size = "";
-  const nextFrame = () =>
-    new Promise((resolve) => {
-      if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(resolve);
-      else requestAnimationFrame(resolve);
-    });
   return {
     kind: "camera",
     deviceId,
-    stop,
+    stop() {
+      frames.stop();
+      stop();
+    },
     async next() {
-      await waitForImage(nextFrame());
+      await waitForImage(frames.next());
       const { videoWidth, videoHeight } = video;
       if (size !== `${videoWidth}x${videoHeight}`) {
         size = `${videoWidth}x${videoHeight}`; // changes when a phone is turned
