@@ -697,6 +697,7 @@ def export(args: argparse.Namespace) -> int:
 
     if args.out:
         _refuse_if_locked(args.out)
+    hardware.check_backend()
     if predictor.locate(args.model).suffix == ".onnx":
         raise DataError(args.model, "is an exported model", "give the run that it was made of")
     hardware.load_keras()
